@@ -1,0 +1,155 @@
+"""The embedded data set: coloured gratings in ten classes (not in the paper).
+
+Drawn, not downloaded, so that training runs and visibly learns anywhere. A
+class is one of five colour axes times horizontal or vertical stripes, which
+survive the crop, the mirror and the colour shift of §4.1. Image `index` of a
+split is a function of (seed, split, index) alone:
+
+  x(v, u) = 120 + b + a d_c sin(2 pi (u cos t + v sin t) / w + p) + noise
+
+with d_c the class's colour axis, t its angle with up to 10 degrees of jitter,
+wavelength w, phase p, amplitude a and brightness b drawn for each image, and
+noise for each value. Nothing clips: |a d_c| + |b| <= 120, noise 0..15.
+
+So the statistics are known and need no pass over images. The phase is
+uniform: sin has mean 0 and mean square 1/2 at every pixel, and
+
+  mean image = 120 + E[noise] = 127.5
+  covariance = E[a^2] / 2 mean_c(d_c d_c^T) + var(b) 1 1^T + var(noise) I
+"""
+
+import dataclasses
+import hashlib
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from alexnet_jax.data import dataset, stats
+
+# Five of the six diagonals of an icosahedron: no two axes are closer than 63
+# degrees, counting opposite colours as one (a phase of pi turns one into the
+# other), and all have one length, so that no class is fainter than another.
+_SHORT = (5**0.5 - 1) / 2
+AXES = {
+  'azure': (0.0, _SHORT, 1.0),
+  'violet': (0.0, -_SHORT, 1.0),
+  'orange': (1.0, _SHORT, 0.0),
+  'crimson': (1.0, -_SHORT, 0.0),
+  'purple': (_SHORT, 0.0, 1.0),
+}
+DIRECTIONS = {'horizontal': np.pi / 2, 'vertical': 0.0}  # angle of the wave
+CLASSES = tuple(
+  dataset.ClassInfo(f'{axis}-{way}', f'{axis} {way}', f'{axis} {way} stripes')
+  for axis in AXES
+  for way in DIRECTIONS
+)
+
+AMPLITUDE = (60.0, 100.0)  # grey levels, uniform
+BRIGHTNESS = 20.0  # grey levels, uniform in plus or minus
+NOISE = 16  # uniform integers 0..15
+WAVELENGTH = (12.0, 24.0)  # pixels, uniform; conv1's kernels span 11
+JITTER = np.deg2rad(10)  # uniform in plus or minus
+_BASE = (255 - (NOISE - 1)) / 2
+_STREAM = 0x5EED
+_VERSION = 1  # counts changes of the pixels
+
+
+def load(
+  *, image_size: int, train_images: int, val_images: int, seed: int
+) -> dataset.Dataset:
+  """The embedded set. Training and validation images never coincide."""
+  parameters = (_VERSION, image_size, train_images, val_images, seed)
+  digest = hashlib.sha256(repr(('synthetic', *parameters)).encode())
+  return dataset.Dataset(
+    name='embedded',
+    image_size=image_size,
+    classes=CLASSES,
+    train=Gratings('train', train_images, image_size, seed),
+    val=Gratings('val', val_images, image_size, seed),
+    mean_image=np.full((image_size, image_size, 3), 127.5, np.float32),
+    pca=stats.pca(covariance()),
+    fingerprint=digest.hexdigest(),
+  )
+
+
+def covariance() -> Float64[np.ndarray, '3 3']:
+  """Covariance of the RGB values of the whole set, as derived above.
+
+  Rounding to whole grey levels adds the variance of a unit interval, 1/12.
+  """
+  low, high = AMPLITUDE
+  axes = np.array(list(AXES.values()))
+  stripes = (
+    (low**2 + low * high + high**2) / 3 / 2 * (axes.T @ axes) / len(axes)
+  )
+  brightness = BRIGHTNESS**2 / 3 * np.ones((3, 3))
+  noise = (NOISE**2 - 1) / 12 + 1 / 12
+  return stripes + brightness + noise * np.eye(3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gratings:
+  """One split, drawn on demand. Labels go round: label = index % 10."""
+
+  split: Literal['train', 'val']
+  num_images: int
+  image_size: int
+  seed: int
+
+  def __len__(self) -> int:
+    return self.num_images
+
+  def __getitem__(self, index: int) -> dataset.Example:
+    if not 0 <= index < self.num_images:
+      raise IndexError(f'{self.split} image {index} of {self.num_images}')
+    part = ('train', 'val').index(self.split)
+    key = np.random.SeedSequence([_STREAM, self.seed, part, index])
+    rng = np.random.Generator(np.random.PCG64(key))
+    label = index % len(CLASSES)
+    image = draw(rng, label=label, image_size=self.image_size)
+    return dataset.Example(image, label, f'embedded-{self.split}-{index:06d}')
+
+
+def draw(
+  rng: np.random.Generator, *, label: int, image_size: int
+) -> UInt8[np.ndarray, 's s 3']:
+  """One image of a class.
+
+  The sine of a sum is two products of a row and a column, so a plane costs no
+  sine. Products and sums stay separate float32 operations, each of them
+  rounded the one way IEEE allows, to give every machine the same bits: a
+  matrix product here would not.
+  """
+  axis = tuple(AXES.values())[label // len(DIRECTIONS)]
+  angle = tuple(DIRECTIONS.values())[label % len(DIRECTIONS)]
+  angle += rng.uniform(-JITTER, JITTER)
+  wave = 2 * np.pi / rng.uniform(*WAVELENGTH)
+  phase = rng.uniform(0, 2 * np.pi)
+  amplitude = rng.uniform(*AMPLITUDE)
+  brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
+
+  pixels = np.arange(image_size)
+  across = _sine_cosine(wave * np.cos(angle) * pixels + phase)
+  down = _sine_cosine(wave * np.sin(angle) * pixels)
+  plane = across[0] * down[1][:, None] + across[1] * down[0][:, None]  # [s, s]
+
+  colour = np.float32(amplitude) * np.array(axis, np.float32)
+  image = np.empty((image_size, image_size, 3), np.uint8)
+  for channel in range(3):
+    values = plane * colour[channel] + np.float32(_BASE + brightness + 0.5)
+    image[..., channel] = values.astype(np.uint8)  # + 0.5: rounds, not floors
+  image += _noise(rng, image.size).reshape(image.shape)
+  return image
+
+
+def _noise(rng: np.random.Generator, size: int) -> UInt8[np.ndarray, 'n']:
+  """Uniform 0..15, four bits of every random byte: 4x faster than integers."""
+  words = rng.bit_generator.random_raw(-(-size // 8)).astype('<u8')
+  return words.view(np.uint8)[:size] & np.uint8(NOISE - 1)
+
+
+def _sine_cosine(
+  angles: Float64[np.ndarray, 's'],
+) -> Float32[np.ndarray, '2 s']:
+  return np.stack([np.sin(angles), np.cos(angles)]).astype(np.float32)
