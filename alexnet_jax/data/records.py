@@ -1,0 +1,300 @@
+"""The prepared data set: image records, and what describes them (paper §2).
+
+  DIR/metadata.json                          see `Metadata`
+  DIR/train-00000-of-00008.array_record      one record an image
+  DIR/mean_image.npy, DIR/rgb_pca.npz        of the training split
+
+A record is a label (int32), the length of a name (uint16), both little-endian,
+the name of the image's file in UTF-8, and then either size * size * 3 bytes of
+RGB or a JPEG stream, as `encoding` says.
+
+The folder is written under another name and renamed when whole, so one that
+exists is complete.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import pathlib
+import struct
+import threading
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from array_record.python import array_record_module
+from jaxtyping import UInt8
+from PIL import Image
+
+from alexnet_jax.data import dataset, stats
+
+FORMAT_VERSION = 1
+Encoding = Literal['raw', 'jpeg']
+_HEADER = struct.Struct('<iH')
+# One record a group: reading one image at random decodes no other.
+WRITER_OPTIONS = 'group_size:1,uncompressed'
+_READER_OPTIONS = 'readahead_buffer_size:0,max_parallelism:0'
+_PREPARE = 'python -m alexnet_jax.tools.prepare --source=... --output='
+
+
+class SplitInfo(NamedTuple):
+  num_images: int
+  shards: tuple[str, ...]  # file names
+
+
+class Skipped(NamedTuple):
+  """An image that could not be used, and why."""
+
+  file: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metadata:
+  """metadata.json. Labels index `classes`, in that order."""
+
+  name: str
+  image_size: int
+  encoding: Encoding
+  splits: Mapping[str, SplitInfo]
+  classes: tuple[dataset.ClassInfo, ...]
+  skipped: tuple[Skipped, ...]
+  checksums: Mapping[str, str]  # file name -> SHA-256 of the file
+  format_version: int = FORMAT_VERSION
+
+
+def encode(example: dataset.Example, *, payload: bytes) -> bytes:
+  """A record: the header of an example, then its image as `payload`."""
+  name = example.name.encode()
+  return _HEADER.pack(example.label, len(name)) + name + payload
+
+
+def decode(
+  record: bytes, *, image_size: int, encoding: Encoding
+) -> dataset.Example:
+  """The example in a record. Raw images are read-only views of it."""
+  label, length = _HEADER.unpack_from(record)
+  start = _HEADER.size + length
+  name = record[_HEADER.size : start].decode()
+  match encoding:
+    case 'raw':
+      pixels = np.frombuffer(record, np.uint8, offset=start)
+    case 'jpeg':
+      with Image.open(io.BytesIO(memoryview(record)[start:])) as image:
+        pixels = np.asarray(image)
+  return dataset.Example(pixels.reshape(image_size, image_size, 3), label, name)
+
+
+def payload(
+  image: UInt8[np.ndarray, 's s 3'], *, encoding: Encoding, jpeg_quality: int
+) -> bytes:
+  """An image as bytes, for `encode`."""
+  match encoding:
+    case 'raw':
+      return image.tobytes()
+    case 'jpeg':
+      stream = io.BytesIO()
+      Image.fromarray(image).save(stream, 'JPEG', quality=jpeg_quality)
+      return stream.getvalue()
+
+
+def load(directory: str, *, image_size: int) -> dataset.Dataset:
+  """Opens a prepared folder; a ValueError of one line where it cannot."""
+  folder = pathlib.Path(directory).expanduser()
+  metadata = read_metadata(folder)
+  if metadata.image_size != image_size:
+    raise ValueError(
+      f'{folder} holds images of {metadata.image_size} pixels a side, not '
+      f'{image_size}: set image_size={metadata.image_size}, or prepare again '
+      f'with --image_size={image_size}'
+    )
+  splits = {name: PreparedSplit(folder, name) for name in metadata.splits}
+  statistics = read_statistics(folder, image_size=image_size)
+  return dataset.Dataset(
+    name=metadata.name,
+    image_size=metadata.image_size,
+    classes=metadata.classes,
+    train=splits['train'],
+    val=splits['val'],
+    test=splits.get('test'),
+    mean_image=statistics.mean_image,
+    pca=statistics.pca,
+    fingerprint=fingerprint(metadata),
+  )
+
+
+def fingerprint(metadata: Metadata) -> str:
+  """SHA-256 of the checksums, the splits' shards and the order of classes."""
+  identity = {
+    'checksums': dict(metadata.checksums),
+    'splits': {k: list(v.shards) for k, v in metadata.splits.items()},
+    'classes': [c.id for c in metadata.classes],
+  }
+  return hashlib.sha256(_json(identity).encode()).hexdigest()
+
+
+def write_metadata(folder: pathlib.Path, *, metadata: Metadata) -> None:
+  """Writes metadata.json; the same bytes for the same metadata."""
+  content = dataclasses.asdict(metadata)
+  content['splits'] = {k: v._asdict() for k, v in metadata.splits.items()}
+  content['classes'] = [c._asdict() for c in metadata.classes]
+  content['skipped'] = [s._asdict() for s in metadata.skipped]
+  (folder / 'metadata.json').write_text(_json(content) + '\n')
+
+
+def _json(content: Any) -> str:
+  return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+
+
+def read_metadata(folder: pathlib.Path) -> Metadata:
+  """Reads and checks metadata.json, and that every shard is there."""
+  if not str(folder) or not (folder / 'metadata.json').is_file():
+    raise ValueError(
+      f'no prepared data set at {str(folder)!r} (it has no metadata.json): '
+      f'make one with {_PREPARE}{folder}, or use the embedded data'
+    )
+  try:
+    content = json.loads((folder / 'metadata.json').read_text('utf-8'))
+    _check_version(folder, version=content['format_version'])
+    metadata = _parse(content)
+  except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    raise ValueError(
+      f'{folder}/metadata.json is damaged ({type(error).__name__}: {error}): '
+      f'prepare the data again with {_PREPARE}{folder}'
+    ) from error
+  _check(folder, metadata=metadata)
+  return metadata
+
+
+def _check_version(folder: pathlib.Path, *, version: int) -> None:
+  if version != FORMAT_VERSION:
+    raise ValueError(
+      f'{folder} has format_version {version}, this program reads '
+      f'{FORMAT_VERSION}: prepare the data again with {_PREPARE}{folder}'
+    )
+
+
+def _parse(content: Mapping[str, Any]) -> Metadata:
+  splits = {
+    name: SplitInfo(split['num_images'], tuple(split['shards']))
+    for name, split in content['splits'].items()
+  }
+  return Metadata(
+    name=content['name'],
+    image_size=content['image_size'],
+    encoding=content['encoding'],
+    splits=splits,
+    classes=tuple(dataset.ClassInfo(**c) for c in content['classes']),
+    skipped=tuple(Skipped(**s) for s in content['skipped']),
+    checksums=content['checksums'],
+  )
+
+
+def _check(folder: pathlib.Path, *, metadata: Metadata) -> None:
+  wrong = None
+  missing = [
+    name
+    for split in metadata.splits.values()
+    for name in split.shards
+    if not (folder / name).is_file()
+  ]
+  if missing:
+    wrong = f'is incomplete: {missing[0]} and {len(missing) - 1} more missing'
+  elif not {'train', 'val'} <= set(metadata.splits):
+    wrong = f'lacks a split: train and val expected, {[*metadata.splits]} there'
+  elif metadata.encoding not in get_args(Encoding):
+    wrong = f'has unknown encoding {metadata.encoding!r}'
+  if wrong:
+    raise ValueError(
+      f'{folder} {wrong}; prepare the data again with {_PREPARE}{folder}'
+    )
+
+
+def write_statistics(
+  folder: pathlib.Path, *, statistics: stats.Statistics
+) -> None:
+  """Writes mean_image.npy and rgb_pca.npz."""
+  np.save(folder / 'mean_image.npy', statistics.mean_image)
+  np.savez(folder / 'rgb_pca.npz', **statistics.pca._asdict())
+
+
+def read_statistics(
+  folder: pathlib.Path, *, image_size: int
+) -> stats.Statistics:
+  """Reads them back, float32."""
+  try:
+    mean_image = np.load(folder / 'mean_image.npy').astype(np.float32)
+    with np.load(folder / 'rgb_pca.npz') as arrays:
+      pca = stats.RgbPca(
+        arrays['components'].astype(np.float32),
+        arrays['stddevs'].astype(np.float32),
+      )
+  except (OSError, KeyError, ValueError) as error:
+    raise ValueError(
+      f'cannot read the statistics of {folder} ({error}): prepare the data '
+      f'again with {_PREPARE}{folder}'
+    ) from error
+  if mean_image.shape != (image_size, image_size, 3):
+    raise ValueError(
+      f'{folder}/mean_image.npy has shape {mean_image.shape}, not that of '
+      f'images of {image_size} pixels: prepare the data again'
+    )
+  return stats.Statistics(mean_image, pca)
+
+
+class PreparedSplit:
+  """Random access to one split's shards.
+
+  Files are opened on first use, once for each thread (the reader is not safe
+  to share), and never travel in a pickle.
+  """
+
+  def __init__(self, folder: pathlib.Path, split: str):
+    metadata = read_metadata(folder)
+    self._folder = folder
+    self._split = split
+    self._shards = metadata.splits[split].shards
+    self._image_size = metadata.image_size
+    self._encoding = metadata.encoding
+    self._starts = np.cumsum([0, *map(self._count, self._shards)])
+    self._local = threading.local()
+    if self._starts[-1] != metadata.splits[split].num_images:
+      raise ValueError(
+        f'{folder} has {self._starts[-1]} {split} images, its metadata.json '
+        f'says {metadata.splits[split].num_images}: prepare the data again'
+      )
+
+  def __len__(self) -> int:
+    return int(self._starts[-1])
+
+  def __getitem__(self, index: int) -> dataset.Example:
+    if not 0 <= index < len(self):
+      raise IndexError(f'{self._split} image {index} of {len(self)}')
+    shard = int(np.searchsorted(self._starts, index, side='right')) - 1
+    position = index - int(self._starts[shard])
+    (record,) = self._reader(shard).read([position])
+    return decode(record, image_size=self._image_size, encoding=self._encoding)
+
+  def __getstate__(self) -> dict[str, Any]:
+    return {k: v for k, v in vars(self).items() if k != '_local'}
+
+  def __setstate__(self, state: dict[str, Any]) -> None:
+    vars(self).update(state, _local=threading.local())
+
+  def _count(self, shard: str) -> int:
+    reader = _open(self._folder / shard)
+    try:
+      return reader.num_records()
+    finally:
+      reader.close()
+
+  def _reader(self, shard: int) -> array_record_module.ArrayRecordReader:
+    readers = vars(self._local).setdefault('readers', {})
+    if shard not in readers:
+      readers[shard] = _open(self._folder / self._shards[shard])
+    return readers[shard]
+
+
+def _open(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
+  return array_record_module.ArrayRecordReader(str(path), _READER_OPTIONS)
