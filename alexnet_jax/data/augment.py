@@ -1,0 +1,153 @@
+"""Random crops, mirrors and colours, and the ten views (paper §4.1).
+
+All the randomness of an epoch is drawn at once, into arrays that depend on
+(seed, epoch, number of images) and nothing else: not on the batch size, the
+number of processes or threads, nor where a run was resumed.
+
+The host cuts the crops and hands over the draws; the device subtracts the mean
+image, mirrors and shifts the colours. `reference` is all of that in numpy.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int16, Int32, UInt8
+
+from alexnet_jax.data import stats
+
+_STREAM = 0xA06
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augment:
+  """What is random in training; the defaults are the paper's.
+
+  Attributes:
+    random_crop: §4.1, any of the crops; off: the centre one.
+    mirror: §4.1, mirrored with probability 1/2; off: never.
+    colour_stddev: §4.1, standard deviation of alpha; 0: no colour shift.
+    images_per_draw: how many consecutive images of a batch share one crop and
+      one mirror decision.
+  """
+
+  random_crop: bool = True
+  mirror: bool = True
+  colour_stddev: float = 0.1
+  # Paper differs from code: §4.1 speaks of each image. The 2012 code draws
+  # once for every 32 images of a minibatch (convdata_jpeg.py:238-246); the
+  # colour shift it, too, draws for each image.
+  images_per_draw: int = 1
+
+
+class EpochDraws(NamedTuple):
+  """One epoch's draws. Entry i belongs to the i-th image *seen*."""
+
+  permutation: Int32[np.ndarray, 'n']  # which image that is
+  offset: Int16[np.ndarray, 'n 2']  # (y, x), each 0..image_size - crop_size
+  mirror: Bool[np.ndarray, 'n']
+  colour: Float32[np.ndarray, 'n 3']  # RGB shift in grey levels
+
+
+class View(NamedTuple):
+  """A crop's top left corner, and whether it is mirrored afterwards."""
+
+  y: int
+  x: int
+  mirror: bool
+
+
+def draw_epoch(
+  augment: Augment,
+  *,
+  image_size: int,
+  crop_size: int,
+  num_images: int,
+  pca: stats.RgbPca,
+  seed: int,
+  epoch: int,
+) -> EpochDraws:
+  """Draws an epoch. Switching one kind of draw off leaves the others as is.
+
+  Paper differs from code: 256 - 224 = 32 allows offsets 0..32, so 33 * 33 * 2
+  = 2178 crops, which is what the 2012 code draws (convdata_jpeg.py:239-246);
+  the text's "factor of 2048" is 32 * 32 * 2.
+
+  >>> pca = stats.pca(np.diag([9.0, 4.0, 1.0]))
+  >>> draws = draw_epoch(Augment(colour_stddev=0), image_size=256,
+  ...   crop_size=224, num_images=5, pca=pca, seed=0, epoch=0)
+  >>> sorted(draws.permutation.tolist())
+  [0, 1, 2, 3, 4]
+  >>> draws.offset.shape, bool(draws.offset.max() <= 32), draws.colour.any()
+  ((5, 2), True, np.False_)
+  """
+  n, border = num_images, image_size - crop_size
+  order, crop, flip, colour = (_generator(seed, epoch, k) for k in range(4))
+  centre = np.full((n, 2), border // 2, np.int16)
+  return EpochDraws(
+    permutation=order.permutation(n).astype(np.int32),
+    offset=crop.integers(border + 1, size=(n, 2), dtype=np.int16)
+    if augment.random_crop
+    else centre,
+    mirror=flip.integers(2, size=n, dtype=np.int8).astype(bool)
+    if augment.mirror
+    else np.zeros(n, bool),
+    colour=_colour(colour, n=n, pca=pca, stddev=augment.colour_stddev),
+  )
+
+
+def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
+  key = np.random.SeedSequence([_STREAM, seed, epoch, stream])
+  return np.random.Generator(np.random.PCG64(key))
+
+
+def _colour(
+  rng: np.random.Generator, *, n: int, pca: stats.RgbPca, stddev: float
+) -> Float32[np.ndarray, 'n 3']:
+  """[p1 p2 p3] [alpha1 l1, alpha2 l2, alpha3 l3]^T for n images (§4.1)."""
+  alpha = np.float32(stddev) * rng.standard_normal((n, 3), np.float32)
+  return (alpha * pca.stddevs) @ pca.components.T
+
+
+@functools.lru_cache(maxsize=8)
+def views(*, image_size: int, crop_size: int) -> tuple[View, ...]:
+  """The ten views of §4.1, in the 2012 code's order (convdata_jpeg.py:221).
+
+  >>> views(image_size=256, crop_size=224)[2]
+  View(y=16, x=16, mirror=False)
+  """
+  end, middle = image_size - crop_size, (image_size - crop_size) // 2
+  corners = ((0, 0), (0, end), (middle, middle), (end, 0), (end, end))
+  return tuple(View(y, x, m) for m in (False, True) for y, x in corners)
+
+
+def centre_view(*, image_size: int, crop_size: int) -> View:
+  """The one view of the centre, not mirrored."""
+  return views(image_size=image_size, crop_size=crop_size)[2]
+
+
+def reference(
+  image: UInt8[np.ndarray, 's s 3'],
+  *,
+  offset: tuple[int, int],
+  mirror: bool,
+  mean_image: Float32[np.ndarray, 's s 3'],
+  colour: Float32[np.ndarray, '3'],
+  crop_size: int,
+) -> Float32[np.ndarray, 'c c 3']:
+  """All of §4.1 for one image: crop(image - mean image), mirror, + colour.
+
+  The mean image is subtracted before the crop, so at the crop's own offset.
+
+  >>> image = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
+  >>> out = reference(image, offset=(1, 0), mirror=True, crop_size=2,
+  ...   mean_image=np.ones((3, 3, 3), np.float32),
+  ...   colour=np.array([0, 0, 10], np.float32))
+  >>> out[0].tolist()  # pixel (1, 1), then (1, 0): 12, 13, 14 and 9, 10, 11
+  [[11.0, 12.0, 23.0], [8.0, 9.0, 20.0]]
+  """
+  y, x = offset
+  centred = image.astype(np.float32) - mean_image
+  crop = centred[y : y + crop_size, x : x + crop_size]
+  return (crop[:, ::-1] if mirror else crop) + colour
