@@ -1,0 +1,215 @@
+"""Batches of crops for training, of whole images for evaluation (§4.1, §5).
+
+Position p = step * batch_size + row counts images seen since the start. Its
+epoch is p // N, and its image the epoch's permutation at p % N, so batches run
+across the border of epochs: no image is dropped, and each is seen exactly once
+an epoch. A batch is a pure function of its step, whatever the threads, and the
+iterator's whole state is that number: resuming is exact.
+
+What leaves here is uint8, one step ahead of the device; the mean image is
+subtracted there, at each crop's own offset.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TypedDict
+
+import grain
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Int64, UInt8
+
+from alexnet_jax.data import augment as augment_lib
+from alexnet_jax.data import dataset as dataset_lib
+
+ALL = slice(None)
+
+
+class TrainBatch(TypedDict):
+  """A training batch. Crops are not mirrored yet."""
+
+  image: UInt8[np.ndarray, 'b c c 3']
+  offset: Int32[np.ndarray, 'b 2']  # (y, x) of the crop, for the mean image
+  mirror: Bool[np.ndarray, 'b']
+  colour: Float32[np.ndarray, 'b 3']  # RGB shift in grey levels
+  label: Int32[np.ndarray, 'b']
+
+
+class EvalBatch(TypedDict):
+  """An evaluation batch. Padding is all zeros, with mask False."""
+
+  image: UInt8[np.ndarray, 'b s s 3']
+  label: Int32[np.ndarray, 'b']
+  mask: Bool[np.ndarray, 'b']
+  index: Int32[np.ndarray, 'b']  # in the split; 0 in padding
+
+
+def train_batches(
+  dataset: dataset_lib.Dataset,
+  *,
+  batch_size: int,
+  crop_size: int,
+  seed: int,
+  total_steps: int,
+  augment: augment_lib.Augment,
+  rows: slice | np.ndarray = ALL,
+  threads: int = 2,
+  prefetch: int = 4,
+) -> grain.IterDataset[TrainBatch]:
+  """Batches 0 to total_steps - 1 of a run.
+
+  Args:
+    dataset: its training split is read.
+    batch_size: images in a step, over all processes.
+    crop_size: at most the data set's image_size.
+    seed: of the order and of all that is random in the crops.
+    total_steps: length of the run; the draws do not depend on it.
+    augment: what is random.
+    rows: those of the batch's rows that this process feeds.
+    threads: that read batches ahead.
+    prefetch: batches held ready.
+  """
+  if crop_size > dataset.image_size:
+    raise ValueError(
+      f'crop_size {crop_size} exceeds the images of {dataset.name}: set it to '
+      f'at most {dataset.image_size}, or prepare larger images'
+    )
+  if not len(dataset.train):
+    raise ValueError(f'{dataset.name}: its training split has no images')
+  draws = functools.partial(
+    augment_lib.draw_epoch,
+    augment,
+    image_size=dataset.image_size,
+    crop_size=crop_size,
+    num_images=len(dataset.train),
+    pca=dataset.pca,
+    seed=seed,
+  )
+  source = _TrainSource(
+    split=dataset.train,
+    draws=functools.lru_cache(maxsize=3)(lambda epoch: draws(epoch=epoch)),
+    images_per_draw=augment.images_per_draw,
+    batch_size=batch_size,
+    crop_size=crop_size,
+    total_steps=total_steps,
+    rows=np.arange(batch_size)[rows],
+  )
+  return _iterate(source, threads=threads, prefetch=prefetch)
+
+
+def eval_batches(
+  split: dataset_lib.Split,
+  *,
+  batch_size: int,
+  rows: slice | np.ndarray = ALL,
+  threads: int = 2,
+  prefetch: int = 4,
+) -> grain.IterDataset[EvalBatch]:
+  """Every image of a split once, whole and in order; the last batch padded.
+
+  Each process takes its `rows` of the same number of batches.
+  """
+  source = _EvalSource(split, batch_size, np.arange(batch_size)[rows])
+  return _iterate(source, threads=threads, prefetch=prefetch)
+
+
+def _iterate(
+  source: '_TrainSource | _EvalSource', *, threads: int, prefetch: int
+) -> grain.IterDataset:
+  # Few threads and a short buffer: decoding holds the interpreter's lock, and
+  # grain's default of 16 threads and 500 elements is slower and would hold
+  # 500 batches.
+  options = grain.ReadOptions(
+    num_threads=threads, prefetch_buffer_size=max(threads, prefetch)
+  )
+  return grain.MapDataset.source(source).to_iter_dataset(options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _TrainSource:
+  """Random access to batches: element `step` is the batch of that step."""
+
+  split: dataset_lib.Split
+  draws: Callable[[int], augment_lib.EpochDraws]  # of an epoch
+  images_per_draw: int
+  batch_size: int
+  crop_size: int
+  total_steps: int
+  rows: Int64[np.ndarray, 'b']
+
+  def __len__(self) -> int:
+    return self.total_steps
+
+  def __getitem__(self, step: int) -> TrainBatch:
+    start = step * self.batch_size
+    # The first row of those that share a draw decides for all of them.
+    leaders = self.rows - self.rows % self.images_per_draw
+    geometry = self._take(('offset', 'mirror'), positions=start + leaders)
+    rest = self._take(('permutation', 'colour'), positions=start + self.rows)
+    image, label = self._crops(rest['permutation'], offsets=geometry['offset'])
+    return TrainBatch(
+      image=image,
+      offset=geometry['offset'].astype(np.int32),
+      mirror=geometry['mirror'],
+      colour=rest['colour'],
+      label=label,
+    )
+
+  def _take(
+    self, fields: tuple[str, ...], *, positions: Int64[np.ndarray, 'b']
+  ) -> dict[str, np.ndarray]:
+    """The draws at these positions, which may lie in more than one epoch."""
+    n = len(self.split)
+    epochs, inverse = np.unique(positions // n, return_inverse=True)
+    draws = [self.draws(int(epoch)) for epoch in epochs]
+    pick = list(zip(inverse.tolist(), (positions % n).tolist(), strict=True))
+    return {
+      field: np.array([getattr(draws[e], field)[i] for e, i in pick])
+      for field in fields
+    }
+
+  def _crops(
+    self,
+    indices: Int32[np.ndarray, 'b'],
+    *,
+    offsets: np.ndarray,
+  ) -> tuple[UInt8[np.ndarray, 'b c c 3'], Int32[np.ndarray, 'b']]:
+    size = self.crop_size
+    image = np.empty((len(indices), size, size, 3), np.uint8)
+    label = np.empty(len(indices), np.int32)
+    for row, (index, (y, x)) in enumerate(
+      zip(indices.tolist(), offsets.tolist(), strict=True)
+    ):
+      example = self.split[index]
+      image[row] = example.image[y : y + size, x : x + size]
+      label[row] = example.label
+    return image, label
+
+
+class _EvalSource:
+  """Random access to evaluation batches."""
+
+  def __init__(
+    self,
+    split: dataset_lib.Split,
+    batch_size: int,
+    rows: Int64[np.ndarray, 'b'],
+  ):
+    self._split = split
+    self._batch_size = batch_size
+    self._rows = rows
+
+  def __len__(self) -> int:
+    return -(-len(self._split) // self._batch_size)
+
+  def __getitem__(self, batch: int) -> EvalBatch:
+    position = batch * self._batch_size + self._rows
+    mask = position < len(self._split)
+    index = np.where(mask, position, 0).astype(np.int32)
+    size = self._split[0].image.shape[0]
+    image = np.zeros((len(index), size, size, 3), np.uint8)
+    label = np.zeros(len(index), np.int32)
+    for row in np.flatnonzero(mask).tolist():
+      example = self._split[int(index[row])]
+      image[row], label[row] = example.image, example.label
+    return EvalBatch(image=image, label=label, mask=mask, index=index)
