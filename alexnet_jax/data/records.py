@@ -24,7 +24,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from array_record.python import array_record_module
-from jaxtyping import UInt8
 from PIL import Image
 
 from alexnet_jax.data import dataset, stats
@@ -35,6 +34,7 @@ _HEADER = struct.Struct('<iH')
 # One record a group: reading one image at random decodes no other.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
 _READER_OPTIONS = 'readahead_buffer_size:0,max_parallelism:0'
+STATISTICS_FILES = ('mean_image.npy', 'rgb_pca.npz')
 _PREPARE = 'python -m alexnet_jax.tools.prepare --source=... --output='
 
 
@@ -64,10 +64,20 @@ class Metadata:
   format_version: int = FORMAT_VERSION
 
 
-def encode(example: dataset.Example, *, payload: bytes) -> bytes:
-  """A record: the header of an example, then its image as `payload`."""
+def encode(
+  example: dataset.Example, *, encoding: Encoding, jpeg_quality: int = 90
+) -> bytes:
+  """An example as a record."""
   name = example.name.encode()
-  return _HEADER.pack(example.label, len(name)) + name + payload
+  header = _HEADER.pack(example.label, len(name)) + name
+  match encoding:
+    case 'raw':
+      return header + example.image.tobytes()
+    case 'jpeg':
+      stream = io.BytesIO()
+      image = Image.fromarray(example.image)
+      image.save(stream, 'JPEG', quality=jpeg_quality)
+      return header + stream.getvalue()
 
 
 def decode(
@@ -84,19 +94,6 @@ def decode(
       with Image.open(io.BytesIO(memoryview(record)[start:])) as image:
         pixels = np.asarray(image)
   return dataset.Example(pixels.reshape(image_size, image_size, 3), label, name)
-
-
-def payload(
-  image: UInt8[np.ndarray, 's s 3'], *, encoding: Encoding, jpeg_quality: int
-) -> bytes:
-  """An image as bytes, for `encode`."""
-  match encoding:
-    case 'raw':
-      return image.tobytes()
-    case 'jpeg':
-      stream = io.BytesIO()
-      Image.fromarray(image).save(stream, 'JPEG', quality=jpeg_quality)
-      return stream.getvalue()
 
 
 def load(directory: str, *, image_size: int) -> dataset.Dataset:

@@ -1,0 +1,295 @@
+"""Prepares a data set: squares, records, mean image and RGB components (§2).
+
+The work is a list of shards fixed beforehand, each a function of its images
+alone, and the statistics are sums of integers: the folder is the same to the
+byte on any number of workers. Training images are shuffled once over all
+shards, as the 2012 program did when it wrote its batches.
+
+The folder grows as OUTPUT.partial. A shard that was finished is not made again
+by the next run with the same source and options; at the end the folder is
+renamed to OUTPUT.
+"""
+
+import concurrent.futures
+import contextlib
+import fcntl
+import functools
+import hashlib
+import multiprocessing
+import os
+import pathlib
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from alexnet_jax.data import layouts, records, shards, stats
+
+_SHUFFLE_SEED = 2012
+_SHARD_IMAGES = 4096  # at most: 805 MB of raw images
+_VERSION = 1  # counts changes of what the same source and options give
+# Measured, one worker: decoding and resizing an ILSVRC2012 image.
+IMAGES_PER_SECOND = 120
+_JPEG_BYTES = 0.5  # a pixel, about, at quality 90
+
+Progress = Callable[[int], None]  # takes the images done since the last call
+
+
+class Plan(NamedTuple):
+  """All there is to do, known before any image is read."""
+
+  layout: layouts.Layout
+  options: shards.Options
+  shards: tuple[shards.Shard, ...]
+
+  @property
+  def num_images(self) -> int:
+    return sum(len(shard.items) for shard in self.shards)
+
+  @property
+  def num_bytes(self) -> int:
+    """Size of the result: exact to a part in 1000 for raw, a guess for JPEG."""
+    pixels = self.options.image_size**2
+    each = {'raw': 3 * pixels, 'jpeg': _JPEG_BYTES * pixels}
+    return int(self.num_images * each[self.options.encoding])
+
+  @property
+  def digest(self) -> str:
+    """Equal for plans that give the same files."""
+    content = (_VERSION, self.options, self.layout.classes, self.shards)
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def plan(layout: layouts.Layout, *, options: shards.Options) -> Plan:
+  """Divides the images of each split among shards; shuffles training's."""
+  divided = []
+  for split, items in layout.splits.items():
+    if not items:
+      raise ValueError(f'the source has no {split} images: check --source')
+    if split == 'train':
+      order = np.random.Generator(np.random.PCG64(_SHUFFLE_SEED))
+      items = [items[i] for i in order.permutation(len(items))]
+    divided += _divide(items, split=split)
+  return Plan(layout, options, tuple(divided))
+
+
+def _divide(
+  items: Sequence[layouts.Labelled], *, split: str
+) -> list[shards.Shard]:
+  # Up to eight shards for small sets, so that eight workers have something.
+  count = max(-(-len(items) // _SHARD_IMAGES), min(8, -(-len(items) // 64)))
+  borders = [len(items) * i // count for i in range(count + 1)]
+  return [
+    shards.Shard(
+      split,
+      f'{split}-{i:05d}-of-{count:05d}.array_record',
+      tuple(items[borders[i] : borders[i + 1]]),
+    )
+    for i in range(count)
+  ]
+
+
+def run(
+  work: Plan,
+  *,
+  output: pathlib.Path,
+  workers: int,
+  progress: Progress = lambda images: None,
+) -> records.Metadata:
+  """Writes OUTPUT, going on where an earlier run of the same plan stopped.
+
+  Args:
+    work: from `plan`.
+    output: a folder that does not exist yet, or is empty.
+    workers: processes; 1 does the work in this one.
+    progress: is told of images done.
+  """
+  refuse_existing(output)
+  partial = output.with_name(output.name + '.partial')
+  with _locked(partial):
+    _begin(partial, digest=work.digest)
+    _refuse_full_disk(work, folder=partial)
+    results = _write(work, folder=partial, workers=workers, progress=progress)
+    metadata = _describe(work, results=results, folder=partial)
+    for shard in work.shards:
+      shards.forget(shard, folder=partial)
+    for name in ('plan', 'lock'):
+      (partial / name).unlink()
+    partial.rename(output)
+  return metadata
+
+
+def refuse_existing(output: pathlib.Path) -> None:
+  """A ValueError where OUTPUT would be overwritten."""
+  if (output / 'metadata.json').is_file():
+    raise ValueError(
+      f'{output} exists and is complete: use it, remove it, or give another '
+      '--output'
+    )
+  if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    raise ValueError(
+      f'{output} exists and is no prepared data set: give another --output'
+    )
+
+
+@contextlib.contextmanager
+def _locked(partial: pathlib.Path) -> Iterator[None]:
+  """Holds the folder against a second run at the same time."""
+  partial.mkdir(parents=True, exist_ok=True)
+  with open(partial / 'lock', 'w') as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise ValueError(
+        f'{partial} is being written by another run: wait for it, or give '
+        'another --output'
+      ) from error
+    yield
+
+
+def _begin(partial: pathlib.Path, *, digest: str) -> None:
+  """Empties the folder, unless it was begun with this very plan."""
+  note = partial / 'plan'
+  if note.is_file() and note.read_text() == digest:
+    return
+  for path in partial.iterdir():
+    if path.name != 'lock':
+      path.unlink()
+  note.write_text(digest)
+
+
+def _refuse_full_disk(work: Plan, *, folder: pathlib.Path) -> None:
+  there = sum(path.stat().st_size for path in folder.iterdir())
+  need, free = work.num_bytes - there, shutil.disk_usage(folder).free
+  if need > free:
+    raise ValueError(
+      f'{folder.parent} has {free / 1e9:.0f} GB free, {need / 1e9:.0f} GB are '
+      'needed: choose another --output, or --encoding=jpeg'
+    )
+
+
+def _write(
+  work: Plan, *, folder: pathlib.Path, workers: int, progress: Progress
+) -> list[shards.Result]:
+  """The results of all shards, in the plan's order."""
+  results, todo = {}, []
+  for shard in work.shards:
+    result = shards.finished(shard, folder=folder)
+    if result is None:
+      todo.append(shard)
+    else:
+      results[shard.file] = result
+      progress(len(shard.items))
+  write = functools.partial(shards.write, folder=folder, options=work.options)
+  if workers == 1:
+    new = (write(shard, progress=progress) for shard in todo)
+  else:
+    new = _in_processes(write, todo, workers=workers, progress=progress)
+  results |= {result.file: result for result in new}
+  return [results[shard.file] for shard in work.shards]
+
+
+class _Stop(Exception):
+  """Raised in a worker when the run is given up."""
+
+
+class _Worker:
+  """What a worker process shares with the first one."""
+
+  done = None  # images of all workers
+  stop = None  # set: give up
+
+  @classmethod
+  def start(cls, done, stop) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
+    cls.done, cls.stop = done, stop
+
+  @classmethod
+  def progress(cls, images: int) -> None:
+    if cls.stop.is_set():
+      raise _Stop
+    with cls.done.get_lock():
+      cls.done.value += images
+
+
+def _work(write: Callable[..., shards.Result], shard: shards.Shard):
+  return write(shard, progress=_Worker.progress)
+
+
+def _in_processes(
+  write: Callable[..., shards.Result],
+  todo: Sequence[shards.Shard],
+  *,
+  workers: int,
+  progress: Progress,
+) -> Iterator[shards.Result]:
+  """Results as they come, from processes that share nothing but counts."""
+  # Each worker is one of many: a matrix product must not start threads too.
+  os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+  context = multiprocessing.get_context('spawn')
+  done, stop, seen = context.Value('Q', 0), context.Event(), 0
+  with concurrent.futures.ProcessPoolExecutor(
+    workers, context, initializer=_Worker.start, initargs=(done, stop)
+  ) as pool:
+    try:
+      pending = {pool.submit(_work, write, shard) for shard in todo}
+      while pending:
+        finished, pending = concurrent.futures.wait(
+          pending, timeout=0.5, return_when='FIRST_COMPLETED'
+        )
+        now = done.value
+        progress(now - seen)
+        seen = now
+        yield from (future.result() for future in finished)
+    except concurrent.futures.process.BrokenProcessPool as error:
+      raise ValueError(
+        'a worker was killed, perhaps for lack of memory: run again with '
+        'fewer --workers; finished shards are kept'
+      ) from error
+    finally:
+      stop.set()
+      pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _describe(
+  work: Plan, *, results: Sequence[shards.Result], folder: pathlib.Path
+) -> records.Metadata:
+  """Writes statistics and metadata.json of finished shards."""
+  size = work.options.image_size
+  sums = functools.reduce(
+    lambda a, b: stats.merge(a, b=b), (r.sums for r in results)
+  )
+  records.write_statistics(folder, statistics=stats.finish(sums))
+  metadata = records.Metadata(
+    name=work.layout.name,
+    image_size=size,
+    encoding=work.options.encoding,
+    splits=_splits(work, results=results),
+    classes=work.layout.classes,
+    skipped=tuple(s for result in results for s in result.skipped),
+    checksums={result.file: result.checksum for result in results}
+    | {
+      name: shards.checksum(folder / name) for name in records.STATISTICS_FILES
+    },
+  )
+  records.write_metadata(folder, metadata=metadata)
+  return metadata
+
+
+def _splits(
+  work: Plan, *, results: Sequence[shards.Result]
+) -> dict[str, records.SplitInfo]:
+  splits = {}
+  for split in work.layout.splits:
+    own = [
+      result
+      for shard, result in zip(work.shards, results, strict=True)
+      if shard.split == split
+    ]
+    count = sum(result.num_images for result in own)
+    if not count:
+      raise ValueError(f'no {split} image could be read: check --source')
+    splits[split] = records.SplitInfo(count, tuple(r.file for r in own))
+  return splits

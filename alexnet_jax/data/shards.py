@@ -1,0 +1,135 @@
+"""Writes one shard of a prepared data set (paper §2).
+
+A shard is a function of its images and the options alone. The note beside a
+finished one holds what it adds to the whole, so that it is written only once.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from array_record.python import array_record_module
+
+from alexnet_jax.data import dataset, images, layouts, records, stats
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """What decides the bytes written, apart from the source."""
+
+  image_size: int = 256
+  encoding: records.Encoding = 'raw'
+  jpeg_quality: int = 90  # 1-95; Paper silent: the 2012 images were JPEGs
+
+
+class Shard(NamedTuple):
+  """One file to write."""
+
+  split: str
+  file: str
+  items: tuple[layouts.Labelled, ...]
+
+
+class Result(NamedTuple):
+  """What a finished shard adds to the whole."""
+
+  file: str
+  num_images: int
+  skipped: tuple[records.Skipped, ...]
+  checksum: str  # SHA-256 of the file
+  sums: stats.Sums  # over its images if of the training split, else of none
+
+
+def write(
+  shard: Shard,
+  *,
+  folder: pathlib.Path,
+  options: Options,
+  progress: Callable[[int], None],
+) -> Result:
+  """Writes a shard and its note. Calls progress(1) for each image.
+
+  The statistics are those of the images as they will be read: JPEGs decoded.
+  """
+  sums, skipped = stats.empty(options.image_size), []
+  path = folder / shard.file
+  writer = array_record_module.ArrayRecordWriter(
+    str(path), records.WRITER_OPTIONS
+  )
+  for item in shard.items:
+    try:
+      record = _record(item, options=options)
+    except images.Unreadable as error:
+      skipped.append(records.Skipped(item.member.name, str(error)))
+    else:
+      writer.write(record)
+      if shard.split == 'train':
+        sums = stats.add(sums, image=_image(record, options=options))
+    progress(1)
+  writer.close()
+  count = len(shard.items) - len(skipped)
+  result = Result(shard.file, count, tuple(skipped), checksum(path), sums)
+  _save(result, folder=folder)
+  return result
+
+
+def _record(item: layouts.Labelled, *, options: Options) -> bytes:
+  member, label = item
+  image = images.square(member.read(), size=options.image_size)
+  return records.encode(
+    dataset.Example(image, label, member.name),
+    encoding=options.encoding,
+    jpeg_quality=options.jpeg_quality,
+  )
+
+
+def _image(record: bytes, *, options: Options) -> np.ndarray:
+  return records.decode(
+    record, image_size=options.image_size, encoding=options.encoding
+  ).image
+
+
+def checksum(path: pathlib.Path) -> str:
+  """SHA-256 of a file."""
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _note(file: str, *, folder: pathlib.Path) -> pathlib.Path:
+  return folder / f'{file}.done.npz'
+
+
+def _save(result: Result, *, folder: pathlib.Path) -> None:
+  content = result._asdict() | {'sums': None}
+  note = _note(result.file, folder=folder)
+  unfinished = note.with_name('writing-' + note.name)
+  np.savez(
+    unfinished,
+    content=json.dumps(content),
+    count=result.sums.count,
+    image=result.sums.image,
+    outer=result.sums.outer,
+  )
+  os.replace(unfinished, note)
+
+
+def finished(shard: Shard, *, folder: pathlib.Path) -> Result | None:
+  """The result of a shard that an earlier run finished, if one did."""
+  note = _note(shard.file, folder=folder)
+  if not note.is_file() or not (folder / shard.file).is_file():
+    return None
+  with np.load(note) as arrays:
+    content = json.loads(str(arrays['content']))
+    sums = stats.Sums(int(arrays['count']), arrays['image'], arrays['outer'])
+  skipped = tuple(records.Skipped(*entry) for entry in content['skipped'])
+  return Result(**content | {'skipped': skipped, 'sums': sums})
+
+
+def forget(shard: Shard, *, folder: pathlib.Path) -> None:
+  """Removes a shard's note."""
+  _note(shard.file, folder=folder).unlink(missing_ok=True)
