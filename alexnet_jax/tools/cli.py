@@ -9,7 +9,7 @@ import errno
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 USER_ERRORS = (
   ValueError,

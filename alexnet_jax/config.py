@@ -1,0 +1,181 @@
+"""Checks a config before any device is touched, and derives what follows from it.
+
+Every error names the field, its value, the limit and the fix. Not in the paper.
+"""
+
+import difflib
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import ml_collections
+from ml_collections import config_dict
+
+Config = ml_collections.ConfigDict
+
+
+class Plan(NamedTuple):
+  """Durations of a run in steps.
+
+  Attributes:
+    total_steps: minibatches in the whole run.
+    images_per_epoch: training images; epochs need not end with a minibatch.
+    batch_size: images in a minibatch.
+  """
+
+  total_steps: int
+  images_per_epoch: int
+  batch_size: int
+
+  def epoch(self, step: int) -> float:
+    """Passes over the training set after `step` minibatches."""
+    return step * self.batch_size / self.images_per_epoch
+
+  def epoch_ends(self, step: int, *, every_epochs: int) -> bool:
+    """Whether minibatch `step` (from 1) completes a multiple of that many."""
+    before, after = self.epoch(step - 1), self.epoch(step)
+    return math.floor(after / every_epochs) > math.floor(before / every_epochs)
+
+
+def plan(config: Config, *, train_images: int) -> Plan:
+  """Turns epochs into steps for a training set of that many images."""
+  steps = config.total_steps
+  if steps is None:
+    steps = math.ceil(config.num_epochs * train_images / config.batch_size)
+  return Plan(
+    total_steps=steps,
+    images_per_epoch=train_images,
+    batch_size=config.batch_size,
+  )
+
+
+def check(config: Config) -> None:
+  """Refuses values that cannot work.
+
+  Raises:
+    ValueError: one line with the field, the value, the limit and the fix.
+  """
+  for path, lowest in _LOWEST.items():
+    value = get(config, path)
+    if value is not None and not value >= lowest:
+      raise ValueError(f'config.{path} = {value}: use {lowest} or more')
+  for path, choices in _CHOICES.items():
+    value = get(config, path)
+    if value not in choices:
+      listed = ' or '.join(repr(c) for c in choices)
+      raise ValueError(f'config.{path} = {value!r}: use {listed}')
+  _check_mesh(config)
+  _check_sizes(config)
+
+
+_LOWEST = {
+  'seed': 0,
+  'batch_size': 1,
+  'num_epochs': 1,
+  'total_steps': 1,
+  'mesh.data': 1,
+  'mesh.column': 1,
+  'model.num_classes': 2,
+  'model.pool.size': 1,
+  'model.pool.stride': 1,
+  'model.lrn.n': 1,
+  'optim.learning_rate': 0.0,
+  'optim.momentum': 0.0,
+  'optim.weight_decay': 0.0,
+  'plateau.num_drops': 0,
+  'plateau.patience_epochs': 1,
+  'data.crop_size': 1,
+  'data.embedded_train_images': 1,
+  'data.embedded_val_images': 1,
+  'data.read_threads': 0,
+  'data.prefetch_batches': 1,
+  'augment.images_per_draw': 1,
+  'augment.colour_stddev': 0.0,
+  'eval.every_epochs': 1,
+  'eval.batch_size': 1,
+  'checkpoint.every_epochs': 1,
+  'checkpoint.keep_newest': 1,
+  'log.every_steps': 1,
+}
+_CHOICES = {
+  'data.source': ('embedded', 'prepared'),
+  'model.activation': ('relu', 'tanh'),
+  'model.columns': (1, 2),
+  'eval.final_views': (1, 10),
+}
+
+
+def _check_mesh(config: Config) -> None:
+  mesh, columns = config.mesh, config.model.columns
+  if columns % mesh.column:
+    raise ValueError(
+      f'config.mesh.column = {mesh.column}: the network has {columns} columns, '
+      'use 1 device for all of them or one for each'
+    )
+  for field, value in (
+    ('batch_size', config.batch_size),
+    ('eval.batch_size', config.eval.batch_size),
+  ):
+    if value % mesh.data:
+      fits = value - value % mesh.data or mesh.data
+      raise ValueError(
+        f'config.{field} = {value} images cannot be shared out evenly over '
+        f'config.mesh.data = {mesh.data} rows of devices: use a multiple, '
+        f'such as {fits}'
+      )
+
+
+def _check_sizes(config: Config) -> None:
+  data, plateau = config.data, config.plateau
+  if data.crop_size > data.image_size:
+    raise ValueError(
+      f'config.data.crop_size = {data.crop_size} is larger than '
+      f'config.data.image_size = {data.image_size}: use {data.image_size} or less'
+    )
+  if not 0 < plateau.factor < 1:
+    raise ValueError(
+      f'config.plateau.factor = {plateau.factor}: use a value between 0 and 1, '
+      'such as 0.1'
+    )
+  if not 0 < plateau.min_improvement <= 1:
+    raise ValueError(
+      f'config.plateau.min_improvement = {plateau.min_improvement}: use a value '
+      'above 0 and at most 1, such as 0.001'
+    )
+  if not 0 <= config.model.dropout_rate < 1:
+    raise ValueError(
+      f'config.model.dropout_rate = {config.model.dropout_rate}: use 0 or more '
+      'and less than 1'
+    )
+  for name, layer in config.model.layer.items():
+    units = layer.get('kernels') or layer.get('units')
+    if units < 1 or (layer.sees != 'parts' and units % config.model.columns):
+      raise ValueError(
+        f'config.model.layer.{name} has {units} units, which '
+        f'{config.model.columns} columns cannot share evenly: use a multiple'
+      )
+
+
+def get(config: Config, path: str) -> Any:
+  """The field at a dotted path."""
+  for name in path.split('.'):
+    config = config[name]
+  return config
+
+
+def leaves(config: Config, prefix: str = '') -> Iterator[tuple[str, Any]]:
+  """Every field as (dotted path, value), sorted."""
+  for name, value in sorted(config.items()):
+    if isinstance(value, config_dict.ConfigDict):
+      yield from leaves(value, f'{prefix}{name}.')
+    else:
+      yield prefix + name, value
+
+
+def nearest(config: Config, path: str) -> str:
+  """The existing field most like a misspelt one, for the message."""
+  known = [name for name, _ in leaves(config)]
+  by_path = difflib.get_close_matches(path, known, n=1)
+  last = path.rsplit('.', 1)[-1]
+  by_name = [p for p in known if p.rsplit('.', 1)[-1] == last]
+  return (by_path or by_name or ['batch_size'])[0]

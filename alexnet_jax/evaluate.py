@@ -1,0 +1,93 @@
+"""Error rates of a network on a split: centre crop or ten views (§4.1).
+
+"... extracting five 224 x 224 patches (the four corner patches and the center
+patch) as well as their horizontal reflections (hence ten patches in all), and
+averaging the predictions made by the network's softmax layer": probabilities
+are averaged, not logits.
+"""
+
+import functools
+import operator
+
+import jax
+import numpy as np
+import tqdm
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, PyTree
+from ml_collections import config_dict
+
+from alexnet_jax import metrics, steps
+from alexnet_jax.data import augment, pipeline, sources
+from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.parallel import placement
+
+
+def error_rates(
+  config: config_dict.ConfigDict,
+  *,
+  programs: steps.Steps,
+  params: PyTree,
+  mean_image: Float[Array, 's s 3'],
+  split: sources.Split,
+  views: int,
+  mesh: Mesh,
+) -> metrics.Errors:
+  """Loss, top-1 and top-5 error over every image of a split exactly once.
+
+  Args:
+    config: its `data` and `eval` are used.
+    programs: of this config and mesh.
+    params: of the network, on the mesh.
+    mean_image: of the training set, on the mesh.
+    split: the images.
+    views: 1, the centre crop, or 10.
+    mesh: where to compute.
+  """
+  batch_size = _batch_size(config, images=len(split), mesh=mesh)
+  crops = place_views(config, views=views, mesh=mesh)
+  losses, ranks = [], []
+  batches = pipeline.eval_batches(split, batch_size=batch_size)
+  rounds = -(-len(split) // batch_size)
+  for batch in tqdm.tqdm(
+    batches, total=rounds, desc=f'{views} views', delay=5, leave=False
+  ):
+    images, labels = placement.put_batch(
+      [batch['image'], batch['label']], mesh=mesh
+    )
+    each = [
+      programs.predict(params, mean_image, images, view) for view in crops
+    ]
+    mean = functools.reduce(operator.add, each) / len(each)
+    loss, rank = jax.device_get(programs.score(mean, labels))
+    losses.append(loss[batch['mask']])
+    ranks.append(rank[batch['mask']])
+  return metrics.errors(
+    losses=np.concatenate(losses), ranks=np.concatenate(ranks)
+  )
+
+
+def place_views(
+  config: config_dict.ConfigDict, *, views: int, mesh: Mesh
+) -> list[steps.View]:
+  """The views' corners and mirror bits on the mesh; 1: the centre alone."""
+  sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
+  ten = views == 10
+  chosen = augment.views(**sizes) if ten else [augment.centre_view(**sizes)]
+  return [
+    placement.replicate(
+      steps.View(
+        offset=np.array([view.y, view.x], np.int32),
+        mirror=np.array(view.mirror),
+      ),
+      mesh=mesh,
+    )
+    for view in chosen
+  ]
+
+
+def _batch_size(
+  config: config_dict.ConfigDict, *, images: int, mesh: Mesh
+) -> int:
+  """The configured one, or what a small split fills."""
+  rows = mesh.shape[mesh_lib.DATA]
+  return min(config.eval.batch_size, -(-images // rows) * rows)

@@ -1,0 +1,95 @@
+"""The command: flags to a config, a config to training, evaluation or a table.
+
+  python -m alexnet_jax.main --config=configs/default.py
+
+Exit codes: 0 done, 1 an error of the user's, 2 bad flags, 3 training stopped by
+its own guard.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from alexnet_jax import config as config_lib
+from alexnet_jax import evaluate, train, writers
+from alexnet_jax import checkpoint as checkpoint_lib
+from alexnet_jax.models import summary
+from alexnet_jax.parallel import mesh
+from alexnet_jax.tools import cli
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'The config, such as configs/default.py.'
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Where the run is kept; default: runs/CONFIG_NAME.'
+)
+_MODE = flags.DEFINE_enum(
+  'mode',
+  'train',
+  ['train', 'eval', 'summary'],
+  'Train or go on training; evaluate --restore; print the table of layers.',
+)
+_RESTORE = flags.DEFINE_string(
+  'restore', None, 'A checkpoint to evaluate: WORKDIR or its checkpoints/STEP.'
+)
+
+
+def main() -> int:
+  """Does what --mode says."""
+  config = _CONFIG.value
+  if config is None:
+    raise ValueError('--config is missing: use --config=configs/default.py')
+  mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
+  match _MODE.value:
+    case 'train':
+      return _train(config)
+    case 'eval':
+      return _evaluate(config)
+    case _:
+      config_lib.check(config)
+      print(summary.table(config.model, crop_size=config.data.crop_size))
+      return 0
+
+
+def _train(config: config_lib.Config) -> int:
+  try:
+    train.train(config, workdir=_workdir())
+  except train.DivergedError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 3
+  return 0
+
+
+def _evaluate(config: config_lib.Config) -> int:
+  path = checkpoint_lib.find(_RESTORE.value or str(_workdir()))
+  setup = train.set_up(config)
+  train.check_same_run(checkpoint_lib.read_meta(path), setup, path=path)
+  state = checkpoint_lib.read_state(path, state=setup.programs.state)
+  for views in (1, 10):
+    errors = evaluate.error_rates(
+      config,
+      programs=setup.programs,
+      params=state.params,
+      mean_image=setup.mean_image,
+      split=setup.dataset.val,
+      views=views,
+      mesh=setup.mesh,
+    )
+    step = int(path.name)
+    epoch = setup.plan.epoch(step)
+    record = {'step': step, 'epoch': epoch, 'split': 'val', 'views': views}
+    print(writers.describe(record | errors._asdict()))
+  return 0
+
+
+def _workdir() -> pathlib.Path:
+  if _WORKDIR.value:
+    return pathlib.Path(_WORKDIR.value)
+  name = pathlib.Path(flags.FLAGS['config'].config_filename).stem
+  return pathlib.Path('runs') / name
+
+
+if __name__ == '__main__':
+  cli.run(main)

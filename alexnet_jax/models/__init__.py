@@ -1,0 +1,1 @@
+"""The networks: AlexNet of §3.5."""

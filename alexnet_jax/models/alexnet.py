@@ -1,0 +1,229 @@
+"""AlexNet (§3.5) as one module for one or two columns.
+
+The parameters are whole, unsplit arrays on every mesh: kernels HWIO or
+[in, out]. Under `shard_map` a device holds `columns_here` of the columns and
+with them that share of each layer's *output* channels, except in fc8, whose
+*input* is split and whose logits are summed. Columns meet only where a layer
+sees 'both' and in fc8; see ops/columns.py.
+
+What a reader may get wrong: dropout here is the paper's (§4.2), a mask of 0
+and 1 in training and a factor 1 - rate at test time, not the inverted kind of
+`flax.linen.Dropout`.
+
+Letters in shapes: B images, H W height and width, C channels, D units;
+`whole|one column` where they differ.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from ml_collections import config_dict
+
+from alexnet_jax.ops import columns, conv, lrn, pool
+
+ModelConfig = config_dict.ConfigDict | config_dict.FrozenConfigDict
+Activations = dict[str, Float[Array, 'b ...']]
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+  'relu': jax.nn.relu,
+  'tanh': jnp.tanh,
+}
+
+
+class Dropout(NamedTuple):
+  """What the masks of one training step are drawn from.
+
+  Masks depend on the key, the layer, the column and the example, never on the
+  mesh, so that a step drops the same units however many devices take it.
+  """
+
+  key: Key[Array, '']  # of the step
+  examples: Int[Array, ' b']  # positions in the whole minibatch
+
+
+def layer_names(config: ModelConfig) -> tuple[str, ...]:
+  """Names of the layers in order: conv1 to conv5 (or conv6), fc6 to fc8."""
+  return tuple(n for n in config.layer if n != 'conv6' or config.conv6)
+
+
+class Conv(nn.Module):
+  """The kernels of one convolutional layer and their biases (§3.5)."""
+
+  config: config_dict.FrozenConfigDict  # of the layer
+  kernels: int  # on this device
+  groups: int  # columns on this device that each see only their own maps
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j k']:
+    c = self.config
+    kernel = self.param(
+      'kernel',
+      nn.initializers.normal(c.stddev),
+      (c.size, c.size, x.shape[-1] // self.groups, self.kernels),
+    )
+    bias = self.param(
+      'bias', nn.initializers.constant(c.bias), (self.kernels,)
+    )
+    y = conv.conv(
+      x,
+      kernel,
+      stride=c.stride,
+      padding=self._padding(x.shape[1:3]),
+      groups=self.groups,
+    )
+    return y + bias[None, None, None]
+
+  def _padding(self, sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    c = self.config
+    if c.padding == 'ceil':
+      return tuple(conv.ceil_padding(s, c.size, c.stride) for s in sizes)
+    return ((c.padding, c.padding),) * 2
+
+
+class Dense(nn.Module):
+  """The weights of one fully-connected layer and its biases (§3.5)."""
+
+  config: config_dict.FrozenConfigDict  # of the layer
+  units: int  # on this device
+  sum_columns: bool = False  # fc8: each column adds what its own units say
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'b d']) -> Float[Array, 'b units']:
+    c = self.config
+    kernel = self.param(
+      'kernel', nn.initializers.normal(c.stddev), (x.shape[-1], self.units)
+    )
+    bias = self.param('bias', nn.initializers.constant(c.bias), (self.units,))
+    y = x @ kernel
+    return (columns.combine(y) if self.sum_columns else y) + bias[None]
+
+
+class AlexNet(nn.Module):
+  """The network. Call it inside `shard_map`, or see `initialise` and `whole`.
+
+  Attributes:
+    config: `config.model` of configs/default.py.
+    columns_here: columns that this device holds.
+  """
+
+  config: config_dict.FrozenConfigDict
+  columns_here: int = 1
+
+  @nn.compact
+  def __call__(
+    self, images: Float[Array, 'b s s 3'], *, dropout: Dropout | None = None
+  ) -> tuple[Float[Array, 'b classes'], Activations]:
+    """Class scores of images, and every activation by name.
+
+    Args:
+      images: RGB 0-255 less the mean image; 224 x 224 in the paper.
+      dropout: given while training; without it, the factor of test time.
+
+    Returns:
+      Logits, and a dict with the output of each layer ('conv1': before its
+      activation) and of what follows it ('conv1/activation', 'conv1/pool').
+    """
+    activations = {}
+    x = images
+    for number, name in enumerate(layer_names(self.config)):
+      x = activations[name] = self._layer(name, x)
+      for op in self.config.layer[name].then:
+        with jax.named_scope(f'{name}_{op}'):
+          x = self._then(op, x, dropout=dropout, layer=number)
+        activations[f'{name}/{op}'] = x
+    return x, activations
+
+  def _layer(self, name: str, x: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
+    layer = self.config.layer[name]
+    here, columns_ = self.columns_here, self.config.columns
+    if layer.sees == 'both':
+      with jax.named_scope(name):
+        x = columns.gather(x)
+    if name.startswith('conv'):
+      groups = here if layer.sees == 'own' else 1
+      share = layer.kernels // columns_ * here
+      return Conv(layer, kernels=share, groups=groups, name=name)(x)
+    x = x.reshape(x.shape[0], -1)  # [B, 6, 6, 256] -> [B, 9216] in fc6
+    if layer.sees == 'parts':
+      return Dense(layer, units=layer.units, sum_columns=True, name=name)(x)
+    return Dense(layer, units=layer.units // columns_ * here, name=name)(x)
+
+  def _then(
+    self, op: str, x: Float[Array, 'b ...'], *, dropout: Dropout | None, layer: int
+  ) -> Float[Array, 'b ...']:
+    match op:
+      case 'activation':
+        return ACTIVATIONS[self.config.activation](x)
+      case 'lrn':
+        return lrn.local_response_norm(
+          x, columns=self.columns_here, **self.config.lrn
+        )
+      case 'pool':
+        return pool.max_pool(x, **self.config.pool)
+      case 'dropout' if dropout is None:
+        return x * (1 - self.config.dropout_rate)
+      case 'dropout':
+        keep = self._keep(dropout, layer=layer, units=x.shape[-1])
+        return jnp.where(keep, x, 0)
+      case _:
+        raise ValueError(
+          f"a layer's `then` holds {op!r}; known: activation, lrn, pool, dropout"
+        )
+
+  def _keep(
+    self, dropout: Dropout, *, layer: int, units: int
+  ) -> Bool[Array, 'b units']:
+    """Which units of this device's columns stay, drawn example by example."""
+    key = jax.random.fold_in(dropout.key, layer)
+
+    def draw(column: Int[Array, ''], example: Int[Array, '']) -> Bool[Array, 'd']:
+      k = jax.random.fold_in(jax.random.fold_in(key, column), example)
+      p = 1 - self.config.dropout_rate
+      return jax.random.bernoulli(k, p, (units // self.columns_here,))
+
+    over_columns = jax.vmap(draw, in_axes=(0, None))
+    keep = jax.vmap(over_columns, in_axes=(None, 0))(
+      columns.indices(self.columns_here), dropout.examples
+    )  # [B, columns here, D of a column]
+    return keep.reshape(keep.shape[0], units)
+
+
+def create(config: ModelConfig, *, columns_here: int) -> AlexNet:
+  """The module for a device that holds `columns_here` of the columns."""
+  return AlexNet(config_dict.FrozenConfigDict(config), columns_here)
+
+
+def whole(function: Callable[..., Any]) -> Callable[..., Any]:
+  """Lets a function call the net with all columns here, outside `shard_map`."""
+
+  def call(*args: Any) -> Any:
+    mapped = jax.vmap(
+      lambda _: function(*args), axis_name=columns.AXIS, out_axes=None
+    )
+    return mapped(jnp.zeros(1))
+
+  return call
+
+
+def initialise(config: ModelConfig, key: Key[Array, ''], *, crop_size: int) -> PyTree:
+  """The paper's initial values (§5): {'conv1': {'kernel', 'bias'}, ...}."""
+  model = create(config, columns_here=config.columns)
+  images = jnp.zeros((1, crop_size, crop_size, 3))
+  return whole(lambda k: model.init(k, images)['params'])(key)
+
+
+def partition_specs(params: PyTree) -> PyTree:
+  """How parameters lie on the mesh: split by output, fc8 by input."""
+
+  def spec(path: tuple[Any, ...], leaf: Any) -> P:
+    layer, kind = path[-2].key, path[-1].key
+    if layer == 'fc8':
+      return P(columns.AXIS) if kind == 'kernel' else P()
+    return P(*(None,) * (leaf.ndim - 1), columns.AXIS)
+
+  return jax.tree_util.tree_map_with_path(spec, params)

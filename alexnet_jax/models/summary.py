@@ -1,0 +1,118 @@
+"""The network as a table: shapes, parameters, neurons, beside the paper's (§3.5).
+
+Everything is read off the module itself, by tracing it without computing.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from alexnet_jax import paper
+from alexnet_jax.models import alexnet
+
+Shape = tuple[int, ...]
+
+
+class Row(NamedTuple):
+  """One layer, both columns together.
+
+  Attributes:
+    name: conv1 to fc8.
+    output: [height, width, kernels] or [units] of the layer itself.
+    after: the same after activation, normalisation, pooling.
+    parameters: weights and biases.
+    multiply_adds: of weights, for one image forward.
+  """
+
+  name: str
+  output: Shape
+  after: Shape
+  parameters: int
+  multiply_adds: int
+
+  @property
+  def neurons(self) -> int:
+    return math.prod(self.output)
+
+
+def rows(config: alexnet.ModelConfig, *, crop_size: int) -> list[Row]:
+  """The layers of `config.model` for crops of that size."""
+  model = alexnet.create(config, columns_here=config.columns)
+  images = jnp.zeros((1, crop_size, crop_size, 3))
+  shapes = jax.eval_shape(
+    alexnet.whole(lambda key: model.init_with_output(key, images)),
+    jax.random.key(0),
+  )
+  (_, activations), variables = shapes
+  return [
+    _row(config, name, activations=activations, params=variables['params'][name])
+    for name in alexnet.layer_names(config)
+  ]
+
+
+def _row(
+  config: alexnet.ModelConfig,
+  name: str,
+  *,
+  activations: alexnet.Activations,
+  params: dict[str, jax.ShapeDtypeStruct],
+) -> Row:
+  output = activations[name].shape[1:]
+  ops = config.layer[name].then
+  last = f'{name}/{ops[-1]}' if ops else name
+  places = math.prod(output[:-1])  # 55 x 55 in conv1, 1 in fc6
+  return Row(
+    name=name,
+    output=output,
+    after=activations[last].shape[1:],
+    parameters=sum(p.size for p in params.values()),
+    multiply_adds=params['kernel'].size * places,
+  )
+
+
+def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
+  """The rows as text, one column's share beside the whole, and totals."""
+  layers = rows(config, crop_size=crop_size)
+  lines = [
+    _line(
+      'layer', 'output', 'of a column', 'after', 'parameters', 'neurons',
+      'Figure 2', 'multiply-adds',
+    )
+  ]  # fmt: skip
+  for row in layers:
+    columns = 1 if config.layer[row.name].sees == 'parts' else config.columns
+    share = (*row.output[:-1], row.output[-1] // columns)
+    lines.append(
+      _line(
+        row.name,
+        _times(row.output),
+        _times(share),
+        _times(row.after),
+        f'{row.parameters:,}',
+        f'{row.neurons:,}',
+        f'{paper.FIGURE_2_NEURONS.get(row.name, 0):,}',
+        f'{row.multiply_adds:,}',
+      )
+    )
+  totals = [
+    ('parameters', sum(r.parameters for r in layers), paper.PARAMETERS),
+    ('neurons', sum(r.neurons for r in layers), paper.NEURONS),
+    ('multiply-adds', sum(r.multiply_adds for r in layers), paper.MULTIPLY_ADDS),
+  ]
+  lines += [''] + [
+    f'{name:14} {here:>13,}   the paper\'s net {theirs:>13,}'
+    for name, here, theirs in totals
+  ]
+  return '\n'.join(lines)
+
+
+def _line(name: str, *cells: str) -> str:
+  widths = (12, 12, 12, 12, 9, 9, 14)
+  padded = (f'{cell:>{width}}' for cell, width in zip(cells, widths, strict=True))
+  return f'{name:6}' + ' '.join(padded)
+
+
+def _times(shape: Shape) -> str:
+  return 'x'.join(map(str, shape))

@@ -1,0 +1,34 @@
+"""The columns of the network and all that passes between them (§3.2, Figure 2).
+
+The paper puts half of the kernels on each GPU and lets the halves meet only in
+front of conv3, fc6 and fc7 and in fc8. Here each half is a shard of the mesh
+axis `column`, and these are the only collectives that the model contains:
+
+  gather   forward: all-gather of channels        backward: reduce-scatter
+  combine  forward: all-reduce of partial sums    backward: nothing
+
+A device may also hold both columns (an axis of size 1). The same calls are
+made then, since the types of `shard_map` ask for them, and XLA moves nothing.
+Each device holds `here` columns, as the blocks of its last axis.
+"""
+
+import jax
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+AXIS = 'column'
+
+
+def gather(x: Float[Array, '... c']) -> Float[Array, '... whole']:
+  """The channels of all columns, on each of them: [..., C/2] -> [..., C]."""
+  return lax.all_gather(x, AXIS, axis=x.ndim - 1, tiled=True)
+
+
+def combine(partial: Float[Array, '...']) -> Float[Array, '...']:
+  """The sum over columns of what each has computed from its own units."""
+  return lax.psum(partial, AXIS)
+
+
+def indices(here: int) -> Int[Array, ' here']:
+  """The numbers, counted over the whole network, of this device's columns."""
+  return lax.axis_index(AXIS) * here + jax.numpy.arange(here)

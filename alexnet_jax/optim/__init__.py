@@ -1,0 +1,1 @@
+"""The update rule and the learning-rate schedule of §5."""

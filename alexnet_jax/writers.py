@@ -1,0 +1,111 @@
+"""What a run writes for people and programs: config, metrics, progress.
+
+A line of metrics.jsonl is written whole or not at all, and each step is there
+once: a resumed run first drops what lies beyond its checkpoint. Not in the
+paper.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+import tensorboardX
+import tqdm
+
+Record = dict[str, Any]
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Replaces a file as a whole."""
+  scratch = path.with_name(f'.{path.name}.tmp')
+  scratch.write_text(json.dumps(value, indent=2, sort_keys=True) + '\n')
+  scratch.replace(path)
+
+
+def read_metrics(path: pathlib.Path) -> list[Record]:
+  """The whole lines of a metrics.jsonl; none if there is no file."""
+  if not path.exists():
+    return []
+  *lines, _ = path.read_text().split('\n')
+  return [json.loads(line) for line in lines]
+
+
+class Metrics:
+  """metrics.jsonl and TensorBoard."""
+
+  def __init__(self, workdir: pathlib.Path, *, last_step: int):
+    """Opens both after `last_step`, dropping what was written beyond it."""
+    path = workdir / 'metrics.jsonl'
+    kept = [r for r in read_metrics(path) if r['step'] <= last_step]
+    scratch = path.with_name('.metrics.jsonl.tmp')
+    scratch.write_text(''.join(json.dumps(r) + '\n' for r in kept))
+    scratch.replace(path)
+    self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    self._board = tensorboardX.SummaryWriter(
+      str(workdir), purge_step=last_step + 1 if kept else None
+    )
+    self.last = kept[-1] if kept else None
+
+  def write(self, record: Record) -> None:
+    """Adds a line with the time; numbers go to TensorBoard under the split."""
+    self.last = record | {'time': time.time()}
+    os.write(self._file, (json.dumps(self.last) + '\n').encode())
+    views = f'_{record["views"]}_views' if record.get('views', 1) > 1 else ''
+    for name, value in record.items():
+      if isinstance(value, float) and name != 'epoch':
+        self._board.add_scalar(
+          f'{record["split"]}{views}/{name}', value, record['step']
+        )
+
+  def close(self) -> None:
+    self._board.close()
+    os.close(self._file)
+
+
+class Progress:
+  """A live line: step, loss, rate, images/s, waiting share, time left."""
+
+  def __init__(self, *, total_steps: int, step: int):
+    live = sys.stderr.isatty()
+    self._bar = tqdm.tqdm(
+      total=total_steps,
+      initial=step,
+      unit='step',
+      mininterval=0.5 if live else 20,
+      dynamic_ncols=live,
+    )
+
+  def advance(self) -> None:
+    """One step further."""
+    self._bar.update()
+
+  def show(self, record: Record) -> None:
+    """Puts a training record's figures on the line."""
+    self._bar.set_postfix_str(
+      f'loss {record["loss"]:.3f}, rate {record["learning_rate"]:.0e}, '
+      f'{record["images_per_second"]:.1f} images/s, '
+      f'{record["input_wait_fraction"]:.0%} waiting',
+      refresh=False,
+    )
+
+  def say(self, text: str) -> None:
+    """Prints a line above the live one."""
+    self._bar.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+  def close(self) -> None:
+    self._bar.close()
+
+
+def describe(record: Record) -> str:
+  """A validation record in words."""
+  views = '10 views' if record['views'] == 10 else 'centre crop'
+  return (
+    f'step {record["step"]}, epoch {record["epoch"]:.2f}, {record["split"]}: '
+    f'top-1 error {record["top1_error"]:.4f}, '
+    f'top-5 error {record["top5_error"]:.4f}, loss {record["loss"]:.4f} '
+    f'({views}, {record["num_images"]} images)'
+  )

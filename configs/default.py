@@ -1,0 +1,231 @@
+"""The paper's network and procedure, on a sample of drawn images.
+
+  python -m alexnet_jax.main --config=configs/default.py
+
+The full network, 224 x 224 crops, two columns on two devices. Without real
+data at hand it learns ten kinds of coloured gratings, in a few minutes on two
+CPU cores; configs/imagenet.py is the same on ImageNet for the paper's 90 epochs.
+
+Every field can be set on the command line (--config.optim.momentum=0.8). Fields
+called _epochs count passes over the training set, _steps count minibatches.
+"""
+
+from ml_collections import config_dict
+
+from alexnet_jax import paper
+
+
+def get_config() -> config_dict.ConfigDict:
+  """The configuration; `paper` holds the printed numbers with their section."""
+  config = config_dict.ConfigDict()
+  config.seed = 0  # of the initial values, data order, augmentation, dropout
+  config.batch_size = paper.BATCH_SIZE  # images a step on all devices, §5
+  config.num_epochs = paper.NUM_EPOCHS  # at most; the plateau rule may end it, §5
+  config.total_steps = config_dict.placeholder(int)  # set: wins over num_epochs
+  config.mesh = mesh()
+  config.model = model()
+  config.optim = optim()
+  config.plateau = plateau()
+  config.data = data()
+  config.augment = augment()
+  config.eval = evaluation()
+  config.checkpoint = checkpoint()
+  config.log = log()
+
+  # The sample run: what makes it fit a laptop and data that need no download.
+  # configs/imagenet.py sets each of these to the paper's value.
+  config.data.source = 'embedded'
+  config.batch_size = 32
+  config.total_steps = 150
+  config.log.every_steps = 1
+  return config
+
+
+def mesh() -> config_dict.ConfigDict:
+  """Devices: data x column of them (§3.2)."""
+  config = config_dict.ConfigDict()
+  config.data = 1  # rows of devices that share out the images; not in the paper
+  config.column = paper.COLUMNS  # 2: a device a column; 1: one device has both
+  return config
+
+
+def model() -> config_dict.ConfigDict:
+  """The network (§3). `layer` reads like the table of Figure 2."""
+  config = config_dict.ConfigDict()
+  config.columns = paper.COLUMNS  # §3.2
+  config.num_classes = paper.NUM_CLASSES  # units of fc8; at least the data's
+  config.conv6 = False  # the sixth convolutional layer of the * rows, §6
+  config.activation = 'relu'  # §3.1; or 'tanh'
+  config.dropout_rate = paper.DROPOUT_RATE  # of fc6 and fc7, §4.2
+
+  config.lrn = config_dict.ConfigDict()  # §3.3
+  config.lrn.n = paper.LRN_N  # kernels in a window
+  config.lrn.k = paper.LRN_K
+  # Paper differs from code: §3.3 multiplies the sum over the window by alpha.
+  # The 2012 program divides its scale by n first (layer.py:1183), as Caffe and
+  # PyTorch do. configs/source2012.py sets alpha to 1e-4 / 5.
+  config.lrn.alpha = paper.LRN_ALPHA
+  config.lrn.beta = paper.LRN_BETA
+
+  config.pool = config_dict.ConfigDict()  # §3.4
+  config.pool.size = paper.POOL_SIZE  # z, pixels
+  config.pool.stride = paper.POOL_STRIDE  # s, pixels
+
+  config.layer = config_dict.ConfigDict()  # §3.5, in order
+  kernels, block = paper.KERNELS, ('activation', 'lrn', 'pool')
+  config.layer.conv1 = conv(
+    kernels['conv1'], size=11, stride=4, padding='ceil', sees='image', then=block
+  )
+  config.layer.conv2 = conv(
+    kernels['conv2'], size=5, padding=2, sees='own', then=block, bias=1.0
+  )
+  config.layer.conv3 = conv(kernels['conv3'], sees='both')
+  config.layer.conv4 = conv(kernels['conv4'], sees='own', bias=1.0)
+  config.layer.conv5 = conv(
+    kernels['conv5'], sees='own', then=('activation', 'pool'), bias=1.0
+  )
+  # Paper silent: §6 gives no size. These are of the 2012 net 146-2009.
+  config.layer.conv6 = conv(256, sees='both', stddev=0.03, bias=1.0)
+  dropped = ('activation', 'dropout')
+  units = paper.DENSE_UNITS
+  config.layer.fc6 = dense(units, sees='both', then=dropped, bias=1.0)
+  config.layer.fc7 = dense(units, sees='both', then=dropped, bias=1.0)
+  config.layer.fc8 = dense(config.get_ref('num_classes'), sees='parts', then=())
+  return config
+
+
+def conv(
+  kernels: int,
+  *,
+  sees: str,
+  size: int = 3,
+  stride: int = 1,
+  padding: int | str = 1,
+  then: tuple[str, ...] = ('activation',),
+  bias: float = 0.0,
+  stddev: float = paper.INIT_STDDEV,
+) -> config_dict.ConfigDict:
+  """A convolutional layer of both columns together.
+
+  Args:
+    kernels: kernels of both columns.
+    sees: what a column of it is connected to: 'image', the maps of its 'own'
+      column, or those of 'both'.
+    size: height and width of a kernel, pixels.
+    stride: pixels between neighbouring windows.
+    padding: rows and columns of zeros on each side. 'ceil': as many at the
+      bottom and right alone as let the last window fit, which is how 224
+      pixels give 55 windows in conv1.
+    then: what follows, in order: 'activation', 'lrn', 'pool'.
+    bias: initial value of the biases, §5.
+    stddev: standard deviation of the initial kernels, §5.
+  """
+  return config_dict.ConfigDict(
+    dict(
+      kernels=kernels,
+      size=size,
+      stride=stride,
+      padding=padding,
+      sees=sees,
+      then=then,
+      bias=bias,
+      stddev=stddev,
+    ),
+    convert_dict=False,
+  )
+
+
+def dense(
+  units: int,
+  *,
+  sees: str,
+  then: tuple[str, ...],
+  bias: float = 0.0,
+  stddev: float = paper.INIT_STDDEV,
+) -> config_dict.ConfigDict:
+  """A fully-connected layer.
+
+  Args:
+    units: of both columns.
+    sees: units of 'both' columns; or 'parts': each column computes what its own
+      units add to every unit of this layer, and the columns' parts are summed.
+    then: what follows, in order: 'activation', 'dropout'.
+    bias: initial value of the biases, §5.
+    stddev: standard deviation of the initial weights, §5.
+  """
+  return config_dict.ConfigDict(
+    dict(units=units, sees=sees, then=then, bias=bias, stddev=stddev)
+  )
+
+
+def optim() -> config_dict.ConfigDict:
+  """Stochastic gradient descent (§5)."""
+  config = config_dict.ConfigDict()
+  config.learning_rate = paper.LEARNING_RATE  # before the drops
+  config.momentum = paper.MOMENTUM
+  config.weight_decay = paper.WEIGHT_DECAY  # "not merely a regularizer"
+  # Paper silent: §5 decays "w". The 2012 program decays no biases
+  # (layer.cu:565).
+  config.decay_biases = False
+  return config
+
+
+def plateau() -> config_dict.ConfigDict:
+  """When to lower the rate: the top-1 validation error stops improving (§5)."""
+  config = config_dict.ConfigDict()
+  config.factor = paper.DROP_FACTOR
+  config.num_drops = paper.LEARNING_RATE_DROPS  # the next plateau ends training
+  # Paper silent: the authors judged by eye when the error "stopped improving".
+  config.patience_epochs = 5  # evaluations without improvement
+  config.min_improvement = 1e-3  # of the best error so far, relative
+  return config
+
+
+def data() -> config_dict.ConfigDict:
+  """Where images come from (§2)."""
+  config = config_dict.ConfigDict()
+  config.source = 'prepared'  # 'prepared' (needs dir) or 'embedded' (drawn)
+  config.dir = ''  # a folder that alexnet_jax.tools.prepare made
+  config.image_size = paper.IMAGE_SIZE  # pixels, of the stored square
+  config.crop_size = paper.CROP_SIZE  # pixels, of what the network sees, §4.1
+  config.embedded_train_images = 1600
+  config.embedded_val_images = 320
+  config.read_threads = 2  # more only fight for the interpreter's lock
+  config.prefetch_batches = 4
+  return config
+
+
+def augment() -> config_dict.ConfigDict:
+  """How training images are varied (§4.1)."""
+  config = config_dict.ConfigDict()
+  config.random_crop = True  # False: the centre
+  config.mirror = True  # with probability 1/2
+  # Paper differs from code: the text draws for each image. The 2012 program
+  # draws one crop and one mirror bit for 32 (convdata_jpeg.py:238-246).
+  config.images_per_draw = 1
+  config.colour_stddev = paper.COLOUR_STDDEV  # of alpha; 0: no colour shift
+  return config
+
+
+def evaluation() -> config_dict.ConfigDict:
+  """Error rates on the validation set."""
+  config = config_dict.ConfigDict()
+  config.every_epochs = 1  # centre crop; the plateau rule counts these
+  config.batch_size = 128  # images
+  config.final_views = paper.VIEWS  # 10 or 1, at the end of training, §4.1
+  return config
+
+
+def checkpoint() -> config_dict.ConfigDict:
+  """What is kept in WORKDIR/checkpoints; not in the paper."""
+  config = config_dict.ConfigDict()
+  config.every_epochs = 1
+  config.keep_newest = 2  # and always the best by top-1 validation error
+  return config
+
+
+def log() -> config_dict.ConfigDict:
+  """What is written to metrics.jsonl and TensorBoard; not in the paper."""
+  config = config_dict.ConfigDict()
+  config.every_steps = 50  # a line holds the mean over these
+  return config
