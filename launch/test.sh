@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs pytest with the pinned packages, in a .venv made on first use.
+#
+#   launch/test.sh [ARGS]     no path in ARGS: all of tests/
+set -euo pipefail
+# shellcheck source=venv.sh
+source "$(dirname -- "$(readlink -f -- "$0")")/venv.sh"
+
+make_venv analysis dev
+data=$(dirname -- "$root")/shared/data
+if [[ -z ${ALEXNET_JAX_TEST_DATA+set} && -d $data ]]; then
+  export ALEXNET_JAX_TEST_DATA=$data
+fi
+
+paths=("$root/tests")
+for arg; do
+  [[ ! -e ${arg%%::*} ]] || paths=()
+done
+exec "$venv/bin/python" -P -m pytest --rootdir="$root" \
+  -c "$root/pyproject.toml" "$@" ${paths[@]+"${paths[@]}"}
