@@ -28,6 +28,7 @@ make_venv() {
   fi
   up_to_date "$@" && return
   (
+    trap 'exit 130' INT  # pip turns Ctrl-C into a plain failure
     # Who had to wait for another installer finds the work done.
     if command -v flock >/dev/null && ! flock --nonblock 9; then
       say 'waiting for another install to finish'
