@@ -11,11 +11,11 @@ import dataclasses
 import functools
 from typing import Protocol
 
-from jax import lax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
 
 
 def local_response_norm(
@@ -87,44 +87,40 @@ class _Channels:
   columns: int
 
   def __call__(self, x):
-    """One matrix product with a band of ones."""
-    band = jnp.asarray(self.band(x.shape[-1]), x.dtype)
-    return jnp.matmul(x, band, precision=lax.Precision.HIGHEST)
-
-  def band(self, channels):
-    """[C, C], one where two channels are at most n // 2 apart in a column."""
-    if self.n % 2 == 0:
-      raise ValueError(f'n must be odd, to have a middle channel; got {self.n}')
-    if channels % self.columns:
-      raise ValueError(f'{channels} channels do not make {self.columns} columns')
-    channel = np.arange(channels)
-    column = channel // (channels // self.columns)
-    near = abs(channel[:, None] - channel) <= self.n // 2
-    return near & (column[:, None] == column)
+    width, rest = divmod(x.shape[-1], self.columns)
+    if rest:
+      raise ValueError(f'{x.shape[-1]} channels in {self.columns} columns')
+    place = np.arange(x.shape[-1]) % width  # In its column.
+    total = x
+    for step, neighbour in _neighbours(x, axis=3, size=self.n):
+      own = (0 <= place + step) & (place + step < width)
+      total += jnp.where(own[None, None, None], neighbour, 0)
+    return total
 
 
 @dataclasses.dataclass(frozen=True)
 class _Positions:
-  """Sums over size x size positions of the same map: rows, then columns."""
+  """Sums over size x size positions of the same map: down, then across."""
 
   size: int
 
   def __call__(self, x):
-    if self.size % 2 == 0:
-      raise ValueError(f'size must be odd, to have a middle; got {self.size}')
     for axis in (1, 2):
-      x = _sum_shifts(x, axis=axis, reach=self.size // 2)
+      x = x + sum(y for _, y in _neighbours(x, axis=axis, size=self.size))
     return x
 
 
-def _sum_shifts(x, *, axis, reach):
-  """Adds to each element those up to `reach` away along one axis."""
-  length = x.shape[axis]
+def _neighbours(x, *, axis, size):
+  """For each step but 0, (step, x moved so that i holds element i + step)."""
+  if size % 2 == 0:
+    raise ValueError(f'a window needs a middle: {size} is not odd')
+  reach, length = size // 2, x.shape[axis]
   widths = [(0, 0)] * x.ndim
   widths[axis] = (reach, reach)
   padded = jnp.pad(x, widths)
-  shifts = range(2 * reach + 1)
-  return sum(lax.slice_in_dim(padded, s, s + length, axis=axis) for s in shifts)
+  for step in (*range(-reach, 0), *range(1, reach + 1)):
+    start = reach + step
+    yield step, lax.slice_in_dim(padded, start, start + length, axis=axis)
 
 
 # With d_i = k + alpha * sum_j a_j^2 the divisor before its power, g the
