@@ -6,8 +6,11 @@ and a window that hangs over the bottom or right edge sees only what is there.
 (At the paper's own sizes, 55, 27 and 13, no window hangs over.)
 """
 
-from jax import lax
+import functools
+
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 
@@ -30,34 +33,80 @@ def max_pool(
   """
   if stride > size:
     raise ValueError(f'stride {stride} > size {size}: pooling skips activities')
-  for axis in (1, 2):  # [B, H, W, C] -> [B, H', W, C] -> [B, H', W', C]
-    x = _max_along(x, axis=axis, size=size, stride=stride)
+  for axis in (2, 1):  # [B, H, W, C] -> [B, H, W', C] -> [B, H', W', C]
+    x = _max_along(x, axis, size, stride)
   return x
 
 
-# Strided slices and jnp.maximum, and no lax.reduce_window: its gradient is a
-# scatter, four times slower on a CPU (bench/NOTES.md).
+# Slices and lax.max in place of lax.reduce_window, whose gradient is a scatter
+# (bench/NOTES.md): a window's maximum is the maximum over its rows of each
+# row's maximum, so each axis is pooled for itself.
 #
-# Ties: autodiff of jnp.maximum shares the gradient between equal elements, the
-# 2012 program gives it whole to each of them, XLA's own pooling to one. Here
-# the total is kept. After ReLU it makes no difference: all but a few ties are
-# between zeros, whose gradient ReLU stops.
+# Ties: all the gradient goes to the first of equal elements, row by row, as
+# XLA's own pooling has it. The 2012 program gives it whole to each of them,
+# autodiff of jnp.maximum shares it. After ReLU ties are of zeros, but for a
+# few, and ReLU stops their gradient.
 
 
-def _max_along(x, *, axis, size, stride):
-  """Pools one axis: the maximum of `size` strided slices."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _max_along(x, axis, size, stride):
+  """Pools one axis."""
+  return functools.reduce(jnp.maximum, _taps(x, axis, size, stride))
+
+
+def _max_along_forward(x, axis, size, stride):
+  y = _max_along(x, axis, size, stride)
+  return y, (x, y)
+
+
+def _max_along_backward(axis, size, stride, saved, g):
+  """Adds to each element what the windows that chose it pass back.
+
+  Element m * stride + p is tap p of window m, tap p + stride of window m - 1,
+  and so on: the gradients of each p are summed apart, then interleaved.
+  """
+  x, y = saved
+  shares = _shares(_taps(x, axis, size, stride), y, g)
+  late = (size - 1) // stride  # How many windows back an element is seen.
+  phases = [
+    sum(
+      _pad(shares[tap], axis, tap // stride, late - tap // stride)
+      for tap in range(p, size, stride)
+    )
+    for p in range(stride)
+  ]
+  dx = lax.collapse(jnp.stack(phases, axis + 1), axis, axis + 2)
+  return (lax.slice_in_dim(dx, 0, x.shape[axis], axis=axis),)
+
+
+_max_along.defvjp(_max_along_forward, _max_along_backward)
+
+
+def _shares(taps, y, g):
+  """Gives each window's gradient to its first tap that is the maximum."""
+  free = jnp.ones(y.shape, bool)
+  shares = []
+  for tap in taps:
+    chosen = free & (tap == y)
+    shares.append(jnp.where(chosen, g, jnp.zeros_like(g)))
+    free &= ~chosen
+  return shares
+
+
+def _taps(x, axis, size, stride):
+  """Element 0, 1, ... size - 1 of every window along one axis."""
   length = x.shape[axis]
   if length < size:
     raise ValueError(f'cannot pool {length} rows by windows of {size}')
-  steps = -((size - length) // stride)  # Ceil of (length - size) / stride.
-  overhang = steps * stride + size - length
-  if overhang:
-    widths = [(0, 0)] * x.ndim
-    widths[axis] = (0, overhang)
-    x = jnp.pad(x, widths, constant_values=-jnp.inf)
-  pooled = None
-  for start in range(size):
-    stop = start + steps * stride + 1
-    part = lax.slice_in_dim(x, start, stop, stride, axis)
-    pooled = part if pooled is None else jnp.maximum(pooled, part)
-  return pooled
+  last = -((size - length) // stride) * stride  # Start of the last window.
+  x = _pad(x, axis, 0, last + size - length, value=-jnp.inf)
+  return [
+    lax.slice_in_dim(x, tap, tap + last + 1, stride, axis)
+    for tap in range(size)
+  ]
+
+
+def _pad(x, axis, before, after, value=0.0):
+  widths = [(0, 0, 0)] * x.ndim
+  widths[axis] = (before, after, 0)
+  return lax.pad(x, jnp.asarray(value, x.dtype), widths)
