@@ -1,0 +1,126 @@
+"""The embedded set: exact, balanced, and learnable after §4.1."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from alexnet_jax.data import sources, stats, synthetic
+
+# Colour axis and direction of change of each class, written out by hand.
+_G = 0.6180339887
+_AXES = {
+  'azure': (0, _G, 1),
+  'violet': (0, -_G, 1),
+  'orange': (1, _G, 0),
+  'crimson': (1, -_G, 0),
+  'purple': (_G, 0, 1),
+}
+
+
+def _load(**kwargs):
+  settings = dict(image_size=64, train_images=40, val_images=20, seed=0)
+  return synthetic.load(**settings | kwargs)
+
+
+def _classify(image):
+  """The class's id, from pixels alone: what a network would have to find."""
+  pixels = image.astype(np.float64) - image.mean(axis=(0, 1))
+  covariance = np.cov(pixels.reshape(-1, 3).T)
+  colour = np.linalg.eigh(covariance)[1][:, -1]
+  axis = max(
+    _AXES, key=lambda a: abs(colour @ _AXES[a]) / np.linalg.norm(_AXES[a])
+  )
+  plane = pixels @ colour
+  down, across = (np.abs(np.diff(plane, axis=k)).mean() for k in (0, 1))
+  return f'{axis}-{"horizontal" if down > across else "vertical"}'
+
+
+def test_an_image_depends_on_seed_split_and_index_alone():
+  small, large = _load(), _load(train_images=1000)
+  np.testing.assert_array_equal(small.train[7].image, large.train[7].image)
+  pixels = [
+    small.train[7].image,
+    small.train[17].image,
+    small.val[7].image,
+    _load(seed=1).train[7].image,
+  ]
+  assert len({image.tobytes() for image in pixels}) == len(pixels)
+
+
+def test_pixels_never_change():
+  # Recorded; change synthetic's version with it.
+  digest = hashlib.sha256()
+  split = _load().train
+  for index in range(20):
+    digest.update(split[index].image.tobytes())
+  assert digest.hexdigest()[:16] == '448d9252e6274b9a'
+
+
+def test_labels_are_balanced_and_name_the_classes():
+  data = _load()
+  labels = [data.train[i].label for i in range(len(data.train))]
+  assert np.bincount(labels).tolist() == [4] * 10
+  assert len({info.id for info in data.classes}) == 10
+
+
+def test_classes_survive_crop_mirror_and_colour_shift():
+  data = _load(image_size=128, train_images=200)
+  rng = np.random.default_rng(0)
+  for index in range(200):
+    image, label, _ = data.train[index]
+    y, x = rng.integers(33, size=2)
+    seen = image[y : y + 96, x : x + 96].astype(np.float32)
+    if rng.integers(2):
+      seen = seen[:, ::-1]
+    seen = seen + rng.normal(0, 20, 3)
+    assert _classify(seen) == data.classes[label].id
+
+
+def test_statistics_are_those_of_the_images():
+  data = _load(train_images=2000)
+  sums = stats.empty(64)
+  for index in range(2000):
+    sums = stats.add(sums, image=data.train[index].image)
+  drawn = stats.finish(sums)
+  # One standard error: brightness 20 / sqrt(3) over 2000 images, 0.26.
+  np.testing.assert_allclose(
+    drawn.mean_image.mean(axis=(0, 1)), [127.5] * 3, atol=1
+  )
+  np.testing.assert_array_equal(data.mean_image, np.float32(127.5))
+  pixels = sums.count * 64 * 64
+  mean = sums.image.sum(axis=(0, 1)) / pixels
+  measured = sums.outer / pixels - np.outer(mean, mean)
+  np.testing.assert_allclose(synthetic.covariance(), measured, atol=60)
+  np.testing.assert_allclose(data.pca.stddevs, drawn.pca.stddevs, rtol=0.03)
+
+
+def test_nothing_clips():
+  # The brightest and the darkest value that the parameters allow.
+  reach = max(synthetic.AMPLITUDE) * 1 + synthetic.BRIGHTNESS
+  assert 120 - reach >= 0 and 120 + reach + 15 <= 255
+
+
+def test_size_and_range():
+  image = _load(image_size=256).train[0].image
+  assert image.shape == (256, 256, 3) and image.dtype == np.uint8
+  assert int(image.max()) - int(image.min()) > 100
+
+
+def test_index_out_of_range():
+  with pytest.raises(IndexError, match='20 of 20'):
+    _load().val[20]
+
+
+def test_fingerprint_names_every_parameter():
+  same = _load().fingerprint
+  assert same == _load().fingerprint
+  for change in ('image_size', 'train_images', 'val_images', 'seed'):
+    assert _load(**{change: 32}).fingerprint != same
+
+
+def test_load_by_name():
+  settings = dict(
+    directory='', image_size=64, train_images=10, val_images=10, seed=0
+  )
+  assert sources.load(source='embedded', **settings).name == 'embedded'
