@@ -98,6 +98,10 @@ def decode(
 
 def load(directory: str, *, image_size: int) -> dataset.Dataset:
   """Opens a prepared folder; a ValueError of one line where it cannot."""
+  if not directory:
+    raise ValueError(
+      f'no folder given for prepared data: set data.dir, after {_PREPARE}DIR'
+    )
   folder = pathlib.Path(directory).expanduser()
   metadata = read_metadata(folder)
   if metadata.image_size != image_size:
@@ -106,7 +110,10 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
       f'{image_size}: set image_size={metadata.image_size}, or prepare again '
       f'with --image_size={image_size}'
     )
-  splits = {name: PreparedSplit(folder, name) for name in metadata.splits}
+  splits = {
+    split: PreparedSplit(folder, metadata=metadata, split=split)
+    for split in metadata.splits
+  }
   statistics = read_statistics(folder, image_size=image_size)
   return dataset.Dataset(
     name=metadata.name,
@@ -146,7 +153,7 @@ def _json(content: Any) -> str:
 
 def read_metadata(folder: pathlib.Path) -> Metadata:
   """Reads and checks metadata.json, and that every shard is there."""
-  if not str(folder) or not (folder / 'metadata.json').is_file():
+  if not (folder / 'metadata.json').is_file():
     raise ValueError(
       f'no prepared data set at {str(folder)!r} (it has no metadata.json): '
       f'make one with {_PREPARE}{folder}, or use the embedded data'
@@ -243,24 +250,30 @@ def read_statistics(
 class PreparedSplit:
   """Random access to one split's shards.
 
-  Files are opened on first use, once for each thread (the reader is not safe
-  to share), and never travel in a pickle.
+  Threads share the open files, as reading by index allows; a pickle holds none
+  and opens them again on first use.
   """
 
-  def __init__(self, folder: pathlib.Path, split: str):
-    metadata = read_metadata(folder)
-    self._folder = folder
+  def __init__(
+    self, folder: pathlib.Path, *, metadata: Metadata, split: str
+  ) -> None:
+    info = metadata.splits[split]
     self._split = split
-    self._shards = metadata.splits[split].shards
     self._image_size = metadata.image_size
     self._encoding = metadata.encoding
-    self._starts = np.cumsum([0, *map(self._count, self._shards)])
-    self._local = threading.local()
-    if self._starts[-1] != metadata.splits[split].num_images:
+    self._paths = [folder / shard for shard in info.shards]
+    self._reset()
+    counts = [self._reader(k).num_records() for k in range(len(self._paths))]
+    self._starts = np.cumsum([0, *counts])
+    if len(self) != info.num_images:
       raise ValueError(
-        f'{folder} has {self._starts[-1]} {split} images, its metadata.json '
-        f'says {metadata.splits[split].num_images}: prepare the data again'
+        f'{folder} holds {len(self)} {split} images, its metadata.json says '
+        f'{info.num_images}: prepare the data again'
       )
+
+  def _reset(self) -> None:
+    self._lock = threading.Lock()
+    self._readers = [None] * len(self._paths)
 
   def __len__(self) -> int:
     return int(self._starts[-1])
@@ -274,24 +287,27 @@ class PreparedSplit:
     return decode(record, image_size=self._image_size, encoding=self._encoding)
 
   def __getstate__(self) -> dict[str, Any]:
-    return {k: v for k, v in vars(self).items() if k != '_local'}
+    return vars(self) | {'_lock': None, '_readers': None}
 
   def __setstate__(self, state: dict[str, Any]) -> None:
-    vars(self).update(state, _local=threading.local())
-
-  def _count(self, shard: str) -> int:
-    reader = _open(self._folder / shard)
-    try:
-      return reader.num_records()
-    finally:
-      reader.close()
+    vars(self).update(state)
+    self._reset()
 
   def _reader(self, shard: int) -> array_record_module.ArrayRecordReader:
-    readers = vars(self._local).setdefault('readers', {})
-    if shard not in readers:
-      readers[shard] = _open(self._folder / self._shards[shard])
-    return readers[shard]
+    with self._lock:
+      if self._readers[shard] is None:
+        self._readers[shard] = _open(self._paths[shard])
+      return self._readers[shard]
 
 
 def _open(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
-  return array_record_module.ArrayRecordReader(str(path), _READER_OPTIONS)
+  try:
+    reader = array_record_module.ArrayRecordReader(str(path), _READER_OPTIONS)
+    if reader.ok():
+      return reader
+    reader.close()  # raises, and says what is wrong
+  except RuntimeError as error:
+    raise ValueError(
+      f'{path} is damaged ({error}): prepare the data again'
+    ) from error
+  raise ValueError(f'{path} is damaged: prepare the data again')
