@@ -15,8 +15,8 @@ from typing import Any
 
 import grain
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 from jaxtyping import PyTree
+from orbax.checkpoint import checkpoint_managers
 
 import alexnet_jax
 

@@ -1,4 +1,4 @@
-"""Checks a config before any device is touched, and derives what follows from it.
+"""Checks a config before any device is touched, and derives durations.
 
 Every error names the field, its value, the limit and the fix. Not in the paper.
 """
@@ -130,7 +130,7 @@ def _check_sizes(config: Config) -> None:
   if data.crop_size > data.image_size:
     raise ValueError(
       f'config.data.crop_size = {data.crop_size} is larger than '
-      f'config.data.image_size = {data.image_size}: use {data.image_size} or less'
+      f'config.data.image_size = {data.image_size}: use that or less'
     )
   if not 0 < plateau.factor < 1:
     raise ValueError(
@@ -139,8 +139,8 @@ def _check_sizes(config: Config) -> None:
     )
   if not 0 < plateau.min_improvement <= 1:
     raise ValueError(
-      f'config.plateau.min_improvement = {plateau.min_improvement}: use a value '
-      'above 0 and at most 1, such as 0.001'
+      f'config.plateau.min_improvement = {plateau.min_improvement}: use a '
+      'value above 0 and at most 1, such as 0.001'
     )
   if not 0 <= config.model.dropout_rate < 1:
     raise ValueError(

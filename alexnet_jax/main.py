@@ -10,18 +10,15 @@ import pathlib
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
+from alexnet_jax import checkpoint as checkpoint_lib
 from alexnet_jax import config as config_lib
 from alexnet_jax import evaluate, train, writers
-from alexnet_jax import checkpoint as checkpoint_lib
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import mesh
-from alexnet_jax.tools import cli
+from alexnet_jax.tools import cli, config_flag
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'The config, such as configs/default.py.'
-)
+_CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Where the run is kept; default: runs/CONFIG_NAME.'
 )
@@ -39,8 +36,6 @@ _RESTORE = flags.DEFINE_string(
 def main() -> int:
   """Does what --mode says."""
   config = _CONFIG.value
-  if config is None:
-    raise ValueError('--config is missing: use --config=configs/default.py')
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   match _MODE.value:
     case 'train':
@@ -87,8 +82,7 @@ def _evaluate(config: config_lib.Config) -> int:
 def _workdir() -> pathlib.Path:
   if _WORKDIR.value:
     return pathlib.Path(_WORKDIR.value)
-  name = pathlib.Path(flags.FLAGS['config'].config_filename).stem
-  return pathlib.Path('runs') / name
+  return pathlib.Path('runs') / config_flag.name()
 
 
 if __name__ == '__main__':

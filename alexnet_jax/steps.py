@@ -68,7 +68,7 @@ def normalise(
   mirror: Array,
   colour: Float[Array, 'b 3'],
 ) -> Float[Array, 'b s s 3']:
-  """What the network sees of crops (§2, §4.1): less the mean, mirrored, shifted.
+  """What the network sees of crops: less the mean, mirrored, shifted (§4.1).
 
   Args:
     images: crops, RGB 0-255, not yet mirrored.

@@ -114,11 +114,30 @@ def train(config: Config, *, workdir: pathlib.Path) -> None:
     step = int(newest.name)
     state = store.restore(step, state=setup.programs.state, batches=batches)
   log = writers.Metrics(workdir, last_step=step)
+  print(describe(setup, workdir=workdir, step=step), flush=True)
   try:
     _Loop(setup, store=store, log=log).run(state, batches=batches, step=step)
   finally:
     store.close()
     log.close()
+
+
+def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
+  """What is about to run, on what, for how long, and where it is kept."""
+  config, data, plan = setup.config, setup.dataset, setup.plan
+  leaves = jax.tree.leaves(setup.programs.state.params)
+  parameters = sum(leaf.size for leaf in leaves)
+  device = setup.mesh.devices.flat[0]
+  going_on = f', going on from step {step}' if step else ''
+  return (
+    f'AlexNet of {config.model.columns} columns, {parameters:,} parameters, on '
+    f'{setup.mesh.size} {device.device_kind} devices (data {config.mesh.data} '
+    f'x column {config.mesh.column})\n'
+    f'{data.name}: {len(data.train):,} training and {len(data.val):,} '
+    f'validation images of {len(data.classes)} classes; {plan.total_steps:,} '
+    f'steps of {plan.batch_size} images, {plan.epoch(plan.total_steps):.1f} '
+    f'epochs\n{workdir}{going_on}; the first step compiles the network'
+  )
 
 
 def check_same_run(
@@ -250,9 +269,7 @@ class _Loop:
     self._clock.restart()
     return state
 
-  def _observe(
-    self, state: steps.TrainState, error: float
-  ) -> steps.TrainState:
+  def _observe(self, state: steps.TrainState, error: float) -> steps.TrainState:
     """Tells the plateau rule, and the user if it lowers the rate."""
     rule = self._setup.config.plateau
     after = plateau.observe(

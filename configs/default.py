@@ -4,7 +4,8 @@
 
 The full network, 224 x 224 crops, two columns on two devices. Without real
 data at hand it learns ten kinds of coloured gratings, in a few minutes on two
-CPU cores; configs/imagenet.py is the same on ImageNet for the paper's 90 epochs.
+CPU cores; configs/imagenet.py is the same on ImageNet for the paper's 90
+epochs.
 
 Every field can be set on the command line (--config.optim.momentum=0.8). Fields
 called _epochs count passes over the training set, _steps count minibatches.
@@ -20,7 +21,7 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.seed = 0  # of the initial values, data order, augmentation, dropout
   config.batch_size = paper.BATCH_SIZE  # images a step on all devices, §5
-  config.num_epochs = paper.NUM_EPOCHS  # at most; the plateau rule may end it, §5
+  config.num_epochs = paper.NUM_EPOCHS  # at most: see plateau, §5
   config.total_steps = config_dict.placeholder(int)  # set: wins over num_epochs
   config.mesh = mesh()
   config.model = model()
@@ -74,7 +75,12 @@ def model() -> config_dict.ConfigDict:
   config.layer = config_dict.ConfigDict()  # §3.5, in order
   kernels, block = paper.KERNELS, ('activation', 'lrn', 'pool')
   config.layer.conv1 = conv(
-    kernels['conv1'], size=11, stride=4, padding='ceil', sees='image', then=block
+    kernels['conv1'],
+    size=11,
+    stride=4,
+    padding='ceil',
+    sees='image',
+    then=block,
   )
   config.layer.conv2 = conv(
     kernels['conv2'], size=5, padding=2, sees='own', then=block, bias=1.0

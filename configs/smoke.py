@@ -20,7 +20,7 @@ def get_config() -> config_dict.ConfigDict:
   config.model.layer.fc7.units = 64
   config.model.num_classes = 10
   config.data.image_size = 80
-  config.data.crop_size = 67  # conv1 gives 15 x 15 windows, conv5 pools to 1 x 1
+  config.data.crop_size = 67  # conv1: 15 x 15 windows, pool5: 1 x 1
   config.data.embedded_train_images = 96
   config.data.embedded_val_images = 50
   config.batch_size = 16

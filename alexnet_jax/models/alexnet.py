@@ -66,9 +66,7 @@ class Conv(nn.Module):
       nn.initializers.normal(c.stddev),
       (c.size, c.size, x.shape[-1] // self.groups, self.kernels),
     )
-    bias = self.param(
-      'bias', nn.initializers.constant(c.bias), (self.kernels,)
-    )
+    bias = self.param('bias', nn.initializers.constant(c.bias), (self.kernels,))
     y = conv.conv(
       x,
       kernel,
@@ -138,7 +136,9 @@ class AlexNet(nn.Module):
         activations[f'{name}/{op}'] = x
     return x, activations
 
-  def _layer(self, name: str, x: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
+  def _layer(
+    self, name: str, x: Float[Array, 'b ...']
+  ) -> Float[Array, 'b ...']:
     layer = self.config.layer[name]
     here, columns_ = self.columns_here, self.config.columns
     if layer.sees == 'both':
@@ -154,7 +154,12 @@ class AlexNet(nn.Module):
     return Dense(layer, units=layer.units // columns_ * here, name=name)(x)
 
   def _then(
-    self, op: str, x: Float[Array, 'b ...'], *, dropout: Dropout | None, layer: int
+    self,
+    op: str,
+    x: Float[Array, 'b ...'],
+    *,
+    dropout: Dropout | None,
+    layer: int,
   ) -> Float[Array, 'b ...']:
     match op:
       case 'activation':
@@ -172,7 +177,8 @@ class AlexNet(nn.Module):
         return jnp.where(keep, x, 0)
       case _:
         raise ValueError(
-          f"a layer's `then` holds {op!r}; known: activation, lrn, pool, dropout"
+          f'config.model.layer...then holds {op!r}: use activation, lrn, pool '
+          'or dropout'
         )
 
   def _keep(
@@ -181,7 +187,9 @@ class AlexNet(nn.Module):
     """Which units of this device's columns stay, drawn example by example."""
     key = jax.random.fold_in(dropout.key, layer)
 
-    def draw(column: Int[Array, ''], example: Int[Array, '']) -> Bool[Array, 'd']:
+    def draw(
+      column: Int[Array, ''], example: Int[Array, '']
+    ) -> Bool[Array, 'd']:
       k = jax.random.fold_in(jax.random.fold_in(key, column), example)
       p = 1 - self.config.dropout_rate
       return jax.random.bernoulli(k, p, (units // self.columns_here,))
@@ -210,7 +218,9 @@ def whole(function: Callable[..., Any]) -> Callable[..., Any]:
   return call
 
 
-def initialise(config: ModelConfig, key: Key[Array, ''], *, crop_size: int) -> PyTree:
+def initialise(
+  config: ModelConfig, key: Key[Array, ''], *, crop_size: int
+) -> PyTree:
   """The paper's initial values (§5): {'conv1': {'kernel', 'bias'}, ...}."""
   model = create(config, columns_here=config.columns)
   images = jnp.zeros((1, crop_size, crop_size, 3))

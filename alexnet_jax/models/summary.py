@@ -1,4 +1,4 @@
-"""The network as a table: shapes, parameters, neurons, beside the paper's (§3.5).
+"""The network as a table, its sizes beside the paper's (§3.5, Figure 2).
 
 Everything is read off the module itself, by tracing it without computing.
 """
@@ -47,7 +47,9 @@ def rows(config: alexnet.ModelConfig, *, crop_size: int) -> list[Row]:
   )
   (_, activations), variables = shapes
   return [
-    _row(config, name, activations=activations, params=variables['params'][name])
+    _row(
+      config, name, activations=activations, params=variables['params'][name]
+    )
     for name in alexnet.layer_names(config)
   ]
 
@@ -99,10 +101,14 @@ def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
   totals = [
     ('parameters', sum(r.parameters for r in layers), paper.PARAMETERS),
     ('neurons', sum(r.neurons for r in layers), paper.NEURONS),
-    ('multiply-adds', sum(r.multiply_adds for r in layers), paper.MULTIPLY_ADDS),
+    (
+      'multiply-adds',
+      sum(r.multiply_adds for r in layers),
+      paper.MULTIPLY_ADDS,
+    ),
   ]
   lines += [''] + [
-    f'{name:14} {here:>13,}   the paper\'s net {theirs:>13,}'
+    f"{name:14} {here:>13,}   the paper's net {theirs:>13,}"
     for name, here, theirs in totals
   ]
   return '\n'.join(lines)
@@ -110,7 +116,9 @@ def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
 
 def _line(name: str, *cells: str) -> str:
   widths = (12, 12, 12, 12, 9, 9, 14)
-  padded = (f'{cell:>{width}}' for cell, width in zip(cells, widths, strict=True))
+  padded = (
+    f'{cell:>{width}}' for cell, width in zip(cells, widths, strict=True)
+  )
   return f'{name:6}' + ' '.join(padded)
 
 

@@ -48,7 +48,11 @@ def _kernels(params: PyTree) -> PyTree:
 
 def _scale_by_rates() -> optax.GradientTransformationExtraArgs:
   def update(
-    updates: PyTree, state: optax.EmptyState, params: Any = None, *, rates: PyTree
+    updates: PyTree,
+    state: optax.EmptyState,
+    params: Any = None,
+    *,
+    rates: PyTree,
   ) -> tuple[PyTree, optax.EmptyState]:
     del params
     scaled = jax.tree.map(

@@ -1,4 +1,4 @@
-"""The (data, column) mesh: rows of devices share images, columns kernels (§3.2).
+"""The (data, column) mesh: rows share out images, columns kernels (§3.2).
 
 The paper's machine is data = 1, column = 2. On the CPU JAX has one device
 unless it is told otherwise before its first use, hence `make_cpu_devices`.

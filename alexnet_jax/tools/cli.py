@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
+from alexnet_jax.tools import config_flag
+
 USER_ERRORS = (
   ValueError,
   FileNotFoundError,
@@ -29,6 +31,10 @@ _TRACEBACK = flags.DEFINE_bool(
 
 def run(main: Callable[[], int | None]) -> None:
   """Parses the flags, calls `main`, and exits with what it returns."""
+  if 'config' in flags.FLAGS:
+    code = guard(lambda: config_flag.check(sys.argv[1:]))
+    if code:
+      sys.exit(code)
   app.run(lambda _: guard(main), flags_parser=parse)
 
 
@@ -38,15 +44,14 @@ def parse(argv: Sequence[str]) -> list[str]:
     rest = flags.FLAGS(list(argv))
   except SystemExit:  # --help and its kin: absl says 1
     sys.exit(0)
-  except KeyError as error:  # how config_flags puts it
-    _fail(f'the config has no field {error.args[0]}', hint=_HELP)
-    sys.exit(2)
-  except (flags.Error, AttributeError, TypeError, *USER_ERRORS) as error:
+  except (flags.Error, *USER_ERRORS) as error:
     _fail(error, hint=_HELP)
     sys.exit(2)
   if rest[1:]:
     _fail(f'{rest[1]!r} is no flag', hint=_HELP)
     sys.exit(2)
+  if not flags.FLAGS['verbosity'].present:  # orbax and jax tell all at INFO
+    logging.set_verbosity(logging.WARNING)
   return rest
 
 
@@ -66,7 +71,7 @@ def guard(main: Callable[[], int | None]) -> int:
 
 
 def _refuse(error: Exception) -> int:
-  if _TRACEBACK.value:
+  if flags.FLAGS.is_parsed() and _TRACEBACK.value:
     raise error
   _fail(error)
   return 1
