@@ -7,14 +7,12 @@ import pytest
 
 from alexnet_jax.data import sources, stats, synthetic
 
-# Colour axis and direction of change of each class, written out by hand.
-_G = 0.6180339887
+# The colour axes, written out by hand.
 _AXES = {
-  'azure': (0, _G, 1),
-  'violet': (0, -_G, 1),
-  'orange': (1, _G, 0),
-  'crimson': (1, -_G, 0),
-  'purple': (_G, 0, 1),
+  'white-black': (1, 1, 1),
+  'red-cyan': (1, -1, -1),
+  'green-magenta': (1, -1, 1),
+  'blue-yellow': (1, 1, -1),
 }
 
 
@@ -28,12 +26,14 @@ def _classify(image):
   pixels = image.astype(np.float64) - image.mean(axis=(0, 1))
   covariance = np.cov(pixels.reshape(-1, 3).T)
   colour = np.linalg.eigh(covariance)[1][:, -1]
-  axis = max(
-    _AXES, key=lambda a: abs(colour @ _AXES[a]) / np.linalg.norm(_AXES[a])
-  )
-  plane = pixels @ colour
-  down, across = (np.abs(np.diff(plane, axis=k)).mean() for k in (0, 1))
-  return f'{axis}-{"horizontal" if down > across else "vertical"}'
+  paint = max(_AXES, key=lambda name: abs(colour @ _AXES[name]))
+  spectrum = np.abs(np.fft.rfft2(pixels @ colour))
+  v, u = np.unravel_index(spectrum.argmax(), spectrum.shape)
+  size = image.shape[0]
+  v = min(v, size - v)
+  broad = size / np.hypot(v, u) > 16
+  way = 'horizontal' if v > u else 'vertical'
+  return f'{"broad-" if broad else ""}{paint}-{way}'
 
 
 def test_an_image_depends_on_seed_split_and_index_alone():
@@ -54,7 +54,7 @@ def test_pixels_never_change():
   split = _load().train
   for index in range(20):
     digest.update(split[index].image.tobytes())
-  assert digest.hexdigest()[:16] == '448d9252e6274b9a'
+  assert digest.hexdigest()[:16] == 'e9623cd1fb4db7e1'
 
 
 def test_labels_are_balanced_and_name_the_classes():
@@ -97,7 +97,7 @@ def test_statistics_are_those_of_the_images():
 
 def test_nothing_clips():
   # The brightest and the darkest value that the parameters allow.
-  reach = max(synthetic.AMPLITUDE) * 1 + synthetic.BRIGHTNESS
+  reach = max(synthetic.AMPLITUDE) + synthetic.BRIGHTNESS
   assert 120 - reach >= 0 and 120 + reach + 15 <= 255
 
 

@@ -1,54 +1,66 @@
 """The embedded data set: coloured gratings in ten classes (not in the paper).
 
 Drawn, not downloaded, so that training runs and visibly learns anywhere. A
-class is one of five colour axes times horizontal or vertical stripes, which
-survive the crop, the mirror and the colour shift of §4.1. Image `index` of a
-split is a function of (seed, split, index) alone:
+class is one of five paints, horizontal or vertical: stripes survive the crop,
+the mirror and the colour shift of §4.1. Image `index` of a split is a function
+of (seed, split, index) alone:
 
-  x(v, u) = 120 + b + a d_c sin(2 pi (u cos t + v sin t) / w + p) + noise
+  x(v, u) = 120 + b + a d sin(2 pi (u cos t + v sin t) / w + p) + noise
 
-with d_c the class's colour axis, t its angle with up to 10 degrees of jitter,
-wavelength w, phase p, amplitude a and brightness b drawn for each image, and
-noise for each value. Nothing clips: |a d_c| + |b| <= 120, noise 0..15.
+with d the paint's colour axis, t the direction with up to 10 degrees of
+jitter, w a wavelength of the paint, phase p, amplitude a and brightness b
+drawn for each image, and noise for each value. Nothing clips: a + |b| <= 120,
+and noise is 0..15.
 
 So the statistics are known and need no pass over images. The phase is
 uniform: sin has mean 0 and mean square 1/2 at every pixel, and
 
   mean image = 120 + E[noise] = 127.5
-  covariance = E[a^2] / 2 mean_c(d_c d_c^T) + var(b) 1 1^T + var(noise) I
+  covariance = E[a^2] / 2 mean(d d^T) + var(b) 1 1^T + var(noise) I
+
+The contrast is as high as it can be, on purpose: with the paper's initial
+N(0, 0.01) little of the image reaches the last layers of a fresh network.
 """
 
 import dataclasses
 import hashlib
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from alexnet_jax.data import dataset, stats
 
-# Five of the six diagonals of an icosahedron: no two axes are closer than 63
-# degrees, counting opposite colours as one (a phase of pi turns one into the
-# other), and all have one length, so that no class is fainter than another.
-_SHORT = (5**0.5 - 1) / 2
-AXES = {
-  'azure': (0.0, _SHORT, 1.0),
-  'violet': (0.0, -_SHORT, 1.0),
-  'orange': (1.0, _SHORT, 0.0),
-  'crimson': (1.0, -_SHORT, 0.0),
-  'purple': (_SHORT, 0.0, 1.0),
+
+class Paint(NamedTuple):
+  """How the stripes of a class look, whichever way they run."""
+
+  axis: tuple[int, int, int]  # of RGB; a phase of pi gives the opposite colour
+  wavelength: tuple[float, float]  # pixels, uniform; conv1's kernels span 11
+
+
+FINE, BROAD = (9.0, 12.0), (20.0, 28.0)
+# The four diagonals of the RGB cube: the longest axes there are, with angles
+# of 71 degrees between any two.
+PAINTS = {
+  'white-black': Paint((1, 1, 1), FINE),
+  'red-cyan': Paint((1, -1, -1), FINE),
+  'green-magenta': Paint((-1, 1, -1), FINE),
+  'blue-yellow': Paint((-1, -1, 1), FINE),
+  'broad-blue-yellow': Paint((-1, -1, 1), BROAD),
 }
 DIRECTIONS = {'horizontal': np.pi / 2, 'vertical': 0.0}  # angle of the wave
 CLASSES = tuple(
-  dataset.ClassInfo(f'{axis}-{way}', f'{axis} {way}', f'{axis} {way} stripes')
-  for axis in AXES
+  dataset.ClassInfo(
+    f'{paint}-{way}', f'{paint} {way}', f'{paint} {way} stripes'
+  )
+  for paint in PAINTS
   for way in DIRECTIONS
 )
 
-AMPLITUDE = (60.0, 100.0)  # grey levels, uniform
-BRIGHTNESS = 20.0  # grey levels, uniform in plus or minus
+AMPLITUDE = (90.0, 110.0)  # grey levels, uniform
+BRIGHTNESS = 10.0  # grey levels, uniform in plus or minus
 NOISE = 16  # uniform integers 0..15
-WAVELENGTH = (12.0, 24.0)  # pixels, uniform; conv1's kernels span 11
 JITTER = np.deg2rad(10)  # uniform in plus or minus
 _BASE = (255 - (NOISE - 1)) / 2
 _STREAM = 0x5EED
@@ -79,10 +91,9 @@ def covariance() -> Float64[np.ndarray, '3 3']:
   Rounding to whole grey levels adds the variance of a unit interval, 1/12.
   """
   low, high = AMPLITUDE
-  axes = np.array(list(AXES.values()))
-  stripes = (
-    (low**2 + low * high + high**2) / 3 / 2 * (axes.T @ axes) / len(axes)
-  )
+  axes = np.array([paint.axis for paint in PAINTS.values()])
+  square = (low**2 + low * high + high**2) / 3  # E[a^2]
+  stripes = square / 2 * (axes.T @ axes) / len(axes)
   brightness = BRIGHTNESS**2 / 3 * np.ones((3, 3))
   noise = (NOISE**2 - 1) / 12 + 1 / 12
   return stripes + brightness + noise * np.eye(3)
@@ -121,10 +132,10 @@ def draw(
   rounded the one way IEEE allows, to give every machine the same bits: a
   matrix product here would not.
   """
-  axis = tuple(AXES.values())[label // len(DIRECTIONS)]
+  paint = tuple(PAINTS.values())[label // len(DIRECTIONS)]
   angle = tuple(DIRECTIONS.values())[label % len(DIRECTIONS)]
   angle += rng.uniform(-JITTER, JITTER)
-  wave = 2 * np.pi / rng.uniform(*WAVELENGTH)
+  wave = 2 * np.pi / rng.uniform(*paint.wavelength)
   phase = rng.uniform(0, 2 * np.pi)
   amplitude = rng.uniform(*AMPLITUDE)
   brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
@@ -134,11 +145,12 @@ def draw(
   down = _sine_cosine(wave * np.sin(angle) * pixels)
   plane = across[0] * down[1][:, None] + across[1] * down[0][:, None]  # [s, s]
 
-  colour = np.float32(amplitude) * np.array(axis, np.float32)
+  colour = np.float32(amplitude) * np.array(paint.axis, np.float32)
   image = np.empty((image_size, image_size, 3), np.uint8)
   for channel in range(3):
-    values = plane * colour[channel] + np.float32(_BASE + brightness + 0.5)
-    image[..., channel] = values.astype(np.uint8)  # + 0.5: rounds, not floors
+    values = plane * colour[channel]
+    values += np.float32(_BASE + brightness + 0.5)  # + 0.5: rounds, not floors
+    image[..., channel] = values.astype(np.uint8)
   image += _noise(rng, image.size).reshape(image.shape)
   return image
 
