@@ -72,6 +72,13 @@ def test_signs_are_settled():
     assert (p[np.abs(p).argmax(axis=0), np.arange(3)] > 0).all()
 
 
+def test_signs_are_settled_where_two_entries_are_as_large():
+  for error in (-1e-12, 1e-12):
+    covariance = np.array([[2 + error, -1, 0], [-1, 2 - error, 0], [0, 0, 9]])
+    p = stats.pca(covariance).components
+    np.testing.assert_allclose(p[:, 1] * 2**0.5, [1, -1, 0], atol=1e-6)
+
+
 def test_no_images_is_an_error():
   with pytest.raises(ValueError, match='training split is empty'):
     stats.finish(stats.empty(4))

@@ -75,14 +75,16 @@ def pca(covariance: Float[np.ndarray, '3 3']) -> RgbPca:
   """Components and standard deviations, largest first, of an RGB covariance.
 
   A component's sign means nothing to §4.1 (alpha is symmetric), but runs must
-  agree on it: its entry of largest size is made positive.
+  agree on it: its entry of largest size is made positive, the first of them
+  where rounding alone decides which is the largest.
 
   >>> pca(np.diag([1.0, 9.0, 4.0])).stddevs.tolist()
   [3.0, 2.0, 1.0]
   """
   variances, vectors = np.linalg.eigh(covariance)
   variances, vectors = variances[::-1], vectors[:, ::-1]
-  largest = np.abs(vectors).argmax(axis=0)
+  size = np.abs(vectors)
+  largest = (size > size.max(axis=0) - 1e-6).argmax(axis=0)
   vectors = vectors * np.sign(vectors[largest, np.arange(3)])
   stddevs = np.sqrt(np.maximum(variances, 0))
   return RgbPca(vectors.astype(np.float32), stddevs.astype(np.float32))
