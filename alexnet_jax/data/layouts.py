@@ -111,8 +111,9 @@ def _devkit(path: pathlib.Path) -> _Devkit:
     }
     return _Devkit(leaves, tuple(map(int, truth.split())))
   except (tarfile.TarError, OSError, EOFError, KeyError) as error:
+    reason = str(error).splitlines()[0]
     raise ValueError(
-      f'{path} is not a whole ILSVRC2012 devkit ({error}): download it again'
+      f'{path} is not a whole ILSVRC2012 devkit ({reason}): download it again'
     ) from error
 
 
