@@ -1,0 +1,428 @@
+"""Preparing: the official tars in miniature, and real images where present."""
+
+import io
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+import scipy.io
+from array_record.python import array_record_module
+from PIL import Image
+
+from alexnet_jax.data import images, layouts, prepare, records, shards
+
+_REAL = os.environ.get('ALEXNET_JAX_TEST_DATA', '')
+
+# WordNet ids by the devkit's own, unsorted, numbers; 4 is no class but a node
+# above two of them.
+_SYNSETS = {1: 'n03000000', 2: 'n01000000', 3: 'n02000000', 4: 'n00000004'}
+_LABELS = {'n01000000': 0, 'n02000000': 1, 'n03000000': 2}
+_VAL_IDS = (3, 1, 2, 2)
+
+
+def _png(seed, *, width=20, height=16, mode='RGB'):
+  """A lossless image of noise. PIL goes by content, whatever the name says."""
+  rng = np.random.default_rng(seed)
+  shape = (height, width) if mode == 'L' else (height, width, 3)
+  array = rng.integers(256, size=shape, dtype=np.uint8)
+  stream = io.BytesIO()
+  Image.fromarray(array).save(stream, 'PNG')
+  return array, stream.getvalue()
+
+
+def _tar(files):
+  stream = io.BytesIO()
+  with tarfile.open(fileobj=stream, mode='w') as archive:
+    for name, content in files.items():
+      info = tarfile.TarInfo(name)
+      info.size = len(content)
+      archive.addfile(info, io.BytesIO(content))
+  return stream.getvalue()
+
+
+def _devkit():
+  kind = [
+    ('ILSVRC2012_ID', object),
+    ('WNID', object),
+    ('words', object),
+    ('num_children', object),
+  ]
+  synsets = np.empty((len(_SYNSETS), 1), kind)
+  for row, (id_, wnid) in enumerate(_SYNSETS.items()):
+    children = 2 if id_ == 4 else 0
+    synsets[row, 0] = (id_, wnid, f'word {wnid}, synonym', children)
+  meta = io.BytesIO()
+  scipy.io.savemat(meta, {'synsets': synsets})
+  truth = ''.join(f'{id_}\n' for id_ in _VAL_IDS).encode()
+  root = 'ILSVRC2012_devkit_t12/data/'
+  return _tar(
+    {
+      root + 'meta.mat': meta.getvalue(),
+      root + 'ILSVRC2012_validation_ground_truth.txt': truth,
+    }
+  )
+
+
+def _train_name(index):
+  wnid = sorted(_LABELS)[index % 3]
+  return wnid, f'{wnid}_{index}.JPEG'
+
+
+def _write_source(folder, *, num_train=9):
+  """Official layout: nine images of three synsets, val 2, 4 and 1."""
+  inner = {}
+  for index in range(num_train):
+    wnid, name = _train_name(index)
+    inner.setdefault(wnid, {})[name] = _png(index)[1]
+  folder.mkdir(exist_ok=True)
+  train = {f'{k}.tar': _tar(v) for k, v in inner.items()}
+  val = {f'ILSVRC2012_val_{n:08d}.JPEG': _png(100 + n)[1] for n in (2, 4, 1)}
+  (folder / 'ILSVRC2012_img_train.tar').write_bytes(_tar(train))
+  (folder / 'ILSVRC2012_img_val.tar').write_bytes(_tar(val))
+  (folder / 'ILSVRC2012_devkit_t12.tar.gz').write_bytes(_devkit())
+  return folder
+
+
+@pytest.fixture
+def source(tmp_path):
+  return _write_source(tmp_path / 'source')
+
+
+def _run(source, output, *, workers=1, **options):
+  options = shards.Options(**dict(image_size=16) | options)
+  work = prepare.plan(layouts.find(source), options=options)
+  return prepare.run(work, output=output, workers=workers)
+
+
+def _records(folder, split):
+  """(label, name, pixels) of each record, read by the description alone."""
+  content = json.loads((folder / 'metadata.json').read_text())
+  for shard in content['splits'][split]['shards']:
+    reader = array_record_module.ArrayRecordReader(str(folder / shard))
+    for record in reader.read_all():
+      label, length = struct.unpack_from('<iH', record)
+      yield label, record[6 : 6 + length].decode(), record[6 + length :]
+    reader.close()
+
+
+def _files(folder):
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_labels_names_and_pixels(source, tmp_path):
+  _run(source, tmp_path / 'out')
+  train = {name: rest for *rest, name in _swap(tmp_path / 'out', 'train')}
+  assert len(train) == 9
+  for index in range(9):
+    wnid, name = _train_name(index)
+    label, pixels = train[name]
+    assert label == _LABELS[wnid]
+    # 20 x 16: nothing to resize; columns 2 to 17 are the middle.
+    assert pixels == _png(index)[0][:, 2:18].tobytes()
+  val = [(label, name) for label, name, _ in _records(tmp_path / 'out', 'val')]
+  assert val == [
+    (1, 'ILSVRC2012_val_00000001.JPEG'),  # id 3, n02000000
+    (2, 'ILSVRC2012_val_00000002.JPEG'),  # id 1, n03000000
+    (0, 'ILSVRC2012_val_00000004.JPEG'),  # id 2, n01000000
+  ]
+
+
+def _swap(folder, split):
+  return [
+    (label, pixels, name) for label, name, pixels in _records(folder, split)
+  ]
+
+
+def test_metadata_and_statistics(source, tmp_path):
+  _run(source, tmp_path / 'out')
+  content = json.loads((tmp_path / 'out' / 'metadata.json').read_text())
+  assert content['format_version'] == 1
+  assert (content['image_size'], content['encoding']) == (16, 'raw')
+  assert [c['id'] for c in content['classes']] == sorted(_LABELS)
+  assert content['classes'][0]['name'] == 'word n01000000'
+  assert content['splits']['train']['num_images'] == 9
+  pixels = np.array([_png(k)[0][:, 2:18] for k in range(9)], np.float64)
+  np.testing.assert_allclose(
+    np.load(tmp_path / 'out' / 'mean_image.npy'), pixels.mean(axis=0), rtol=1e-6
+  )
+  pca = np.load(tmp_path / 'out' / 'rgb_pca.npz')
+  p, s = pca['components'], pca['stddevs']
+  np.testing.assert_allclose(
+    p @ np.diag(s**2) @ p.T,
+    np.cov(pixels.reshape(-1, 3).T, bias=True),
+    rtol=1e-3,
+  )
+  data = records.load(str(tmp_path / 'out'), image_size=16)
+  assert (len(data.train), len(data.val)) == (9, 3)
+
+
+def test_training_images_are_shuffled_over_shards(tmp_path):
+  source = _write_source(tmp_path / 'source', num_train=150)
+  _run(source, tmp_path / 'out')
+  labels = [label for label, *_ in _records(tmp_path / 'out', 'train')]
+  assert len(list((tmp_path / 'out').glob('train-*-of-00003*'))) == 3
+  assert labels != sorted(labels)
+  assert all(len(set(labels[k : k + 50])) == 3 for k in (0, 50, 100))
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
+  source = _write_source(tmp_path / 'source', num_train=150)
+  for workers in (1, 2):
+    _run(source, tmp_path / f'out{workers}', workers=workers, encoding='jpeg')
+  assert _files(tmp_path / 'out1') == _files(tmp_path / 'out2')
+
+
+def test_jpeg_statistics_are_of_what_is_read_back(source, tmp_path):
+  _run(source, tmp_path / 'out', encoding='jpeg', jpeg_quality=50)
+  decoded = [
+    np.asarray(Image.open(io.BytesIO(data)))
+    for _, _, data in _records(tmp_path / 'out', 'train')
+  ]
+  np.testing.assert_allclose(
+    np.load(tmp_path / 'out' / 'mean_image.npy'), np.mean(decoded, 0), rtol=1e-6
+  )
+
+
+def test_unreadable_images_are_listed_with_the_reason(tmp_path):
+  source = _write_source(tmp_path / 'source')
+  whole = _png(0, width=40, height=40)[1]
+  bad = {
+    'n01000000_text.JPEG': b'hello',
+    'n01000000_cut.JPEG': whole[: len(whole) // 2],
+    'n01000000_none.JPEG': b'',
+    'n01000000_good.JPEG': whole,
+  }
+  (source / 'ILSVRC2012_img_train.tar').write_bytes(
+    _tar({'n01000000.tar': _tar(bad)})
+  )
+  metadata = _run(source, tmp_path / 'out')
+  assert metadata.splits['train'].num_images == 1
+  content = json.loads((tmp_path / 'out' / 'metadata.json').read_text())
+  reasons = {entry['file']: entry['reason'] for entry in content['skipped']}
+  assert reasons.keys() == bad.keys() - {'n01000000_good.JPEG'}
+  assert reasons['n01000000_text.JPEG'] == 'no image of a known format'
+  assert 'truncated' in reasons['n01000000_cut.JPEG']
+  assert not any('0x' in reason for reason in reasons.values())
+
+
+def test_goes_on_where_it_was_stopped(tmp_path):
+  source = _write_source(tmp_path / 'source', num_train=150)
+  options = shards.Options(image_size=16)
+  work = prepare.plan(layouts.find(source), options=options)
+  prepare.run(work, output=tmp_path / 'whole', workers=1)
+  seen = []
+
+  def stop(images):
+    seen.append(images)
+    if sum(seen) > 70:
+      raise KeyboardInterrupt
+
+  output = tmp_path / 'out'
+  with pytest.raises(KeyboardInterrupt):
+    prepare.run(work, output=output, workers=1, progress=stop)
+  assert not output.exists()
+  partial = tmp_path / 'out.partial' / 'train-00000-of-00003.array_record'
+  written = partial.stat().st_mtime_ns
+  steps = []
+  prepare.run(work, output=output, workers=1, progress=steps.append)
+  assert steps[0] == 50 and sum(steps) == 153
+  assert (output / partial.name).stat().st_mtime_ns == written
+  assert _files(output) == _files(tmp_path / 'whole')
+
+
+def test_another_plan_does_not_go_on(source, tmp_path):
+  partial = tmp_path / 'out.partial'
+  partial.mkdir()
+  (partial / 'plan').write_text('that of another')
+  (partial / 'train-00000-of-00001.array_record').write_bytes(b'junk')
+  _run(source, tmp_path / 'out')
+  assert len(list(_records(tmp_path / 'out', 'train'))) == 9
+
+
+def test_existing_output_is_refused(source, tmp_path):
+  output = tmp_path / 'out'
+  output.mkdir()  # empty: may be used
+  _run(source, output)
+  before = _files(output)
+  with pytest.raises(ValueError, match='complete'):
+    _run(source, output)
+  assert _files(output) == before
+  with pytest.raises(ValueError, match='no prepared data set'):
+    _run(source, tmp_path / 'source')
+
+
+def test_a_second_run_at_the_same_time_is_refused(source, tmp_path):
+  options = shards.Options(image_size=16)
+  work = prepare.plan(layouts.find(source), options=options)
+  refused = []
+
+  def again(images):
+    with pytest.raises(ValueError, match='written by another run'):
+      prepare.run(work, output=tmp_path / 'out', workers=1)
+    refused.append(images)
+
+  prepare.run(work, output=tmp_path / 'out', workers=1, progress=again)
+  assert refused
+
+
+def _cut(source, name):
+  path = source / name
+  path.write_bytes(path.read_bytes()[:-12000])
+
+
+@pytest.mark.parametrize(
+  ('damage', 'message'),
+  [
+    (lambda s: (s / 'ILSVRC2012_img_val.tar').unlink(), 'img_val.tar is miss'),
+    (lambda s: (s / 'ILSVRC2012_img_train.tar').unlink(), 'no known layout'),
+    (lambda s: _cut(s, 'ILSVRC2012_img_train.tar'), 'cut short|not a whole'),
+    (
+      lambda s: (s / 'ILSVRC2012_devkit_t12.tar.gz').write_bytes(b'x' * 99),
+      'not a whole ILSVRC2012 devkit',
+    ),
+    (
+      lambda s: (s / 'ILSVRC2012_img_train.tar').write_bytes(
+        _tar({'n9.tar': _tar({'n9_1.JPEG': b''})})
+      ),
+      "'n9', which the devkit does not know",
+    ),
+    (
+      lambda s: (s / 'ILSVRC2012_img_val.tar').write_bytes(
+        _tar({'ILSVRC2012_val_00000005.JPEG': b''})
+      ),
+      'val_00000005.JPEG has no label: the devkit has 4',
+    ),
+    (
+      lambda s: (s / 'ILSVRC2012_img_val.tar').write_bytes(_tar({})),
+      'no val images',
+    ),
+  ],
+)
+def test_a_wrong_source_is_one_line(source, tmp_path, damage, message):
+  damage(source)
+  with pytest.raises(ValueError, match=message) as error:
+    _run(source, tmp_path / 'out')
+  assert '\n' not in str(error.value)
+
+
+def test_shorter_side_is_resized_then_the_middle_cut():
+  # Twice the size of uniform blocks: resizing cannot change a flat colour.
+  image = np.zeros((512, 1024, 3), np.uint8)
+  image[:, :256] = (255, 0, 0)
+  image[:, 256:768] = (10, 200, 30)
+  stream = io.BytesIO()
+  Image.fromarray(image).save(stream, 'PNG')
+  out = images.square(stream.getvalue(), size=256)
+  # 256 x 512, and of that columns 128 to 383: the middle colour alone.
+  assert out.shape == (256, 256, 3)
+  assert (out == (10, 200, 30)).all(axis=-1)[:, 2:-2].all()
+
+
+def test_the_filter_is_bicubic():
+  array, data = _png(1, width=100, height=75)
+  direct = Image.fromarray(array).resize((43, 32), Image.Resampling.BICUBIC)
+  np.testing.assert_array_equal(
+    images.square(data, size=32), np.asarray(direct)[:, 5:37]
+  )
+
+
+@pytest.mark.parametrize('mode', ['L', 'CMYK', 'P', 'RGBA', '1', 'I;16'])
+def test_any_mode_becomes_rgb(mode):
+  stream = io.BytesIO()
+  kind = 'TIFF' if mode == 'CMYK' else 'PNG'
+  Image.new('L', (12, 10), 255).convert(mode).save(stream, kind)
+  out = images.square(stream.getvalue(), size=10)
+  assert out.shape == (10, 10, 3) and (out == 255).all()
+
+
+def test_small_images_are_enlarged():
+  assert images.square(_png(0, width=3, height=5)[1], size=16).shape[0] == 16
+
+
+def _command(*args):
+  return subprocess.run(
+    [sys.executable, '-m', 'alexnet_jax.tools.prepare', *args],
+    capture_output=True,
+    text=True,
+    timeout=120,
+    cwd=pathlib.Path(__file__).parents[1],
+  )
+
+
+def test_the_command(source, tmp_path):
+  args = (f'--source={source}', f'--output={tmp_path}/out', '--image_size=16')
+  done = _command(*args, '--workers=1')
+  assert done.returncode == 0, done.stderr
+  assert '9 train, 3 val images' in done.stdout  # said before the work
+  assert '9 train, 3 val, 0 skipped' in done.stdout
+  again = _command(*args)
+  assert again.returncode == 1
+  assert again.stderr.startswith('error: ') and again.stderr.count('\n') == 1
+
+
+def _real(name):
+  path = pathlib.Path(_REAL, 'ilsvrc2012-mini', name)
+  if not _REAL or not path.exists():
+    pytest.skip('set ALEXNET_JAX_TEST_DATA to a folder with ilsvrc2012-mini')
+  return path
+
+
+def _real_labels():
+  """Label of each validation image: the devkit read with other means."""
+  with tarfile.open(_real('ILSVRC2012_devkit_t12.tar.gz')) as archive:
+    content = {
+      pathlib.PurePath(info.name).name: archive.extractfile(info).read()
+      for info in archive
+      if info.isfile()
+    }
+  rows = scipy.io.loadmat(io.BytesIO(content['meta.mat']))['synsets'][:, 0]
+  wnids = {int(row[0].item()): row[1].item() for row in rows}
+  order = sorted(wnids[id_] for id_ in range(1, 1001))
+  truth = content['ILSVRC2012_validation_ground_truth.txt'].split()
+  return order, [order.index(wnids[int(id_)]) for id_ in truth]
+
+
+def test_real_images(tmp_path):
+  source = _real('ILSVRC2012_img_train.tar').parent
+  metadata = _run(source, tmp_path / 'out', image_size=256)
+  assert not metadata.skipped
+  order, val_labels = _real_labels()
+  assert [info.id for info in metadata.classes] == order
+  # Published AlexNets agree on these places in the sorted order.
+  assert (order[0], order[999]) == ('n01440764', 'n15075141')
+  train = list(_records(tmp_path / 'out', 'train'))
+  assert len(train) == 120
+  assert all(order[label] == name.split('_')[0] for label, name, _ in train)
+  val = [(label, name) for label, name, _ in _records(tmp_path / 'out', 'val')]
+  assert [label for label, _ in val] == val_labels
+  pixels = np.mean(
+    [np.frombuffer(data, np.uint8).astype(np.float64) for *_, data in train], 0
+  )
+  np.testing.assert_allclose(
+    np.load(tmp_path / 'out' / 'mean_image.npy').ravel(), pixels, rtol=1e-6
+  )
+  stddevs = np.load(tmp_path / 'out' / 'rgb_pca.npz')['stddevs']
+  # The released values are 121.8, 37.1, 19.7 grey levels.
+  np.testing.assert_allclose(stddevs, [121.8, 37.1, 19.7], rtol=0.3)
+
+
+def test_real_images_one_by_one():
+  with tarfile.open(_real('ILSVRC2012_img_val.tar')) as archive:
+    for info in list(archive)[:12]:
+      data = archive.extractfile(info).read()
+      image = Image.open(io.BytesIO(data)).convert('RGB')
+      scale = 256 / min(image.size)
+      width, height = (round(side * scale) for side in image.size)
+      left, top = (width - 256) // 2, (height - 256) // 2
+      direct = np.asarray(image.resize((width, height)))  # PIL's default
+      np.testing.assert_array_equal(
+        images.square(data, size=256),
+        direct[top : top + 256, left : left + 256],
+      )
