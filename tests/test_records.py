@@ -168,7 +168,7 @@ def _remove(name):
     (_remove('train-00001-of-00003.array_record'), 'incomplete: train-00001'),
     (_remove('mean_image.npy'), 'cannot read the statistics'),
     (lambda f: _edit(f, format_version=2), 'format_version 2.* reads 1'),
-    (lambda f: _edit(f, encoding='png'), "unknown encoding 'png'"),
+    (lambda f: _edit(f, encoding='png'), "encoding 'png'.* raw or jpeg"),
     (lambda f: _edit(f, classes=[{'id': 'n0'}]), 'metadata.json is damaged'),
     (lambda f: _edit(f, splits={}), 'lacks a split'),
     (lambda f: (f / 'metadata.json').write_text('{'), 'damaged'),

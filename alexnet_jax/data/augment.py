@@ -75,7 +75,7 @@ def draw_epoch(
   the text's "factor of 2048" is 32 * 32 * 2.
 
   >>> pca = stats.pca(np.diag([9.0, 4.0, 1.0]))
-  >>> draws = draw_epoch(Augment(colour_stddev=0), image_size=256,
+  >>> draws = draw_epoch(Augment(colour_stddev=0.0), image_size=256,
   ...   crop_size=224, num_images=5, pca=pca, seed=0, epoch=0)
   >>> sorted(draws.permutation.tolist())
   [0, 1, 2, 3, 4]

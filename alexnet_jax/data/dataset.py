@@ -5,7 +5,7 @@ belong to the training split. Labels index `classes`, in that order.
 """
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -29,6 +29,7 @@ class Example(NamedTuple):
   name: str
 
 
+@runtime_checkable
 class Split(Protocol):
   """Random access to examples; safe to share among threads, and picklable."""
 

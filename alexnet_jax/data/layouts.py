@@ -119,8 +119,9 @@ def _devkit(path: pathlib.Path) -> _Devkit:
 
 def _extract(archive: tarfile.TarFile, *, ending: str) -> bytes:
   for info in archive:
-    if info.isfile() and info.name.endswith(ending):
-      return archive.extractfile(info).read()
+    file = archive.extractfile(info) if info.name.endswith(ending) else None
+    if file is not None:
+      return file.read()
   raise KeyError(f'it has no {ending}')
 
 

@@ -21,7 +21,7 @@ import pathlib
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ _VERSION = 1  # counts changes of what the same source and options give
 IMAGES_PER_SECOND = 120
 _JPEG_BYTES = 0.5  # a pixel, about, at quality 90
 
-Progress = Callable[[int], None]  # takes the images done since the last call
+Progress = Callable[[int], object]  # takes the images done since the last call
 
 
 class Plan(NamedTuple):
@@ -198,8 +198,8 @@ class _Stop(Exception):
 class _Worker:
   """What a worker process shares with the first one."""
 
-  done = None  # images of all workers
-  stop = None  # set: give up
+  done: Any  # a shared count of the images of all workers
+  stop: Any  # a shared event; set: give up
 
   @classmethod
   def start(cls, done, stop) -> None:

@@ -160,7 +160,7 @@ def read_metadata(folder: pathlib.Path) -> Metadata:
     )
   try:
     content = json.loads((folder / 'metadata.json').read_text('utf-8'))
-    _check_version(folder, version=content['format_version'])
+    _refuse_unknown(folder, content=content)
     metadata = _parse(content)
   except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
     raise ValueError(
@@ -171,12 +171,16 @@ def read_metadata(folder: pathlib.Path) -> Metadata:
   return metadata
 
 
-def _check_version(folder: pathlib.Path, *, version: int) -> None:
-  if version != FORMAT_VERSION:
-    raise ValueError(
-      f'{folder} has format_version {version}, this program reads '
-      f'{FORMAT_VERSION}: prepare the data again with {_PREPARE}{folder}'
-    )
+def _refuse_unknown(folder: pathlib.Path, *, content: Mapping) -> None:
+  for field, known in (
+    ('format_version', (FORMAT_VERSION,)),
+    ('encoding', get_args(Encoding)),
+  ):
+    if content[field] not in known:
+      raise ValueError(
+        f'{folder} has {field} {content[field]!r}, this program reads '
+        f'{" or ".join(map(str, known))}: prepare again with {_PREPARE}{folder}'
+      )
 
 
 def _parse(content: Mapping[str, Any]) -> Metadata:
@@ -207,8 +211,6 @@ def _check(folder: pathlib.Path, *, metadata: Metadata) -> None:
     wrong = f'is incomplete: {missing[0]} and {len(missing) - 1} more missing'
   elif not {'train', 'val'} <= set(metadata.splits):
     wrong = f'lacks a split: train and val expected, {[*metadata.splits]} there'
-  elif metadata.encoding not in get_args(Encoding):
-    wrong = f'has unknown encoding {metadata.encoding!r}'
   if wrong:
     raise ValueError(
       f'{folder} {wrong}; prepare the data again with {_PREPARE}{folder}'
@@ -260,7 +262,7 @@ class PreparedSplit:
     info = metadata.splits[split]
     self._split = split
     self._image_size = metadata.image_size
-    self._encoding = metadata.encoding
+    self._encoding: Encoding = metadata.encoding
     self._paths = [folder / shard for shard in info.shards]
     self._reset()
     counts = [self._reader(k).num_records() for k in range(len(self._paths))]

@@ -50,7 +50,7 @@ def write(
   *,
   folder: pathlib.Path,
   options: Options,
-  progress: Callable[[int], None],
+  progress: Callable[[int], object],
 ) -> Result:
   """Writes a shard and its note. Calls progress(1) for each image.
 

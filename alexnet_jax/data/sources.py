@@ -18,7 +18,7 @@ Source = Literal['embedded', 'prepared']
 
 def load(
   *,
-  source: Source,
+  source: str,  # a Source; checked here
   directory: str,
   image_size: int,
   train_images: int,

@@ -10,11 +10,12 @@ when it is complete. Stopped, the same command goes on where it was.
 import os
 import pathlib
 import shutil
+from typing import cast
 
 import tqdm
 from absl import flags
 
-from alexnet_jax.data import layouts, prepare, shards
+from alexnet_jax.data import layouts, prepare, records, shards
 from alexnet_jax.tools import cli
 
 _SOURCE = flags.DEFINE_string(
@@ -36,7 +37,10 @@ _JPEG_QUALITY = flags.DEFINE_integer(
   'jpeg_quality', 90, 'Of --encoding=jpeg.', lower_bound=1, upper_bound=95
 )
 _WORKERS = flags.DEFINE_integer(
-  'workers', os.cpu_count(), 'Processes. Any number gives the same files.', 1
+  'workers',
+  os.cpu_count() or 1,
+  'Processes. Any number gives the same files.',
+  1,
 )
 
 
@@ -47,7 +51,7 @@ def main() -> None:
   print(f'Listing {_SOURCE.value} ...', flush=True)
   options = shards.Options(
     image_size=_IMAGE_SIZE.value,
-    encoding=_ENCODING.value,
+    encoding=cast(records.Encoding, _ENCODING.value),
     jpeg_quality=_JPEG_QUALITY.value,
   )
   layout = layouts.find(pathlib.Path(_SOURCE.value).expanduser())
