@@ -119,22 +119,14 @@ def find(path: str) -> pathlib.Path:
 
 def read_meta(step: pathlib.Path) -> Meta:
   """What a step folder says of itself, without reading its arrays."""
-  with ocp.CheckpointManager(
-    step.parent.absolute(),
-    options=ocp.CheckpointManagerOptions(read_only=True),
-  ) as manager:
-    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-    return manager.restore(int(step.name), args=args)['meta']
+  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+    return reader.restore((step / 'meta').absolute())
 
 
 def read_state(step: pathlib.Path, *, state: PyTree) -> PyTree:
   """The TrainState of a step folder, laid out as `state` says."""
-  with ocp.CheckpointManager(
-    step.parent.absolute(),
-    options=ocp.CheckpointManagerOptions(read_only=True),
-  ) as manager:
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(state))
-    return manager.restore(int(step.name), args=args)['state']
+  with ocp.StandardCheckpointer() as reader:
+    return reader.restore((step / 'state').absolute(), state)
 
 
 def versions() -> dict[str, str]:

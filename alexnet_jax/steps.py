@@ -263,4 +263,7 @@ def _score(
 ) -> tuple[Float[Array, ' b'], Int[Array, ' b']]:
   """Loss and rank of the right class, image by image."""
   own = jnp.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
-  return -jnp.log(own), metrics.ranks(probabilities, labels)
+  smallest = jnp.finfo(own.dtype).tiny  # a probability may round to zero
+  return -jnp.log(jnp.maximum(own, smallest)), metrics.ranks(
+    probabilities, labels
+  )

@@ -210,10 +210,10 @@ def whole(function: Callable[..., Any]) -> Callable[..., Any]:
   """Lets a function call the net with all columns here, outside `shard_map`."""
 
   def call(*args: Any) -> Any:
-    mapped = jax.vmap(
-      lambda _: function(*args), axis_name=columns.AXIS, out_axes=None
+    one = jax.vmap(
+      lambda _: function(*args), axis_name=columns.AXIS, axis_size=1
     )
-    return mapped(jnp.zeros(1))
+    return jax.tree.map(lambda a: a[0], one(jnp.zeros(1)))
 
   return call
 

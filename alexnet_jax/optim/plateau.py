@@ -8,6 +8,7 @@ ends at the next plateau. The authors judged by eye; here it is optax's
 
 import math
 
+import jax
 import jax.numpy as jnp
 from optax import contrib
 
@@ -53,7 +54,8 @@ def observe(
   rule = contrib.reduce_on_plateau(
     factor, patience=patience_epochs, rtol=min_improvement
   )
-  _, state = rule.update({}, state, value=jnp.float32(error))
+  with jax.numpy_dtype_promotion('standard'):  # optax mixes int32 and float32
+    _, state = rule.update({}, state, value=jnp.float32(error))
   return state
 
 

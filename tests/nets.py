@@ -1,0 +1,64 @@
+"""Small nets and batches for the tests; narrow, since compiling takes time."""
+
+import functools
+
+import jax
+import numpy as np
+
+from alexnet_jax import steps
+from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.parallel import placement
+from configs import smoke
+
+CROP = 67
+IMAGE = 80
+BATCH = 8
+
+
+def config(*, data=1, column=1):
+  """The smoke config on a data x column mesh, minibatches of 8."""
+  config = smoke.get_config()
+  config.mesh.data, config.mesh.column = data, column
+  config.batch_size = BATCH
+  return config
+
+
+def batch(seed=0):
+  """A minibatch as the pipeline gives it, drawn at random."""
+  rng = np.random.default_rng(seed)
+  return {
+    'image': rng.integers(0, 256, (BATCH, CROP, CROP, 3), dtype=np.uint8),
+    'offset': rng.integers(0, IMAGE - CROP + 1, (BATCH, 2)).astype(np.int32),
+    'mirror': rng.random(BATCH) < 0.5,
+    'colour': rng.normal(size=(BATCH, 3)).astype(np.float32) * 10,
+    'label': rng.integers(0, 10, BATCH).astype(np.int32),
+  }
+
+
+def mean_image():
+  rng = np.random.default_rng(7)
+  return rng.uniform(100, 150, (IMAGE, IMAGE, 3)).astype(np.float32)
+
+
+@functools.cache
+def trained(*, data, column):
+  """Five steps on a mesh, taken once."""
+  return Trained(config(data=data, column=column), num_steps=5)
+
+
+class Trained:
+  """A few steps of a config: what came out of each, and the states."""
+
+  def __init__(self, config, *, num_steps):
+    mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
+    self.programs = steps.build(config, mesh=mesh)
+    self.mean = placement.replicate(mean_image(), mesh=mesh)
+    self.first = jax.device_get(self.programs.init())
+    self.state = self.programs.init()
+    self.metrics, self.states = [], []
+    for i in range(num_steps):
+      placed = placement.put_batch(batch(i), mesh=mesh)
+      self.state, means = self.programs.train(self.state, self.mean, placed)
+      self.metrics.append(jax.device_get(means))
+      self.states.append(jax.device_get(self.state))
+    self.losses = [float(m['loss']) for m in self.metrics]

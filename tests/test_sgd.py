@@ -1,0 +1,85 @@
+"""The update rule against a float64 loop written from §5."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from alexnet_jax.optim import sgd
+
+RATES = [0.1] * 4 + [0.01] * 4  # a drop in the middle
+
+
+def _loop(w, gradients, *, decay):
+  """v <- 0.9 v - decay eps w - eps g; w <- w + v, in float64."""
+  v = np.zeros_like(w)
+  for eps, g in zip(RATES, gradients, strict=True):
+    v = 0.9 * v - decay * eps * w - eps * g
+    w = w + v
+  return w
+
+
+def _run(params, gradients, *, rule):
+  state = rule.init(params)
+  for i, eps in enumerate(RATES):
+    grads = {k: {n: g[i] for n, g in v.items()} for k, v in gradients.items()}
+    updates, state = rule.update(grads, state, params, rates=jnp.float32(eps))
+    params = optax.apply_updates(params, updates)
+  return params
+
+
+def _draw():
+  rng = np.random.default_rng(0)
+  params = {
+    'fc6': {'kernel': rng.normal(size=(3, 4)), 'bias': rng.normal(size=4)}
+  }
+  gradients = {
+    'fc6': {
+      'kernel': rng.normal(size=(8, 3, 4)),
+      'bias': rng.normal(size=(8, 4)),
+    }
+  }
+  return params, gradients
+
+
+def _as_jax(tree):
+  return {
+    k: {n: jnp.asarray(a, jnp.float32) for n, a in v.items()}
+    for k, v in tree.items()
+  }
+
+
+def test_equals_the_loop_over_a_drop_of_the_rate():
+  params, gradients = _draw()
+  rule = sgd.paper_sgd(momentum=0.9, weight_decay=0.05)
+  after = _run(_as_jax(params), _as_jax(gradients), rule=rule)
+  for name, decay in (('kernel', 0.05), ('bias', 0.0)):
+    expected = _loop(params['fc6'][name], gradients['fc6'][name], decay=decay)
+    np.testing.assert_allclose(after['fc6'][name], expected, atol=1e-6)
+
+
+def test_biases_decay_if_told_to():
+  params, gradients = _draw()
+  rule = sgd.paper_sgd(momentum=0.9, weight_decay=0.05, decay_biases=True)
+  after = _run(_as_jax(params), _as_jax(gradients), rule=rule)
+  expected = _loop(params['fc6']['bias'], gradients['fc6']['bias'], decay=0.05)
+  np.testing.assert_allclose(after['fc6']['bias'], expected, atol=1e-6)
+
+
+def test_differs_from_optax_sgd_once_the_rate_drops():
+  """The rate outside the velocity is another rule; the test would see it."""
+  params, gradients = _draw()
+  w, v = params['fc6']['bias'], np.zeros(4)
+  for eps, g in zip(RATES, gradients['fc6']['bias'], strict=True):
+    v = 0.9 * v + g
+    w = w - eps * v
+  right = _loop(params['fc6']['bias'], gradients['fc6']['bias'], decay=0)
+  assert np.abs(w - right).max() > 0.1
+
+
+def test_rates_may_differ_by_layer_and_kind():
+  rule = sgd.paper_sgd(momentum=0.9, weight_decay=0.0)
+  w = {'a': {'kernel': jnp.ones(2), 'bias': jnp.ones(2)}}
+  rates = {'a': {'kernel': 0.1, 'bias': 0.2}}
+  updates, _ = rule.update(w, rule.init(w), w, rates=rates)
+  np.testing.assert_allclose(updates['a']['kernel'], -0.1)
+  np.testing.assert_allclose(updates['a']['bias'], -0.2)

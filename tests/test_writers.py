@@ -1,0 +1,53 @@
+"""metrics.jsonl: whole lines, each step once."""
+
+import json
+
+from alexnet_jax import writers
+
+
+def _write(workdir, steps, *, last_step=0):
+  log = writers.Metrics(workdir, last_step=last_step)
+  for step in steps:
+    log.write({'step': step, 'split': 'train', 'loss': 1.0})
+  log.close()
+
+
+def _steps(workdir):
+  text = (workdir / 'metrics.jsonl').read_text()
+  return [json.loads(line)['step'] for line in text.splitlines()]
+
+
+def test_a_resumed_run_drops_what_lies_beyond_its_checkpoint(tmp_path):
+  _write(tmp_path, [1, 2, 3, 4])
+  _write(tmp_path, [3, 4, 5], last_step=2)
+  assert _steps(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_half_a_line_is_dropped(tmp_path):
+  _write(tmp_path, [1, 2])
+  with (tmp_path / 'metrics.jsonl').open('a') as file:
+    file.write('{"step": 3, "spl')
+  _write(tmp_path, [3], last_step=9)
+  assert _steps(tmp_path) == [1, 2, 3]
+
+
+def test_last_is_the_last_kept_record(tmp_path):
+  _write(tmp_path, [1, 2, 3])
+  log = writers.Metrics(tmp_path, last_step=2)
+  log.close()
+  assert log.last['step'] == 2
+
+
+def test_json_replaces_the_file_as_a_whole(tmp_path):
+  writers.write_json(tmp_path / 'a.json', {'b': (1, 2)})
+  assert json.loads((tmp_path / 'a.json').read_text()) == {'b': [1, 2]}
+  assert [p.name for p in tmp_path.iterdir()] == ['a.json']
+
+
+def test_describe_names_views_and_images():
+  record = {
+    'step': 3, 'epoch': 0.5, 'split': 'val', 'views': 10, 'num_images': 57,
+    'loss': 1.0, 'top1_error': 0.25, 'top5_error': 0.125,
+  }  # fmt: skip
+  text = writers.describe(record)
+  assert '0.2500' in text and '10 views' in text and '57 images' in text
