@@ -237,13 +237,21 @@ def test_goes_on_where_it_was_stopped(tmp_path):
   assert _files(output) == _files(tmp_path / 'whole')
 
 
-def test_another_plan_does_not_go_on(source, tmp_path):
-  partial = tmp_path / 'out.partial'
-  partial.mkdir()
-  (partial / 'plan').write_text('that of another')
-  (partial / 'train-00000-of-00001.array_record').write_bytes(b'junk')
+def test_another_plan_does_not_go_on(tmp_path):
+  source = _write_source(tmp_path / 'source', num_train=150)
+
+  def stop(images):
+    if any((tmp_path / 'out.partial').glob('*.done.npz')):
+      raise KeyboardInterrupt
+
+  work = prepare.plan(
+    layouts.find(source), options=shards.Options(image_size=8)
+  )
+  with pytest.raises(KeyboardInterrupt):
+    prepare.run(work, output=tmp_path / 'out', workers=1, progress=stop)
   _run(source, tmp_path / 'out')
-  assert len(list(_records(tmp_path / 'out', 'train'))) == 9
+  sizes = {len(data) for *_, data in _records(tmp_path / 'out', 'train')}
+  assert sizes == {16 * 16 * 3}
 
 
 def test_existing_output_is_refused(source, tmp_path):
@@ -282,7 +290,18 @@ def _cut(source, name):
   [
     (lambda s: (s / 'ILSVRC2012_img_val.tar').unlink(), 'img_val.tar is miss'),
     (lambda s: (s / 'ILSVRC2012_img_train.tar').unlink(), 'no known layout'),
-    (lambda s: _cut(s, 'ILSVRC2012_img_train.tar'), 'cut short|not a whole'),
+    (lambda s: _cut(s, 'ILSVRC2012_img_train.tar'), 'not a whole tar'),
+    (
+      lambda s: (s / 'ILSVRC2012_img_train.tar').write_bytes(
+        _tar(
+          {
+            'n01000000.tar': _tar({'n01000000_1.JPEG': bytes(5000)})[:2048],
+            'n02000000.tar': _tar({'n02000000_1.JPEG': bytes(9000)}),
+          }
+        )
+      ),
+      'n01000000.tar in it is cut short',
+    ),
     (
       lambda s: (s / 'ILSVRC2012_devkit_t12.tar.gz').write_bytes(b'x' * 99),
       'not a whole ILSVRC2012 devkit',
