@@ -26,7 +26,6 @@ CASES = {
   'unequal': ((2, 9, 6, 3), (4, 3, 3, 2), {'padding': ((2, 0), (0, 1))}),
   'unreached': ((2, 10, 9, 2), (3, 2, 2, 3), {'stride': 3}),
   'kernel_below_stride': ((2, 9, 9, 2), (2, 2, 2, 3), {'stride': 3}),
-  'two_products': ((18, 4, 4, 2), (3, 3, 2, 3), {}),
 }
 each_case = pytest.mark.parametrize('name', CASES)
 

@@ -85,8 +85,6 @@ def _lax_conv(x, kernel, stride, padding, groups=1):
 # gradient run near the matrix product's rate and stay. On a GPU all of it is
 # cuDNN's.
 
-_IMAGES_A_PRODUCT = 16  # Bounds the patches: 9 to 25 times the size of x.
-
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _cpu_conv(x, kernel, stride, padding):
@@ -102,15 +100,7 @@ def _cpu_conv_backward(stride, padding, saved, g):
   _, pull_back = jax.vjp(lambda x: _lax_conv(x, kernel, stride, padding), x)
   (dx,) = pull_back(g)  # Of conv1 nobody asks for it: jit removes it.
   x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-  dkernel = sum(
-    _kernel_gradient(
-      x[b : b + _IMAGES_A_PRODUCT],
-      g[b : b + _IMAGES_A_PRODUCT],
-      size=kernel.shape[:2],
-      stride=stride,
-    )
-    for b in range(0, len(x), _IMAGES_A_PRODUCT)
-  )
+  dkernel = _kernel_gradient(x, g, size=kernel.shape[:2], stride=stride)
   return dx, dkernel.astype(kernel.dtype)
 
 
