@@ -31,7 +31,7 @@ _ENCODING = flags.DEFINE_enum(
   'encoding',
   'raw',
   ['raw', 'jpeg'],
-  'raw: fastest to train from, 197 kB an image. jpeg: about 30 kB.',
+  'raw: fastest to train from, 197 kB an image. jpeg: about 25 kB.',
 )
 _JPEG_QUALITY = flags.DEFINE_integer(
   'jpeg_quality', 90, 'Of --encoding=jpeg.', lower_bound=1, upper_bound=95
