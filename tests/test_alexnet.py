@@ -98,5 +98,5 @@ def test_tanh_takes_the_place_of_relu(config, params):
 def test_an_unknown_operation_is_named(config, params):
   wrong = config.copy_and_resolve_references()
   wrong.model.layer.conv1.then = ('activation', 'poool')
-  with pytest.raises(ValueError, match="'poool'.*use activation, lrn"):
+  with pytest.raises(ValueError, match=r"'poool'.*use activation, lrn"):
     _call(wrong, params, jnp.float32(IMAGES))

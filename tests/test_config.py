@@ -1,0 +1,65 @@
+"""Configs: what is refused and how, and durations."""
+
+import pytest
+
+from alexnet_jax import config as config_lib
+from configs import default, imagenet, smoke
+
+REFUSED = [  # field, value, what the message must name
+  ('batch_size', 0, 'use 1 or more'),
+  ('num_epochs', 0, 'use 1 or more'),
+  ('total_steps', 0, 'use 1 or more'),
+  ('seed', -1, 'use 0 or more'),
+  ('mesh.data', 3, 'multiple, such as 15'),
+  ('mesh.column', 3, '2 columns'),
+  ('model.activation', 'rleu', "'relu' or 'tanh'"),
+  ('model.columns', 3, '1 or 2'),
+  ('model.dropout_rate', 1.0, 'less than 1'),
+  ('model.layer.conv2.kernels', 31, 'conv2 has 31 units'),
+  ('optim.learning_rate', -0.1, 'use 0.0 or more'),
+  ('optim.momentum', float('nan'), 'use 0.0 or more'),
+  ('plateau.factor', 1.0, 'between 0 and 1'),
+  ('plateau.min_improvement', 0.0, 'above 0'),
+  ('data.source', 'imagenet', "'embedded' or 'prepared'"),
+  ('data.crop_size', 81, 'use that or less'),
+  ('eval.final_views', 5, '1 or 10'),
+]
+
+
+@pytest.mark.parametrize('config', [default, imagenet, smoke])
+def test_shipped_configs_pass(config):
+  config_lib.check(config.get_config())
+
+
+@pytest.mark.parametrize(('field', 'value', 'hint'), REFUSED)
+def test_refuses_in_one_line_that_names_the_field(field, value, hint):
+  config = smoke.get_config()
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(ValueError) as error:
+    config_lib.check(config)
+  text = str(error.value)
+  assert hint in text and str(value) in text and '\n' not in text
+  assert field.split('.')[-2 if 'layer' in field else -1] in text
+
+
+def test_epochs_become_steps_rounded_up():
+  config = imagenet.get_config()
+  plan = config_lib.plan(config, train_images=1_281_167)
+  assert plan.total_steps == 900_821  # 90 x 1281167 / 128 = 900820.5...
+  config.total_steps = 60
+  assert config_lib.plan(config, train_images=120).total_steps == 60
+
+
+def test_epochs_end_where_their_last_image_is_seen():
+  plan = config_lib.Plan(total_steps=9, images_per_epoch=10, batch_size=4)
+  ends = [s for s in range(1, 10) if plan.epoch_ends(s, every_epochs=1)]
+  assert ends == [3, 5, 8]  # images 12, 20 and 32
+  ends = [s for s in range(1, 10) if plan.epoch_ends(s, every_epochs=2)]
+  assert ends == [5]
+  assert plan.epoch(5) == 2.0
+
+
+def test_nearest_field_is_found_by_spelling_or_by_its_last_name():
+  config = default.get_config()
+  assert config_lib.nearest(config, 'optim.momentm') == 'optim.momentum'
+  assert config_lib.nearest(config, 'crop_size') == 'data.crop_size'

@@ -1,0 +1,108 @@
+"""The command as a user types it: output, exit codes, one-line errors."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+SMOKE = '--config=configs/smoke.py'
+
+
+def _run(*args, **environment):
+  return subprocess.run(
+    [sys.executable, '-m', 'alexnet_jax.main', *args],
+    cwd=ROOT,
+    env=os.environ | environment,
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """smoke.py from beginning to end, as the README says."""
+  workdir = tmp_path_factory.mktemp('smoke')
+  return workdir, _run(SMOKE, f'--workdir={workdir}')
+
+
+def test_smoke_trains_on_two_columns(run):
+  workdir, done = run
+  assert done.returncode == 0, done.stderr
+  assert 'data 1 x column 2' in done.stdout
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  last = json.loads(lines[-1])
+  assert (last['split'], last['views'], last['num_images']) == ('val', 10, 50)
+  assert last['step'] >= 10 and last['epoch'] >= 2
+  assert {d.name for d in (workdir / 'checkpoints').iterdir()} == {'6', '12'}
+
+
+def test_evaluation_repeats_the_last_lines_to_the_last_digit(run):
+  workdir, _ = run
+  done = _run(SMOKE, '--mode=eval', f'--restore={workdir}')
+  assert done.returncode == 0, done.stderr
+  records = [
+    json.loads(line)
+    for line in (workdir / 'metrics.jsonl').read_text().splitlines()
+  ]
+  for record in records[-2:]:
+    figures = f'top-1 error {record["top1_error"]:.4f}'
+    assert f'{figures}, top-5 error {record["top5_error"]:.4f}' in done.stdout
+
+
+def test_same_command_again_says_done(run):
+  workdir, _ = run
+  done = _run(SMOKE, f'--workdir={workdir}')
+  assert done.returncode == 0 and 'done already at step 12' in done.stdout
+
+
+def test_summary_prints_the_table():
+  done = _run('--config=configs/default.py', '--mode=summary')
+  assert done.returncode == 0 and '60,965,224' in done.stdout
+
+
+BAD = [  # arguments, exit code, what the line must name
+  ([], 1, '--config=configs/default.py'),
+  (['--config=configs/nosuch.py'], 1, 'configs/nosuch.py'),
+  (['--config=README.md'], 1, 'README.md'),
+  ([SMOKE, '--config.batchsize=3'], 1, '--config.batch_size'),
+  ([SMOKE, '--config.batch_size=17', '--config.mesh.data=2'], 1, 'such as 16'),
+  ([SMOKE, '--config.data.source=prepared'], 1, 'tools.prepare'),
+  (
+    [SMOKE, '--config.data.source=prepared', '--config.data.dir=/no/such'],
+    1,
+    '/no/such',
+  ),
+  ([SMOKE, '--mode=eval', '--restore=/no/such'], 1, '/no/such does not exist'),
+  ([SMOKE, '--mode=eval', '--restore=configs'], 1, 'configs is no checkpoint'),
+  ([SMOKE, '--mode=evil'], 2, 'train|eval|summary'),
+  ([SMOKE, '--wrkdir=x'], 2, 'wrkdir'),
+  ([SMOKE, '--config.batch_size=many'], 2, 'many'),
+  ([SMOKE, 'train'], 2, 'train'),
+]
+
+
+@pytest.mark.parametrize(('args', 'code', 'named'), BAD)
+def test_mistakes_cost_one_line_and_leave_no_trace(args, code, named, tmp_path):
+  workdir = tmp_path / 'w'
+  done = _run(*args, *([f'--workdir={workdir}'] if args else []))
+  assert done.returncode == code, done.stderr
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+  assert named in done.stderr
+  assert not workdir.exists()
+
+
+def test_another_networks_workdir_is_left_as_it_was(run):
+  workdir, _ = run
+  before = {p: p.stat().st_mtime_ns for p in workdir.rglob('*')}
+  done = _run(
+    SMOKE, f'--workdir={workdir}', '--config.model.layer.conv1.kernels=16'
+  )
+  assert done.returncode == 1
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+  assert 'conv1.kernels was 12, is 16' in done.stderr
+  assert {p: p.stat().st_mtime_ns for p in workdir.rglob('*')} == before

@@ -1,0 +1,179 @@
+"""The loop: what it writes, exact resume, and what it refuses."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax import checkpoint, evaluate, train
+from configs import smoke
+
+UNTIMED = ('time', 'images_per_second', 'input_wait_fraction')
+
+
+def _config(**fields):
+  """Two epochs of four steps; evaluation of 10 images."""
+  config = smoke.get_config()
+  config.mesh.column = 1
+  config.batch_size = 8
+  config.data.embedded_train_images = 30  # epochs end inside minibatches
+  config.data.embedded_val_images = 10
+  config.total_steps = 8
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def _lines(workdir):
+  text = (workdir / 'metrics.jsonl').read_text()
+  records = [json.loads(line) for line in text.splitlines()]
+  return [{k: r[k] for k in r if k not in UNTIMED} for r in records]
+
+
+def _arrays(workdir):
+  """The newest checkpoint's arrays, by their place in the tree."""
+  step = checkpoint.find(str(workdir))
+  setup = train.set_up(_config())
+  state = checkpoint.read_state(step, state=setup.programs.state)
+  return {jax.tree_util.keystr(k): np.asarray(v)
+          for k, v in jax.tree_util.tree_leaves_with_path(state)}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """A run that nobody disturbed."""
+  workdir = tmp_path_factory.mktemp('whole')
+  train.train(_config(), workdir=workdir)
+  return workdir
+
+
+def test_metrics_have_the_keys_of_the_contract(whole):
+  text = (whole / 'metrics.jsonl').read_text()
+  records = [json.loads(line) for line in text.splitlines()]
+  always = {
+    'step',
+    'epoch',
+    'split',
+    'loss',
+    'top1_error',
+    'top5_error',
+    'time',
+  }
+  for r in records:
+    extra = (
+      {'learning_rate', 'images_per_second', 'input_wait_fraction'}
+      if r['split'] == 'train'
+      else {'views', 'num_images'}
+    )
+    assert set(r) == always | extra
+  steps = [r['step'] for r in records if r['split'] == 'train']
+  assert steps == list(range(1, 9))
+  val = [(r['step'], r['views']) for r in records if r['split'] == 'val']
+  assert val == [(4, 1), (8, 1), (8, 10)]  # images 32 and 64 of 30 an epoch
+  assert records[-1]['num_images'] == 10
+  assert records[-1]['epoch'] == pytest.approx(64 / 30)
+
+
+def test_a_checkpoint_at_each_epoch_and_the_config_beside_it(whole):
+  steps = sorted(int(d.name) for d in (whole / 'checkpoints').iterdir())
+  assert steps == [4, 8]
+  config = json.loads((whole / 'config.json').read_text())
+  assert config['model']['layer']['conv1']['kernels'] == 12
+  assert list(whole.glob('events.out.tfevents.*'))
+
+
+def test_a_run_stopped_after_an_epoch_gives_the_same_numbers(whole, tmp_path):
+  train.train(_config(total_steps=4), workdir=tmp_path)
+  train.train(_config(), workdir=tmp_path)
+  ours, theirs = _lines(tmp_path), _lines(whole)
+  # The first command took its own end for the run's, with ten views.
+  ours = [r for r in ours if (r['step'], r.get('views')) != (4, 10)]
+  assert ours == theirs
+  arrays = _arrays(tmp_path)
+  for name, expected in _arrays(whole).items():
+    np.testing.assert_array_equal(arrays[name], expected, err_msg=name)
+
+
+def test_a_finished_run_says_so_and_trains_no_more(whole, capsys):
+  before = (whole / 'metrics.jsonl').read_bytes()
+  train.train(_config(), workdir=whole)
+  assert 'done already at step 8' in capsys.readouterr().out
+  assert (whole / 'metrics.jsonl').read_bytes() == before
+
+
+def test_a_run_stopped_before_its_last_evaluation_makes_it_up(whole, tmp_path):
+  train.train(_config(), workdir=tmp_path)
+  path = tmp_path / 'metrics.jsonl'
+  lines = path.read_text().splitlines(keepends=True)
+  path.write_text(''.join(lines[:-1]))
+  train.train(_config(), workdir=tmp_path)
+  assert _lines(tmp_path) == _lines(whole)
+
+
+@pytest.mark.parametrize(
+  ('fields', 'named'),
+  [
+    ({'model.layer.conv3.kernels': 50}, 'conv3.kernels was 48, is 50'),
+    ({'data.embedded_train_images': 31}, 'was trained on other data'),
+    ({'seed': 5}, 'was trained on other data'),
+  ],
+)
+def test_refuses_a_workdir_of_another_run(whole, fields, named):
+  before = {p: p.stat().st_mtime_ns for p in whole.rglob('*')}
+  with pytest.raises(ValueError) as error:
+    train.train(_config(**fields), workdir=whole)
+  assert named in str(error.value) and 'use another --workdir' in str(
+    error.value
+  )
+  assert {p: p.stat().st_mtime_ns for p in whole.rglob('*')} == before
+
+
+def test_more_classes_than_units_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r'--config\.model\.num_classes=10'):
+    train.train(_config(**{'model.num_classes': 4}), workdir=tmp_path / 'w')
+  assert not (tmp_path / 'w').exists()
+
+
+def test_a_rate_that_explodes_stops_the_run_with_its_step(tmp_path):
+  with pytest.raises(train.DivergedError, match=r'nan at step \d+.*lower'):
+    train.train(_config(**{'optim.learning_rate': 1e30}), workdir=tmp_path)
+
+
+def test_the_plateau_after_the_last_drop_ends_training(tmp_path):
+  """With a rate of zero nothing improves: 1 epoch, then 2 plateaus of 1."""
+  fields = {
+    'optim.learning_rate': 0.0,
+    'plateau.patience_epochs': 1,
+    'plateau.num_drops': 1,
+    'total_steps': 40,
+  }
+  train.train(_config(**fields), workdir=tmp_path)
+  last = _lines(tmp_path)[-1]
+  assert last['views'] == 10 and 2 < last['epoch'] < 3.5
+  assert last['step'] == 12  # images 32, 64 and 96 end the first three epochs
+
+
+def test_evaluation_counts_every_image_once_on_any_mesh(whole):
+  path = checkpoint.find(str(whole))
+  found = []
+  for data, column, batch in ((1, 1, 4), (2, 1, 4), (2, 2, 32)):
+    config = _config(**{'eval.batch_size': batch})
+    config.mesh.data, config.mesh.column = data, column
+    setup = train.set_up(config)
+    state = checkpoint.read_state(path, state=setup.programs.state)
+    found.append(
+      evaluate.error_rates(
+        config,
+        programs=setup.programs,
+        params=state.params,
+        mean_image=setup.mean_image,
+        split=setup.dataset.val,
+        views=10,
+        mesh=setup.mesh,
+      )
+    )
+  for errors in found:
+    assert errors.num_images == 10
+    assert errors[1:] == found[0][1:]
+    assert math.isclose(errors.loss, found[0].loss, rel_tol=1e-5)
