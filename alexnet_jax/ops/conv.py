@@ -76,14 +76,14 @@ def _lax_conv(x, kernel, stride, padding, groups=1):
 
 # On a CPU two things of XLA's are slow (bench/NOTES.md): grouped convolution,
 # 4 to 11 times slower than a convolution a group; and the gradient of the
-# kernels, 2 to 6 times slower than the one matrix product written here:
+# kernels, up to 6 times slower than the one matrix product written here:
 #
 #   dL/dkernel[i,j,c,k] = sum_{b,h,w} x[b, s*h + i, s*w + j, c] g[b,h,w,k]
 #
 # is patches^T g, when row (b,h,w) of `patches` holds the window of x that
-# output position (h, w) of image b sees. XLA's own forward pass and input
-# gradient run near the matrix product's rate and stay. On a GPU all of it is
-# cuDNN's.
+# output position (h, w) of image b sees. Memory pays for it: the patches are 9
+# to 25 times the size of x. XLA's own forward pass and input gradient stay.
+# Elsewhere everything is XLA's (cuDNN's, on a GPU).
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
