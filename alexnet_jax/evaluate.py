@@ -88,6 +88,7 @@ def place_views(
 def _batch_size(
   config: config_dict.ConfigDict, *, images: int, mesh: Mesh
 ) -> int:
-  """The configured one, or what a small split fills."""
+  """At most the configured one, with the last batch as full as the others."""
   rows = mesh.shape[mesh_lib.DATA]
-  return min(config.eval.batch_size, -(-images // rows) * rows)
+  rounds = -(-images // config.eval.batch_size)
+  return -(-images // (rounds * rows)) * rows

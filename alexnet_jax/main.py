@@ -15,7 +15,7 @@ from alexnet_jax import checkpoint as checkpoint_lib
 from alexnet_jax import config as config_lib
 from alexnet_jax import evaluate, train, writers
 from alexnet_jax.models import summary
-from alexnet_jax.parallel import mesh
+from alexnet_jax.parallel import host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
 
 _CONFIG = config_flag.define()
@@ -36,6 +36,7 @@ _RESTORE = flags.DEFINE_string(
 def main() -> int:
   """Does what --mode says."""
   config = _CONFIG.value
+  host_memory.keep_freed_memory()
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   match _MODE.value:
     case 'train':

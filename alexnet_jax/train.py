@@ -283,7 +283,7 @@ class _Loop:
       rate = self._setup.config.optim.learning_rate * float(after.scale)
       self._progress.say(
         f'the validation error has not improved in {rule.patience_epochs} '
-        f'evaluations: learning rate {rate:.0e}'
+        f'evaluations: learning rate {rate:.2g}'
       )
     return state.replace(
       plateau=placement.replicate(after, mesh=self._setup.mesh)

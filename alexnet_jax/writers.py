@@ -85,7 +85,7 @@ class Progress:
   def show(self, record: Record) -> None:
     """Puts a training record's figures on the line."""
     self._bar.set_postfix_str(
-      f'loss {record["loss"]:.3f}, rate {record["learning_rate"]:.0e}, '
+      f'loss {record["loss"]:.3f}, rate {record["learning_rate"]:.2g}, '
       f'{record["images_per_second"]:.1f} images/s, '
       f'{record["input_wait_fraction"]:.0%} waiting',
       refresh=False,

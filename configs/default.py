@@ -3,9 +3,9 @@
   python -m alexnet_jax.main --config=configs/default.py
 
 The full network, 224 x 224 crops, two columns on two devices. Without real
-data at hand it learns ten kinds of coloured gratings, in a few minutes on two
-CPU cores; configs/imagenet.py is the same on ImageNet for the paper's 90
-epochs.
+data at hand it learns ten kinds of coloured gratings: under five minutes on
+two CPU cores (AMD EPYC without AVX-512), 0 % error on 300 images with ten views
+(n = 1). configs/imagenet.py is the same on ImageNet for the paper's 90 epochs.
 
 Every field can be set on the command line (--config.optim.momentum=0.8). Fields
 called _epochs count passes over the training set, _steps count minibatches.
@@ -37,7 +37,12 @@ def get_config() -> config_dict.ConfigDict:
   # configs/imagenet.py sets each of these to the paper's value.
   config.data.source = 'embedded'
   config.batch_size = 32
-  config.total_steps = 150
+  # A fourth of the paper's images a step, a fourth of its rate. At 0.01 this
+  # run learns in 50 steps and then diverges: with ten classes in place of a
+  # thousand, the one vector that all images share in fc7 (biases of 1) moves
+  # ten probabilities of 1/10 at once.
+  config.optim.learning_rate = paper.LEARNING_RATE / 4
+  config.total_steps = 90
   config.log.every_steps = 1
   return config
 
@@ -194,8 +199,8 @@ def data() -> config_dict.ConfigDict:
   config.dir = ''  # a folder that alexnet_jax.tools.prepare made
   config.image_size = paper.IMAGE_SIZE  # pixels, of the stored square
   config.crop_size = paper.CROP_SIZE  # pixels, of what the network sees, §4.1
-  config.embedded_train_images = 1600
-  config.embedded_val_images = 320
+  config.embedded_train_images = 960
+  config.embedded_val_images = 300
   config.read_threads = 2  # more only fight for the interpreter's lock
   config.prefetch_batches = 4
   return config

@@ -19,6 +19,7 @@ def get_config() -> config_dict.ConfigDict:
   config = default.get_config()
   config.data.source = 'prepared'
   config.batch_size = paper.BATCH_SIZE
+  config.optim.learning_rate = paper.LEARNING_RATE
   config.total_steps = None  # num_epochs decides
   config.log.every_steps = default.log().every_steps
   return config

@@ -16,10 +16,11 @@ BATCH = 8
 
 
 def config(*, data=1, column=1):
-  """The smoke config on a data x column mesh, minibatches of 8."""
+  """The smoke config on a data x column mesh, minibatches of 8, rate 0.01."""
   config = smoke.get_config()
   config.mesh.data, config.mesh.column = data, column
   config.batch_size = BATCH
+  config.optim.learning_rate = 0.01
   return config
 
 

@@ -1,70 +1,69 @@
 """The embedded data set: coloured gratings in ten classes (not in the paper).
 
 Drawn, not downloaded, so that training runs and visibly learns anywhere. A
-class is one of five paints, horizontal or vertical: stripes survive the crop,
+class is a paint, in stripes that run across or down: both survive the crop,
 the mirror and the colour shift of §4.1. Image `index` of a split is a function
 of (seed, split, index) alone:
 
-  x(v, u) = 120 + b + a d sin(2 pi (u cos t + v sin t) / w + p) + noise
+  x(v, u) = 120 + b + d (o + a sin(2 pi (u cos t + v sin t) / w + p)) + noise
 
-with d the paint's colour axis, t the direction with up to 10 degrees of
-jitter, w a wavelength of the paint, phase p, amplitude a and brightness b
-drawn for each image, and noise for each value. Nothing clips: a + |b| <= 120,
-and noise is 0..15.
+with d the paint's direction in RGB and o its strength, t the direction of the
+wave with up to 10 degrees of jitter, wavelength w, phase p, amplitude a and
+brightness b drawn for each image, and noise for each value. Nothing clips:
+o + a + |b| <= 120, and noise is 0..15.
 
-So the statistics are known and need no pass over images. The phase is
-uniform: sin has mean 0 and mean square 1/2 at every pixel, and
+So the statistics are known and need no pass over images. The phase is uniform:
+sin has mean 0 and mean square 1/2 at every pixel, the paints' d add up to
+zero, and
 
   mean image = 120 + E[noise] = 127.5
-  covariance = E[a^2] / 2 mean(d d^T) + var(b) 1 1^T + var(noise) I
+  covariance = (o^2 + E[a^2] / 2) mean(d d^T) + var(b) 1 1^T + var(noise) I
 
-The contrast is as high as it can be, on purpose: with the paper's initial
+Paints are as far apart as they can be, on purpose: with the paper's initial
 N(0, 0.01) little of the image reaches the last layers of a fresh network.
 """
 
 import dataclasses
 import hashlib
-from typing import Literal, NamedTuple
+import itertools
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from alexnet_jax.data import dataset, stats
 
-
-class Paint(NamedTuple):
-  """How the stripes of a class look, whichever way they run."""
-
-  axis: tuple[int, int, int]  # of RGB; a phase of pi gives the opposite colour
-  wavelength: tuple[float, float]  # pixels, uniform; conv1's kernels span 11
-
-
-FINE, BROAD = (9.0, 12.0), (20.0, 28.0)
-# The four diagonals of the RGB cube: the longest axes there are, with angles
-# of 71 degrees between any two.
+# Direction in RGB: the corners of the colour cube and two between.
 PAINTS = {
-  'white-black': Paint((1, 1, 1), FINE),
-  'red-cyan': Paint((1, -1, -1), FINE),
-  'green-magenta': Paint((-1, 1, -1), FINE),
-  'blue-yellow': Paint((-1, -1, 1), FINE),
-  'broad-blue-yellow': Paint((-1, -1, 1), BROAD),
+  'white': (1, 1, 1),
+  'black': (-1, -1, -1),
+  'red': (1, -1, -1),
+  'cyan': (-1, 1, 1),
+  'green': (-1, 1, -1),
+  'magenta': (1, -1, 1),
+  'blue': (-1, -1, 1),
+  'yellow': (1, 1, -1),
+  'orange': (1, 0, -1),
+  'azure': (-1, 0, 1),
 }
-DIRECTIONS = {'horizontal': np.pi / 2, 'vertical': 0.0}  # angle of the wave
+# Angle of the wave; paints take them in turn.
+DIRECTIONS = {'horizontal': np.pi / 2, 'vertical': 0.0}
 CLASSES = tuple(
   dataset.ClassInfo(
     f'{paint}-{way}', f'{paint} {way}', f'{paint} {way} stripes'
   )
-  for paint in PAINTS
-  for way in DIRECTIONS
+  for paint, way in zip(PAINTS, itertools.cycle(DIRECTIONS), strict=False)
 )
 
-AMPLITUDE = (90.0, 110.0)  # grey levels, uniform
+STRENGTH = 70.0  # grey levels, of a paint
+AMPLITUDE = (30.0, 40.0)  # grey levels, uniform
+WAVELENGTH = (9.0, 12.0)  # pixels, uniform; conv1's kernels span 11
 BRIGHTNESS = 10.0  # grey levels, uniform in plus or minus
 NOISE = 16  # uniform integers 0..15
 JITTER = np.deg2rad(10)  # uniform in plus or minus
 _BASE = (255 - (NOISE - 1)) / 2
 _STREAM = 0x5EED
-_VERSION = 1  # counts changes of the pixels
+_VERSION = 3  # counts changes of the pixels
 
 
 def load(
@@ -91,9 +90,9 @@ def covariance() -> Float64[np.ndarray, '3 3']:
   Rounding to whole grey levels adds the variance of a unit interval, 1/12.
   """
   low, high = AMPLITUDE
-  axes = np.array([paint.axis for paint in PAINTS.values()])
+  axes = np.array(list(PAINTS.values()))
   square = (low**2 + low * high + high**2) / 3  # E[a^2]
-  stripes = square / 2 * (axes.T @ axes) / len(axes)
+  stripes = (STRENGTH**2 + square / 2) * (axes.T @ axes) / len(axes)
   brightness = BRIGHTNESS**2 / 3 * np.ones((3, 3))
   noise = (NOISE**2 - 1) / 12 + 1 / 12
   return stripes + brightness + noise * np.eye(3)
@@ -132,10 +131,10 @@ def draw(
   rounded the one way IEEE allows, to give every machine the same bits: a
   matrix product here would not.
   """
-  paint = tuple(PAINTS.values())[label // len(DIRECTIONS)]
+  paint = tuple(PAINTS.values())[label]
   angle = tuple(DIRECTIONS.values())[label % len(DIRECTIONS)]
   angle += rng.uniform(-JITTER, JITTER)
-  wave = 2 * np.pi / rng.uniform(*paint.wavelength)
+  wave = 2 * np.pi / rng.uniform(*WAVELENGTH)
   phase = rng.uniform(0, 2 * np.pi)
   amplitude = rng.uniform(*AMPLITUDE)
   brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
@@ -145,10 +144,10 @@ def draw(
   down = _sine_cosine(wave * np.sin(angle) * pixels)
   plane = across[0] * down[1][:, None] + across[1] * down[0][:, None]  # [s, s]
 
-  colour = np.float32(amplitude) * np.array(paint.axis, np.float32)
+  plane = np.float32(STRENGTH) + np.float32(amplitude) * plane
   image = np.empty((image_size, image_size, 3), np.uint8)
   for channel in range(3):
-    values = plane * colour[channel]
+    values = plane * np.float32(paint[channel])
     values += np.float32(_BASE + brightness + 0.5)  # + 0.5: rounds, not floors
     image[..., channel] = values.astype(np.uint8)
   image += _noise(rng, image.size).reshape(image.shape)
