@@ -26,6 +26,13 @@ class Clock:
     self._waited = 0.0
 
   @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Leaves the time inside out of the stretch."""
+    start = self._now()
+    yield
+    self._start += self._now() - start
+
+  @contextlib.contextmanager
   def waiting(self) -> Iterator[None]:
     """Counts the time inside as waiting for input."""
     start = self._now()

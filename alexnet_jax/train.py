@@ -202,6 +202,7 @@ class _Loop:
     self._log = log
     self._clock = timing.Clock()
     self._pending: list[dict[str, Array]] = []  # since the last line
+    self._over = False  # the plateau that follows the last drop has come
 
   def run(
     self,
@@ -212,12 +213,13 @@ class _Loop:
   ) -> None:
     """Steps from `step` + 1 to the end, then the final evaluation."""
     setup, total = self._setup, self._setup.plan.total_steps
-    if self._is_done(step, state):
+    self._over = self._plateaued(state.plateau)
+    if self._is_done(step):
       print(f'done already at step {step}: {writers.describe(self._log.last)}')
       return
     self._progress = writers.Progress(total_steps=total, step=step)
     self._clock.restart()
-    while step < total and not self._plateaued(state):
+    while step < total and not self._over:
       with self._clock.waiting():
         batch = placement.put_batch(next(batches), mesh=setup.mesh)
       with jax.transfer_guard('disallow'):
@@ -225,23 +227,22 @@ class _Loop:
       step += 1
       self._pending.append(means)
       self._progress.advance()
-      if step % setup.config.log.every_steps == 0 or step == total:
+      if step % setup.config.log.every_steps == 0 or step in (1, total):
         self._write_train(step)
       state = self._end_epoch(state, batches=batches, step=step)
     errors = self._evaluate(state, views=setup.config.eval.final_views)
     self._write_val(step, errors, views=setup.config.eval.final_views)
     self._progress.close()
 
-  def _is_done(self, step: int, state: steps.TrainState) -> bool:
+  def _is_done(self, step: int) -> bool:
     last, views = self._log.last, self._setup.config.eval.final_views
-    over = step >= self._setup.plan.total_steps or self._plateaued(state)
+    over = step >= self._setup.plan.total_steps or self._over
     return over and last is not None and last.get('views') == views
 
-  def _plateaued(self, state: steps.TrainState) -> bool:
+  def _plateaued(self, state: plateau.State) -> bool:
     """Whether the plateau that follows the last drop has come."""
     config = self._setup.config.plateau
-    drops = plateau.drops(state.plateau, factor=config.factor)
-    return drops > config.num_drops
+    return plateau.drops(state, factor=config.factor) > config.num_drops
 
   def _end_epoch(
     self,
@@ -256,17 +257,18 @@ class _Loop:
     every = config.eval.every_epochs
     if not (last or plan.epoch_ends(step, every_epochs=every)):
       return state
-    errors = self._evaluate(state, views=1)
-    self._write_val(step, errors, views=1)
-    state = self._observe(state, errors.top1_error)
-    self._store.save(
-      step,
-      state=state,
-      batches=batches,
-      meta=self._meta(),
-      top1_error=errors.top1_error,
-    )
-    self._clock.restart()
+    jax.block_until_ready(state)  # what the clock has seen dispatched is done
+    with self._clock.paused():
+      errors = self._evaluate(state, views=1)
+      self._write_val(step, errors, views=1)
+      state = self._observe(state, errors.top1_error)
+      self._store.save(
+        step,
+        state=state,
+        batches=batches,
+        meta=self._meta(),
+        top1_error=errors.top1_error,
+      )
     return state
 
   def _observe(self, state: steps.TrainState, error: float) -> steps.TrainState:
@@ -279,11 +281,13 @@ class _Loop:
       patience_epochs=rule.patience_epochs,
       min_improvement=rule.min_improvement,
     )
+    self._over = self._plateaued(after)
     if after.scale < state.plateau.scale:
       rate = self._setup.config.optim.learning_rate * float(after.scale)
+      what = 'training ends' if self._over else f'learning rate {rate:.2g}'
       self._progress.say(
         f'the validation error has not improved in {rule.patience_epochs} '
-        f'evaluations: learning rate {rate:.2g}'
+        f'evaluations: {what}'
       )
     return state.replace(
       plateau=placement.replicate(after, mesh=self._setup.mesh)
@@ -307,6 +311,7 @@ class _Loop:
     rates = self._clock.read(images=len(rows) * self._setup.plan.batch_size)
     self._pending = []
     means = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
+    means['learning_rate'] = float(rows[-1]['learning_rate'])
     if not math.isfinite(means['loss']):
       raise DivergedError(
         f'the training loss is {means["loss"]} at step {step}: try a lower '

@@ -105,7 +105,13 @@ def describe(record: Record) -> str:
   views = '10 views' if record['views'] == 10 else 'centre crop'
   return (
     f'step {record["step"]}, epoch {record["epoch"]:.2f}, {record["split"]}: '
-    f'top-1 error {record["top1_error"]:.4f}, '
-    f'top-5 error {record["top5_error"]:.4f}, loss {record["loss"]:.4f} '
-    f'({views}, {record["num_images"]} images)'
+    f'top-1 error {record["top1_error"]:.4f} ({_of(record, "top1_error")}), '
+    f'top-5 error {record["top5_error"]:.4f} ({_of(record, "top5_error")}), '
+    f'loss {record["loss"]:.4f}, {views}'
   )
+
+
+def _of(record: Record, error: str) -> str:
+  """An error rate as what it was counted from."""
+  images = record['num_images']
+  return f'{round(record[error] * images)} of {images}'

@@ -238,5 +238,5 @@ def checkpoint() -> config_dict.ConfigDict:
 def log() -> config_dict.ConfigDict:
   """What is written to metrics.jsonl and TensorBoard; not in the paper."""
   config = config_dict.ConfigDict()
-  config.every_steps = 50  # a line holds the mean over these
+  config.every_steps = 20  # a line holds the mean over these
   return config

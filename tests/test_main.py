@@ -50,8 +50,9 @@ def test_evaluation_repeats_the_last_lines_to_the_last_digit(run):
     for line in (workdir / 'metrics.jsonl').read_text().splitlines()
   ]
   for record in records[-2:]:
-    figures = f'top-1 error {record["top1_error"]:.4f}'
-    assert f'{figures}, top-5 error {record["top5_error"]:.4f}' in done.stdout
+    for error in ('top1_error', 'top5_error'):
+      wrong = round(record[error] * 50)
+      assert f'{record[error]:.4f} ({wrong} of 50)' in done.stdout
 
 
 def test_same_command_again_says_done(run):

@@ -12,6 +12,14 @@ def test_rates_of_a_stretch():
   assert rates == timing.Rates(images_per_second=2.0, input_wait_fraction=0.25)
 
 
+def test_pauses_are_left_out():
+  now = iter([0.0, 1.0, 8.0, 9.0, 9.0]).__next__
+  clock = timing.Clock(now)  # 0
+  with clock.paused():  # 1 to 8
+    pass
+  assert clock.read(images=8).images_per_second == 4.0  # 2 of 9 seconds
+
+
 def test_restart_forgets_what_was_waited():
   now = iter([0.0, 0.0, 5.0, 5.0, 6.0, 6.0]).__next__
   clock = timing.Clock(now)

@@ -46,8 +46,9 @@ def test_json_replaces_the_file_as_a_whole(tmp_path):
 
 def test_describe_names_views_and_images():
   record = {
-    'step': 3, 'epoch': 0.5, 'split': 'val', 'views': 10, 'num_images': 57,
+    'step': 3, 'epoch': 0.5, 'split': 'val', 'views': 10, 'num_images': 56,
     'loss': 1.0, 'top1_error': 0.25, 'top5_error': 0.125,
   }  # fmt: skip
   text = writers.describe(record)
-  assert '0.2500' in text and '10 views' in text and '57 images' in text
+  assert 'top-1 error 0.2500 (14 of 56)' in text
+  assert 'top-5 error 0.1250 (7 of 56)' in text and '10 views' in text
