@@ -114,9 +114,13 @@ def train(config: Config, *, workdir: pathlib.Path) -> None:
     step = int(newest.name)
     state = store.restore(step, state=setup.programs.state, batches=batches)
   log = writers.Metrics(workdir, last_step=step)
-  print(describe(setup, workdir=workdir, step=step), flush=True)
+  loop = _Loop(setup, store=store, log=log)
   try:
-    _Loop(setup, store=store, log=log).run(state, batches=batches, step=step)
+    if loop.is_done(state, step=step):
+      print(f'done already: {writers.describe(log.last)}')
+    else:
+      print(describe(setup, workdir=workdir, step=step), flush=True)
+      loop.run(state, batches=batches, step=step)
   finally:
     store.close()
     log.close()
@@ -214,9 +218,6 @@ class _Loop:
     """Steps from `step` + 1 to the end, then the final evaluation."""
     setup, total = self._setup, self._setup.plan.total_steps
     self._over = self._plateaued(state.plateau)
-    if self._is_done(step):
-      print(f'done already at step {step}: {writers.describe(self._log.last)}')
-      return
     self._progress = writers.Progress(total_steps=total, step=step)
     self._clock.restart()
     while step < total and not self._over:
@@ -230,13 +231,16 @@ class _Loop:
       if step % setup.config.log.every_steps == 0 or step in (1, total):
         self._write_train(step)
       state = self._end_epoch(state, batches=batches, step=step)
-    errors = self._evaluate(state, views=setup.config.eval.final_views)
-    self._write_val(step, errors, views=setup.config.eval.final_views)
+    if not self.is_done(state, step=step):
+      views = setup.config.eval.final_views
+      self._write_val(step, self._evaluate(state, views=views), views=views)
     self._progress.close()
 
-  def _is_done(self, step: int) -> bool:
+  def is_done(self, state: steps.TrainState, *, step: int) -> bool:
+    """Whether neither a step nor the final evaluation is left to do."""
     last, views = self._log.last, self._setup.config.eval.final_views
-    over = step >= self._setup.plan.total_steps or self._over
+    over = step >= self._setup.plan.total_steps
+    over |= self._plateaued(state.plateau)
     return over and last is not None and last.get('views') == views
 
   def _plateaued(self, state: plateau.State) -> bool:

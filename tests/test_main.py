@@ -58,7 +58,7 @@ def test_evaluation_repeats_the_last_lines_to_the_last_digit(run):
 def test_same_command_again_says_done(run):
   workdir, _ = run
   done = _run(SMOKE, f'--workdir={workdir}')
-  assert done.returncode == 0 and 'done already at step 12' in done.stdout
+  assert done.returncode == 0 and 'done already: step 12,' in done.stdout
 
 
 def test_summary_prints_the_table():

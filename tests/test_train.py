@@ -98,8 +98,14 @@ def test_a_run_stopped_after_an_epoch_gives_the_same_numbers(whole, tmp_path):
 def test_a_finished_run_says_so_and_trains_no_more(whole, capsys):
   before = (whole / 'metrics.jsonl').read_bytes()
   train.train(_config(), workdir=whole)
-  assert 'done already at step 8' in capsys.readouterr().out
+  assert 'done already: step 8,' in capsys.readouterr().out
   assert (whole / 'metrics.jsonl').read_bytes() == before
+
+
+def test_one_final_view_is_not_evaluated_twice(tmp_path):
+  train.train(_config(**{'eval.final_views': 1}), workdir=tmp_path)
+  val = [r['step'] for r in _lines(tmp_path) if r['split'] == 'val']
+  assert val == [4, 8]
 
 
 def test_a_run_stopped_before_its_last_evaluation_makes_it_up(whole, tmp_path):
