@@ -32,12 +32,12 @@ Batch = dict[str, Array]
 
 @struct.dataclass
 class TrainState:
-  """All that training changes."""
+  """All that training changes; of shardings and specs, the same tree."""
 
-  step: Int[Array, '']  # minibatches seen
+  step: PyTree  # int32 [], minibatches seen
   params: PyTree
   opt_state: PyTree  # the velocities
-  plateau: plateau.State  # its scale multiplies the learning rate
+  plateau: PyTree  # plateau.State, its scale multiplies the learning rate
 
 
 class Steps(NamedTuple):

@@ -58,7 +58,7 @@ def _row(
   config: alexnet.ModelConfig,
   name: str,
   *,
-  activations: alexnet.Activations,
+  activations: dict[str, jax.ShapeDtypeStruct],
   params: dict[str, jax.ShapeDtypeStruct],
 ) -> Row:
   output = activations[name].shape[1:]

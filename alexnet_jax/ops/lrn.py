@@ -9,7 +9,7 @@ columns, channel 47 of conv1 is no neighbour of channel 48.
 
 import dataclasses
 import functools
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,7 @@ def spatial_response_norm(
   return _norm(a, _Positions(size), k, alpha, beta)
 
 
+@runtime_checkable
 class _Window(Protocol):
   """A sum over each element's window. Symmetric: i sees j as j sees i."""
 

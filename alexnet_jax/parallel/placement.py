@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
@@ -20,10 +19,8 @@ def shardings(mesh: Mesh, specs: PyTree) -> PyTree:
   )
 
 
-def put_batch(
-  batch: dict[str, np.ndarray], *, mesh: Mesh
-) -> dict[str, jax.Array]:
-  """Splits a minibatch over `data`; every column gets the same images."""
+def put_batch(batch: PyTree, *, mesh: Mesh) -> PyTree:
+  """Splits arrays by image over `data`; every column gets the same images."""
   return jax.device_put(batch, NamedSharding(mesh, P(mesh_lib.DATA)))
 
 
