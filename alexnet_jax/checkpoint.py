@@ -6,7 +6,8 @@ are whole arrays whatever mesh wrote them, so any mesh can read them. Not in
 the paper.
 
 What a reader may get wrong: orbax with `max_to_keep` and `best_fn` keeps the
-best steps and deletes the newest; the policy below keeps both.
+best steps and deletes the newest; the policy below keeps both. And without a
+`best_fn` it writes no metrics: a resumed run would not know the best step.
 """
 
 import importlib.metadata
@@ -27,7 +28,7 @@ _PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain')
 
 
 class Store:
-  """The checkpoints of one run, WORKDIR/checkpoints."""
+  """Writes the checkpoints of one run, WORKDIR/checkpoints."""
 
   def __init__(self, directory: pathlib.Path, *, keep_newest: int):
     """Opens the folder, making it if need be.
@@ -36,19 +37,31 @@ class Store:
       directory: WORKDIR/checkpoints.
       keep_newest: how many of the newest steps stay; the one with the lowest
         validation error stays besides.
+
+    Raises:
+      ValueError: if a step lies there that cannot be gone on from, which orbax
+        would count as the newest.
     """
-    policy = checkpoint_managers.AnyPreservationPolicy(
-      [
-        checkpoint_managers.LatestN(keep_newest),
-        checkpoint_managers.BestN(
-          get_metric_fn=lambda m: m['top1_error'], reverse=True, n=1
-        ),
-      ]
+    by_error = checkpoint_managers.BestN(
+      get_metric_fn=_top1_error, reverse=True, n=1
     )
+    newest = checkpoint_managers.LatestN(keep_newest)
     self._manager = ocp.CheckpointManager(
       directory.absolute(),
-      options=ocp.CheckpointManagerOptions(preservation_policy=policy),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+          [newest, by_error]
+        ),
+        best_fn=_top1_error,  # not to choose by, but so that errors are kept
+        best_mode='min',
+      ),
     )
+    sound, counted = latest(directory), self._manager.latest_step()
+    if counted is not None and (sound is None or counted != int(sound.name)):
+      raise ValueError(
+        f'{directory / str(counted)} is no complete checkpoint: remove it, or '
+        'use another --workdir'
+      )
 
   def save(
     self,
@@ -59,8 +72,8 @@ class Store:
     meta: Meta,
     top1_error: float,
   ) -> None:
-    """Writes a step in the background; a step that is there already stays."""
-    self._manager.save(
+    """Writes a step in the background."""
+    begun = self._manager.save(
       step,
       args=ocp.args.Composite(
         state=ocp.args.StandardSave(state),
@@ -69,23 +82,16 @@ class Store:
       ),
       metrics={'top1_error': top1_error},
     )
-
-  def restore(
-    self, step: int, *, state: PyTree, batches: grain.DatasetIterator
-  ) -> PyTree:
-    """The state of a step, laid out as `state` says; winds `batches` to it."""
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(state),
-        data=grain.checkpoint.CheckpointRestore(batches),
-      ),
-    )
-    return restored['state']
+    if not begun:
+      raise RuntimeError(f'orbax would not save step {step}')
 
   def close(self) -> None:
     """Waits for what is being written."""
     self._manager.close()
+
+
+def _top1_error(metrics: dict[str, float]) -> float:
+  return metrics['top1_error']
 
 
 def latest(directory: pathlib.Path) -> pathlib.Path | None:
@@ -118,15 +124,32 @@ def find(path: str) -> pathlib.Path:
 
 
 def read_meta(step: pathlib.Path) -> Meta:
-  """What a step folder says of itself, without reading its arrays."""
-  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-    return reader.restore((step / 'meta').absolute())
+  """What a step folder says of itself, without reading its arrays.
+
+  Raises:
+    ValueError: if it is damaged.
+  """
+  try:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+      return reader.restore((step / 'meta').absolute())
+  except (FileNotFoundError, ValueError) as error:
+    raise ValueError(
+      f'{step} is damaged ({error}): move it away, and the step before it is '
+      'used'
+    ) from error
 
 
 def read_state(step: pathlib.Path, *, state: PyTree) -> PyTree:
   """The TrainState of a step folder, laid out as `state` says."""
   with ocp.StandardCheckpointer() as reader:
     return reader.restore((step / 'state').absolute(), state)
+
+
+def wind(batches: grain.DatasetIterator, *, step: pathlib.Path) -> None:
+  """Puts the iterator where it was when the step folder was written."""
+  with ocp.Checkpointer(grain.checkpoint.CheckpointHandler()) as reader:
+    args = grain.checkpoint.CheckpointRestore(batches)
+    reader.restore((step / 'data').absolute(), args=args)
 
 
 def versions() -> dict[str, str]:

@@ -65,6 +65,7 @@ def check(config: Config) -> None:
       listed = ' or '.join(repr(c) for c in choices)
       raise ValueError(f'config.{path} = {value!r}: use {listed}')
   _check_mesh(config)
+  _check_model(config)
   _check_sizes(config)
 
 
@@ -93,7 +94,6 @@ _LOWEST = {
   'augment.colour_stddev': 0.0,
   'eval.every_epochs': 1,
   'eval.batch_size': 1,
-  'checkpoint.every_epochs': 1,
   'checkpoint.keep_newest': 1,
   'log.every_steps': 1,
 }
@@ -110,7 +110,7 @@ def _check_mesh(config: Config) -> None:
   if columns % mesh.column:
     raise ValueError(
       f'config.mesh.column = {mesh.column}: the network has {columns} columns, '
-      'use 1 device for all of them or one for each'
+      'use --config.mesh.column=1, one device for all of them, or one for each'
     )
   for field, value in (
     ('batch_size', config.batch_size),
@@ -147,12 +147,53 @@ def _check_sizes(config: Config) -> None:
       f'config.model.dropout_rate = {config.model.dropout_rate}: use 0 or more '
       'and less than 1'
     )
-  for name, layer in config.model.layer.items():
-    units = layer.get('kernels') or layer.get('units')
-    if units < 1 or (layer.sees != 'parts' and units % config.model.columns):
+  if data.dir and data.source == 'embedded':
+    raise ValueError(
+      f"config.data.dir = {data.dir}, but config.data.source = 'embedded', "
+      'which reads no files: add --config.data.source=prepared, or use '
+      '--config=configs/imagenet.py'
+    )
+
+
+_OPERATIONS = ('activation', 'lrn', 'pool', 'dropout')
+
+
+def _check_model(config: Config) -> None:
+  model = config.model
+  if model.lrn.n % 2 == 0:
+    raise ValueError(
+      f'config.model.lrn.n = {model.lrn.n}: use an odd number, since a window '
+      'has a middle'
+    )
+  if model.pool.stride > model.pool.size:
+    raise ValueError(
+      f'config.model.pool.stride = {model.pool.stride}: use '
+      f'config.model.pool.size = {model.pool.size} or less'
+    )
+  for name, layer in model.layer.items():
+    _check_layer(f'config.model.layer.{name}', layer, columns=model.columns)
+
+
+def _check_layer(path: str, layer: Config, *, columns: int) -> None:
+  units = 'kernels' if 'kernels' in layer else 'units'
+  if layer[units] < 1 or (layer.sees != 'parts' and layer[units] % columns):
+    raise ValueError(
+      f'{path}.{units} = {layer[units]}, which {columns} columns cannot share '
+      'evenly: use a multiple'
+    )
+  for field, lowest in (('size', 1), ('stride', 1), ('stddev', 0)):
+    if not layer.get(field, lowest) >= lowest:
+      raise ValueError(f'{path}.{field} = {layer[field]}: use {lowest} or more')
+  last = path.endswith('.fc8')
+  dense = ('parts',) if last else ('both',)
+  sees = ('image', 'own', 'both') if units == 'kernels' else dense
+  if layer.sees not in sees:
+    listed = ' or '.join(repr(s) for s in sees)
+    raise ValueError(f'{path}.sees = {layer.sees!r}: use {listed}')
+  for op in layer.then:
+    if op not in _OPERATIONS:
       raise ValueError(
-        f'config.model.layer.{name} has {units} units, which '
-        f'{config.model.columns} columns cannot share evenly: use a multiple'
+        f'{path}.then holds {op!r}: use {", ".join(_OPERATIONS)}'
       )
 
 
@@ -172,10 +213,15 @@ def leaves(config: Config, prefix: str = '') -> Iterator[tuple[str, Any]]:
       yield prefix + name, value
 
 
-def nearest(config: Config, path: str) -> str:
-  """The existing field most like a misspelt one, for the message."""
+def nearest(config: Config, path: str) -> list[str]:
+  """The existing fields most like a misspelt one, for the message."""
   known = [name for name, _ in leaves(config)]
-  by_path = difflib.get_close_matches(path, known, n=1)
   last = path.rsplit('.', 1)[-1]
-  by_name = [p for p in known if p.rsplit('.', 1)[-1] == last]
-  return (by_path or by_name or ['batch_size'])[0]
+  found = difflib.get_close_matches(path, known, n=1)
+  found += [p for p in known if p.rsplit('.', 1)[-1] == last]
+  section = path.rsplit('.', 1)[0] + '.'
+  return (
+    found[:1]
+    or [p for p in known if p.startswith(section)]
+    or sorted({p.split('.')[0] for p in known})
+  )

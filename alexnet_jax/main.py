@@ -9,6 +9,7 @@ its own guard.
 import pathlib
 import sys
 
+import jax
 from absl import flags
 
 from alexnet_jax import checkpoint as checkpoint_lib
@@ -36,8 +37,14 @@ _RESTORE = flags.DEFINE_string(
 def main() -> int:
   """Does what --mode says."""
   config = _CONFIG.value
-  host_memory.keep_freed_memory()
+  if _RESTORE.value and _MODE.value != 'eval':
+    raise ValueError(
+      f'--restore={_RESTORE.value} goes with --mode=eval; training goes on '
+      'from what --workdir holds'
+    )
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
+  if jax.default_backend() == 'cpu':
+    host_memory.keep_freed_memory()
   match _MODE.value:
     case 'train':
       return _train(config)
@@ -52,7 +59,7 @@ def main() -> int:
 def _train(config: config_lib.Config) -> int:
   try:
     train.train(config, workdir=_workdir())
-  except train.DivergedError as error:
+  except (train.DivergedError, FloatingPointError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 3
   return 0
@@ -61,7 +68,7 @@ def _train(config: config_lib.Config) -> int:
 def _evaluate(config: config_lib.Config) -> int:
   path = checkpoint_lib.find(_RESTORE.value or str(_workdir()))
   setup = train.set_up(config)
-  train.check_same_run(checkpoint_lib.read_meta(path), setup, path=path)
+  train.check_same_network(checkpoint_lib.read_meta(path), setup, path=path)
   state = checkpoint_lib.read_state(path, state=setup.programs.state)
   for views in (1, 10):
     errors = evaluate.error_rates(

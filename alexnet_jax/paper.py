@@ -1,4 +1,4 @@
-"""Every number the paper prints, with its section, and nothing else.
+"""The paper's numbers, each with its section, and nothing else.
 
 Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional
 Neural Networks", NIPS 2012. Configs take their values from here and tests
@@ -8,7 +8,7 @@ compare with them. Numbers marked (calc) follow from the paper's by arithmetic.
 # §2 Data
 NUM_CLASSES = 1000
 IMAGE_SIZE = 256  # shorter side after resizing, then the centre square
-ILSVRC2012_TRAIN_IMAGES = 1_281_167
+ILSVRC2012_TRAIN_IMAGES = 1_281_167  # of the files; §2: "1.2 million"
 ILSVRC2012_VAL_IMAGES = 50_000
 
 # §3.3 Local response normalisation

@@ -101,29 +101,64 @@ def train(config: Config, *, workdir: pathlib.Path) -> None:
   setup = set_up(config)
   newest = checkpoint.latest(workdir / checkpoint.FOLDER)
   if newest is not None:
-    check_same_run(checkpoint.read_meta(newest), setup, path=newest)
-  workdir.mkdir(parents=True, exist_ok=True)
-  writers.write_json(workdir / 'config.json', config.to_dict())
-  store = checkpoint.Store(
-    workdir / checkpoint.FOLDER, keep_newest=config.checkpoint.keep_newest
-  )
+    meta = checkpoint.read_meta(newest)
+    check_same_network(meta, setup, path=newest)
+    check_same_course(meta, setup, path=newest)
+  history = writers.read_metrics(workdir / 'metrics.jsonl')
   batches = _train_batches(setup)
   if newest is None:
     step, state = 0, setup.programs.init()
   else:
     step = int(newest.name)
-    state = store.restore(step, state=setup.programs.state, batches=batches)
-  log = writers.Metrics(workdir, last_step=step)
-  loop = _Loop(setup, store=store, log=log)
+    state = checkpoint.read_state(newest, state=setup.programs.state)
+    checkpoint.wind(batches, step=newest)
+  kept = [record for record in history if record['step'] <= step]
+  if kept and is_done(setup, state, step=step, last=kept[-1]):
+    print(f'done already: {writers.describe(kept[-1])}')
+    return
+  with writers.locked(workdir):
+    _run(setup, state, batches=batches, step=step, workdir=workdir, kept=kept)
+
+
+def _run(
+  setup: Setup,
+  state: steps.TrainState,
+  *,
+  batches: grain.DatasetIterator,
+  step: int,
+  workdir: pathlib.Path,
+  kept: list[writers.Record],
+) -> None:
+  """Opens what a run writes to, and runs the loop."""
+  config = setup.config
+  store = checkpoint.Store(
+    workdir / checkpoint.FOLDER, keep_newest=config.checkpoint.keep_newest
+  )
+  writers.write_json(workdir / 'config.json', config.to_dict())
+  log = writers.Metrics(workdir, kept=kept)
+  print(describe(setup, workdir=workdir, step=step), flush=True)
+  loop = _Loop(setup, store=store, log=log, step=step)
   try:
-    if loop.is_done(state, step=step):
-      print(f'done already: {writers.describe(log.last)}')
-    else:
-      print(describe(setup, workdir=workdir, step=step), flush=True)
-      loop.run(state, batches=batches, step=step)
+    loop.run(state, batches=batches)
   finally:
+    loop.close()
     store.close()
     log.close()
+
+
+def plateaued(config: Config, state: plateau.State) -> bool:
+  """Whether the plateau that follows the last drop has come."""
+  rule = config.plateau
+  return plateau.drops(state, factor=rule.factor) > rule.num_drops
+
+
+def is_done(
+  setup: Setup, state: steps.TrainState, *, step: int, last: writers.Record
+) -> bool:
+  """Whether neither a step nor the final evaluation is left to do."""
+  config = setup.config
+  over = step >= setup.plan.total_steps or plateaued(config, state.plateau)
+  return over and last.get('views') == config.eval.final_views
 
 
 def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
@@ -144,30 +179,63 @@ def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
   )
 
 
-def check_same_run(
+def check_same_network(
   meta: checkpoint.Meta, setup: Setup, *, path: pathlib.Path
 ) -> None:
-  """Refuses a checkpoint of another network or other data.
+  """Refuses a checkpoint of another network, or for other classes.
 
   Raises:
     ValueError: naming the first field that differs, with both values.
   """
-  theirs = dict(config_lib.leaves(config_dict.ConfigDict(meta['config'])))
-  ours = dict(config_lib.leaves(setup.config))
-  for field in sorted(theirs.keys() | ours.keys()):
-    shape = field.startswith('model.') or field == 'data.crop_size'
-    old, new = _plain(theirs.get(field)), _plain(ours.get(field))
-    if shape and old != new:
+  for field, old, new in _changes(meta, setup):
+    if field.startswith('model.') or field == 'data.crop_size':
       raise ValueError(
         f'{path} is a checkpoint of another network: config.{field} was {old}, '
-        f'is {new}; use another --workdir, or --config.{field}={old}'
+        f'is {new}; use --config.{field}={old}, or another workdir'
+      )
+  ours = [c._asdict() for c in setup.dataset.classes]
+  if meta['classes'] != ours:
+    raise ValueError(
+      f'{path} knows the {len(meta["classes"])} classes of {meta["dataset"]}, '
+      f'not the {len(ours)} of {setup.dataset.name}: use that data, or another '
+      'workdir'
+    )
+
+
+# What the place in the data, or the draws from it, are counted in.
+_COURSE = ('seed', 'batch_size', 'augment.images_per_draw')
+
+
+def check_same_course(
+  meta: checkpoint.Meta, setup: Setup, *, path: pathlib.Path
+) -> None:
+  """Refuses to go on with what cannot change within a run.
+
+  Raises:
+    ValueError: naming the field that differs, with both values.
+  """
+  changes = _changes(meta, setup)
+  for field, old, new in changes:
+    if field in _COURSE:
+      raise ValueError(
+        f'{path}: config.{field} was {old}, is {new}, and cannot change within '
+        f'a run; use another --workdir, or --config.{field}={old}'
       )
   if meta['fingerprint'] != setup.dataset.fingerprint:
+    fields = [f'{f} was {o}, is {n}' for f, o, n in changes if 'data.' in f]
+    why = '; '.join(fields) or f'{meta["dataset"]}, now {setup.dataset.name}'
     raise ValueError(
-      f'{path} was trained on other data: {meta["dataset"]} '
-      f'{meta["fingerprint"][:12]}, now {setup.dataset.name} '
-      f'{setup.dataset.fingerprint[:12]}; use another --workdir, or that data'
+      f'{path} was trained on other data ({why}): use another --workdir, or '
+      'that data'
     )
+
+
+def _changes(meta: checkpoint.Meta, setup: Setup) -> list[tuple[str, Any, Any]]:
+  """Fields that differ from a checkpoint's: (name, its value, ours)."""
+  old = dict(config_lib.leaves(config_dict.ConfigDict(meta['config'])))
+  new = dict(config_lib.leaves(setup.config))
+  pairs = {f: (_plain(old.get(f)), _plain(new.get(f))) for f in {*old, *new}}
+  return [(f, *pair) for f, pair in sorted(pairs.items()) if pair[0] != pair[1]]
 
 
 def _plain(value: Any) -> Any:
@@ -199,75 +267,65 @@ class _Loop:
   """
 
   def __init__(
-    self, setup: Setup, *, store: checkpoint.Store, log: writers.Metrics
+    self,
+    setup: Setup,
+    *,
+    store: checkpoint.Store,
+    log: writers.Metrics,
+    step: int,
   ):
     self._setup = setup
     self._store = store
     self._log = log
+    self._step = step
     self._clock = timing.Clock()
+    self._progress = writers.Progress(
+      total_steps=setup.plan.total_steps, step=step
+    )
     self._pending: list[dict[str, Array]] = []  # since the last line
     self._over = False  # the plateau that follows the last drop has come
 
   def run(
-    self,
-    state: steps.TrainState,
-    *,
-    batches: grain.DatasetIterator,
-    step: int,
+    self, state: steps.TrainState, *, batches: grain.DatasetIterator
   ) -> None:
-    """Steps from `step` + 1 to the end, then the final evaluation."""
+    """Steps to the end, then the final evaluation."""
     setup, total = self._setup, self._setup.plan.total_steps
-    self._over = self._plateaued(state.plateau)
-    self._progress = writers.Progress(total_steps=total, step=step)
-    self._clock.restart()
-    while step < total and not self._over:
+    self._over = plateaued(setup.config, state.plateau)
+    while self._step < total and not self._over:
       with self._clock.waiting():
         batch = placement.put_batch(next(batches), mesh=setup.mesh)
       with jax.transfer_guard('disallow'):
         state, means = setup.programs.train(state, setup.mean_image, batch)
-      step += 1
+      self._step += 1
       self._pending.append(means)
       self._progress.advance()
-      if step % setup.config.log.every_steps == 0 or step in (1, total):
-        self._write_train(step)
-      state = self._end_epoch(state, batches=batches, step=step)
-    if not self.is_done(state, step=step):
-      views = setup.config.eval.final_views
-      self._write_val(step, self._evaluate(state, views=views), views=views)
+      if self._step % setup.config.log.every_steps == 0 or self._step == 1:
+        self._write_train()
+      state = self._end_epoch(state, batches=batches)
+    last, views = self._log.last, setup.config.eval.final_views
+    if last is None or last.get('views') != views:
+      self._write_val(self._evaluate(state, views=views), views=views)
+
+  def close(self) -> None:
     self._progress.close()
 
-  def is_done(self, state: steps.TrainState, *, step: int) -> bool:
-    """Whether neither a step nor the final evaluation is left to do."""
-    last, views = self._log.last, self._setup.config.eval.final_views
-    over = step >= self._setup.plan.total_steps
-    over |= self._plateaued(state.plateau)
-    return over and last is not None and last.get('views') == views
-
-  def _plateaued(self, state: plateau.State) -> bool:
-    """Whether the plateau that follows the last drop has come."""
-    config = self._setup.config.plateau
-    return plateau.drops(state, factor=config.factor) > config.num_drops
-
   def _end_epoch(
-    self,
-    state: steps.TrainState,
-    *,
-    batches: grain.DatasetIterator,
-    step: int,
+    self, state: steps.TrainState, *, batches: grain.DatasetIterator
   ) -> steps.TrainState:
     """Evaluates, lowers the rate and saves, where this step calls for it."""
     config, plan = self._setup.config, self._setup.plan
-    last = step == plan.total_steps
+    last = self._step == plan.total_steps
     every = config.eval.every_epochs
-    if not (last or plan.epoch_ends(step, every_epochs=every)):
+    if not (last or plan.epoch_ends(self._step, every_epochs=every)):
       return state
-    jax.block_until_ready(state)  # what the clock has seen dispatched is done
+    # Before the checkpoint: a resumed run begins its lines where this one does.
+    self._write_train()
     with self._clock.paused():
       errors = self._evaluate(state, views=1)
-      self._write_val(step, errors, views=1)
+      self._write_val(errors, views=1)
       state = self._observe(state, errors.top1_error)
       self._store.save(
-        step,
+        self._step,
         state=state,
         batches=batches,
         meta=self._meta(),
@@ -285,7 +343,7 @@ class _Loop:
       patience_epochs=rule.patience_epochs,
       min_improvement=rule.min_improvement,
     )
-    self._over = self._plateaued(after)
+    self._over = plateaued(self._setup.config, after)
     if after.scale < state.plateau.scale:
       rate = self._setup.config.optim.learning_rate * float(after.scale)
       what = 'training ends' if self._over else f'learning rate {rate:.2g}'
@@ -309,37 +367,36 @@ class _Loop:
       mesh=setup.mesh,
     )
 
-  def _write_train(self, step: int) -> None:
-    """A line with the means over the steps since the last one."""
+  def _write_train(self) -> None:
+    """A line with the means over the steps since the last one, if any."""
     rows = jax.device_get(self._pending)
+    if not rows:
+      return
     rates = self._clock.read(images=len(rows) * self._setup.plan.batch_size)
     self._pending = []
     means = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
     means['learning_rate'] = float(rows[-1]['learning_rate'])
-    if not math.isfinite(means['loss']):
-      raise DivergedError(
-        f'the training loss is {means["loss"]} at step {step}: try a lower '
-        '--config.optim.learning_rate; the last checkpoint is as it was'
-      )
-    record = self._record(step, 'train') | means | rates._asdict()
+    self._check_finite(means['loss'], what='training loss')
+    record = self._record('train') | means | rates._asdict()
     self._log.write(record)
     self._progress.show(record)
 
-  def _write_val(
-    self, step: int, errors: metrics.Errors, *, views: int
-  ) -> None:
-    if not math.isfinite(errors.loss):
-      raise DivergedError(
-        f'the validation loss is {errors.loss} at step {step}: try a lower '
-        '--config.optim.learning_rate; the last checkpoint is as it was'
-      )
-    record = self._record(step, 'val') | errors._asdict() | {'views': views}
+  def _write_val(self, errors: metrics.Errors, *, views: int) -> None:
+    self._check_finite(errors.loss, what='validation loss')
+    record = self._record('val') | errors._asdict() | {'views': views}
     self._log.write(record)
     self._progress.say(writers.describe(record))
 
-  def _record(self, step: int, split: str) -> writers.Record:
-    epoch = self._setup.plan.epoch(step)
-    return {'step': step, 'epoch': epoch, 'split': split}
+  def _check_finite(self, loss: float, *, what: str) -> None:
+    if not math.isfinite(loss):
+      raise DivergedError(
+        f'the {what} is {loss} at step {self._step}: try a lower '
+        '--config.optim.learning_rate; the last checkpoint is as it was'
+      )
+
+  def _record(self, split: str) -> writers.Record:
+    epoch = self._setup.plan.epoch(self._step)
+    return {'step': self._step, 'epoch': epoch, 'split': split}
 
   def _meta(self) -> checkpoint.Meta:
     dataset = self._setup.dataset

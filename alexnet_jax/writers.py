@@ -5,11 +5,14 @@ once: a resumed run first drops what lies beyond its checkpoint. Not in the
 paper.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import tensorboardX
@@ -30,22 +33,51 @@ def read_metrics(path: pathlib.Path) -> list[Record]:
   if not path.exists():
     return []
   *lines, _ = path.read_text().split('\n')
-  return [json.loads(line) for line in lines]
+  records = []
+  for number, line in enumerate(lines, start=1):
+    try:
+      records.append(json.loads(line))
+    except json.JSONDecodeError as error:
+      raise ValueError(
+        f'{path}, line {number} is damaged: remove that line, or use another '
+        '--workdir'
+      ) from error
+  return records
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+  """Makes the workdir and holds it against a second run at the same time.
+
+  Raises:
+    ValueError: if another process holds it, or it is a file.
+  """
+  if workdir.exists() and not workdir.is_dir():
+    raise ValueError(f'--workdir={workdir} is a file: give a folder')
+  workdir.mkdir(parents=True, exist_ok=True)
+  with open(workdir / '.lock', 'w') as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise ValueError(
+        f'{workdir} is in use by another run: wait for it, or give another '
+        '--workdir'
+      ) from error
+    yield
 
 
 class Metrics:
   """metrics.jsonl and TensorBoard."""
 
-  def __init__(self, workdir: pathlib.Path, *, last_step: int):
-    """Opens both after `last_step`, dropping what was written beyond it."""
+  def __init__(self, workdir: pathlib.Path, *, kept: list[Record]):
+    """Opens both after the records to keep; others are dropped."""
     path = workdir / 'metrics.jsonl'
-    kept = [r for r in read_metrics(path) if r['step'] <= last_step]
     scratch = path.with_name('.metrics.jsonl.tmp')
     scratch.write_text(''.join(json.dumps(r) + '\n' for r in kept))
     scratch.replace(path)
     self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
     self._board = tensorboardX.SummaryWriter(
-      str(workdir), purge_step=last_step + 1 if kept else None
+      str(workdir), purge_step=kept[-1]['step'] + 1 if kept else None
     )
     self.last = kept[-1] if kept else None
 

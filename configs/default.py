@@ -69,7 +69,7 @@ def model() -> config_dict.ConfigDict:
   config.lrn.k = paper.LRN_K
   # Paper differs from code: §3.3 multiplies the sum over the window by alpha.
   # The 2012 program divides its scale by n first (layer.py:1183), as Caffe and
-  # PyTorch do. configs/source2012.py sets alpha to 1e-4 / 5.
+  # PyTorch do: for its network set alpha to 1e-4 / 5.
   config.lrn.alpha = paper.LRN_ALPHA
   config.lrn.beta = paper.LRN_BETA
 
@@ -221,7 +221,8 @@ def augment() -> config_dict.ConfigDict:
 def evaluation() -> config_dict.ConfigDict:
   """Error rates on the validation set."""
   config = config_dict.ConfigDict()
-  config.every_epochs = 1  # centre crop; the plateau rule counts these
+  # Centre crop, then a checkpoint; the plateau rule counts these.
+  config.every_epochs = 1
   config.batch_size = 128  # images
   config.final_views = paper.VIEWS  # 10 or 1, at the end of training, §4.1
   return config
@@ -230,7 +231,6 @@ def evaluation() -> config_dict.ConfigDict:
 def checkpoint() -> config_dict.ConfigDict:
   """What is kept in WORKDIR/checkpoints; not in the paper."""
   config = config_dict.ConfigDict()
-  config.every_epochs = 1
   config.keep_newest = 2  # and always the best by top-1 validation error
   return config
 

@@ -46,6 +46,10 @@ def _part(name):
   return parts[1] if len(parts) > 1 and parts[1] in FLOORS else ''
 
 
+def test_every_part_has_a_floor():
+  assert {_own_part(path) for path in FILES} - {''} <= set(FLOORS)
+
+
 def _own_part(path):
   name = path.relative_to(PACKAGE).parts[0].removesuffix('.py')
   return '' if name == '__init__' else name
@@ -78,7 +82,14 @@ def test_each_package_stays_where_it_belongs(path):
 
 def test_collectives_are_called_in_two_places_only():
   """Of the model in ops/columns.py, of the gradient in steps.py (DESIGN 2)."""
-  calls = ('psum', 'all_gather', 'pmean', 'ppermute', 'psum_scatter')
+  calls = (
+    'psum',
+    'all_gather',
+    'pmean',
+    'ppermute',
+    'psum_scatter',
+    'all_to_all',
+  )
   users = {
     str(path.relative_to(PACKAGE))
     for path in FILES

@@ -15,7 +15,15 @@ REFUSED = [  # field, value, what the message must name
   ('model.activation', 'rleu', "'relu' or 'tanh'"),
   ('model.columns', 3, '1 or 2'),
   ('model.dropout_rate', 1.0, 'less than 1'),
-  ('model.layer.conv2.kernels', 31, 'conv2 has 31 units'),
+  ('model.layer.conv2.kernels', 31, '2 columns cannot share'),
+  ('model.layer.conv2.kernels', 0, '2 columns cannot share'),
+  ('model.layer.conv2.stride', 0, 'use 1 or more'),
+  ('model.layer.conv2.sees', 'oun', "'image' or 'own' or 'both'"),
+  ('model.layer.fc6.sees', 'own', "use 'both'"),
+  ('model.layer.conv1.then', ('poool',), 'use activation, lrn'),
+  ('model.lrn.n', 4, 'odd'),
+  ('model.pool.stride', 4, '3 or less'),
+  ('data.dir', '/data', '--config.data.source=prepared'),
   ('optim.learning_rate', -0.1, 'use 0.0 or more'),
   ('optim.momentum', float('nan'), 'use 0.0 or more'),
   ('plateau.factor', 1.0, 'between 0 and 1'),
@@ -38,7 +46,8 @@ def test_refuses_in_one_line_that_names_the_field(field, value, hint):
   with pytest.raises(ValueError) as error:
     config_lib.check(config)
   text = str(error.value)
-  assert hint in text and str(value) in text and '\n' not in text
+  shown = value[0] if isinstance(value, tuple) else str(value)
+  assert hint in text and shown in text and '\n' not in text
   assert field.split('.')[-2 if 'layer' in field else -1] in text
 
 
@@ -61,5 +70,7 @@ def test_epochs_end_where_their_last_image_is_seen():
 
 def test_nearest_field_is_found_by_spelling_or_by_its_last_name():
   config = default.get_config()
-  assert config_lib.nearest(config, 'optim.momentm') == 'optim.momentum'
-  assert config_lib.nearest(config, 'crop_size') == 'data.crop_size'
+  assert config_lib.nearest(config, 'optim.momentm') == ['optim.momentum']
+  assert config_lib.nearest(config, 'crop_size') == ['data.crop_size']
+  assert 'optim.learning_rate' in config_lib.nearest(config, 'optim.lr')
+  assert 'batch_size' in config_lib.nearest(config, 'zzz')

@@ -70,7 +70,7 @@ BAD = [  # arguments, exit code, what the line must name
   ([], 1, '--config=configs/default.py'),
   (['--config=configs/nosuch.py'], 1, 'configs/nosuch.py'),
   (['--config=README.md'], 1, 'README.md'),
-  ([SMOKE, '--config.batchsize=3'], 1, '--config.batch_size'),
+  ([SMOKE, '--config.batchsize=3'], 1, 'there is batch_size'),
   ([SMOKE, '--config.batch_size=17', '--config.mesh.data=2'], 1, 'such as 16'),
   ([SMOKE, '--config.data.source=prepared'], 1, 'tools.prepare'),
   (

@@ -249,9 +249,19 @@ def test_another_plan_does_not_go_on(tmp_path):
   )
   with pytest.raises(KeyboardInterrupt):
     prepare.run(work, output=tmp_path / 'out', workers=1, progress=stop)
-  _run(source, tmp_path / 'out')
-  sizes = {len(data) for *_, data in _records(tmp_path / 'out', 'train')}
-  assert sizes == {16 * 16 * 3}
+  before = _files(tmp_path / 'out.partial')
+  with pytest.raises(ValueError, match='unfinished run of another source or'):
+    _run(source, tmp_path / 'out')
+  assert _files(tmp_path / 'out.partial') == before
+
+
+def test_a_folder_of_the_users_own_is_left_alone(source, tmp_path):
+  partial = tmp_path / 'out.partial'
+  partial.mkdir()
+  (partial / 'notes.txt').write_text('mine')
+  with pytest.raises(ValueError, match='was not made by prepare: move it'):
+    _run(source, tmp_path / 'out')
+  assert (partial / 'notes.txt').read_text() == 'mine'
 
 
 def test_existing_output_is_refused(source, tmp_path):

@@ -2,11 +2,15 @@
 
 import json
 
+import pytest
+
 from alexnet_jax import writers
 
 
 def _write(workdir, steps, *, last_step=0):
-  log = writers.Metrics(workdir, last_step=last_step)
+  history = writers.read_metrics(workdir / 'metrics.jsonl')
+  kept = [record for record in history if record['step'] <= last_step]
+  log = writers.Metrics(workdir, kept=kept)
   for step in steps:
     log.write({'step': step, 'split': 'train', 'loss': 1.0})
   log.close()
@@ -31,11 +35,26 @@ def test_half_a_line_is_dropped(tmp_path):
   assert _steps(tmp_path) == [1, 2, 3]
 
 
-def test_last_is_the_last_kept_record(tmp_path):
-  _write(tmp_path, [1, 2, 3])
-  log = writers.Metrics(tmp_path, last_step=2)
-  log.close()
-  assert log.last['step'] == 2
+def test_a_damaged_line_is_named(tmp_path):
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n{"st\n')
+  with pytest.raises(ValueError, match='line 2 is damaged: remove'):
+    writers.read_metrics(tmp_path / 'metrics.jsonl')
+
+
+def test_a_workdir_belongs_to_one_run(tmp_path):
+  with writers.locked(tmp_path / 'w'):
+    with pytest.raises(ValueError, match='in use by another run'):
+      with writers.locked(tmp_path / 'w'):
+        pass
+  with writers.locked(tmp_path / 'w'):
+    pass
+
+
+def test_a_workdir_that_is_a_file(tmp_path):
+  (tmp_path / 'w').write_text('')
+  with pytest.raises(ValueError, match='is a file: give a folder'):
+    with writers.locked(tmp_path / 'w'):
+      pass
 
 
 def test_json_replaces_the_file_as_a_whole(tmp_path):

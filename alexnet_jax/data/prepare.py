@@ -151,14 +151,21 @@ def _locked(partial: pathlib.Path) -> Iterator[None]:
 
 
 def _begin(partial: pathlib.Path, *, digest: str) -> None:
-  """Empties the folder, unless it was begun with this very plan."""
+  """Notes the plan in a new folder; goes on only with this very plan."""
   note = partial / 'plan'
-  if note.is_file() and note.read_text() == digest:
-    return
-  for path in partial.iterdir():
-    if path.name != 'lock':
-      path.unlink()
-  note.write_text(digest)
+  if note.is_file():
+    if note.read_text() != digest:
+      raise ValueError(
+        f'{partial} holds an unfinished run of another source or other '
+        'options: repeat those, remove it, or give another --output'
+      )
+  elif any(path.name != 'lock' for path in partial.iterdir()):
+    raise ValueError(
+      f'{partial} was not made by prepare: move it away, or give another '
+      '--output'
+    )
+  else:
+    note.write_text(digest)
 
 
 def _refuse_full_disk(work: Plan, *, folder: pathlib.Path) -> None:

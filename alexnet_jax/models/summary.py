@@ -94,7 +94,9 @@ def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
         _times(row.after),
         f'{row.parameters:,}',
         f'{row.neurons:,}',
-        f'{paper.FIGURE_2_NEURONS.get(row.name, 0):,}',
+        f'{paper.FIGURE_2_NEURONS[row.name]:,}'
+        if row.name in paper.FIGURE_2_NEURONS
+        else '-',
         f'{row.multiply_adds:,}',
       )
     )

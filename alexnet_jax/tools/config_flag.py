@@ -57,8 +57,7 @@ def check(argv: Sequence[str]) -> None:
 def _check_field(config: config_lib.Config, field: str) -> None:
   known = {f for f, _ in config_lib.leaves(config)}
   if field not in known and not any(f.startswith(f'{field}.') for f in known):
-    nearest = config_lib.nearest(config, field)
+    there = ', '.join(config_lib.nearest(config, field))
     raise ValueError(
-      f'--config.{field}: the config has no such field; the nearest is '
-      f'--config.{nearest}'
+      f'--config.{field}: the config has no such field; there is {there}'
     )
