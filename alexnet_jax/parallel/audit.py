@@ -1,0 +1,165 @@
+"""What a compiled program moves between devices (§3.2, Figure 2).
+
+Read from the optimised HLO, where nothing is left to intend: each collective
+with its layer, direction, mesh axis and bytes. Three things a reader of HLO
+gets wrong: one operation may carry many arrays (its type is a tuple), a
+`-start` and its `-done` are one operation, and groups of one device move
+nothing.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+KINDS = (
+  'all-gather',
+  'all-reduce',
+  'all-to-all',
+  'collective-broadcast',
+  'collective-permute',
+  'reduce-scatter',
+)
+_OPERATION = re.compile(
+  rf'= (?P<type>\(.*?\)|\S+) (?P<kind>{"|".join(KINDS)})(?P<start>-start)?\('
+)
+_ARRAY = re.compile(r'(?P<dtype>[a-z]+\d*)\[(?P<shape>[\d,]*)\]')
+_LISTED = re.compile(r'replica_groups=\{(\{[\d,{}]*\})\}')
+_IOTA = re.compile(
+  r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?'
+)
+_PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{}]*\})\}')
+_NAME = re.compile(r'op_name="([^"]*)"')
+_LAYER = re.compile(r'\b(conv\d|fc\d)\b')
+_BYTES = {'pred': 1, 'bf16': 2, 'f16': 2, 'f32': 4, 'f64': 8}
+
+Groups = list[list[int]]
+
+
+class Collective(NamedTuple):
+  """One operation between devices.
+
+  Attributes:
+    layer: 'conv3', or '' outside the layers (the sum of gradients).
+    direction: 'forward' or 'backward'.
+    kind: as HLO names it.
+    axis: of the mesh: 'data', 'column', or 'data,column' for both at once.
+    shapes: of what each device gets, as 'f32[32,13,13,256]'.
+    bytes: that leave a device for another, over all devices; of a sum, the
+      least that it can take (2 (g - 1) / g of the array in a group of g).
+  """
+
+  layer: str
+  direction: str
+  kind: str
+  axis: str
+  shapes: tuple[str, ...]
+  bytes: int
+
+
+def collectives(hlo: str, *, mesh: Mesh) -> list[Collective]:
+  """The operations in a program's text that move something on this mesh.
+
+  Raises:
+    ValueError: if one runs over devices that are no axis of the mesh.
+  """
+  found = []
+  for line in hlo.splitlines():
+    match = _OPERATION.search(line)
+    if match is None:
+      continue
+    groups = _groups(line, devices=mesh.size)
+    if max(map(len, groups)) > 1:
+      found.append(_collective(line, match, groups=groups, mesh=mesh))
+  return found
+
+
+def _collective(
+  line: str, match: re.Match[str], *, groups: Groups, mesh: Mesh
+) -> Collective:
+  name = _NAME.search(line)
+  path = name.group(1) if name else ''
+  layer = _LAYER.search(path)
+  kind = match['kind']
+  arrays = list(_arrays(match['type']))
+  if match['start'] and kind != 'all-reduce':
+    arrays = arrays[len(arrays) // 2 :]  # the first half are the operands
+  size = sum(_size(dtype, shape) for dtype, shape in arrays)
+  return Collective(
+    layer=layer.group(1) if layer else '',
+    direction='backward' if 'transpose(' in path or not layer else 'forward',
+    kind=kind,
+    axis=_axis(groups, mesh=mesh),
+    shapes=tuple(f'{dtype}[{shape}]' for dtype, shape in arrays),
+    bytes=round(_moved(kind, size, group=len(groups[0])) * mesh.size),
+  )
+
+
+def _arrays(type_: str) -> Iterator[tuple[str, str]]:
+  for match in _ARRAY.finditer(type_):
+    yield match['dtype'], match['shape']
+
+
+def _size(dtype: str, shape: str) -> int:
+  count = math.prod(int(n) for n in shape.split(',') if n)
+  digits = re.sub(r'\D', '', dtype)
+  return count * (_BYTES.get(dtype) or max(1, int(digits) // 8))
+
+
+def _moved(kind: str, size: int, *, group: int) -> int | float:
+  """Bytes that leave one device, for `size` bytes that it ends up with."""
+  match kind:
+    case 'all-gather' | 'all-to-all':
+      return size * (group - 1) / group
+    case 'reduce-scatter':
+      return size * (group - 1)
+    case 'all-reduce':
+      return 2 * size * (group - 1) / group
+    case _:
+      return size
+
+
+def _groups(line: str, *, devices: int) -> Groups:
+  """Which devices an operation joins, by their place on the mesh."""
+  listed = _LISTED.search(line) or _PAIRS.search(line)
+  if listed:
+    inner = re.findall(r'\{([\d,]*)\}', listed.group(1))
+    return [[int(n) for n in group.split(',') if n] for group in inner]
+  iota = _IOTA.search(line)
+  if iota:
+    return _iota_groups(*iota.groups())
+  return [list(range(devices))]  # none given: all of them
+
+
+def _iota_groups(shape: str, reshape: str, order: str | None) -> Groups:
+  """The short form: an arange, reshaped, transposed, and cut into rows."""
+  sizes = _integers(reshape)
+  ids = np.arange(math.prod(sizes)).reshape(sizes)
+  if order:
+    ids = ids.transpose(_integers(order))
+  return ids.reshape(_integers(shape)).tolist()
+
+
+def _integers(text: str) -> list[int]:
+  return [int(n) for n in text.split(',')]
+
+
+def _axis(groups: Groups, *, mesh: Mesh) -> str:
+  places = np.arange(mesh.size).reshape(mesh.devices.shape)
+  names = mesh.axis_names
+  rows = {names[1]: places, names[0]: places.T, ','.join(names): places[None]}
+  for name, expected in rows.items():
+    if _same(groups, expected.reshape(-1, _width(name, mesh=mesh)).tolist()):
+      return name
+  raise ValueError(f'{groups} is no axis of the mesh {dict(mesh.shape)}')
+
+
+def _width(name: str, *, mesh: Mesh) -> int:
+  return math.prod(mesh.shape[axis] for axis in name.split(','))
+
+
+def _same(a: Sequence[list[int]], b: Sequence[list[int]]) -> bool:
+  return {frozenset(g) for g in a} == {frozenset(g) for g in b}
