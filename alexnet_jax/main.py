@@ -15,6 +15,7 @@ from absl import flags
 from alexnet_jax import checkpoint as checkpoint_lib
 from alexnet_jax import config as config_lib
 from alexnet_jax import evaluate, train, writers
+from alexnet_jax import run as run_lib
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
@@ -67,8 +68,8 @@ def _train(config: config_lib.Config) -> int:
 
 def _evaluate(config: config_lib.Config) -> int:
   path = checkpoint_lib.find(_RESTORE.value or str(_workdir()))
-  setup = train.set_up(config)
-  train.check_same_network(checkpoint_lib.read_meta(path), setup, path=path)
+  setup = run_lib.set_up(config)
+  run_lib.check_same_network(checkpoint_lib.read_meta(path), setup, path=path)
   state = checkpoint_lib.read_state(path, state=setup.programs.state)
   for views in (1, 10):
     errors = evaluate.error_rates(

@@ -8,8 +8,9 @@ Minibatches arrive as uint8 crops; the mean image and the colour shift of §4.1
 are applied here, on the device.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from flax import struct
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 from ml_collections import config_dict
 
@@ -132,7 +134,7 @@ def build(config: config_dict.ConfigDict, *, mesh: Mesh) -> Steps:
   )
 
 
-def _rule_fields(config: config_dict.ConfigDict) -> dict[str, float]:
+def _rule_fields(config: config_dict.ConfigDict) -> dict[str, Any]:
   fields = ('momentum', 'weight_decay', 'decay_biases')
   return {name: config.optim[name] for name in fields}
 
@@ -213,7 +215,8 @@ def _train_step(
     updates, opt_state = rule.update(
       grads, state.opt_state, state.params, rates=rate
     )
-    state = state.replace(
+    state = dataclasses.replace(
+      state,
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
       opt_state=opt_state,
@@ -226,8 +229,8 @@ def _train_step(
 class View(NamedTuple):
   """One of the ten views of an image (§4.1)."""
 
-  offset: Int[Array, ' 2']  # (y, x) of the crop in the whole image
-  mirror: Array  # bool
+  offset: ArrayLike  # int32 [2], (y, x) of the crop in the whole image
+  mirror: ArrayLike  # bool []
 
 
 def _predict_step(
@@ -241,15 +244,16 @@ def _predict_step(
     images: UInt8[Array, 'b t t 3'],
     view: View,
   ) -> Float[Array, 'b classes']:
-    b, y, x = images.shape[0], view.offset[0], view.offset[1]
+    b, offset = images.shape[0], jnp.asarray(view.offset)
+    y, x = offset[0], offset[1]
     crops = lax.dynamic_slice(
       images, (0, y, x, 0), (b, crop_size, crop_size, 3)
     )
     crops = normalise(
       crops,
       mean_image=mean_image,
-      offset=jnp.broadcast_to(view.offset[None], (b, 2)),
-      mirror=jnp.broadcast_to(view.mirror[None], (b,)),
+      offset=jnp.broadcast_to(offset[None], (b, 2)),
+      mirror=jnp.broadcast_to(jnp.asarray(view.mirror)[None], (b,)),
       colour=jnp.zeros((b, 3)),
     )
     logits, _ = model.apply({'params': params}, crops)

@@ -5,29 +5,28 @@ random is a function of the seed and the step, so a run that was stopped and
 one that was not give the same numbers.
 """
 
+import dataclasses
 import math
 import pathlib
-from typing import Any, NamedTuple
 
 import grain
 import jax
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array
 from ml_collections import config_dict
 
 from alexnet_jax import (
   checkpoint,
   evaluate,
+  locking,
   metrics,
   steps,
   timing,
   writers,
 )
-from alexnet_jax import config as config_lib
-from alexnet_jax.data import augment, pipeline, sources
+from alexnet_jax import run as run_lib
+from alexnet_jax.data import augment, pipeline
 from alexnet_jax.optim import plateau
-from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
 
 Config = config_dict.ConfigDict
@@ -37,60 +36,6 @@ class DivergedError(RuntimeError):
   """The loss or an error rate is no longer a finite number."""
 
 
-class Setup(NamedTuple):
-  """What a run is made of before its first step."""
-
-  config: Config
-  dataset: sources.Dataset
-  plan: config_lib.Plan
-  mesh: Mesh
-  programs: steps.Steps
-  mean_image: Float[Array, 's s 3']  # on the mesh
-
-
-def set_up(config: Config) -> Setup:
-  """Opens the data and builds the programs; nothing is written.
-
-  Raises:
-    ValueError: if the config, the data or the machine do not fit each other.
-  """
-  config_lib.check(config)
-  dataset = load_data(config)
-  mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
-  return Setup(
-    config=config,
-    dataset=dataset,
-    plan=config_lib.plan(config, train_images=len(dataset.train)),
-    mesh=mesh,
-    programs=steps.build(config, mesh=mesh),
-    mean_image=placement.replicate(dataset.mean_image, mesh=mesh),
-  )
-
-
-def load_data(config: Config) -> sources.Dataset:
-  """The data set that the config names.
-
-  Raises:
-    ValueError: if it is missing, or has more classes than fc8 has units.
-  """
-  data = config.data
-  dataset = sources.load(
-    source=data.source,
-    directory=data.dir,
-    image_size=data.image_size,
-    train_images=data.embedded_train_images,
-    val_images=data.embedded_val_images,
-    seed=config.seed,
-  )
-  classes, units = len(dataset.classes), config.model.num_classes
-  if classes > units:
-    raise ValueError(
-      f'config.model.num_classes = {units}, but {dataset.name} has {classes} '
-      f'classes: use --config.model.num_classes={classes}'
-    )
-  return dataset
-
-
 def train(config: Config, *, workdir: pathlib.Path) -> None:
   """Trains to the end of the config, or goes on from the newest checkpoint.
 
@@ -98,12 +43,12 @@ def train(config: Config, *, workdir: pathlib.Path) -> None:
     ValueError: if the workdir holds a run that this config cannot continue.
     DivergedError: if the loss is no longer finite.
   """
-  setup = set_up(config)
+  setup = run_lib.set_up(config)
   newest = checkpoint.latest(workdir / checkpoint.FOLDER)
   if newest is not None:
     meta = checkpoint.read_meta(newest)
-    check_same_network(meta, setup, path=newest)
-    check_same_course(meta, setup, path=newest)
+    run_lib.check_same_network(meta, setup, path=newest)
+    run_lib.check_same_course(meta, setup, path=newest)
   history = writers.read_metrics(workdir / 'metrics.jsonl')
   batches = _train_batches(setup)
   if newest is None:
@@ -116,12 +61,12 @@ def train(config: Config, *, workdir: pathlib.Path) -> None:
   if kept and is_done(setup, state, step=step, last=kept[-1]):
     print(f'done already: {writers.describe(kept[-1])}')
     return
-  with writers.locked(workdir):
+  with locking.locked(workdir, fix='give another --workdir'):
     _run(setup, state, batches=batches, step=step, workdir=workdir, kept=kept)
 
 
 def _run(
-  setup: Setup,
+  setup: run_lib.Setup,
   state: steps.TrainState,
   *,
   batches: grain.DatasetIterator,
@@ -136,7 +81,7 @@ def _run(
   )
   writers.write_json(workdir / 'config.json', config.to_dict())
   log = writers.Metrics(workdir, kept=kept)
-  print(describe(setup, workdir=workdir, step=step), flush=True)
+  print(run_lib.describe(setup, workdir=workdir, step=step), flush=True)
   loop = _Loop(setup, store=store, log=log, step=step)
   try:
     loop.run(state, batches=batches)
@@ -153,7 +98,11 @@ def plateaued(config: Config, state: plateau.State) -> bool:
 
 
 def is_done(
-  setup: Setup, state: steps.TrainState, *, step: int, last: writers.Record
+  setup: run_lib.Setup,
+  state: steps.TrainState,
+  *,
+  step: int,
+  last: writers.Record,
 ) -> bool:
   """Whether neither a step nor the final evaluation is left to do."""
   config = setup.config
@@ -161,89 +110,7 @@ def is_done(
   return over and last.get('views') == config.eval.final_views
 
 
-def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
-  """What is about to run, on what, for how long, and where it is kept."""
-  config, data, plan = setup.config, setup.dataset, setup.plan
-  leaves = jax.tree.leaves(setup.programs.state.params)
-  parameters = sum(leaf.size for leaf in leaves)
-  device = setup.mesh.devices.flat[0]
-  going_on = f', going on from step {step}' if step else ''
-  return (
-    f'AlexNet of {config.model.columns} columns, {parameters:,} parameters, on '
-    f'{setup.mesh.size} {device.device_kind} devices (data {config.mesh.data} '
-    f'x column {config.mesh.column})\n'
-    f'{data.name}: {len(data.train):,} training and {len(data.val):,} '
-    f'validation images of {len(data.classes)} classes; {plan.total_steps:,} '
-    f'steps of {plan.batch_size} images, {plan.epoch(plan.total_steps):.1f} '
-    f'epochs\n{workdir}{going_on}; the first step compiles the network'
-  )
-
-
-def check_same_network(
-  meta: checkpoint.Meta, setup: Setup, *, path: pathlib.Path
-) -> None:
-  """Refuses a checkpoint of another network, or for other classes.
-
-  Raises:
-    ValueError: naming the first field that differs, with both values.
-  """
-  for field, old, new in _changes(meta, setup):
-    if field.startswith('model.') or field == 'data.crop_size':
-      raise ValueError(
-        f'{path} is a checkpoint of another network: config.{field} was {old}, '
-        f'is {new}; use --config.{field}={old}, or another workdir'
-      )
-  ours = [c._asdict() for c in setup.dataset.classes]
-  if meta['classes'] != ours:
-    raise ValueError(
-      f'{path} knows the {len(meta["classes"])} classes of {meta["dataset"]}, '
-      f'not the {len(ours)} of {setup.dataset.name}: use that data, or another '
-      'workdir'
-    )
-
-
-# What the place in the data, or the draws from it, are counted in.
-_COURSE = ('seed', 'batch_size', 'augment.images_per_draw')
-
-
-def check_same_course(
-  meta: checkpoint.Meta, setup: Setup, *, path: pathlib.Path
-) -> None:
-  """Refuses to go on with what cannot change within a run.
-
-  Raises:
-    ValueError: naming the field that differs, with both values.
-  """
-  changes = _changes(meta, setup)
-  for field, old, new in changes:
-    if field in _COURSE:
-      raise ValueError(
-        f'{path}: config.{field} was {old}, is {new}, and cannot change within '
-        f'a run; use another --workdir, or --config.{field}={old}'
-      )
-  if meta['fingerprint'] != setup.dataset.fingerprint:
-    fields = [f'{f} was {o}, is {n}' for f, o, n in changes if 'data.' in f]
-    why = '; '.join(fields) or f'{meta["dataset"]}, now {setup.dataset.name}'
-    raise ValueError(
-      f'{path} was trained on other data ({why}): use another --workdir, or '
-      'that data'
-    )
-
-
-def _changes(meta: checkpoint.Meta, setup: Setup) -> list[tuple[str, Any, Any]]:
-  """Fields that differ from a checkpoint's: (name, its value, ours)."""
-  old = dict(config_lib.leaves(config_dict.ConfigDict(meta['config'])))
-  new = dict(config_lib.leaves(setup.config))
-  pairs = {f: (_plain(old.get(f)), _plain(new.get(f))) for f in {*old, *new}}
-  return [(f, *pair) for f, pair in sorted(pairs.items()) if pair[0] != pair[1]]
-
-
-def _plain(value: Any) -> Any:
-  """A field as JSON gives it back."""
-  return list(value) if isinstance(value, tuple) else value
-
-
-def _train_batches(setup: Setup) -> grain.DatasetIterator:
+def _train_batches(setup: run_lib.Setup) -> grain.DatasetIterator:
   config = setup.config
   return iter(
     pipeline.train_batches(
@@ -268,7 +135,7 @@ class _Loop:
 
   def __init__(
     self,
-    setup: Setup,
+    setup: run_lib.Setup,
     *,
     store: checkpoint.Store,
     log: writers.Metrics,
@@ -351,8 +218,8 @@ class _Loop:
         f'the validation error has not improved in {rule.patience_epochs} '
         f'evaluations: {what}'
       )
-    return state.replace(
-      plateau=placement.replicate(after, mesh=self._setup.mesh)
+    return dataclasses.replace(
+      state, plateau=placement.replicate(after, mesh=self._setup.mesh)
     )
 
   def _evaluate(self, state: steps.TrainState, *, views: int) -> metrics.Errors:

@@ -5,14 +5,11 @@ once: a resumed run first drops what lies beyond its checkpoint. Not in the
 paper.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import tensorboardX
@@ -43,27 +40,6 @@ def read_metrics(path: pathlib.Path) -> list[Record]:
         '--workdir'
       ) from error
   return records
-
-
-@contextlib.contextmanager
-def locked(workdir: pathlib.Path) -> Iterator[None]:
-  """Makes the workdir and holds it against a second run at the same time.
-
-  Raises:
-    ValueError: if another process holds it, or it is a file.
-  """
-  if workdir.exists() and not workdir.is_dir():
-    raise ValueError(f'--workdir={workdir} is a file: give a folder')
-  workdir.mkdir(parents=True, exist_ok=True)
-  with open(workdir / '.lock', 'w') as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise ValueError(
-        f'{workdir} is in use by another run: wait for it, or give another '
-        '--workdir'
-      ) from error
-    yield
 
 
 class Metrics:

@@ -11,6 +11,7 @@ PACKAGE = ROOT / 'alexnet_jax'
 # module or folder: floor; CONTRIBUTING.md has the picture
 FLOORS = {
   'paper': 0,
+  'locking': 0,
   'ops': 0,
   'models': 1,
   'optim': 1,
@@ -23,6 +24,7 @@ FLOORS = {
   'writers': 2,
   'timing': 2,
   'evaluate': 3,
+  'run': 3,
   'train': 4,
   'main': 5,
   'tools': 5,

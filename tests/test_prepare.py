@@ -282,7 +282,7 @@ def test_a_second_run_at_the_same_time_is_refused(source, tmp_path):
   refused = []
 
   def again(images):
-    with pytest.raises(ValueError, match='written by another run'):
+    with pytest.raises(ValueError, match='in use by another run'):
       prepare.run(work, output=tmp_path / 'out', workers=1)
     refused.append(images)
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import checkpoint, evaluate, train
+from alexnet_jax import checkpoint, evaluate, run, train
 from configs import smoke
 
 UNTIMED = ('time', 'images_per_second', 'input_wait_fraction')
@@ -34,8 +34,8 @@ def _lines(workdir):
 def _arrays(workdir):
   """The newest checkpoint's arrays, by their place in the tree."""
   step = checkpoint.find(str(workdir))
-  setup = train.set_up(_config())
-  state = checkpoint.read_state(step, state=setup.programs.state)
+  programs = run.set_up(_config()).programs
+  state = checkpoint.read_state(step, state=programs.state)
   return {jax.tree_util.keystr(k): np.asarray(v)
           for k, v in jax.tree_util.tree_leaves_with_path(state)}  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_means_over_several_steps_survive_a_stop(tmp_path):
 
 def test_the_best_and_the_newest_checkpoint_outlive_restarts(tmp_path):
   errors = {1: 0.9, 2: 0.3, 3: 0.5, 4: 0.6, 5: 0.4}
-  batches = train._train_batches(train.set_up(_config()))
+  batches = train._train_batches(run.set_up(_config()))
   for step, error in errors.items():  # a process each
     store = checkpoint.Store(tmp_path, keep_newest=1)
     store.save(
@@ -202,17 +202,17 @@ def test_evaluation_counts_every_image_once_on_any_mesh(whole):
   for data, column, batch in ((1, 1, 4), (2, 1, 4), (2, 2, 32)):
     config = _config(**{'eval.batch_size': batch})
     config.mesh.data, config.mesh.column = data, column
-    setup = train.set_up(config)
-    state = checkpoint.read_state(path, state=setup.programs.state)
+    made = run.set_up(config)
+    state = checkpoint.read_state(path, state=made.programs.state)
     found.append(
       evaluate.error_rates(
         config,
-        programs=setup.programs,
+        programs=made.programs,
         params=state.params,
-        mean_image=setup.mean_image,
-        split=setup.dataset.val,
+        mean_image=made.mean_image,
+        split=made.dataset.val,
         views=10,
-        mesh=setup.mesh,
+        mesh=made.mesh,
       )
     )
   for errors in found:

@@ -41,22 +41,6 @@ def test_a_damaged_line_is_named(tmp_path):
     writers.read_metrics(tmp_path / 'metrics.jsonl')
 
 
-def test_a_workdir_belongs_to_one_run(tmp_path):
-  with writers.locked(tmp_path / 'w'):
-    with pytest.raises(ValueError, match='in use by another run'):
-      with writers.locked(tmp_path / 'w'):
-        pass
-  with writers.locked(tmp_path / 'w'):
-    pass
-
-
-def test_a_workdir_that_is_a_file(tmp_path):
-  (tmp_path / 'w').write_text('')
-  with pytest.raises(ValueError, match='is a file: give a folder'):
-    with writers.locked(tmp_path / 'w'):
-      pass
-
-
 def test_json_replaces_the_file_as_a_whole(tmp_path):
   writers.write_json(tmp_path / 'a.json', {'b': (1, 2)})
   assert json.loads((tmp_path / 'a.json').read_text()) == {'b': [1, 2]}

@@ -11,8 +11,6 @@ renamed to OUTPUT.
 """
 
 import concurrent.futures
-import contextlib
-import fcntl
 import functools
 import hashlib
 import multiprocessing
@@ -25,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from alexnet_jax import locking
 from alexnet_jax.data import layouts, records, shards, stats
 
 _SHUFFLE_SEED = 2012
@@ -109,14 +108,14 @@ def run(
   """
   refuse_existing(output)
   partial = output.with_name(output.name + '.partial')
-  with _locked(partial):
+  with locking.locked(partial, fix='give another --output'):
     _begin(partial, digest=work.digest)
     _refuse_full_disk(work, folder=partial)
     results = _write(work, folder=partial, workers=workers, progress=progress)
     metadata = _describe(work, results=results, folder=partial)
     for shard in work.shards:
       shards.forget(shard, folder=partial)
-    for name in ('plan', 'lock'):
+    for name in ('plan', '.lock'):
       (partial / name).unlink()
     partial.rename(output)
   return metadata
@@ -135,21 +134,6 @@ def refuse_existing(output: pathlib.Path) -> None:
     )
 
 
-@contextlib.contextmanager
-def _locked(partial: pathlib.Path) -> Iterator[None]:
-  """Holds the folder against a second run at the same time."""
-  partial.mkdir(parents=True, exist_ok=True)
-  with open(partial / 'lock', 'w') as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise ValueError(
-        f'{partial} is being written by another run: wait for it, or give '
-        'another --output'
-      ) from error
-    yield
-
-
 def _begin(partial: pathlib.Path, *, digest: str) -> None:
   """Notes the plan in a new folder; goes on only with this very plan."""
   note = partial / 'plan'
@@ -159,7 +143,7 @@ def _begin(partial: pathlib.Path, *, digest: str) -> None:
         f'{partial} holds an unfinished run of another source or other '
         'options: repeat those, remove it, or give another --output'
       )
-  elif any(path.name != 'lock' for path in partial.iterdir()):
+  elif any(path.name != '.lock' for path in partial.iterdir()):
     raise ValueError(
       f'{partial} was not made by prepare: move it away, or give another '
       '--output'

@@ -71,16 +71,17 @@ class Conv(nn.Module):
       x,
       kernel,
       stride=c.stride,
-      padding=self._padding(x.shape[1:3]),
+      padding=(self._padding(x.shape[1]), self._padding(x.shape[2])),
       groups=self.groups,
     )
     return y + bias[None, None, None]
 
-  def _padding(self, sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+  def _padding(self, size: int) -> tuple[int, int]:
+    """Zeros before and after, along an axis of that many pixels."""
     c = self.config
     if c.padding == 'ceil':
-      return tuple(conv.ceil_padding(s, c.size, c.stride) for s in sizes)
-    return ((c.padding, c.padding),) * 2
+      return conv.ceil_padding(size, c.size, c.stride)
+    return (c.padding, c.padding)
 
 
 class Dense(nn.Module):
@@ -170,9 +171,9 @@ class AlexNet(nn.Module):
         )
       case 'pool':
         return pool.max_pool(x, **self.config.pool)
-      case 'dropout' if dropout is None:
-        return x * (1 - self.config.dropout_rate)
       case 'dropout':
+        if dropout is None:
+          return x * (1 - self.config.dropout_rate)
         keep = self._keep(dropout, layer=layer, units=x.shape[-1])
         return jnp.where(keep, x, 0)
       case _:

@@ -56,7 +56,7 @@ def conv(
     return _lax_conv(x, kernel, stride, padding, groups)
   xs = jnp.split(x, groups, axis=-1)
   kernels = jnp.split(kernel, groups, axis=-1)
-  ys = [
+  ys: list = [
     _cpu_conv(*_vary_alike(*pair), stride, padding)
     for pair in zip(xs, kernels, strict=True)
   ]

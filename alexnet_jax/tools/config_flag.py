@@ -8,6 +8,7 @@ import itertools
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections.config_flags import config_flags
@@ -27,7 +28,8 @@ def define() -> flags.FlagHolder:
 
 def name() -> str:
   """What the config file is called, without .py."""
-  return pathlib.Path(flags.FLAGS['config'].config_filename).stem
+  flag: Any = flags.FLAGS['config']  # of ml_collections' own kind
+  return pathlib.Path(flag.config_filename).stem
 
 
 def check(argv: Sequence[str]) -> None:

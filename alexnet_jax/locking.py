@@ -1,0 +1,30 @@
+"""One process at a time in a folder; not in the paper."""
+
+import contextlib
+import fcntl
+import pathlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path, *, fix: str) -> Iterator[None]:
+  """Makes a folder and holds it; the lock ends with the process, however.
+
+  Args:
+    folder: to hold.
+    fix: what to do if another process has it, for the message.
+
+  Raises:
+    ValueError: if another process has it, or it is a file.
+  """
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f'{folder} is a file: {fix}')
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / '.lock', 'w') as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise ValueError(
+        f'{folder} is in use by another run: wait for it, or {fix}'
+      ) from error
+    yield

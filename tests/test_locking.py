@@ -1,0 +1,25 @@
+"""One process at a time in a folder."""
+
+import pytest
+
+from alexnet_jax import locking
+
+
+def _locked(folder):
+  return locking.locked(folder, fix='give another --workdir')
+
+
+def test_a_folder_is_made_and_held(tmp_path):
+  with _locked(tmp_path / 'a' / 'w'):
+    with pytest.raises(ValueError, match=r'in use by another.*give another'):
+      with _locked(tmp_path / 'a' / 'w'):
+        pass
+  with _locked(tmp_path / 'a' / 'w'):
+    pass
+
+
+def test_a_file_is_no_folder(tmp_path):
+  (tmp_path / 'w').write_text('')
+  with pytest.raises(ValueError, match='is a file: give another --workdir'):
+    with _locked(tmp_path / 'w'):
+      pass
