@@ -42,7 +42,7 @@ def get_config() -> config_dict.ConfigDict:
   # thousand, the one vector that all images share in fc7 (biases of 1) moves
   # ten probabilities of 1/10 at once.
   config.optim.learning_rate = paper.LEARNING_RATE / 4
-  config.total_steps = 90
+  config.total_steps = 80
   config.log.every_steps = 1
   return config
 
