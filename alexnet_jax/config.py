@@ -36,6 +36,12 @@ class Plan(NamedTuple):
     before, after = self.epoch(step - 1), self.epoch(step)
     return math.floor(after / every_epochs) > math.floor(before / every_epochs)
 
+  def steps_in(self, unit: str) -> float:
+    """Minibatches in what a table of `config.schedule` counts."""
+    if unit == 'fractions':
+      return float(self.total_steps)
+    return self.images_per_epoch / self.batch_size
+
 
 def plan(config: Config, *, train_images: int) -> Plan:
   """Turns epochs into steps for a training set of that many images."""
@@ -67,6 +73,7 @@ def check(config: Config) -> None:
   _check_mesh(config)
   _check_model(config)
   _check_sizes(config)
+  _check_schedule(config)
 
 
 _LOWEST = {
@@ -92,15 +99,24 @@ _LOWEST = {
   'data.prefetch_batches': 1,
   'augment.images_per_draw': 1,
   'augment.colour_stddev': 0.0,
+  'augment.colour_epochs': 0,
   'eval.every_epochs': 1,
   'eval.batch_size': 1,
   'checkpoint.keep_newest': 1,
   'log.every_steps': 1,
+  'health.min_signal': 0.0,
+  'health.probe_images': 1,
+  'health.stuck_steps': 1,
+  'health.stuck_tolerance': 0.0,
 }
 _CHOICES = {
   'data.source': ('embedded', 'prepared'),
   'model.activation': ('relu', 'tanh'),
   'model.columns': (1, 2),
+  'model.lrn.alpha_of': ('sum', 'mean'),
+  'model.spatial_norm.alpha_of': ('sum', 'mean'),
+  'data.mean_at': ('crop', 'centre'),
+  'schedule.counts': ('epochs', 'fractions'),
   'eval.final_views': (1, 10),
 }
 
@@ -155,16 +171,46 @@ def _check_sizes(config: Config) -> None:
     )
 
 
-_OPERATIONS = ('activation', 'lrn', 'pool', 'dropout')
+def _check_schedule(config: Config) -> None:
+  """Each table is ((when, factor), ...), see optim/schedule.py."""
+  for field, table in leaves(config.schedule):
+    problem = '' if field == 'counts' else _table_problem(table)
+    if problem:
+      raise ValueError(
+        f'config.schedule.{field} = {table!r}: {problem}, such as '
+        '((0.0, 1.0), (24.0, 0.1))'
+      )
+
+
+def _table_problem(table: tuple[Any, ...]) -> str:
+  """What is wrong with a table of the schedule; '' if nothing is."""
+  if not all(isinstance(row, tuple) and len(row) == 2 for row in table):
+    return 'use pairs of a time and a factor'
+  times = [when for when, _ in table]
+  if not times or times[0] != 0 or sorted(set(times)) != times:
+    return 'use times that begin with 0 and rise'
+  if not all(factor >= 0 and math.isfinite(factor) for _, factor in table):
+    return 'use factors of 0 or more'
+  return ''
+
+
+_OPERATIONS = ('activation', 'lrn', 'spatial_norm', 'pool', 'dropout')
 
 
 def _check_model(config: Config) -> None:
   model = config.model
-  if model.lrn.n % 2 == 0:
-    raise ValueError(
-      f'config.model.lrn.n = {model.lrn.n}: use an odd number, since a window '
-      'has a middle'
-    )
+  for field in ('lrn.n', 'spatial_norm.size'):
+    if get(model, field) % 2 == 0:
+      raise ValueError(
+        f'config.model.{field} = {get(model, field)}: use an odd number, since '
+        'a window has a middle'
+      )
+  inner = list(model.layer)[1:-1]
+  for name in model.leave_out:
+    if name not in inner:
+      raise ValueError(
+        f'config.model.leave_out holds {name!r}: use {", ".join(inner)}'
+      )
   if model.pool.stride > model.pool.size:
     raise ValueError(
       f'config.model.pool.stride = {model.pool.stride}: use '
@@ -185,7 +231,7 @@ def _check_layer(path: str, layer: Config, *, columns: int) -> None:
     if not layer.get(field, lowest) >= lowest:
       raise ValueError(f'{path}.{field} = {layer[field]}: use {lowest} or more')
   last = path.endswith('.fc8')
-  dense = ('parts',) if last else ('both',)
+  dense = ('parts',) if last else ('own', 'both')
   sees = ('image', 'own', 'both') if units == 'kernels' else dense
   if layer.sees not in sees:
     listed = ' or '.join(repr(s) for s in sees)

@@ -20,7 +20,7 @@ from alexnet_jax.models import summary
 from alexnet_jax.parallel import host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
 
-_CONFIG = config_flag.define()
+config_flag.define()
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Where the run is kept; default: runs/CONFIG_NAME.'
 )
@@ -37,7 +37,7 @@ _RESTORE = flags.DEFINE_string(
 
 def main() -> int:
   """Does what --mode says."""
-  config = _CONFIG.value
+  config = config_flag.value()
   if _RESTORE.value and _MODE.value != 'eval':
     raise ValueError(
       f'--restore={_RESTORE.value} goes with --mode=eval; training goes on '

@@ -5,16 +5,19 @@ machine or an earlier run leaves a workdir as it was. Not in the paper.
 """
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 from ml_collections import config_dict
 
-from alexnet_jax import checkpoint, steps
+from alexnet_jax import checkpoint, health, steps
 from alexnet_jax import config as config_lib
 from alexnet_jax.data import sources
+from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
 
@@ -41,12 +44,13 @@ def set_up(config: Config) -> Setup:
   config_lib.check(config)
   dataset = load_data(config)
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
+  plan = config_lib.plan(config, train_images=len(dataset.train))
   return Setup(
     config=config,
     dataset=dataset,
-    plan=config_lib.plan(config, train_images=len(dataset.train)),
+    plan=plan,
     mesh=mesh,
-    programs=steps.build(config, mesh=mesh),
+    programs=steps.build(config, mesh=mesh, plan=plan),
     mean_image=placement.replicate(dataset.mean_image, mesh=mesh),
   )
 
@@ -73,6 +77,27 @@ def load_data(config: Config) -> sources.Dataset:
       f'classes: use --config.model.num_classes={classes}'
     )
   return dataset
+
+
+def probe(
+  setup: Setup, *, params: PyTree, batch: Mapping[str, np.ndarray]
+) -> health.Report:
+  """What the activations of the first images of a batch look like."""
+  rows = setup.config.mesh.data
+  images = min(setup.config.health.probe_images, len(batch['label']))
+  images = max(images // rows, 1) * rows
+  placed = placement.put_batch(
+    {name: array[:images] for name, array in batch.items()}, mesh=setup.mesh
+  )
+  moments = jax.device_get(
+    setup.programs.probe(params, setup.mean_image, placed)
+  )
+  summed = jax.tree.map(lambda m: m.sum(axis=0), moments)
+  return health.report(
+    {stage: summed[stage] for stage in alexnet.stages(setup.config.model)},
+    images=images,
+    rectified=setup.config.model.activation == 'relu',
+  )
 
 
 def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
@@ -117,7 +142,7 @@ def check_same_network(
 
 
 # What the place in the data, or the draws from it, are counted in.
-_COURSE = ('seed', 'batch_size', 'augment.images_per_draw')
+_COURSE = ('seed', 'batch_size', 'augment.images_per_draw', 'data.reshuffle')
 
 
 def check_same_course(
@@ -154,4 +179,4 @@ def _changes(meta: checkpoint.Meta, setup: Setup) -> list[tuple[str, Any, Any]]:
 
 def _plain(value: Any) -> Any:
   """A field as JSON gives it back."""
-  return list(value) if isinstance(value, tuple) else value
+  return [_plain(v) for v in value] if isinstance(value, tuple) else value

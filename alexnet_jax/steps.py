@@ -17,15 +17,16 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 from ml_collections import config_dict
 
-from alexnet_jax import metrics
+from alexnet_jax import config as config_lib
+from alexnet_jax import health, metrics
 from alexnet_jax.models import alexnet
-from alexnet_jax.optim import plateau, sgd
+from alexnet_jax.optim import plateau, schedule, sgd
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
 
@@ -53,6 +54,8 @@ class Steps(NamedTuple):
       state that goes in is used up.
     predict: (params, mean image, images, view) -> class probabilities.
     score: (probabilities, labels) -> (losses, ranks), image by image.
+    probe: (params, mean image, batch) -> health.Moments of each activation,
+      by name; one row for each row of devices.
   """
 
   state: TrainState
@@ -60,6 +63,7 @@ class Steps(NamedTuple):
   train: Callable[..., tuple[TrainState, dict[str, Array]]]
   predict: Callable[..., Float[Array, 'b classes']]
   score: Callable[..., tuple[Float[Array, ' b'], Int[Array, ' b']]]
+  probe: Callable[..., dict[str, health.Moments]]
 
 
 def normalise(
@@ -69,15 +73,17 @@ def normalise(
   offset: Int[Array, 'b 2'],
   mirror: Array,
   colour: Float[Array, 'b 3'],
+  scale: Float[Array, ' b'],
 ) -> Float[Array, 'b s s 3']:
   """What the network sees of crops: less the mean, mirrored, shifted (§4.1).
 
   Args:
     images: crops, RGB 0-255, not yet mirrored.
     mean_image: of the training set at full size, 0-255.
-    offset: (y, x) at which each crop was taken; its mean is taken there too.
+    offset: (y, x) in the mean image of what each crop loses.
     mirror: bool [b], which crops are turned left to right.
     colour: RGB, 0-255, what is added to every pixel of each crop.
+    scale: what each crop is multiplied by in the end.
   """
   size = images.shape[1:]
 
@@ -86,11 +92,37 @@ def normalise(
 
   x = images.astype(jnp.float32) - jax.vmap(mean_at)(offset)
   x = jnp.where(mirror[:, None, None, None], x[:, :, ::-1], x)
-  return x + colour[:, None, None]
+  return (x + colour[:, None, None]) * scale[:, None, None, None]
 
 
-def build(config: config_dict.ConfigDict, *, mesh: Mesh) -> Steps:
-  """Makes the programs for a config and a mesh; they compile on first use."""
+def _network_input(
+  config: config_dict.ConfigDict, *, mean_image: Array, batch: Batch
+) -> Float[Array, 'b s s 3']:
+  """A training batch as the network sees it."""
+  return normalise(
+    batch['image'],
+    mean_image=mean_image,
+    offset=_mean_offset(batch['offset'], config=config),
+    mirror=batch['mirror'],
+    colour=batch['colour'],
+    scale=batch['scale'],
+  )
+
+
+def _mean_offset(
+  offset: Int[Array, 'b 2'], *, config: config_dict.ConfigDict
+) -> Int[Array, 'b 2']:
+  """Where in the mean image crops taken at `offset` lose their mean."""
+  if config.data.mean_at == 'crop':
+    return offset
+  middle = (config.data.image_size - config.data.crop_size) // 2
+  return jnp.full_like(offset, middle)
+
+
+def build(
+  config: config_dict.ConfigDict, *, mesh: Mesh, plan: config_lib.Plan
+) -> Steps:
+  """Makes the programs of a run on a mesh; they compile on first use."""
   rule = sgd.paper_sgd(**_rule_fields(config))
   crop_size = config.data.crop_size
   key = jax.random.key(config.seed)
@@ -114,16 +146,22 @@ def build(config: config_dict.ConfigDict, *, mesh: Mesh) -> Steps:
   )
   rows = P(mesh_lib.DATA)
   train = jax.shard_map(
-    _train_step(config, model=model, rule=rule, key=dropout_key),
+    _train_step(config, plan=plan, model=model, rule=rule, key=dropout_key),
     mesh=mesh,
     in_specs=(specs, P(), rows),
     out_specs=(specs, P()),
   )
   predict = jax.shard_map(
-    _predict_step(model, crop_size=crop_size),
+    _predict_step(config, model=model),
     mesh=mesh,
     in_specs=(specs.params, P(), rows, P()),
     out_specs=rows,
+  )
+  probe = jax.shard_map(
+    _probe_step(config, model=model),
+    mesh=mesh,
+    in_specs=(specs.params, P(), rows),
+    out_specs=_moment_specs(config),
   )
   return Steps(
     state=jax.tree.map(_with_sharding, abstract, state_shardings),
@@ -131,7 +169,30 @@ def build(config: config_dict.ConfigDict, *, mesh: Mesh) -> Steps:
     train=jax.jit(train, donate_argnums=0),
     predict=jax.jit(predict),
     score=jax.jit(_score),
+    probe=jax.jit(probe),
   )
+
+
+def abstract_batch(
+  config: config_dict.ConfigDict, *, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a training batch on the mesh, to compile `train` without data."""
+  size = config.data.crop_size
+  fields = {
+    'image': ((size, size, 3), jnp.uint8),
+    'offset': ((2,), jnp.int32),
+    'mirror': ((), jnp.bool_),
+    'colour': ((3,), jnp.float32),
+    'scale': ((), jnp.float32),
+    'label': ((), jnp.int32),
+  }
+  rows = NamedSharding(mesh, P(mesh_lib.DATA))
+  return {
+    name: jax.ShapeDtypeStruct(
+      (config.batch_size, *shape), dtype, sharding=rows
+    )
+    for name, (shape, dtype) in fields.items()
+  }
 
 
 def _rule_fields(config: config_dict.ConfigDict) -> dict[str, Any]:
@@ -168,6 +229,7 @@ def _with_sharding(
 def _train_step(
   config: config_dict.ConfigDict,
   *,
+  plan: config_lib.Plan,
   model: alexnet.AlexNet,
   rule: optax.GradientTransformationExtraArgs,
   key: Array,
@@ -185,13 +247,7 @@ def _train_step(
     state: TrainState, mean_image: Array, batch: Batch
   ) -> tuple[TrainState, dict[str, Array]]:
     labels = batch['label']
-    images = normalise(
-      batch['image'],
-      mean_image=mean_image,
-      offset=batch['offset'],
-      mirror=batch['mirror'],
-      colour=batch['colour'],
-    )
+    images = _network_input(config, mean_image=mean_image, batch=batch)
     here = labels.shape[0]
     first = lax.axis_index(mesh_lib.DATA) * here
     dropout = alexnet.Dropout(
@@ -211,9 +267,9 @@ def _train_step(
       'top5_error': (rank >= 5).sum() / config.batch_size,
     }
     grads, means = lax.psum((grads, sums), mesh_lib.DATA)
-    rate = config.optim.learning_rate * state.plateau.scale
+    rate, rates = _rates(config, plan=plan, state=state)
     updates, opt_state = rule.update(
-      grads, state.opt_state, state.params, rates=rate
+      grads, state.opt_state, state.params, rates=rates
     )
     state = dataclasses.replace(
       state,
@@ -226,6 +282,22 @@ def _train_step(
   return step
 
 
+def _rates(
+  config: config_dict.ConfigDict, *, plan: config_lib.Plan, state: TrainState
+) -> tuple[Float[Array, ''], PyTree]:
+  """The rate of kernels in general, and that of every array (§5)."""
+  tables = config.schedule
+  base = config.optim.learning_rate * state.plateau.scale
+  clock = {
+    'step': state.step,
+    'steps_per_unit': plan.steps_in(tables.counts),
+  }
+  rates = schedule.rates(tables, layers=list(state.params), **clock)
+  return base * schedule.factor(tables.kernel, **clock), jax.tree.map(
+    lambda factor: base * factor, rates
+  )
+
+
 class View(NamedTuple):
   """One of the ten views of an image (§4.1)."""
 
@@ -234,7 +306,7 @@ class View(NamedTuple):
 
 
 def _predict_step(
-  model: alexnet.AlexNet, *, crop_size: int
+  config: config_dict.ConfigDict, *, model: alexnet.AlexNet
 ) -> Callable[..., Float[Array, 'b classes']]:
   """Class probabilities of one view of whole images, as one device sees it."""
 
@@ -244,22 +316,59 @@ def _predict_step(
     images: UInt8[Array, 'b t t 3'],
     view: View,
   ) -> Float[Array, 'b classes']:
-    b, offset = images.shape[0], jnp.asarray(view.offset)
-    y, x = offset[0], offset[1]
+    b, size = images.shape[0], config.data.crop_size
+    offset = jnp.asarray(view.offset)
     crops = lax.dynamic_slice(
-      images, (0, y, x, 0), (b, crop_size, crop_size, 3)
+      images, (0, offset[0], offset[1], 0), (b, size, size, 3)
     )
     crops = normalise(
       crops,
       mean_image=mean_image,
-      offset=jnp.broadcast_to(offset[None], (b, 2)),
+      offset=_mean_offset(
+        jnp.broadcast_to(offset[None], (b, 2)), config=config
+      ),
       mirror=jnp.broadcast_to(jnp.asarray(view.mirror)[None], (b,)),
       colour=jnp.zeros((b, 3)),
+      scale=jnp.ones(b),
     )
     logits, _ = model.apply({'params': params}, crops)
     return jax.nn.softmax(logits)
 
   return predict
+
+
+def _probe_step(
+  config: config_dict.ConfigDict, *, model: alexnet.AlexNet
+) -> Callable[..., dict[str, health.Moments]]:
+  """Moments of every activation at test time, as one device sees them."""
+
+  def probe(
+    params: PyTree, mean_image: Array, batch: Batch
+  ) -> dict[str, health.Moments]:
+    images = _network_input(config, mean_image=mean_image, batch=batch)
+    _, activations = model.apply({'params': params}, images)
+    return {
+      stage: health.Moments(
+        x.sum(axis=0, keepdims=True),
+        (x * x).sum(axis=0, keepdims=True),
+        (x > 0).sum(axis=0, keepdims=True),
+      )
+      for stage, x in activations.items()
+    }
+
+  return probe
+
+
+def _moment_specs(config: config_dict.ConfigDict) -> dict[str, P]:
+  """[rows of devices, ..., channels]: split over both axes, but for scores."""
+
+  def spec(stage: str) -> P:
+    if stage.startswith('fc8'):
+      return P(mesh_lib.DATA)
+    between = (None,) * (2 if stage.startswith('conv') else 0)
+    return P(mesh_lib.DATA, *between, mesh_lib.COLUMN)
+
+  return {stage: spec(stage) for stage in alexnet.stages(config.model)}
 
 
 def _score(

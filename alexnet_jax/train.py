@@ -18,6 +18,7 @@ from ml_collections import config_dict
 from alexnet_jax import (
   checkpoint,
   evaluate,
+  health,
   locking,
   metrics,
   steps,
@@ -50,7 +51,7 @@ def train(config: Config, *, workdir: pathlib.Path) -> None:
     run_lib.check_same_network(meta, setup, path=newest)
     run_lib.check_same_course(meta, setup, path=newest)
   history = writers.read_metrics(workdir / 'metrics.jsonl')
-  batches = _train_batches(setup)
+  batches = _train_batches(setup, total_steps=setup.plan.total_steps)
   if newest is None:
     step, state = 0, setup.programs.init()
   else:
@@ -82,6 +83,8 @@ def _run(
   writers.write_json(workdir / 'config.json', config.to_dict())
   log = writers.Metrics(workdir, kept=kept)
   print(run_lib.describe(setup, workdir=workdir, step=step), flush=True)
+  if step == 0:
+    _check_health(setup, state, workdir=workdir)
   loop = _Loop(setup, store=store, log=log, step=step)
   try:
     loop.run(state, batches=batches)
@@ -91,9 +94,32 @@ def _run(
     log.close()
 
 
+def _check_health(
+  setup: run_lib.Setup, state: steps.TrainState, *, workdir: pathlib.Path
+) -> None:
+  """Shows what the network makes of the first minibatch, and what is odd."""
+  batch = next(_train_batches(setup, total_steps=1))
+  report = run_lib.probe(setup, params=state.params, batch=batch)
+  minimum = setup.config.health.min_signal
+  print(health.table(report), flush=True)
+  warnings = health.input_warnings(
+    batch['image'], mean_image=setup.dataset.mean_image
+  )
+  warnings.append(health.signal_warning(report, minimum=minimum))
+  for warning in filter(None, warnings):
+    print(warning, flush=True)
+  found = {
+    'images': report.images,
+    'rows': [row._asdict() for row in report.rows],
+  }
+  writers.write_json(workdir / 'health.json', found)
+
+
 def plateaued(config: Config, state: plateau.State) -> bool:
   """Whether the plateau that follows the last drop has come."""
   rule = config.plateau
+  if not rule.enabled:
+    return False
   return plateau.drops(state, factor=rule.factor) > rule.num_drops
 
 
@@ -110,7 +136,9 @@ def is_done(
   return over and last.get('views') == config.eval.final_views
 
 
-def _train_batches(setup: run_lib.Setup) -> grain.DatasetIterator:
+def _train_batches(
+  setup: run_lib.Setup, *, total_steps: int
+) -> grain.DatasetIterator:
   config = setup.config
   return iter(
     pipeline.train_batches(
@@ -118,8 +146,9 @@ def _train_batches(setup: run_lib.Setup) -> grain.DatasetIterator:
       batch_size=config.batch_size,
       crop_size=config.data.crop_size,
       seed=config.seed,
-      total_steps=setup.plan.total_steps,
+      total_steps=total_steps,
       augment=augment.Augment(**config.augment),
+      reshuffle=config.data.reshuffle,
       threads=config.data.read_threads,
       prefetch=config.data.prefetch_batches,
     )
@@ -151,6 +180,12 @@ class _Loop:
     )
     self._pending: list[dict[str, Array]] = []  # since the last line
     self._over = False  # the plateau that follows the last drop has come
+    rule = setup.config.health
+    self._watch = health.Watch(
+      classes=len(setup.dataset.classes),
+      steps=rule.stuck_steps,
+      tolerance=rule.stuck_tolerance,
+    )
 
   def run(
     self, state: steps.TrainState, *, batches: grain.DatasetIterator
@@ -203,6 +238,8 @@ class _Loop:
   def _observe(self, state: steps.TrainState, error: float) -> steps.TrainState:
     """Tells the plateau rule, and the user if it lowers the rate."""
     rule = self._setup.config.plateau
+    if not rule.enabled:
+      return state
     after = plateau.observe(
       state.plateau,
       error,
@@ -212,8 +249,9 @@ class _Loop:
     )
     self._over = plateaued(self._setup.config, after)
     if after.scale < state.plateau.scale:
-      rate = self._setup.config.optim.learning_rate * float(after.scale)
-      what = 'training ends' if self._over else f'learning rate {rate:.2g}'
+      what = f'the learning rate is multiplied by {rule.factor}'
+      if self._over:
+        what = 'training ends'
       self._progress.say(
         f'the validation error has not improved in {rule.patience_epochs} '
         f'evaluations: {what}'
@@ -247,6 +285,13 @@ class _Loop:
     record = self._record('train') | means | rates._asdict()
     self._log.write(record)
     self._progress.show(record)
+    warning = self._watch.see(
+      means['loss'],
+      first_step=self._step - len(rows) + 1,
+      last_step=self._step,
+    )
+    if warning:
+      self._progress.say(warning)
 
   def _write_val(self, errors: metrics.Errors, *, views: int) -> None:
     self._check_finite(errors.loss, what='validation loss')

@@ -27,11 +27,14 @@ def get_config() -> config_dict.ConfigDict:
   config.model = model()
   config.optim = optim()
   config.plateau = plateau()
+  config.schedule = schedule(layers=tuple(config.model.layer))
   config.data = data()
   config.augment = augment()
   config.eval = evaluation()
   config.checkpoint = checkpoint()
   config.log = log()
+  config.health = health()
+  config.ablations = ()  # names that --ablation gave, for the record
 
   # The sample run: what makes it fit a laptop and data that need no download.
   # configs/imagenet.py sets each of these to the paper's value.
@@ -61,24 +64,46 @@ def model() -> config_dict.ConfigDict:
   config.columns = paper.COLUMNS  # §3.2
   config.num_classes = paper.NUM_CLASSES  # units of fc8; at least the data's
   config.conv6 = False  # the sixth convolutional layer of the * rows, §6
+  config.leave_out = ()  # layers that lose all but the 'pool' of their `then`
   config.activation = 'relu'  # §3.1; or 'tanh'
   config.dropout_rate = paper.DROPOUT_RATE  # of fc6 and fc7, §4.2
 
   config.lrn = config_dict.ConfigDict()  # §3.3
   config.lrn.n = paper.LRN_N  # kernels in a window
   config.lrn.k = paper.LRN_K
-  # Paper differs from code: §3.3 multiplies the sum over the window by alpha.
-  # The 2012 program divides its scale by n first (layer.py:1183), as Caffe and
-  # PyTorch do: for its network set alpha to 1e-4 / 5.
   config.lrn.alpha = paper.LRN_ALPHA
+  # Paper differs from code: alpha multiplies the sum over the window (§3.3).
+  # 2012: its mean; the scale is divided by n first (layer.py:1183), as Caffe
+  # and PyTorch do.
+  # Here: 'sum'; or 'mean'.
+  config.lrn.alpha_of = 'sum'
   config.lrn.beta = paper.LRN_BETA
+
+  # Paper differs from code: conv2 has one normalisation.
+  # 2012: a second one, `cnorm2`, over 5 x 5 positions of each map
+  # (layers-145.cfg:107-117, layer-params-145.cfg:157-163).
+  # Here: none; or 'spatial_norm' in config.model.layer.conv2.then, as below.
+  config.spatial_norm = config_dict.ConfigDict()
+  config.spatial_norm.size = 5  # pixels, height and width of a window
+  config.spatial_norm.k = 1.0
+  config.spatial_norm.alpha = 0.001
+  config.spatial_norm.alpha_of = 'mean'
+  config.spatial_norm.beta = 0.75
 
   config.pool = config_dict.ConfigDict()  # §3.4
   config.pool.size = paper.POOL_SIZE  # z, pixels
   config.pool.stride = paper.POOL_STRIDE  # s, pixels
 
   config.layer = config_dict.ConfigDict()  # §3.5, in order
+  # Paper differs from code: conv1 is rectified, then normalised, then pooled.
+  # 2012: normalised with its sign, pooled, and then rectified
+  # (layers-145.cfg:9-63).
+  # Here: the text's order; any other in config.model.layer.conv1.then.
   kernels, block = paper.KERNELS, ('activation', 'lrn', 'pool')
+  # Paper silent: how 224 pixels give 55 windows of 11 at a stride of 4.
+  # 2012: sizes are rounded up, the last window reads three rows and columns of
+  # zeros at the bottom and right (layer.py:1004).
+  # Here: the same, padding='ceil'.
   config.layer.conv1 = conv(
     kernels['conv1'],
     size=11,
@@ -90,12 +115,18 @@ def model() -> config_dict.ConfigDict:
   config.layer.conv2 = conv(
     kernels['conv2'], size=5, padding=2, sees='own', then=block, bias=1.0
   )
+  # Paper differs from code: kernels of all layers start as N(0, 0.01).
+  # 2012: N(0, 0.03) in conv3, conv4 and conv5 (layers-145.cfg:135-218).
+  # Here: 0.01; or config.model.layer.conv3.stddev and its likes.
   config.layer.conv3 = conv(kernels['conv3'], sees='both')
   config.layer.conv4 = conv(kernels['conv4'], sees='own', bias=1.0)
   config.layer.conv5 = conv(
     kernels['conv5'], sees='own', then=('activation', 'pool'), bias=1.0
   )
-  # Paper silent: §6 gives no size. These are of the 2012 net 146-2009.
+  # Paper silent: §6 gives no size of the sixth convolutional layer.
+  # 2012: 128 kernels of 3 x 3 a column over both, N(0, 0.03), biases of 1
+  # (layers-146-2009.cfg:258-282).
+  # Here: the same, with config.model.conv6 = True.
   config.layer.conv6 = conv(256, sees='both', stddev=0.03, bias=1.0)
   dropped = ('activation', 'dropout')
   units = paper.DENSE_UNITS
@@ -120,14 +151,14 @@ def conv(
 
   Args:
     kernels: kernels of both columns.
-    sees: what a column of it is connected to: 'image', the maps of its 'own'
-      column, or those of 'both'.
+    sees: what a column of it is connected to: the 'image', the maps of its
+      'own' column, or those of 'both'.
     size: height and width of a kernel, pixels.
     stride: pixels between neighbouring windows.
     padding: rows and columns of zeros on each side. 'ceil': as many at the
       bottom and right alone as let the last window fit, which is how 224
       pixels give 55 windows in conv1.
-    then: what follows, in order: 'activation', 'lrn', 'pool'.
+    then: what follows, in order: 'activation', 'lrn', 'spatial_norm', 'pool'.
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial kernels, §5.
   """
@@ -158,8 +189,9 @@ def dense(
 
   Args:
     units: of both columns.
-    sees: units of 'both' columns; or 'parts': each column computes what its own
-      units add to every unit of this layer, and the columns' parts are summed.
+    sees: units of its 'own' column or of 'both'; or 'parts': each column
+      computes what its own units add to every unit of this layer, and the
+      columns' parts are summed.
     then: what follows, in order: 'activation', 'dropout'.
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial weights, §5.
@@ -175,8 +207,9 @@ def optim() -> config_dict.ConfigDict:
   config.learning_rate = paper.LEARNING_RATE  # before the drops
   config.momentum = paper.MOMENTUM
   config.weight_decay = paper.WEIGHT_DECAY  # "not merely a regularizer"
-  # Paper silent: §5 decays "w". The 2012 program decays no biases
-  # (layer.cu:565).
+  # Paper silent: whether the biases are among the w that decay (§5).
+  # 2012: they are not (layer.cu:565).
+  # Here: they are not; or decay_biases = True.
   config.decay_biases = False
   return config
 
@@ -184,11 +217,43 @@ def optim() -> config_dict.ConfigDict:
 def plateau() -> config_dict.ConfigDict:
   """When to lower the rate: the top-1 validation error stops improving (§5)."""
   config = config_dict.ConfigDict()
+  # Paper silent: when the error has "stopped improving" (§5).
+  # 2012: the authors saw it in the curves and set the rates by hand.
+  # Here: five evaluations in a row without improvement; or, with
+  # enabled = False, the times of config.schedule alone.
+  config.enabled = True
   config.factor = paper.DROP_FACTOR
   config.num_drops = paper.LEARNING_RATE_DROPS  # the next plateau ends training
-  # Paper silent: the authors judged by eye when the error "stopped improving".
   config.patience_epochs = 5  # evaluations without improvement
   config.min_improvement = 1e-3  # of the best error so far, relative
+  return config
+
+
+ALWAYS = ((0.0, 1.0),)  # a table: from the start, the factor 1
+
+
+def schedule(layers: tuple[str, ...]) -> config_dict.ConfigDict:
+  """Rates that follow the clock, by kind of parameter and by layer.
+
+  A rate is optim.learning_rate times the plateau's factor, the kind's and the
+  layer's. A table is ((when, factor), ...): from `when` on, until the next. A
+  factor of 0 freezes: neither decay nor momentum moves the parameter.
+  """
+  config = config_dict.ConfigDict()
+  config.counts = 'epochs'  # what `when` is in; or 'fractions' of the run
+  config.kernel = ALWAYS
+  # Paper differs from code: the rate is "equal for all layers" (§5).
+  # 2012: biases learn at twice the rate and follow drops of their own
+  # (layer-params-134.cfg, layer-params-145.cfg).
+  # Here: equal; or config.schedule.bias = ((0, 2.0),).
+  config.bias = ALWAYS
+  # Paper differs from code: all layers learn to the end (§5).
+  # 2012: conv1 learns at a tenth from epoch 67 and is frozen at epoch 72
+  # (layer-params-145.cfg:177-180).
+  # Here: all learn; or config.schedule.layer.conv1.
+  config.layer = config_dict.ConfigDict(
+    {name: {'kernel': ALWAYS, 'bias': ALWAYS} for name in layers}
+  )
   return config
 
 
@@ -199,6 +264,14 @@ def data() -> config_dict.ConfigDict:
   config.dir = ''  # a folder that alexnet_jax.tools.prepare made
   config.image_size = paper.IMAGE_SIZE  # pixels, of the stored square
   config.crop_size = paper.CROP_SIZE  # pixels, of what the network sees, §4.1
+  # Paper silent: which part of the mean image a crop loses.
+  # 2012: its centre, wherever the crop was taken (convdata_jpeg.py:209-211).
+  # Here: the 'crop', the part that it covers; or 'centre'.
+  config.mean_at = 'crop'
+  # Paper silent: whether the order of images changes from epoch to epoch.
+  # 2012: shuffled once, when the files were written (convdata_jpeg.py:136-152).
+  # Here: anew in each epoch; or reshuffle = False.
+  config.reshuffle = True
   config.embedded_train_images = 960
   config.embedded_val_images = 300
   config.read_threads = 2  # more only fight for the interpreter's lock
@@ -211,10 +284,21 @@ def augment() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.random_crop = True  # False: the centre
   config.mirror = True  # with probability 1/2
-  # Paper differs from code: the text draws for each image. The 2012 program
-  # draws one crop and one mirror bit for 32 (convdata_jpeg.py:238-246).
+  # Paper differs from code: §4.1 speaks of each image.
+  # 2012: one crop and one mirror bit for 32 images (convdata_jpeg.py:238-246);
+  # colours, there too, for each.
+  # Here: for each; or images_per_draw = 32.
   config.images_per_draw = 1
   config.colour_stddev = paper.COLOUR_STDDEV  # of alpha; 0: no colour shift
+  # Paper differs from code: colours are shifted throughout.
+  # 2012: until epoch 67 (layer-params-145.cfg:178).
+  # Here: throughout; or colour_epochs = 66.
+  config.colour_epochs = config_dict.placeholder(int)
+  # Paper differs from code: the shift is added, and that is all (§4.1).
+  # 2012: training crops are then divided by 1 + colour_stddev, crops at test
+  # time are not (convdata_jpeg.py:155-179).
+  # Here: not divided; or divide_by_colour = True.
+  config.divide_by_colour = False
   return config
 
 
@@ -239,4 +323,17 @@ def log() -> config_dict.ConfigDict:
   """What is written to metrics.jsonl and TensorBoard; not in the paper."""
   config = config_dict.ConfigDict()
   config.every_steps = 20  # a line holds the mean over these
+  return config
+
+
+def health() -> config_dict.ConfigDict:
+  """When to warn that a run may not learn; not in the paper."""
+  config = config_dict.ConfigDict()
+  # Standard deviation over images of the logits before step 1. The paper's
+  # initial values give 0.004 on ImageNet, standardised pixels 0.00008.
+  config.min_signal = 0.002
+  config.probe_images = 32  # at most, of the first minibatch
+  # Steps with the loss within `stuck_tolerance` of ln(classes).
+  config.stuck_steps = 2000
+  config.stuck_tolerance = 0.01  # relative
   return config

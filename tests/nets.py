@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 
+from alexnet_jax import config as config_lib
 from alexnet_jax import steps
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
@@ -33,6 +34,7 @@ def batch(seed=0):
     'mirror': rng.random(BATCH) < 0.5,
     'colour': rng.normal(size=(BATCH, 3)).astype(np.float32) * 10,
     'label': rng.integers(0, 10, BATCH).astype(np.int32),
+    'scale': np.ones(BATCH, np.float32),
   }
 
 
@@ -52,7 +54,8 @@ class Trained:
 
   def __init__(self, config, *, num_steps):
     mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
-    self.programs = steps.build(config, mesh=mesh)
+    plan = config_lib.plan(config, train_images=12)
+    self.programs = steps.build(config, mesh=mesh, plan=plan)
     self.mean = placement.replicate(mean_image(), mesh=mesh)
     self.first = jax.device_get(self.programs.init())
     self.state = self.programs.init()

@@ -33,6 +33,7 @@ def plain():
     offset=jnp.asarray(batch['offset']),
     mirror=jnp.asarray(batch['mirror']),
     colour=jnp.asarray(batch['colour']),
+    scale=jnp.asarray(batch['scale']),
   )
   model = alexnet.create(config.model, columns_here=2)
 

@@ -3,8 +3,15 @@
 import pytest
 
 from alexnet_jax import config as config_lib
-from configs import default, imagenet, smoke
+from configs import (
+  default,
+  imagenet,
+  smoke,
+  source2012,
+  source2012_automatic,
+)
 
+SHIPPED = [default, imagenet, smoke, source2012, source2012_automatic]
 REFUSED = [  # field, value, what the message must name
   ('batch_size', 0, 'use 1 or more'),
   ('num_epochs', 0, 'use 1 or more'),
@@ -19,7 +26,20 @@ REFUSED = [  # field, value, what the message must name
   ('model.layer.conv2.kernels', 0, '2 columns cannot share'),
   ('model.layer.conv2.stride', 0, 'use 1 or more'),
   ('model.layer.conv2.sees', 'oun', "'image' or 'own' or 'both'"),
-  ('model.layer.fc6.sees', 'own', "use 'both'"),
+  ('model.layer.fc6.sees', 'parts', "use 'own' or 'both'"),
+  ('model.layer.fc8.sees', 'own', "use 'parts'"),
+  ('model.lrn.alpha_of', 'average', "'sum' or 'mean'"),
+  ('model.spatial_norm.size', 4, 'odd'),
+  ('model.leave_out', ('conv1',), 'use conv2, conv3'),
+  ('model.leave_out', ('conv9',), 'use conv2, conv3'),
+  ('data.mean_at', 'center', "'crop' or 'centre'"),
+  ('schedule.counts', 'steps', "'epochs' or 'fractions'"),
+  ('schedule.bias', ((1.0, 1.0),), 'begin with 0'),
+  ('schedule.bias', (), 'begin with 0'),
+  ('schedule.kernel', ((0.0, 1.0), (9.0, 0.1), (5.0, 0.1)), 'rise'),
+  ('schedule.kernel', ((0.0, -1.0),), 'factors of 0 or more'),
+  ('schedule.layer.conv1.bias', (0.0, 1.0), 'pairs of a time'),
+  ('augment.colour_epochs', -1, 'use 0 or more'),
   ('model.layer.conv1.then', ('poool',), 'use activation, lrn'),
   ('model.lrn.n', 4, 'odd'),
   ('model.pool.stride', 4, '3 or less'),
@@ -34,7 +54,7 @@ REFUSED = [  # field, value, what the message must name
 ]
 
 
-@pytest.mark.parametrize('config', [default, imagenet, smoke])
+@pytest.mark.parametrize('config', SHIPPED)
 def test_shipped_configs_pass(config):
   config_lib.check(config.get_config())
 
@@ -46,7 +66,7 @@ def test_refuses_in_one_line_that_names_the_field(field, value, hint):
   with pytest.raises(ValueError) as error:
     config_lib.check(config)
   text = str(error.value)
-  shown = value[0] if isinstance(value, tuple) else str(value)
+  shown = str(value[0] if field.endswith(('then', 'leave_out')) else value)
   assert hint in text and shown in text and '\n' not in text
   assert field.split('.')[-2 if 'layer' in field else -1] in text
 

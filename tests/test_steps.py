@@ -27,6 +27,7 @@ def test_normalise_is_the_numpy_reference_of_section_4_1():
     offset=jnp.asarray(batch['offset']),
     mirror=jnp.asarray(batch['mirror']),
     colour=jnp.asarray(batch['colour']),
+    scale=jnp.asarray(batch['scale']),
   )
   for i in range(nets.BATCH):
     theirs = augment.reference(

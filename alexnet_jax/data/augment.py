@@ -10,7 +10,7 @@ image, mirrors and shifts the colours. `reference` is all of that in numpy.
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int16, Int32, UInt8
@@ -27,18 +27,25 @@ class Augment:
   Attributes:
     random_crop: §4.1, any of the crops; off: the centre one.
     mirror: §4.1, mirrored with probability 1/2; off: never.
-    colour_stddev: §4.1, standard deviation of alpha; 0: no colour shift.
     images_per_draw: how many consecutive images of a batch share one crop and
       one mirror decision.
+    colour_stddev: §4.1, standard deviation of alpha; 0: no colour shift.
+    colour_epochs: epochs with a colour shift; None: all.
+    divide_by_colour: whether crops that may be shifted are then divided by
+      1 + colour_stddev.
   """
 
   random_crop: bool = True
   mirror: bool = True
-  colour_stddev: float = 0.1
-  # Paper differs from code: §4.1 speaks of each image. The 2012 code draws
-  # once for every 32 images of a minibatch (convdata_jpeg.py:238-246); the
-  # colour shift it, too, draws for each image.
   images_per_draw: int = 1
+  colour_stddev: float = 0.1
+  colour_epochs: int | None = None
+  divide_by_colour: bool = False
+
+  def colour_stddev_in(self, epoch: int) -> float:
+    """Standard deviation of alpha in an epoch, counted from 0."""
+    over = self.colour_epochs is not None and epoch >= self.colour_epochs
+    return 0.0 if over else self.colour_stddev
 
 
 class EpochDraws(NamedTuple):
@@ -48,6 +55,7 @@ class EpochDraws(NamedTuple):
   offset: Int16[np.ndarray, 'n 2']  # (y, x), each 0..image_size - crop_size
   mirror: Bool[np.ndarray, 'n']
   colour: Float32[np.ndarray, 'n 3']  # RGB shift in grey levels
+  scale: Float32[np.ndarray, 'n']  # what the shifted crop is multiplied by
 
 
 class View(NamedTuple):
@@ -67,12 +75,19 @@ def draw_epoch(
   pca: stats.RgbPca,
   seed: int,
   epoch: int,
+  reshuffle: bool = True,
 ) -> EpochDraws:
   """Draws an epoch. Switching one kind of draw off leaves the others as is.
 
-  Paper differs from code: 256 - 224 = 32 allows offsets 0..32, so 33 * 33 * 2
-  = 2178 crops, which is what the 2012 code draws (convdata_jpeg.py:239-246);
-  the text's "factor of 2048" is 32 * 32 * 2.
+  Args:
+    augment: what is random.
+    image_size: pixels a side of whole images.
+    crop_size: pixels a side of crops.
+    num_images: in the training set.
+    pca: of the training set's RGB.
+    seed: of the run.
+    epoch: counted from 0.
+    reshuffle: whether the order is drawn anew; else it is that of epoch 0.
 
   >>> pca = stats.pca(np.diag([9.0, 4.0, 1.0]))
   >>> draws = draw_epoch(Augment(colour_stddev=0.0), image_size=256,
@@ -83,7 +98,15 @@ def draw_epoch(
   ((5, 2), True, np.False_)
   """
   n, border = num_images, image_size - crop_size
-  order, crop, flip, colour = (_generator(seed, epoch, k) for k in range(4))
+  crop, flip, colour = (_generator(seed, epoch, k) for k in (1, 2, 3))
+  order = _generator(seed, epoch if reshuffle else 0, 0)
+  stddev = augment.colour_stddev_in(epoch)
+  scale = 1 / (1 + stddev) if augment.divide_by_colour else 1.0
+  # Paper differs from code: crops and mirrors are "a factor of 2048", 32 x 32
+  # x 2 (§4.1).
+  # 2012: 256 - 224 = 32 allows offsets 0 to 32, so 33 x 33 x 2 = 2178
+  # (convdata_jpeg.py:239-246).
+  # Here: 2178.
   centre = np.full((n, 2), border // 2, np.int16)
   return EpochDraws(
     permutation=order.permutation(n).astype(np.int32),
@@ -93,7 +116,8 @@ def draw_epoch(
     mirror=flip.integers(2, size=n, dtype=np.int8).astype(bool)
     if augment.mirror
     else np.zeros(n, bool),
-    colour=_colour(colour, n=n, pca=pca, stddev=augment.colour_stddev),
+    colour=_colour(colour, n=n, pca=pca, stddev=stddev),
+    scale=np.full(n, scale, np.float32),
   )
 
 
@@ -135,10 +159,12 @@ def reference(
   mean_image: Float32[np.ndarray, 's s 3'],
   colour: Float32[np.ndarray, '3'],
   crop_size: int,
+  scale: float = 1.0,
+  mean_at: Literal['crop', 'centre'] = 'crop',
 ) -> Float32[np.ndarray, 'c c 3']:
-  """All of §4.1 for one image: crop(image - mean image), mirror, + colour.
+  """All of §4.1 for one image: crop - mean, mirror, + colour, times the scale.
 
-  The mean image is subtracted before the crop, so at the crop's own offset.
+  The mean is the part of the mean image that the crop covers, or its centre.
 
   >>> image = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
   >>> out = reference(image, offset=(1, 0), mirror=True, crop_size=2,
@@ -148,6 +174,9 @@ def reference(
   [[11.0, 12.0, 23.0], [8.0, 9.0, 20.0]]
   """
   y, x = offset
-  centred = image.astype(np.float32) - mean_image
-  crop = centred[y : y + crop_size, x : x + crop_size]
-  return (crop[:, ::-1] if mirror else crop) + colour
+  middle = (image.shape[0] - crop_size) // 2
+  v, u = offset if mean_at == 'crop' else (middle, middle)
+  crop = image[y : y + crop_size, x : x + crop_size].astype(np.float32)
+  crop = crop - mean_image[v : v + crop_size, u : u + crop_size]
+  turned = crop[:, ::-1] if mirror else crop
+  return (turned + colour) * np.float32(scale)

@@ -32,6 +32,7 @@ class TrainBatch(TypedDict):
   offset: Int32[np.ndarray, 'b 2']  # (y, x) of the crop, for the mean image
   mirror: Bool[np.ndarray, 'b']
   colour: Float32[np.ndarray, 'b 3']  # RGB shift in grey levels
+  scale: Float32[np.ndarray, 'b']  # what the shifted crop is multiplied by
   label: Int32[np.ndarray, 'b']
 
 
@@ -52,6 +53,7 @@ def train_batches(
   seed: int,
   total_steps: int,
   augment: augment_lib.Augment,
+  reshuffle: bool = True,
   rows: slice | np.ndarray = ALL,
   threads: int = 2,
   prefetch: int = 4,
@@ -65,6 +67,7 @@ def train_batches(
     seed: of the order and of all that is random in the crops.
     total_steps: length of the run; the draws do not depend on it.
     augment: what is random.
+    reshuffle: whether each epoch has an order of its own.
     rows: those of the batch's rows that this process feeds.
     threads: that read batches ahead.
     prefetch: batches held ready.
@@ -84,6 +87,7 @@ def train_batches(
     num_images=len(dataset.train),
     pca=dataset.pca,
     seed=seed,
+    reshuffle=reshuffle,
   )
   source = _TrainSource(
     split=dataset.train,
@@ -145,13 +149,15 @@ class _TrainSource:
     # The first row of those that share a draw decides for all of them.
     leaders = self.rows - self.rows % self.images_per_draw
     geometry = self._take(('offset', 'mirror'), positions=start + leaders)
-    rest = self._take(('permutation', 'colour'), positions=start + self.rows)
+    own = ('permutation', 'colour', 'scale')
+    rest = self._take(own, positions=start + self.rows)
     image, label = self._crops(rest['permutation'], offsets=geometry['offset'])
     return TrainBatch(
       image=image,
       offset=geometry['offset'].astype(np.int32),
       mirror=geometry['mirror'],
       colour=rest['colour'],
+      scale=rest['scale'],
       label=label,
     )
 

@@ -48,7 +48,23 @@ class Dropout(NamedTuple):
 
 def layer_names(config: ModelConfig) -> tuple[str, ...]:
   """Names of the layers in order: conv1 to conv5 (or conv6), fc6 to fc8."""
-  return tuple(n for n in config.layer if n != 'conv6' or config.conv6)
+  return tuple(stage for stage in stages(config) if '/' not in stage)
+
+
+def stages(config: ModelConfig) -> tuple[str, ...]:
+  """All that an image goes through: 'conv1', 'conv1/activation', ... 'fc8'.
+
+  Of a layer in `leave_out` only the pooling stays, so that sizes still meet.
+  """
+  out = []
+  for name, layer in config.layer.items():
+    if name == 'conv6' and not config.conv6:
+      continue
+    left_out = name in config.leave_out
+    ops = [op for op in layer.then if op == 'pool' or not left_out]
+    out += [] if left_out else [name]
+    out += [f'{name}/{op}' for op in ops]
+  return tuple(out)
 
 
 class Conv(nn.Module):
@@ -89,17 +105,30 @@ class Dense(nn.Module):
 
   config: config_dict.FrozenConfigDict  # of the layer
   units: int  # on this device
+  groups: int  # columns on this device that each see only their own units
   sum_columns: bool = False  # fc8: each column adds what its own units say
 
   @nn.compact
-  def __call__(self, x: Float[Array, 'b d']) -> Float[Array, 'b units']:
+  def __call__(self, x: Float[Array, 'b ...']) -> Float[Array, 'b units']:
     c = self.config
+    x = _flatten(x, groups=self.groups)  # [B, groups, D of a group]
     kernel = self.param(
       'kernel', nn.initializers.normal(c.stddev), (x.shape[-1], self.units)
     )
     bias = self.param('bias', nn.initializers.constant(c.bias), (self.units,))
-    y = x @ kernel
+    parts = jnp.split(kernel, self.groups, axis=-1)
+    y = jnp.concatenate(
+      [x[:, group] @ part for group, part in enumerate(parts)], axis=-1
+    )
     return (columns.combine(y) if self.sum_columns else y) + bias[None]
+
+
+def _flatten(
+  x: Float[Array, 'b ...'], *, groups: int
+) -> Float[Array, 'b groups d']:
+  """[B, 6, 6, 256] -> [B, 1, 9216], or each column's maps apart."""
+  x = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+  return jnp.moveaxis(x, -2, 1).reshape(x.shape[0], groups, -1)
 
 
 class AlexNet(nn.Module):
@@ -129,12 +158,14 @@ class AlexNet(nn.Module):
     """
     activations = {}
     x = images
-    for number, name in enumerate(layer_names(self.config)):
-      x = activations[name] = self._layer(name, x)
-      for op in self.config.layer[name].then:
+    for stage in stages(self.config):
+      name, _, op = stage.partition('/')
+      if op:
         with jax.named_scope(f'{name}_{op}'):
-          x = self._then(op, x, dropout=dropout, layer=number)
-        activations[f'{name}/{op}'] = x
+          x = self._then(op, x, dropout=dropout, layer=name)
+      else:
+        x = self._layer(name, x)
+      activations[stage] = x
     return x, activations
 
   def _layer(
@@ -145,14 +176,15 @@ class AlexNet(nn.Module):
     if layer.sees == 'both':
       with jax.named_scope(name):
         x = columns.gather(x)
+    groups = here if layer.sees == 'own' else 1
     if name.startswith('conv'):
-      groups = here if layer.sees == 'own' else 1
       share = layer.kernels // columns_ * here
       return Conv(layer, kernels=share, groups=groups, name=name)(x)
-    x = x.reshape(x.shape[0], -1)  # [B, 6, 6, 256] -> [B, 9216] in fc6
-    if layer.sees == 'parts':
-      return Dense(layer, units=layer.units, sum_columns=True, name=name)(x)
-    return Dense(layer, units=layer.units // columns_ * here, name=name)(x)
+    parts = layer.sees == 'parts'
+    share = layer.units if parts else layer.units // columns_ * here
+    return Dense(
+      layer, units=share, groups=groups, sum_columns=parts, name=name
+    )(x)
 
   def _then(
     self,
@@ -160,14 +192,22 @@ class AlexNet(nn.Module):
     x: Float[Array, 'b ...'],
     *,
     dropout: Dropout | None,
-    layer: int,
+    layer: str,
   ) -> Float[Array, 'b ...']:
     match op:
       case 'activation':
         return ACTIVATIONS[self.config.activation](x)
       case 'lrn':
+        c, here = self.config.lrn, self.columns_here
+        alpha = _alpha(c, window=c.n)
         return lrn.local_response_norm(
-          x, columns=self.columns_here, **self.config.lrn
+          x, n=c.n, k=c.k, alpha=alpha, beta=c.beta, columns=here
+        )
+      case 'spatial_norm':
+        c = self.config.spatial_norm
+        alpha = _alpha(c, window=c.size**2)
+        return lrn.spatial_response_norm(
+          x, size=c.size, k=c.k, alpha=alpha, beta=c.beta
         )
       case 'pool':
         return pool.max_pool(x, **self.config.pool)
@@ -178,15 +218,16 @@ class AlexNet(nn.Module):
         return jnp.where(keep, x, 0)
       case _:
         raise ValueError(
-          f'config.model.layer...then holds {op!r}: use activation, lrn, pool '
-          'or dropout'
+          f'config.model.layer...then holds {op!r}: use activation, lrn, '
+          'spatial_norm, pool or dropout'
         )
 
   def _keep(
-    self, dropout: Dropout, *, layer: int, units: int
+    self, dropout: Dropout, *, layer: str, units: int
   ) -> Bool[Array, 'b units']:
     """Which units of this device's columns stay, drawn example by example."""
-    key = jax.random.fold_in(dropout.key, layer)
+    number = list(self.config.layer).index(layer)
+    key = jax.random.fold_in(dropout.key, number)
 
     def draw(
       column: Int[Array, ''], example: Int[Array, '']
@@ -200,6 +241,11 @@ class AlexNet(nn.Module):
       columns.indices(self.columns_here), dropout.examples
     )  # [B, columns here, D of a column]
     return keep.reshape(keep.shape[0], units)
+
+
+def _alpha(norm: config_dict.FrozenConfigDict, *, window: int) -> float:
+  """What multiplies the sum over a window, from the alpha of sum or mean."""
+  return norm.alpha / window if norm.alpha_of == 'mean' else norm.alpha
 
 
 def create(config: ModelConfig, *, columns_here: int) -> AlexNet:

@@ -20,6 +20,7 @@ class Row(NamedTuple):
 
   Attributes:
     name: conv1 to fc8.
+    input: what it sees if it sees all columns.
     output: [height, width, kernels] or [units] of the layer itself.
     after: the same after activation, normalisation, pooling.
     parameters: weights and biases.
@@ -27,6 +28,7 @@ class Row(NamedTuple):
   """
 
   name: str
+  input: Shape
   output: Shape
   after: Shape
   parameters: int
@@ -48,7 +50,11 @@ def rows(config: alexnet.ModelConfig, *, crop_size: int) -> list[Row]:
   (_, activations), variables = shapes
   return [
     _row(
-      config, name, activations=activations, params=variables['params'][name]
+      config,
+      name,
+      crop=images.shape[1:],
+      activations=activations,
+      params=variables['params'][name],
     )
     for name in alexnet.layer_names(config)
   ]
@@ -58,17 +64,20 @@ def _row(
   config: alexnet.ModelConfig,
   name: str,
   *,
+  crop: Shape,
   activations: dict[str, jax.ShapeDtypeStruct],
   params: dict[str, jax.ShapeDtypeStruct],
 ) -> Row:
   output = activations[name].shape[1:]
-  ops = config.layer[name].then
-  last = f'{name}/{ops[-1]}' if ops else name
+  stages = alexnet.stages(config)
+  here = stages.index(name)
+  last = max(i for i, s in enumerate(stages) if s.split('/')[0] == name)
   places = math.prod(output[:-1])  # 55 x 55 in conv1, 1 in fc6
   return Row(
     name=name,
+    input=activations[stages[here - 1]].shape[1:] if here else crop,
     output=output,
-    after=activations[last].shape[1:],
+    after=activations[stages[last]].shape[1:],
     parameters=sum(p.size for p in params.values()),
     multiply_adds=params['kernel'].size * places,
   )

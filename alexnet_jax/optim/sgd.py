@@ -5,12 +5,16 @@
 
 The rate eps multiplies what *enters* the velocity, so that lowering it leaves
 the velocity that is already stored as it is. `optax.sgd` applies the rate to
-the velocity instead; the two differ after every drop of the rate.
+the velocity instead; the two differ after every drop of the rate. A rate of
+exactly 0 freezes w and v, as in the 2012 program (weights.cu:148): neither
+decay nor the stored velocity moves them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
@@ -35,7 +39,7 @@ def paper_sgd(
       weight_decay, mask=None if decay_biases else _kernels
     ),
     _scale_by_rates(),
-    optax.trace(decay=momentum),
+    _velocity(momentum),
   )
 
 
@@ -47,6 +51,8 @@ def _kernels(params: PyTree) -> PyTree:
 
 
 def _scale_by_rates() -> optax.GradientTransformationExtraArgs:
+  """-eps times each array."""
+
   def update(
     updates: PyTree,
     state: optax.EmptyState,
@@ -55,11 +61,48 @@ def _scale_by_rates() -> optax.GradientTransformationExtraArgs:
     rates: PyTree,
   ) -> tuple[PyTree, optax.EmptyState]:
     del params
-    scaled = jax.tree.map(
-      lambda rate, part: jax.tree.map(lambda u: -rate * u, part), rates, updates
-    )
-    return scaled, state
+    return _each(lambda rate, u: -rate * u, rates, updates), state
 
   return optax.GradientTransformationExtraArgs(
     lambda params: optax.EmptyState(), update
+  )
+
+
+def _velocity(momentum: float) -> optax.GradientTransformationExtraArgs:
+  """optax.trace, which leaves alone what has a rate of 0."""
+  trace = optax.trace(decay=momentum)
+
+  def update(
+    updates: PyTree,
+    state: optax.TraceState,
+    params: Any = None,
+    *,
+    rates: PyTree,
+  ) -> tuple[PyTree, optax.TraceState]:
+    moved, after = trace.update(updates, state, params)
+    return (
+      _each(lambda rate, v: jnp.where(rate == 0, 0, v), rates, moved),
+      optax.TraceState(
+        _each(
+          lambda rate, new, old: jnp.where(rate == 0, old, new),
+          rates,
+          after.trace,
+          state.trace,
+        )
+      ),
+    )
+
+  return optax.GradientTransformationExtraArgs(trace.init, update)
+
+
+def _each(
+  function: Callable[..., Any], rates: PyTree, *trees: PyTree
+) -> PyTree:
+  """function(rate, array, ...) for each array, `rates` being the trees' top."""
+  return jax.tree.map(
+    lambda rate, *parts: jax.tree.map(
+      lambda *arrays: function(rate, *arrays), *parts
+    ),
+    rates,
+    *trees,
   )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
+from alexnet_jax import ablations
 from alexnet_jax.tools import config_flag
 
 USER_ERRORS = (
@@ -32,6 +33,9 @@ _TRACEBACK = flags.DEFINE_bool(
 def run(main: Callable[[], int | None]) -> None:
   """Parses the flags, calls `main`, and exits with what it returns."""
   if 'config' in flags.FLAGS:
+    if config_flag.asks_for_ablations(sys.argv[1:]):
+      print(ablations.table())
+      sys.exit(0)
     code = guard(lambda: config_flag.check(sys.argv[1:]))
     if code:
       sys.exit(code)

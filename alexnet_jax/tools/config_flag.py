@@ -1,7 +1,7 @@
-"""The --config flag, and its mistakes in one line each (not in the paper).
+"""The --config and --ablation flags, their mistakes in one line each.
 
 ml_collections finds most mistakes by itself, but it names a misspelt field
-without its path, and says nothing of a missing file before its first use.
+without its path, and says nothing of a missing file before its first use. Not in the paper.
 """
 
 import itertools
@@ -13,23 +13,60 @@ from typing import Any
 from absl import flags
 from ml_collections.config_flags import config_flags
 
+from alexnet_jax import ablations
 from alexnet_jax import config as config_lib
 
 _OVERRIDE = re.compile(r'^--?(no)?config\.([^=]+)')
 _FILE = re.compile(r'^--?config=(.*)$')
+_ABLATION_HELP = re.compile(r'^--?ablation=help$')
 
 
-def define() -> flags.FlagHolder:
-  """Defines --config=FILE and --config.FIELD=VALUE."""
-  return config_flags.DEFINE_config_file(
+def define() -> None:
+  """Defines --config=FILE, --config.FIELD=VALUE and --ablation=NAME."""
+  config_flags.DEFINE_config_file(
     'config', None, 'The config, such as configs/default.py.'
+  )
+  flags.DEFINE_multi_string(
+    'ablation',
+    [],
+    "One of the paper's comparisons to make; may be repeated. help lists them.",
   )
 
 
+def value() -> config_lib.Config:
+  """The config file's config, with --config.FIELD and --ablation applied.
+
+  Raises:
+    ValueError: if ablations cannot be made together, or one sets a field that
+      the command line sets to something else.
+  """
+  config = flags.FLAGS.config
+  changed = ablations.apply(config, flags.FLAGS.ablation)
+  for field, given in _flag().override_values.items():
+    if field in changed and changed[field] != given:
+      raise ValueError(
+        f'--config.{field}={given}, but --ablation sets it to '
+        f'{changed[field]}: use one of the two'
+      )
+  return config
+
+
 def name() -> str:
-  """What the config file is called, without .py."""
-  flag: Any = flags.FLAGS['config']  # of ml_collections' own kind
-  return pathlib.Path(flag.config_filename).stem
+  """What the run is called: the config file without .py, and ablations."""
+  stem = pathlib.Path(_flag().config_filename).stem
+  return '-'.join([stem, *flags.FLAGS.ablation])
+
+
+def _flag() -> Any:
+  return flags.FLAGS['config']  # of ml_collections' own kind
+
+
+def asks_for_ablations(argv: Sequence[str]) -> bool:
+  """Whether the command line holds --ablation=help."""
+  pairs = itertools.pairwise(argv)
+  return any(_ABLATION_HELP.match('='.join(pair)) for pair in pairs) or any(
+    _ABLATION_HELP.match(arg) for arg in argv
+  )
 
 
 def check(argv: Sequence[str]) -> None:

@@ -1,0 +1,231 @@
+"""The paper's comparisons: what to change in a config for the other side.
+
+Each is data: a section, what the paper or the authors' notes say it costs, and
+the fields it sets. `--ablation=NAME` applies one to whatever config is given,
+so that both presets can be ablated.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+
+Config = ml_collections.ConfigDict
+Overrides = dict[str, Any]  # dotted path: value
+
+
+class Ablation(NamedTuple):
+  """One comparison.
+
+  Attributes:
+    section: of the paper.
+    what: the change, in a line.
+    effect: on the error rates, top-1 / top-5 in points; or in words.
+    overrides: fields to set, given the config so far.
+    family: at most one ablation of a family can be made at once.
+  """
+
+  section: str
+  what: str
+  effect: str
+  overrides: Callable[[Config], Overrides]
+  family: str = ''
+
+
+def apply(config: Config, names: Sequence[str]) -> Overrides:
+  """Makes the ablations in that order, and returns every field they set.
+
+  Raises:
+    ValueError: if a name is unknown, or two cannot be made together.
+  """
+  refuse_conflicts(names)
+  changed = {}
+  for name in names:
+    overrides = ABLATIONS[name].overrides(config)
+    config.update_from_flattened_dict(overrides)
+    changed |= overrides
+  config.ablations = tuple(names)
+  return changed
+
+
+def refuse_conflicts(names: Sequence[str]) -> None:
+  """Raises ValueError for unknown names, and for two of a family."""
+  first = {}
+  for name in names:
+    if name not in ABLATIONS:
+      near = difflib.get_close_matches(name, ABLATIONS, n=1) or list(ABLATIONS)
+      raise ValueError(
+        f'--ablation={name} is unknown: there is {", ".join(near)}; '
+        '--ablation=help tells what each does'
+      )
+    family = ABLATIONS[name].family or name
+    if family in first:
+      raise ValueError(
+        f'--ablation={first[family]} and --ablation={name} cannot be made '
+        f'together: both change {_FAMILIES.get(family, "the same fields")}; '
+        'use one of them'
+      )
+    first[family] = name
+
+
+def table() -> str:
+  """Every ablation in a few lines, for --ablation=help."""
+  return '\n'.join(
+    f'{name:16}{a.section:6}{a.what}\n{"":22}{a.effect}'
+    for name, a in ABLATIONS.items()
+  )
+
+
+def _set(**fields: Any) -> Callable[[Config], Overrides]:
+  """Overrides that do not depend on the config; __ stands for a dot."""
+  overrides = {path.replace('__', '.'): v for path, v in fields.items()}
+  return lambda config: dict(overrides)
+
+
+def _one_gpu_half(config: Config) -> Overrides:
+  layers = config.model.layer
+  halved = ('conv1', 'conv2', 'conv3', 'conv4')
+  return {
+    'model.columns': 1,
+    'mesh.column': 1,
+    **{f'model.layer.{n}.kernels': layers[n].kernels // 2 for n in halved},
+  }
+
+
+def _no_lrn(config: Config) -> Overrides:
+  norms = ('lrn', 'spatial_norm')
+  return {
+    f'model.layer.{name}.then': tuple(op for op in l.then if op not in norms)
+    for name, l in config.model.layer.items()
+    if {*l.then} & {*norms}
+  }
+
+
+def _no_overlap(config: Config) -> Overrides:
+  # Windows of 2 give 55 -> 28 maps; these two paddings bring sizes back to 13
+  # before conv3 and 6 before fc6 (layers-147.cfg).
+  return {
+    'model.pool.size': config.model.pool.stride,
+    'model.layer.conv2.padding': 1,
+    'model.layer.conv5.padding': 0,
+  }
+
+
+def _sees(which: str, *, instead_of: str) -> Callable[[Config], Overrides]:
+  return lambda config: {
+    f'model.layer.{name}.sees': which
+    for name, layer in config.model.layer.items()
+    if layer.sees == instead_of
+  }
+
+
+def _no_exchange(config: Config) -> Overrides:
+  layers = config.model.layer
+  return {
+    **_sees('own', instead_of='both')(config),
+    'model.layer.conv2.kernels': layers.conv2.kernels * 5 // 4,
+    'model.layer.fc6.units': layers.fc6.units * 2,
+  }
+
+
+def _no_conv3(config: Config) -> Overrides:
+  """conv4 takes over what conv3 sees, so that the columns still meet."""
+  layers = config.model.layer
+  return {
+    'model.leave_out': ('conv3',),
+    'model.layer.conv4.sees': layers.conv3.sees,
+  }
+
+
+def _without(layer: str, *, what: str) -> Ablation:
+  return Ablation(
+    section='§7',
+    what=f'no {layer}; {what}',
+    effect='removing any middle layer: about +2 / not given',
+    overrides=_set(model__leave_out=(layer,)),
+    family='depth',
+  )
+
+
+_FAMILIES = {
+  'columns': 'which column sees which',
+  'depth': 'the number of layers',
+}
+ABLATIONS = {
+  'tanh': Ablation(
+    '§3.1',
+    'tanh in place of max(0, x)',
+    'six times as many epochs to 25 % training error on CIFAR-10 (Figure 1)',
+    _set(model__activation='tanh'),
+  ),
+  'one_gpu_half': Ablation(
+    '§3.2',
+    'one column: half the kernels in conv1 to conv4, all in conv5, fc6, fc7',
+    '+1.7 / +1.2 (ILSVRC-2010, run 145-half)',
+    _one_gpu_half,
+    family='columns',
+  ),
+  'ungrouped': Ablation(
+    '§3.2',
+    'every layer sees both columns, as one wide net would',
+    'not in the paper; 62,378,344 parameters',
+    _sees('both', instead_of='own'),
+    family='columns',
+  ),
+  'no_exchange': Ablation(
+    '§3.2',
+    'columns meet in fc8 alone; conv2 wider by a quarter, fc6 twice as wide',
+    'not in the paper; +1.2 / +1.1 (ILSVRC-2012, run 150)',
+    _no_exchange,
+    family='columns',
+  ),
+  'no_lrn': Ablation(
+    '§3.3',
+    'no response normalisation, spatial_norm included',
+    '+1.4 / +1.2 (run 148: .420340 / .193620 against .406640 / .182100)',
+    _no_lrn,
+  ),
+  'no_overlap': Ablation(
+    '§3.4',
+    'pooling windows of 2 every 2; conv2 padded by 1, conv5 by 0',
+    '+0.4 / +0.3 (run 147, whose paddings these are)',
+    _no_overlap,
+  ),
+  'no_crops': Ablation(
+    '§4.1',
+    'the centre crop, never mirrored, in training',
+    'substantial overfitting',
+    _set(augment__random_crop=False, augment__mirror=False),
+  ),
+  'no_pca_jitter': Ablation(
+    '§4.1',
+    'no colour shift',
+    'over +1 / not given',
+    _set(augment__colour_stddev=0.0),
+  ),
+  'single_view': Ablation(
+    '§4.1',
+    'the centre crop alone at test time',
+    '+1.5 / +1.3 (ILSVRC-2010: 39.0 / 18.3 against 37.5 / 17.0)',
+    _set(eval__final_views=1),
+  ),
+  'no_dropout': Ablation(
+    '§4.2',
+    'every unit of fc6 and fc7, always',
+    'substantial overfitting; half as many iterations to converge',
+    _set(model__dropout_rate=0.0),
+  ),
+  'no_weight_decay': Ablation(
+    '§5',
+    'no weight decay',
+    'a higher training error as well',
+    _set(optim__weight_decay=0.0),
+  ),
+  'no_conv2': _without('conv2', what='its pooling stays: 13 x 13 x 96 maps'),
+  'no_conv3': _without(
+    'conv3', what='conv4 sees both columns in its place'
+  )._replace(overrides=_no_conv3),
+  'no_conv4': _without('conv4', what='conv5 sees conv3'),
+  'no_conv5': _without('conv5', what='its pooling stays: 6 x 6 x 384 maps'),
+}

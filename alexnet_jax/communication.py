@@ -1,0 +1,202 @@
+"""What a config's compiled steps move between devices, and what they should.
+
+§3.2 lets the two GPUs communicate only in certain layers, which "allows us to
+precisely tune the amount of communication until it is an acceptable fraction
+of the amount of computation". Here both are counted: what the compiled program
+moves (parallel/audit.py), and what Figure 2 calls for.
+
+What should move follows from the config alone: a layer that sees both columns
+gathers the maps of the other, fc8 sums the columns' scores, and in training
+the transpose of each gather brings gradients back. Rows of devices add one sum
+of gradients. Nothing else may move.
+"""
+
+import collections
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import config_dict
+
+from alexnet_jax import config as config_lib
+from alexnet_jax import steps
+from alexnet_jax.models import alexnet, summary
+from alexnet_jax.parallel import audit
+from alexnet_jax.parallel import mesh as mesh_lib
+
+_BYTES = 4  # of a float32
+_METRICS = 3  # loss and two error rates, summed with the gradients
+
+
+class Movement(NamedTuple):
+  """What one layer moves in one direction.
+
+  Attributes:
+    layer: 'conv3'; '' outside the layers.
+    direction: 'forward' or 'backward'.
+    kind: of collective, as HLO names it.
+    axis: of the mesh, 'data' or 'column'.
+    count: operations in the program.
+    bytes_per_image: that leave a device for another, over all devices.
+    shapes: of what each device gets; empty in a prediction.
+  """
+
+  layer: str
+  direction: str
+  kind: str
+  axis: str
+  count: int
+  bytes_per_image: float
+  shapes: tuple[str, ...] = ()
+
+  @property
+  def key(self) -> tuple[str, ...]:
+    return (self.layer, self.direction, self.kind, self.axis)
+
+
+class Report(NamedTuple):
+  """Movements of the training and the evaluation step, sorted by layer."""
+
+  train: list[Movement]
+  eval: list[Movement]
+  expected_train: list[Movement]
+  expected_eval: list[Movement]
+
+  @property
+  def problems(self) -> list[str]:
+    """Everything that moves and should not, or should and does not."""
+    return _differences(
+      'train', self.train, self.expected_train
+    ) + _differences('eval', self.eval, self.expected_eval)
+
+
+def report(config: config_dict.ConfigDict) -> Report:
+  """Compiles both steps of a config for its mesh, and counts.
+
+  Raises:
+    ValueError: if the config cannot work, or the machine has too few devices.
+  """
+  config_lib.check(config)
+  mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
+  train, evaluation = _programs(config, mesh=mesh)
+  return Report(
+    train=measured(train, mesh=mesh, images=config.batch_size),
+    eval=measured(evaluation, mesh=mesh, images=config.eval.batch_size),
+    expected_train=expected(config),
+    expected_eval=[m for m in expected(config) if m.direction == 'forward'],
+  )
+
+
+def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
+  """The optimised HLO of the training and the evaluation step."""
+  plan = config_lib.plan(config, train_images=config.batch_size)
+  programs = steps.build(config, mesh=mesh, plan=plan)
+
+  def whole(shape: tuple[int, ...], dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
+    everywhere = NamedSharding(mesh, P())
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=everywhere)
+
+  size = config.data.image_size
+  mean_image = whole((size, size, 3), jnp.dtype('float32'))
+  images = jax.ShapeDtypeStruct(
+    (config.eval.batch_size, size, size, 3),
+    jnp.uint8,
+    sharding=NamedSharding(mesh, P(mesh_lib.DATA)),
+  )
+  view = steps.View(
+    offset=whole((2,), jnp.dtype('int32')), mirror=whole((), jnp.dtype('bool'))
+  )
+  batch = steps.abstract_batch(config, mesh=mesh)
+  train = programs.train.lower(programs.state, mean_image, batch)
+  predict = programs.predict.lower(
+    programs.state.params, mean_image, images, view
+  )
+  return train.compile().as_text(), predict.compile().as_text()
+
+
+def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
+  """What a compiled program of that many images moves."""
+  groups = collections.defaultdict(list)
+  for c in audit.collectives(hlo, mesh=mesh):
+    groups[c.layer, c.direction, c.kind, c.axis].append(c)
+  found = [
+    Movement(
+      *key,
+      count=len(group),
+      bytes_per_image=sum(c.bytes for c in group) / images,
+      shapes=tuple(shape for c in group for shape in c.shapes),
+    )
+    for key, group in groups.items()
+  ]
+  return sorted(found, key=_order)
+
+
+def expected(config: config_dict.ConfigDict) -> list[Movement]:
+  """What a training step should move; forward, an evaluation step's as well."""
+  rows = summary.rows(config.model, crop_size=config.data.crop_size)
+  data, column = config.mesh.data, config.mesh.column
+  found = []
+  for row in rows:
+    sees = config.model.layer[row.name].sees
+    if sees == 'both':
+      # Each device lacks the maps of the other columns.
+      sent = math.prod(row.input) * _BYTES * (column - 1)
+      found += [
+        Movement(row.name, 'forward', 'all-gather', 'column', 1, sent),
+        Movement(row.name, 'backward', 'reduce-scatter', 'column', 1, sent),
+      ]
+    if sees == 'parts':
+      sent = 2 * (column - 1) * math.prod(row.output) * _BYTES
+      found.append(
+        Movement(row.name, 'forward', 'all-reduce', 'column', 1, sent)
+      )
+  values = _gradient_values(config) + _METRICS
+  sent = 2 * (data - 1) * column * values * _BYTES / config.batch_size
+  found.append(Movement('', 'backward', 'all-reduce', 'data', 1, sent))
+  return sorted((m for m in found if m.bytes_per_image), key=_order)
+
+
+def _gradient_values(config: config_dict.ConfigDict) -> int:
+  """Parameters that one device holds."""
+  params = jax.eval_shape(
+    lambda key: alexnet.initialise(
+      config.model, key, crop_size=config.data.crop_size
+    ),
+    jax.random.key(0),
+  )
+  specs = alexnet.partition_specs(params)
+  shares = jax.tree.map(
+    lambda leaf, spec: leaf.size // (config.mesh.column if any(spec) else 1),
+    params,
+    specs,
+  )
+  return sum(jax.tree.leaves(shares))
+
+
+def _order(movement: Movement) -> tuple[bool, bool, str, str, str]:
+  """Forward before backward, gradients' sum last; layers in order."""
+  return (
+    movement.direction == 'backward',
+    not movement.layer,
+    movement.layer,
+    movement.kind,
+    movement.axis,
+  )
+
+
+def _differences(
+  program: str, found: Iterable[Movement], wanted: Iterable[Movement]
+) -> list[str]:
+  """One line for each key whose bytes differ."""
+  moved = {m.key: m.bytes_per_image for m in found}
+  called_for = {m.key: m.bytes_per_image for m in wanted}
+  return [
+    f'{program}: {" ".join(key).strip()} moves {moved.get(key, 0):,.0f} bytes '
+    f'an image, {called_for.get(key, 0):,.0f} are called for'
+    for key in {**called_for, **moved}
+    if not math.isclose(moved.get(key, 0), called_for.get(key, 0))
+  ]

@@ -1,0 +1,185 @@
+"""Whether a network can learn at all: what to look at before and during a run.
+
+Users of other implementations report losses that stay at ln(1000) = 6.9. The
+usual reasons show before the first step: pixels on another scale than 0-255,
+or initial values that let too little of the image through. Not in the paper.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Num
+
+# Caffe's mean pixel, blue first; RGB data have it the other way round.
+_CAFFE_BGR = np.array([103.94, 116.78, 123.68])
+
+
+class Moments(NamedTuple):
+  """Sums over images of one activation, unit by unit."""
+
+  sum: Any
+  sum_of_squares: Any
+  positive: Any  # images on which it is above zero
+
+
+class Row(NamedTuple):
+  """One activation before training.
+
+  Attributes:
+    stage: its name, such as 'conv1/activation'.
+    stddev: standard deviation over images, mean over units.
+    dead: share of units at zero on every image, of a ReLU; else None.
+  """
+
+  stage: str
+  stddev: float
+  dead: float | None
+
+
+class Report(NamedTuple):
+  """Every activation, in order; the logits are the last."""
+
+  rows: list[Row]
+  images: int  # that it was measured on
+
+
+def report(
+  moments: Mapping[str, Moments], *, images: int, rectified: bool
+) -> Report:
+  """Turns sums over that many images into a row for each stage.
+
+  >>> x = np.array([[1.0, 0.0], [3.0, 0.0]])  # two images, two units
+  >>> m = Moments(x.sum(0), (x**2).sum(0), (x > 0).sum(0))
+  >>> report({'fc6/activation': m}, images=2, rectified=True).rows
+  [Row(stage='fc6/activation', stddev=0.5, dead=0.5)]
+  """
+  rows = [
+    _row(stage, m, images=images, rectified=rectified)
+    for stage, m in moments.items()
+  ]
+  return Report(rows, images)
+
+
+def _row(stage: str, m: Moments, *, images: int, rectified: bool) -> Row:
+  mean = np.asarray(m.sum, np.float64) / images
+  square = np.asarray(m.sum_of_squares, np.float64) / images
+  stddev = np.sqrt(np.maximum(square - mean**2, 0))
+  dead = None
+  if rectified and stage.endswith('/activation'):
+    dead = float((np.asarray(m.positive) == 0).mean())
+  return Row(stage, float(stddev.mean()), dead)
+
+
+def table(report: Report) -> str:
+  """The rows as text."""
+  lines = [
+    f'before step 1, standard deviation over {report.images} images, and ReLUs '
+    'at zero on all of them:'
+  ]
+  for row in report.rows:
+    dead = '' if row.dead is None else f'{row.dead:8.1%}'
+    lines.append(f'  {row.stage:20}{row.stddev:12.5g}{dead}')
+  return '\n'.join(lines)
+
+
+def signal_warning(report: Report, *, minimum: float) -> str:
+  """Why the logits may tell images too little apart; mostly ''."""
+  signal = report.rows[-1].stddev
+  if signal >= minimum:
+    return ''
+  return (
+    f'warning: the logits differ by {signal:.2g} from image to image (standard '
+    f'deviation), less than config.health.min_signal = {minimum}: the network '
+    'hardly sees its input and may stay at chance. Likely causes: pixels that '
+    'are not 0-255 less their mean; or initial values, '
+    'config.model.layer.*.stddev (configs/source2012.py has 0.03 in conv3 to '
+    'conv5)'
+  )
+
+
+def input_warnings(
+  images: Num[np.ndarray, 'b s s 3'],
+  *,
+  mean_image: Float32[np.ndarray, 't t 3'],
+) -> list[str]:
+  """What is odd about a first minibatch, before its mean is subtracted.
+
+  Args:
+    images: crops, RGB 0-255 if all is well.
+    mean_image: of the training set, on the same scale.
+  """
+  warnings = []
+  lowest, highest = float(images.min()), float(images.max())
+  if lowest < 0:
+    warnings.append(
+      f'pixels run from {lowest:.3g} to {highest:.3g}: they look standardised '
+      '(less a mean, divided by a deviation); give them as 0-255'
+    )
+  elif highest <= 1:
+    warnings.append(
+      f'pixels run from {lowest:.3g} to {highest:.3g}: they look like 0-1; '
+      'multiply by 255'
+    )
+  if highest > 1 >= float(mean_image.max()):
+    warnings.append(
+      f'the mean image is at most {float(mean_image.max()):.3g} where pixels '
+      f'reach {highest:.3g}: it looks like 0-1; multiply by 255'
+    )
+  return [
+    f'warning: {w}' for w in warnings + _order_warnings(images, mean_image)
+  ]
+
+
+def _order_warnings(
+  images: Num[np.ndarray, 'b s s 3'], mean_image: Float32[np.ndarray, 't t 3']
+) -> list[str]:
+  """Channels that stand the wrong way round."""
+  mean = mean_image.mean(axis=(0, 1), dtype=np.float64)
+  if np.abs(mean - _CAFFE_BGR).max() < 5:
+    shown = ', '.join(f'{m:.1f}' for m in mean)
+    return [
+      f'the mean of the channels is {shown}: that is the mean of ImageNet in '
+      'BGR order; images here are RGB, red first'
+    ]
+  seen = images.mean(axis=(0, 1, 2), dtype=np.float64)
+  ours, theirs = seen[0] - seen[2], mean[0] - mean[2]
+  if min(abs(ours), abs(theirs)) > 8 and ours * theirs < 0:
+    return [
+      f'red less blue is {ours:.1f} in these images and {theirs:.1f} in the '
+      'mean image: one of them is in BGR order'
+    ]
+  return []
+
+
+class Watch:
+  """Says once that the loss has stayed at chance for many steps."""
+
+  def __init__(self, *, classes: int, steps: int, tolerance: float):
+    """Watches for `steps` steps within `tolerance`, relative, of ln(classes)."""
+    self._chance = math.log(classes)
+    self._classes = classes
+    self._steps = steps
+    self._tolerance = tolerance
+    self._since: int | None = None  # the step before the first at chance
+    self._said = False
+
+  def see(self, loss: float, *, first_step: int, last_step: int) -> str:
+    """A warning for the mean loss of these steps; mostly ''."""
+    stuck = abs(loss - self._chance) <= self._tolerance * self._chance
+    if not stuck:
+      self._since = None
+      return ''
+    if self._since is None:
+      self._since = first_step - 1
+    if self._said or last_step - self._since < self._steps:
+      return ''
+    self._said = True
+    return (
+      f'warning: the loss has been at ln({self._classes}) = {self._chance:.3f} '
+      f'for {last_step - self._since:,} steps: nothing is learned yet. If it '
+      'stays: initial values of 0.03 in conv3 to conv5 '
+      '(configs/source2012.py), pixels on the 0-255 scale, labels that belong '
+      'to their images, and a --config.optim.learning_rate of 0.01'
+    )
