@@ -96,9 +96,11 @@ def _one_gpu_half(config: Config) -> Overrides:
 def _no_lrn(config: Config) -> Overrides:
   norms = ('lrn', 'spatial_norm')
   return {
-    f'model.layer.{name}.then': tuple(op for op in l.then if op not in norms)
-    for name, l in config.model.layer.items()
-    if {*l.then} & {*norms}
+    f'model.layer.{name}.then': tuple(
+      op for op in layer.then if op not in norms
+    )
+    for name, layer in config.model.layer.items()
+    if {*layer.then} & {*norms}
   }
 
 

@@ -73,14 +73,19 @@ def _row(stage: str, m: Moments, *, images: int, rectified: bool) -> Row:
 
 
 def table(report: Report) -> str:
-  """The rows as text."""
+  """A line for each layer; health.json has every stage."""
   lines = [
-    f'before step 1, standard deviation over {report.images} images, and ReLUs '
-    'at zero on all of them:'
+    f'before step 1, on {report.images} images: standard deviation over '
+    'images of a layer and of what it passes on; ReLUs at zero on all'
   ]
+  layers: dict[str, list[Row]] = {}
   for row in report.rows:
-    dead = '' if row.dead is None else f'{row.dead:8.1%}'
-    lines.append(f'  {row.stage:20}{row.stddev:12.5g}{dead}')
+    layers.setdefault(row.stage.split('/')[0], []).append(row)
+  for name, rows in layers.items():
+    dead = ''.join(f'{r.dead:8.1%}' for r in rows if r.dead is not None)
+    lines.append(
+      f'  {name:6}{rows[0].stddev:12.5f}{rows[-1].stddev:12.5f}{dead}'
+    )
   return '\n'.join(lines)
 
 
@@ -157,7 +162,13 @@ class Watch:
   """Says once that the loss has stayed at chance for many steps."""
 
   def __init__(self, *, classes: int, steps: int, tolerance: float):
-    """Watches for `steps` steps within `tolerance`, relative, of ln(classes)."""
+    """Watches for that many steps within `tolerance` of ln(classes).
+
+    Args:
+      classes: in the training set.
+      steps: in a row before it speaks.
+      tolerance: relative.
+    """
     self._chance = math.log(classes)
     self._classes = classes
     self._steps = steps

@@ -1,6 +1,7 @@
-"""The network and the procedure as the authors ran them in 2012: run 145.
+r"""The network and the procedure as the authors ran them in 2012: run 145.
 
-  python -m alexnet_jax.main --config=configs/source2012.py --config.data.dir=DATA
+  python -m alexnet_jax.main --config=configs/source2012.py \
+      --config.data.dir=DATA
 
 imagenet.py follows the text; this follows the program that made the numbers,
 released in 2025 (computerhistory/AlexNet-Source-Code: layers-145.cfg,

@@ -1,7 +1,8 @@
 """The --config and --ablation flags, their mistakes in one line each.
 
 ml_collections finds most mistakes by itself, but it names a misspelt field
-without its path, and says nothing of a missing file before its first use. Not in the paper.
+without its path, and says nothing of a missing file before its first use. Not
+in the paper.
 """
 
 import itertools
