@@ -17,11 +17,15 @@ _CAFFE_BGR = np.array([103.94, 116.78, 123.68])
 
 
 class Moments(NamedTuple):
-  """Sums over images of one activation, unit by unit."""
+  """One activation, unit by unit, over each row of devices' images.
 
-  sum: Any
-  sum_of_squares: Any
-  positive: Any  # images on which it is above zero
+  All are [rows of devices, ...]. Squares are of differences from the mean:
+  float32 would lose a small spread around a bias of 1.
+  """
+
+  mean: Any
+  squares: Any  # sum of squared differences from the mean
+  positive: Any  # images on which the unit is above zero
 
 
 class Row(NamedTuple):
@@ -48,10 +52,11 @@ class Report(NamedTuple):
 def report(
   moments: Mapping[str, Moments], *, images: int, rectified: bool
 ) -> Report:
-  """Turns sums over that many images into a row for each stage.
+  """Turns moments over that many images into a row for each stage.
 
-  >>> x = np.array([[1.0, 0.0], [3.0, 0.0]])  # two images, two units
-  >>> m = Moments(x.sum(0), (x**2).sum(0), (x > 0).sum(0))
+  >>> m = Moments(  # units that were 1 and 3, and 0 and 0, on two images
+  ...   mean=np.array([[2, 0]]), squares=np.array([[2, 0]]),
+  ...   positive=np.array([[2, 0]]))
   >>> report({'fc6/activation': m}, images=2, rectified=True).rows
   [Row(stage='fc6/activation', stddev=0.5, dead=0.5)]
   """
@@ -63,12 +68,12 @@ def report(
 
 
 def _row(stage: str, m: Moments, *, images: int, rectified: bool) -> Row:
-  mean = np.asarray(m.sum, np.float64) / images
-  square = np.asarray(m.sum_of_squares, np.float64) / images
-  stddev = np.sqrt(np.maximum(square - mean**2, 0))
+  mean = np.asarray(m.mean, np.float64)
+  within = np.asarray(m.squares, np.float64).sum(axis=0) / images
+  stddev = np.sqrt(within + mean.var(axis=0))
   dead = None
   if rectified and stage.endswith('/activation'):
-    dead = float((np.asarray(m.positive) == 0).mean())
+    dead = float((np.asarray(m.positive).sum(axis=0) == 0).mean())
   return Row(stage, float(stddev.mean()), dead)
 
 

@@ -92,9 +92,8 @@ def probe(
   moments = jax.device_get(
     setup.programs.probe(params, setup.mean_image, placed)
   )
-  summed = jax.tree.map(lambda m: m.sum(axis=0), moments)
   return health.report(
-    {stage: summed[stage] for stage in alexnet.stages(setup.config.model)},
+    {stage: moments[stage] for stage in alexnet.stages(setup.config.model)},
     images=images,
     rectified=setup.config.model.activation == 'relu',
   )

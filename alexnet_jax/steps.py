@@ -347,16 +347,18 @@ def _probe_step(
   ) -> dict[str, health.Moments]:
     images = _network_input(config, mean_image=mean_image, batch=batch)
     _, activations = model.apply({'params': params}, images)
-    return {
-      stage: health.Moments(
-        x.sum(axis=0, keepdims=True),
-        (x * x).sum(axis=0, keepdims=True),
-        (x > 0).sum(axis=0, keepdims=True),
-      )
-      for stage, x in activations.items()
-    }
+    return {stage: _moments(x) for stage, x in activations.items()}
 
   return probe
+
+
+def _moments(x: Float[Array, 'b ...']) -> health.Moments:
+  mean = x.mean(axis=0, keepdims=True)
+  return health.Moments(
+    mean=mean,
+    squares=jnp.square(x - mean).sum(axis=0, keepdims=True),
+    positive=(x > 0).sum(axis=0, keepdims=True),
+  )
 
 
 def _moment_specs(config: config_dict.ConfigDict) -> dict[str, P]:

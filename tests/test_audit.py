@@ -1,7 +1,14 @@
 """What the compiled step moves, against Figure 2 by hand; reading HLO."""
 
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
 import pytest
 
+from alexnet_jax import communication
 from alexnet_jax.parallel import audit, placement
 from alexnet_jax.parallel import mesh as mesh_lib
 from tests import nets
@@ -93,3 +100,98 @@ def test_groups_across_the_mesh_are_an_error(mesh):
   text = '%r = f32[6]{0} all-reduce(%a), replica_groups={{0,3},{1,2}}'
   with pytest.raises(ValueError, match='no axis of the mesh'):
     audit.collectives(text, mesh=mesh)
+
+
+# Full width, bytes an image of both columns: each sends its half of the maps
+# before conv3 (13 x 13 x 256), fc6 (6 x 6 x 256) and fc7 (4096) to the other,
+# and its 1000 scores, as float32. Gradients of the gathers return.
+FULL = {
+  'conv3': 13 * 13 * 256 * 4,
+  'fc6': 6 * 6 * 256 * 4,
+  'fc7': 4096 * 4,
+  'fc8': 2 * 1000 * 4,
+}
+
+
+def _audit(*args, cwd=None):
+  root = pathlib.Path(__file__).parent.parent
+  return subprocess.run(
+    [sys.executable, '-m', 'alexnet_jax.tools.audit', *args],
+    cwd=cwd or root,
+    env=os.environ | {'PYTHONPATH': str(root)},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+
+
+def test_command_finds_figure_2_in_the_full_network():
+  done = _audit('--config=configs/default.py', '--json')
+  assert done.returncode == 0, done.stderr
+  found = json.loads(done.stdout)
+  gathers = [(n, 'forward', 'all-gather') for n in ('conv3', 'fc6', 'fc7')]
+  forward = [*gathers, ('fc8', 'forward', 'all-reduce')]
+  backward = [(n, 'backward', 'reduce-scatter') for n, *_ in gathers]
+
+  def rows(keys):
+    return [
+      {
+        'layer': layer,
+        'direction': direction,
+        'kind': kind,
+        'axis': 'column',
+        'count': 1,
+        'bytes_per_image': FULL[layer],
+      }
+      for layer, direction, kind in keys
+    ]
+
+  def plain(movements):
+    return [{k: v for k, v in m.items() if k != 'shapes'} for m in movements]
+
+  assert plain(found['train']) == rows(forward + backward)
+  assert plain(found['eval']) == rows(forward)
+  assert plain(found['expected']['train']) == rows(forward + backward)
+  assert plain(found['expected']['eval']) == rows(forward)
+  assert found['ok'] is True
+
+
+def test_command_prints_a_table_with_totals_for_any_mesh():
+  done = _audit('--config=configs/smoke.py', '--config.mesh.data=2')
+  assert done.returncode == 0, done.stderr
+  assert 'conv3  forward   all-gather' in done.stdout
+  assert '-      backward  all-reduce      data' in done.stdout
+  assert done.stdout.count('floating-point operations') == 2
+
+
+def test_ablations_are_audited_against_what_they_call_for():
+  done = _audit('--config=configs/smoke.py', '--ablation=no_exchange', '--json')
+  assert done.returncode == 0, done.stderr
+  assert [m['layer'] for m in json.loads(done.stdout)['train']] == ['fc8']
+
+
+def test_what_should_not_move_is_named():
+  call = communication.Movement(
+    'conv3', 'forward', 'all-gather', 'column', 1, 8
+  )
+  extra = call._replace(layer='conv4')
+  report = communication.Report(
+    train=[call, extra],
+    eval=[call._replace(bytes_per_image=16)],
+    expected_train=[call],
+    expected_eval=[call],
+  )
+  assert report.problems == [
+    'train: conv4 forward all-gather column moves 8 bytes an image, 0 are '
+    'called for',
+    'eval: conv3 forward all-gather column moves 16 bytes an image, 8 are '
+    'called for',
+  ]
+
+
+def test_what_should_move_and_does_not_is_named():
+  call = communication.Movement('', 'backward', 'all-reduce', 'data', 1, 8.0)
+  report = communication.Report([], [], [call], [])
+  assert report.problems == [
+    'train: backward all-reduce data moves 0 bytes an image, 8 are called for'
+  ]

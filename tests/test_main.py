@@ -66,6 +66,41 @@ def test_summary_prints_the_table():
   assert done.returncode == 0 and '60,965,224' in done.stdout
 
 
+@pytest.mark.parametrize('args', [['--ablation=help'], ['--ablation', 'help']])
+def test_ablations_are_listed_without_a_config(args):
+  done = _run(*args)
+  assert done.returncode == 0 and not done.stderr
+  assert 'no_lrn          §3.3' in done.stdout
+  assert done.stdout.count('\n') == 30  # fifteen, two lines each
+
+
+def test_an_ablated_run_has_a_workdir_of_its_own(tmp_path):
+  done = subprocess.run(
+    [
+      *(sys.executable, '-m', 'alexnet_jax.main'),
+      *(f'--config={ROOT}/configs/smoke.py', '--ablation=no_lrn'),
+      *('--ablation=single_view', '--config.total_steps=1'),
+    ],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 0, done.stderr
+  workdir = tmp_path / 'runs' / 'smoke-no_lrn-single_view'
+  config = json.loads((workdir / 'config.json').read_text())
+  assert config['ablations'] == ['no_lrn', 'single_view']
+  assert config['model']['layer']['conv1']['then'] == ['activation', 'pool']
+  rows = json.loads((workdir / 'health.json').read_text())['rows']
+  assert [r['stage'] for r in rows][:3] == [
+    'conv1',
+    'conv1/activation',
+    'conv1/pool',
+  ]
+  assert 'before step 1, on 16 images' in done.stdout
+
+
 BAD = [  # arguments, exit code, what the line must name
   ([], 1, '--config=configs/default.py'),
   (['--config=configs/nosuch.py'], 1, 'configs/nosuch.py'),
@@ -80,6 +115,17 @@ BAD = [  # arguments, exit code, what the line must name
   ),
   ([SMOKE, '--mode=eval', '--restore=/no/such'], 1, '/no/such does not exist'),
   ([SMOKE, '--mode=eval', '--restore=configs'], 1, 'configs is no checkpoint'),
+  ([SMOKE, '--ablation=no_lnr'], 1, 'there is no_lrn'),
+  (
+    [SMOKE, '--ablation=ungrouped', '--ablation=no_exchange'],
+    1,
+    'cannot be made together',
+  ),
+  (
+    [SMOKE, '--ablation=no_dropout', '--config.model.dropout_rate=0.3'],
+    1,
+    '--config.model.dropout_rate=0.3, but --ablation sets it to 0.0',
+  ),
   ([SMOKE, '--mode=evil'], 2, 'train|eval|summary'),
   ([SMOKE, '--wrkdir=x'], 2, 'wrkdir'),
   ([SMOKE, '--config.batch_size=many'], 2, 'many'),

@@ -1,0 +1,23 @@
+"""Writes everything in this folder anew; review the diff like code.
+
+  python -m tests.golden --torch_python=PYTHON
+
+PYTHON is one that has PyTorch and numpy (tests/golden/requirements.txt, in an
+environment of its own). Without the flag, the arrays from PyTorch are left.
+"""
+
+import argparse
+import subprocess
+
+from tests.golden import facts
+
+parser = argparse.ArgumentParser(
+  description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument('--torch_python')
+python = parser.parse_args().torch_python
+facts.write()
+if python:
+  subprocess.run([python, facts.HERE / 'torch_net.py'], check=True)
+else:
+  print('no --torch_python: the .npz files are left as they were')

@@ -1,0 +1,88 @@
+"""Facts that should change only on purpose, as text to review like code."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+
+from alexnet_jax import ablations, communication
+from alexnet_jax import config as config_lib
+from alexnet_jax.models import alexnet
+from configs import default, imagenet, smoke, source2012, source2012_automatic
+
+HERE = pathlib.Path(__file__).parent
+CONFIGS = {
+  'default': default,
+  'imagenet': imagenet,
+  'smoke': smoke,
+  'source2012': source2012,
+  'source2012_automatic': source2012_automatic,
+}
+PRESETS = ('default', 'source2012')
+MESHES = ((1, 1), (2, 1), (1, 2), (2, 2))
+
+
+def resolved(name):
+  """A shipped config, field by field."""
+  return _lines(dict(config_lib.leaves(CONFIGS[name].get_config())))
+
+
+def ablated():
+  """What each ablation sets in default.py."""
+  out = {}
+  for name in ablations.ABLATIONS:
+    changed = ablations.apply(default.get_config(), [name])
+    out |= {f'{name}: {field}': value for field, value in changed.items()}
+  return _lines(out)
+
+
+def _lines(fields):
+  return ''.join(f'{name} = {fields[name]!r}\n' for name in sorted(fields))
+
+
+def parameters(name):
+  """Every array of a preset: path, shape, dtype, and its initial values."""
+  config = CONFIGS[name].get_config()
+  key = jax.random.split(jax.random.key(config.seed))[0]
+  init = jax.jit(lambda k: alexnet.initialise(config.model, k, crop_size=224))
+  rows = {}
+
+  def add(path, leaf):
+    a = np.asarray(leaf)
+    rows['/'.join(p.key for p in path)] = {
+      'shape': list(a.shape),
+      'dtype': str(a.dtype),
+      'mean': float(f'{a.mean(dtype=np.float64):.3g}'),
+      'std': float(f'{a.std(dtype=np.float64):.4g}'),
+    }
+
+  jax.tree_util.tree_map_with_path(add, init(key))
+  return rows
+
+
+def collectives(*, data, column):
+  """What full width should move on a mesh, bytes an image."""
+  config = imagenet.get_config()
+  config.mesh.data, config.mesh.column = data, column
+  return [
+    [m.layer, m.direction, m.kind, m.axis, m.bytes_per_image]
+    for m in communication.expected(config)
+  ]
+
+
+def write():
+  """All of them, into this folder."""
+  for name in CONFIGS:
+    (HERE / f'config_{name}.txt').write_text(resolved(name))
+  (HERE / 'ablations.txt').write_text(ablated())
+  for name in PRESETS:
+    _write_json(f'parameters_{name}', parameters(name))
+  meshes = {f'{d}x{c}': collectives(data=d, column=c) for d, c in MESHES}
+  _write_json('collectives', meshes)
+
+
+def _write_json(name, value):
+  """An object with each of its values on a line."""
+  rows = [f' {json.dumps(k)}: {json.dumps(v)}' for k, v in value.items()]
+  (HERE / f'{name}.json').write_text('{\n' + ',\n'.join(rows) + '\n}\n')

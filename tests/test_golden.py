@@ -1,0 +1,139 @@
+"""The network against PyTorch, and facts that change only on purpose.
+
+`python -m tests.golden` writes the files of tests/golden anew.
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import PartitionSpec as P
+
+from alexnet_jax import metrics
+from alexnet_jax.models import alexnet
+from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.parallel import placement
+from configs import default, source2012
+from tests.golden import facts
+
+WIDTHS = dict(conv1=8, conv2=16, conv3=24, conv4=24, conv5=16, fc6=32, fc7=32)
+PRESETS = {'paper': default, 'source2012': source2012}
+
+
+def _stored(name):
+  return dict(np.load(facts.HERE / f'{name}.npz'))
+
+
+def _model_config(preset):
+  """A preset's network at the widths of tests/golden/torch_net.py."""
+  config = PRESETS[preset].get_config().model
+  for name, width in WIDTHS.items():
+    field = 'kernels' if name.startswith('conv') else 'units'
+    config.layer[name][field] = width
+  config.num_classes = 10
+  return config
+
+
+def _params(inputs):
+  names = (*WIDTHS, 'fc8')
+  kinds = ('kernel', 'bias')
+  return {n: {k: jnp.asarray(inputs[f'{n}/{k}']) for k in kinds} for n in names}
+
+
+def _on_one_device(config, params, images, labels):
+  """((loss, logits), gradients) with both columns on one device."""
+  model = alexnet.create(config, columns_here=2)
+
+  def loss(params):
+    logits = alexnet.whole(lambda p: model.apply({'params': p}, images)[0])(
+      params
+    )
+    return metrics.cross_entropy(logits, labels).mean(), logits
+
+  return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+
+def _on_two_columns(config, params, images, labels):
+  """The same with a device for each column, as steps.py does it."""
+  mesh = mesh_lib.create(data=1, column=2)
+  model = alexnet.create(config, columns_here=1)
+  specs = alexnet.partition_specs(params)
+
+  def loss(params):
+    logits, _ = model.apply({'params': params}, images)
+    return metrics.cross_entropy(logits, labels).mean(), logits
+
+  def step(params):
+    params = lax.pcast(params, 'data', to='varying')
+    (value, logits), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    return lax.psum(((value, logits), grads), 'data')
+
+  mapped = jax.shard_map(
+    step, mesh=mesh, in_specs=(specs,), out_specs=((P(), P()), specs)
+  )
+  placed = jax.device_put(params, placement.shardings(mesh, specs))
+  return jax.jit(mapped)(placed)
+
+
+def _assert_close(ours, theirs, name):
+  """To 1e-5 of the array's largest value."""
+  error = np.abs(np.asarray(ours, np.float64) - theirs).max()
+  assert error <= 1e-5 * np.abs(theirs).max(), (name, error)
+
+
+@pytest.mark.parametrize('run', [_on_one_device, _on_two_columns])
+@pytest.mark.parametrize('preset', PRESETS)
+def test_logits_loss_and_gradients_are_those_of_pytorch(preset, run):
+  inputs, theirs = _stored('inputs'), _stored(preset)
+  images = jnp.asarray(inputs['images'], jnp.float32) - 120
+  labels = jnp.asarray(inputs['labels'], jnp.int32)
+  (loss, logits), grads = run(
+    _model_config(preset), _params(inputs), images, labels
+  )
+  _assert_close(logits, theirs['logits'], 'logits')
+  _assert_close(loss, theirs['loss'], 'loss')
+  for name, layer in grads.items():
+    for kind, grad in layer.items():
+      stored = theirs[f'grad/{name}/{kind}']
+      assert np.abs(stored).max() > 0, name
+      _assert_close(grad, stored, f'{name}/{kind}')
+
+
+def test_the_presets_differ():
+  a, b = _stored('paper')['logits'], _stored('source2012')['logits']
+  assert np.abs(a - b).max() > 0.1 * np.abs(a).max()
+
+
+@pytest.mark.parametrize('name', facts.CONFIGS)
+def test_resolved_configs(name):
+  stored = (facts.HERE / f'config_{name}.txt').read_text()
+  assert facts.resolved(name) == stored
+
+
+def test_what_ablations_set():
+  assert facts.ablated() == (facts.HERE / 'ablations.txt').read_text()
+
+
+def _json(name):
+  return json.loads((facts.HERE / f'{name}.json').read_text())
+
+
+@pytest.mark.parametrize('name', facts.PRESETS)
+def test_parameters_and_their_initial_values(name):
+  stored, found = _json(f'parameters_{name}'), facts.parameters(name)
+  assert found.keys() == stored.keys()
+  for path, row in found.items():
+    for field in ('shape', 'dtype'):
+      assert row[field] == stored[path][field], path
+    np.testing.assert_allclose(row['std'], stored[path]['std'], rtol=1e-3)
+    scale = stored[path]['std'] * 1e-4 + 1e-9
+    np.testing.assert_allclose(row['mean'], stored[path]['mean'], atol=scale)
+
+
+@pytest.mark.parametrize(('data', 'column'), facts.MESHES)
+def test_collectives_that_full_width_calls_for(data, column):
+  stored = _json('collectives')[f'{data}x{column}']
+  assert facts.collectives(data=data, column=column) == stored

@@ -1,0 +1,137 @@
+"""What is said before and during a run that may not learn."""
+
+import math
+
+import numpy as np
+import pytest
+
+from alexnet_jax import health
+from alexnet_jax import run as run_lib
+from tests import nets
+
+RGB = np.array([123.7, 116.8, 103.9], np.float32)
+
+
+def _mean(pixel=RGB):
+  return np.broadcast_to(np.asarray(pixel, np.float32), (9, 9, 3)).copy()
+
+
+def _images(seed=0):
+  """Crops whose red is above blue, as in photographs."""
+  rng = np.random.default_rng(seed)
+  noise = rng.normal(0, 40, (4, 8, 8, 3))
+  return np.clip(RGB + noise, 0, 255).astype(np.uint8)
+
+
+def test_nothing_is_said_of_photographs():
+  assert health.input_warnings(_images(), mean_image=_mean()) == []
+
+
+@pytest.mark.parametrize(
+  ('images', 'mean', 'said'),
+  [
+    (_images() / np.float32(255), _mean(), 'look like 0-1'),
+    (_images() / np.float32(255), _mean(RGB / 255), 'look like 0-1'),
+    ((_images() - RGB) / 58, _mean(), 'look standardised'),
+    (_images(), _mean(RGB / 255), 'mean image is at most'),
+    (_images(), _mean(RGB[::-1]), 'in BGR order; images here are RGB'),
+    (_images()[..., ::-1], _mean(), 'one of them is in BGR order'),
+  ],
+)
+def test_input_on_another_scale_or_order_is_named(images, mean, said):
+  warnings = health.input_warnings(images, mean_image=mean)
+  assert any(said in w for w in warnings)
+  assert all(w.startswith('warning: ') for w in warnings)
+
+
+def _moments(x, *, rows=1):
+  """Of images [N, units], as that many rows of devices would see them."""
+  parts = x.reshape(rows, -1, x.shape[-1])
+  mean = parts.mean(axis=1)
+  squares = ((parts - mean[:, None]) ** 2).sum(axis=1)
+  return health.Moments(mean, squares, (parts > 0).sum(axis=1))
+
+
+def test_rows_of_devices_add_up():
+  x = np.random.default_rng(0).normal(size=(12, 5)) - 1
+  reports = [
+    health.report(
+      {'fc6/activation': _moments(x, rows=rows)}, images=12, rectified=True
+    )
+    for rows in (1, 2, 6)
+  ]
+  for report in reports:
+    np.testing.assert_allclose(report.rows[0].stddev, x.std(axis=0).mean())
+    assert report.rows[0].dead == reports[0].rows[0].dead
+
+
+def test_rows_by_hand():
+  x = np.array([[0.0, 2.0, -1.0], [0.0, 4.0, -3.0]])
+  stages = {
+    'fc6': _moments(x),
+    'fc6/activation': _moments(np.maximum(x, 0)),
+    'fc8': _moments(x),
+  }
+  report = health.report(stages, images=2, rectified=True)
+  stds = [(0 + 1 + 1) / 3, (0 + 1 + 0) / 3, 2 / 3]
+  np.testing.assert_allclose([r.stddev for r in report.rows], stds)
+  assert [r.dead for r in report.rows] == [None, 2 / 3, None]
+  text = health.table(report)
+  assert 'on 2 images' in text and '66.7%' in text
+  assert text.count('\n') == 2  # a line a layer
+  tanh = health.report(stages, images=2, rectified=False)
+  assert [r.dead for r in tanh.rows] == [None] * 3
+
+
+def test_a_weak_signal_is_named_with_its_causes():
+  report = health.report(
+    {'fc8': _moments(np.array([[0.0], [0.001]]))}, images=2, rectified=True
+  )
+  assert health.signal_warning(report, minimum=0.0005) == ''
+  text = health.signal_warning(report, minimum=0.002)
+  assert '0.0005' in text and 'config.health.min_signal = 0.002' in text
+  assert '0-255' in text and 'stddev' in text and '\n' not in text
+
+
+@pytest.mark.parametrize('mesh', [(1, 1), (2, 2)])
+def test_probe_sees_what_the_network_computes(mesh):
+  data, column = mesh
+  config = nets.config(data=data, column=column)
+  config.data.embedded_train_images = 12
+  setup = run_lib.set_up(config)
+  params = setup.programs.init().params
+  report = run_lib.probe(setup, params=params, batch=nets.batch())
+  assert report.images == nets.BATCH
+  assert [r.stage for r in report.rows][:2] == ['conv1', 'conv1/activation']
+  one = run_lib.set_up(nets.config())
+  alone = run_lib.probe(
+    one, params=one.programs.init().params, batch=nets.batch()
+  )
+  for row, same in zip(report.rows, alone.rows, strict=True):
+    np.testing.assert_allclose(row.stddev, same.stddev, rtol=1e-3, atol=1e-7)
+    assert row.dead == same.dead
+  assert 0 < report.rows[0].stddev < 100
+
+
+def _losses(watch, losses, *, width=10):
+  """What is said, line by line, of lines that hold `width` steps each."""
+  said = []
+  for line, loss in enumerate(losses):
+    first = line * width + 1
+    said.append(watch.see(loss, first_step=first, last_step=first + width - 1))
+  return said
+
+
+def test_a_loss_at_chance_is_named_once():
+  watch = health.Watch(classes=1000, steps=30, tolerance=0.01)
+  chance = math.log(1000)
+  said = _losses(watch, [7.5, chance, 6.9, 6.91, 6.9, 6.9])
+  assert [bool(s) for s in said] == [False, False, False, True, False, False]
+  assert 'ln(1000) = 6.908 for 30 steps' in said[3]
+  assert 'configs/source2012.py' in said[3]
+
+
+def test_a_loss_that_moves_is_left_alone():
+  watch = health.Watch(classes=10, steps=30, tolerance=0.01)
+  losses = [2.303, 2.303, 2.2, 2.303, 2.303, 1.0, 0.5, 0.5, 0.5]
+  assert not any(_losses(watch, losses))
