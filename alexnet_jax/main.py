@@ -71,7 +71,7 @@ def _evaluate(config: config_lib.Config) -> int:
   setup = run_lib.set_up(config)
   run_lib.check_same_network(checkpoint_lib.read_meta(path), setup, path=path)
   state = checkpoint_lib.read_state(path, state=setup.programs.state)
-  for views in (1, 10):
+  for views in sorted({1, config.eval.final_views}):
     errors = evaluate.error_rates(
       config,
       programs=setup.programs,

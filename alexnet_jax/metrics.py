@@ -1,9 +1,12 @@
 """Loss and error rates (§2, §3).
 
 An image counts as a top-5 error if its label is not among the five classes
-with the highest scores. Of classes with equal scores the one with the lower
-number goes first, as in a stable sort, so that a net that gives every class the
-same score does not pass for a good one.
+with the highest scores.
+
+Paper silent: which of two classes with equal scores comes first.
+2012: they share the credit (layer_kernels.cu:96-118).
+Here: the one with the lower number, as in a stable sort, so that a net that
+gives every class the same score does not pass for a good one.
 """
 
 from typing import NamedTuple

@@ -14,6 +14,7 @@ _PCA = stats.RgbPca(
 
 
 def _draw(num_images=1000, *, seed=0, epoch=0, size=256, crop=224, **settings):
+  reshuffle = settings.pop('reshuffle', True)
   return augment.draw_epoch(
     augment.Augment(**settings),
     image_size=size,
@@ -22,6 +23,7 @@ def _draw(num_images=1000, *, seed=0, epoch=0, size=256, crop=224, **settings):
     pca=_PCA,
     seed=seed,
     epoch=epoch,
+    reshuffle=reshuffle,
   )
 
 
@@ -34,7 +36,7 @@ def test_epochs_and_seeds_differ_and_repeat():
   for a, b in zip(first, _draw(), strict=True):
     np.testing.assert_array_equal(a, b)
   for other in (_draw(epoch=1), _draw(seed=1)):
-    for a, b in zip(first, other, strict=True):
+    for a, b in zip(first[:4], other[:4], strict=True):  # all but the scale
       assert not np.array_equal(a, b)
 
 
@@ -85,6 +87,30 @@ def test_switching_one_off_leaves_the_others():
   np.testing.assert_array_equal(crop.mirror, full.mirror)
   np.testing.assert_array_equal(mirror.offset, full.offset)
   np.testing.assert_array_equal(colour.permutation, full.permutation)
+
+
+def test_colours_are_shifted_for_as_many_epochs_as_asked():
+  settings = dict(colour_epochs=2, divide_by_colour=True)
+  for epoch in (0, 1):
+    draws = _draw(epoch=epoch, **settings)
+    np.testing.assert_array_equal(draws.colour, _draw(epoch=epoch).colour)
+    np.testing.assert_allclose(draws.scale, 1 / 1.1)  # 1 + 0.1
+  after = _draw(epoch=2, **settings)
+  assert not after.colour.any() and (after.scale == 1).all()
+  assert (_draw().scale == 1).all()  # the paper: no division
+
+
+def test_no_division_where_there_is_no_shift():
+  draws = _draw(colour_stddev=0.0, divide_by_colour=True)
+  assert (draws.scale == 1).all()
+
+
+def test_an_order_drawn_once_leaves_the_other_draws_to_their_epoch():
+  first, second = _draw(), _draw(epoch=1)
+  fixed = _draw(epoch=1, reshuffle=False)
+  np.testing.assert_array_equal(fixed.permutation, first.permutation)
+  for field in ('offset', 'mirror', 'colour'):
+    np.testing.assert_array_equal(getattr(fixed, field), getattr(second, field))
 
 
 def test_crop_of_the_whole_image():

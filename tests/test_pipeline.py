@@ -145,6 +145,20 @@ def test_draws_shared_by_chunks_of_a_batch():
     _assert_equal({key: batch[key][3:9] for key in batch}, rows)
 
 
+def test_an_order_drawn_once_repeats():
+  orders = _seen(_train(10, batch_size=5, reshuffle=False)).reshape(10, 10)
+  assert (orders == orders[0]).all()
+
+
+def test_the_colour_shift_ends_within_a_batch():
+  settings = augment.Augment(colour_epochs=1, divide_by_colour=True)
+  batches = list(_train(6, batch_size=4, total_steps=3, augment=settings))
+  shifted = _stream(batches, 'colour').any(axis=1)
+  assert shifted.tolist() == [True] * 6 + [False] * 6
+  scale = _stream(batches, 'scale')
+  np.testing.assert_allclose(scale, [1 / 1.1] * 6 + [1] * 6)
+
+
 def test_evaluation_counts_each_image_once():
   split = _Numbered(10)
   batches = list(pipeline.eval_batches(split, batch_size=4))

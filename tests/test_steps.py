@@ -3,31 +3,32 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from alexnet_jax import steps
 from alexnet_jax.data import augment
 from tests import nets
 
 
-def test_normalise_is_the_numpy_reference_of_section_4_1():
-  batch, mean = nets.batch(), nets.mean_image()
+@pytest.mark.parametrize('mean_at', ['crop', 'centre'])
+def test_network_input_is_the_numpy_reference_of_section_4_1(mean_at):
+  config, batch, mean = nets.config(), nets.batch(), nets.mean_image()
+  config.data.mean_at = mean_at
   rng = np.random.default_rng(1)
+  batch['scale'] = rng.uniform(0.5, 1, nets.BATCH).astype(np.float32)
   wholes = rng.integers(
     0, 256, (nets.BATCH, nets.IMAGE, nets.IMAGE, 3), np.uint8
   )
-  crops = np.stack(
+  batch['image'] = np.stack(
     [
       image[y : y + nets.CROP, x : x + nets.CROP]
       for image, (y, x) in zip(wholes, batch['offset'], strict=True)
     ]
   )
-  ours = steps.normalise(
-    jnp.asarray(crops),
+  ours = steps._network_input(
+    config,
     mean_image=jnp.asarray(mean),
-    offset=jnp.asarray(batch['offset']),
-    mirror=jnp.asarray(batch['mirror']),
-    colour=jnp.asarray(batch['colour']),
-    scale=jnp.asarray(batch['scale']),
+    batch={name: jnp.asarray(array) for name, array in batch.items()},
   )
   for i in range(nets.BATCH):
     theirs = augment.reference(
@@ -37,9 +38,47 @@ def test_normalise_is_the_numpy_reference_of_section_4_1():
       mean_image=mean,
       colour=batch['colour'][i],
       crop_size=nets.CROP,
+      scale=float(batch['scale'][i]),
+      mean_at=mean_at,
     )
     np.testing.assert_allclose(ours[i], theirs, atol=1e-4)
   assert batch['mirror'].any() and not batch['mirror'].all()
+
+
+def test_test_crops_lose_the_centre_of_the_mean_image_if_so_asked():
+  """Wherever they are taken; only a crop's own part matters otherwise."""
+  config = nets.config()
+  images = nets.batch()['image']
+  wholes = np.pad(images, ((0, 0), (0, 13), (0, 13), (0, 0)))
+  corner = steps.View(offset=np.array([0, 0], np.int32), mirror=np.array(False))
+  edge = np.zeros((nets.IMAGE, nets.IMAGE, 3), np.float32)
+  edge[:3] = 200  # above the centre crop, which begins at row 6
+  changed = {}
+  for mean_at in ('crop', 'centre'):
+    config.data.mean_at = mean_at
+    predict = nets.Trained(config, num_steps=0).programs.predict
+    params = nets.trained(data=1, column=1).first.params
+    one, other = (
+      predict(params, jnp.asarray(mean), jnp.asarray(wholes), corner)
+      for mean in (nets.mean_image(), nets.mean_image() + edge)
+    )
+    changed[mean_at] = bool((one != other).any())
+  assert changed == {'crop': True, 'centre': False}
+
+
+def test_a_rate_of_zero_freezes_a_layer_and_no_other():
+  config = nets.config()
+  config.schedule.layer.conv1.kernel = ((0.0, 1.0), (2.0, 0.0))
+  # Twelve images in minibatches of eight: two epochs end with step 3.
+  run = nets.Trained(config, num_steps=4)
+  before, after = run.states[2].params, run.states[3].params
+  np.testing.assert_array_equal(
+    before['conv1']['kernel'], after['conv1']['kernel']
+  )
+  for layer, kind in (('conv1', 'bias'), ('conv2', 'kernel')):
+    assert (before[layer][kind] != after[layer][kind]).any()
+  earlier = run.states[1].params
+  assert (before['conv1']['kernel'] != earlier['conv1']['kernel']).any()
 
 
 def test_plateaus_lower_the_rate_of_the_next_step():

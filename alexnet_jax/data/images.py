@@ -36,7 +36,9 @@ def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
 
 
 def _middle(image: Image.Image, *, size: int) -> Image.Image:
-  # Paper silent: the filter. Bicubic is the default of PIL's resize.
+  # Paper silent: the filter that makes the shorter side 256 pixels (§2).
+  # 2012: not in the released program.
+  # Here: bicubic, the default of PIL's resize.
   shorter = min(image.size)
   width, height = (round(side * size / shorter) for side in image.size)
   image = image.resize((width, height), Image.Resampling.BICUBIC)

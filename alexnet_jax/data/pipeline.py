@@ -6,6 +6,12 @@ across the border of epochs: no image is dropped, and each is seen exactly once
 an epoch. A batch is a pure function of its step, whatever the threads, and the
 iterator's whole state is that number: resuming is exact.
 
+Paper silent: what becomes of an epoch's last images, too few for a minibatch.
+2012: files of 1024 images, and minibatches within a file; pictures that fail to
+decode are skipped and shrink it (convdata_jpeg.py:30-47).
+Here: minibatches run on into the next epoch; what cannot be decoded is left out
+when a data set is prepared, and listed.
+
 What leaves here is uint8, one step ahead of the device; the mean image is
 subtracted there, at each crop's own offset.
 """

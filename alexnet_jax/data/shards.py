@@ -24,7 +24,11 @@ class Options:
 
   image_size: int = 256
   encoding: records.Encoding = 'raw'
-  jpeg_quality: int = 90  # 1-95; Paper silent: the 2012 images were JPEGs
+  # Paper silent: how the 256 x 256 images are kept.
+  # 2012: as JPEGs, of quality 85 to judge by a folder's name
+  # (fix-big-imgnet.py:7).
+  # Here: as pixels; or --encoding=jpeg, of quality 90.
+  jpeg_quality: int = 90  # 1-95
 
 
 class Shard(NamedTuple):

@@ -3,10 +3,10 @@
 Both are sums over the training split, and all the sums here are integers:
 parts may be added in any order, on any number of workers, to the same bits.
 
-Paper differs from code: §4.1 multiplies the components by the eigenvalues
-lambda_i of the RGB covariance. On the 0-255 scale those are of order 10,000,
-so noise of a tenth of them would leave nothing of the image. The 2012 code
-calls the same field `stdevs`, and so it is: the square roots.
+Paper differs from code: the components are multiplied by the eigenvalues of
+the RGB covariance (§4.1), which are of order 10,000 on the 0-255 scale.
+2012: by its standard deviations, their square roots (convdata.py:40-41).
+Here: by the standard deviations.
 """
 
 from typing import NamedTuple

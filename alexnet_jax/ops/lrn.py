@@ -1,10 +1,15 @@
 """Local response normalisation (paper §3.3), with a hand-written gradient.
 
-Three things readers get wrong. `alpha` multiplies the plain *sum* of squares,
-as §3.3 prints it; the 2012 program, Caffe and PyTorch divide it by the size of
-the window first. Windows are clipped at the ends: what lies outside counts as
-zero. And a window never leaves its column: where one device holds both
-columns, channel 47 of conv1 is no neighbour of channel 48.
+Two things readers get wrong. `alpha` multiplies the plain *sum* of squares, as
+§3.3 prints it; the 2012 program, Caffe and PyTorch divide it by the size of the
+window first. And windows are clipped at the ends: what lies outside counts as
+zero.
+
+Paper differs from code: N is "the total number of kernels in the layer" (§3.3),
+so that windows reach across the columns.
+2012: each column normalises its own kernels (layers-145.cfg:35-45).
+Here: as in the program, on one device too: channel 47 of conv1 is no neighbour
+of channel 48.
 """
 
 import dataclasses

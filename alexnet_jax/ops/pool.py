@@ -42,10 +42,10 @@ def max_pool(
 # (bench/NOTES.md): a window's maximum is the maximum over its rows of each
 # row's maximum, so each axis is pooled for itself.
 #
-# Ties: all the gradient goes to the first of equal elements, row by row, as
-# XLA's own pooling has it. The 2012 program gives it whole to each of them,
-# autodiff of jnp.maximum shares it. After ReLU ties are of zeros, but for a
-# few, and ReLU stops their gradient.
+# Paper silent: which of several equal maxima gets the gradient.
+# 2012: each of them, whole (conv_util.cu:1497 of the public predecessor).
+# Here: the first, row by row, as in XLA's own pooling. After ReLU ties are of
+# zeros, but for a few, and ReLU stops their gradient.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))

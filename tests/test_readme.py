@@ -1,0 +1,67 @@
+"""README's generated parts are those that the tree gives."""
+
+import pathlib
+import re
+
+import pytest
+
+from alexnet_jax.tools import readme
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def test_readme_is_up_to_date():
+  """If not: python -m alexnet_jax.tools.readme."""
+  text = (ROOT / 'README.md').read_text()
+  assert readme.rewrite(text, root=ROOT) == text
+
+
+def test_every_mark_in_the_tree_is_a_row():
+  """The greppable marks, counted by grep's means."""
+  marks = re.compile(r'(Paper silent|Paper differs from code|Deviation): \S')
+  files = [*ROOT.glob('configs/*.py'), *ROOT.glob('alexnet_jax/**/*.py')]
+  texts = [f.read_text() for f in files if f.name != 'readme.py']
+  found = readme.deviations(ROOT)
+  assert sum(len(marks.findall(t)) for t in texts) == len(found) > 20
+  for row in found:
+    assert row.paper and row.here and (row.program or not row.silent), row
+
+
+def _tree(tmp_path, text):
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'alexnet_jax').mkdir()
+  (tmp_path / 'configs' / 'a.py').write_text(text)
+  return tmp_path
+
+
+def test_rows_from_comments_and_docstrings(tmp_path):
+  root = _tree(
+    tmp_path,
+    '"""Title.\n\n'
+    'Paper silent: how a | b.\n2012: so.\nHere: thus,\nor so.\n"""\n'
+    'x = 1\n'
+    '# A comment.\n'
+    '# Deviation: the text.\n'
+    '# Here: ours.\n'
+    'y = 2  # not part of it\n',
+  )
+  rows = readme.deviations(root)
+  assert rows == [
+    ('configs/a.py', True, 'how a | b.', 'so.', 'thus, or so.'),
+    ('configs/a.py', False, 'the text.', '', 'ours.'),
+  ]
+  table = readme.table(rows).splitlines()
+  assert table[2] == (
+    r'| `configs/a.py` | silent: how a \| b. | so. | thus, or so. |'
+  )
+
+
+def test_a_mark_that_does_not_say_what_is_done_is_refused(tmp_path):
+  root = _tree(tmp_path, '# Paper silent: the seed.\n# 2012: unknown.\nx = 1\n')
+  with pytest.raises(ValueError, match=r'configs/a\.py: .*"Here:"'):
+    readme.deviations(root)
+
+
+def test_a_readme_without_the_marks_is_refused():
+  with pytest.raises(ValueError, match='deviations'):
+    readme.rewrite('# title\n', root=ROOT)
