@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
 from ml_collections import config_dict
 
 from alexnet_jax import config as config_lib
-from alexnet_jax import steps
+from alexnet_jax import inputs, steps
 from alexnet_jax.models import alexnet, summary
 from alexnet_jax.parallel import audit
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -95,27 +96,50 @@ def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
   """The optimised HLO of the training and the evaluation step."""
   plan = config_lib.plan(config, train_images=config.batch_size)
   programs = steps.build(config, mesh=mesh, plan=plan)
-
-  def whole(shape: tuple[int, ...], dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
-    everywhere = NamedSharding(mesh, P())
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=everywhere)
-
   size = config.data.image_size
-  mean_image = whole((size, size, 3), jnp.dtype('float32'))
-  images = jax.ShapeDtypeStruct(
-    (config.eval.batch_size, size, size, 3),
-    jnp.uint8,
-    sharding=NamedSharding(mesh, P(mesh_lib.DATA)),
+  mean_image = _abstract((size, size, 3), jnp.float32, mesh=mesh)
+  whole = (config.eval.batch_size, size, size, 3)
+  images = _abstract(whole, jnp.uint8, mesh=mesh, spec=P(mesh_lib.DATA))
+  view = inputs.View(
+    offset=_abstract((2,), jnp.int32, mesh=mesh),
+    mirror=_abstract((), jnp.bool_, mesh=mesh),
   )
-  view = steps.View(
-    offset=whole((2,), jnp.dtype('int32')), mirror=whole((), jnp.dtype('bool'))
+  train = programs.train.lower(
+    programs.state, mean_image, _abstract_batch(config, mesh=mesh)
   )
-  batch = steps.abstract_batch(config, mesh=mesh)
-  train = programs.train.lower(programs.state, mean_image, batch)
   predict = programs.predict.lower(
     programs.state.params, mean_image, images, view
   )
   return train.compile().as_text(), predict.compile().as_text()
+
+
+def _abstract_batch(
+  config: config_dict.ConfigDict, *, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """A pipeline.TrainBatch without its values."""
+  size = config.data.crop_size
+  fields = {
+    'image': ((size, size, 3), jnp.uint8),
+    'offset': ((2,), jnp.int32),
+    'mirror': ((), jnp.bool_),
+    'colour': ((3,), jnp.float32),
+    'scale': ((), jnp.float32),
+    'label': ((), jnp.int32),
+  }
+  return {
+    name: _abstract(
+      (config.batch_size, *shape), dtype, mesh=mesh, spec=P(mesh_lib.DATA)
+    )
+    for name, (shape, dtype) in fields.items()
+  }
+
+
+def _abstract(
+  shape: tuple[int, ...], dtype: DTypeLike, *, mesh: Mesh, spec: P | None = None
+) -> jax.ShapeDtypeStruct:
+  """An array without its values; with no spec, one that every device has."""
+  sharding = NamedSharding(mesh, spec or P())
+  return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
 def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 from ml_collections import config_dict
 
-from alexnet_jax import metrics, steps
+from alexnet_jax import inputs, metrics, steps
 from alexnet_jax.data import augment, pipeline, sources
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
@@ -68,14 +68,14 @@ def error_rates(
 
 def place_views(
   config: config_dict.ConfigDict, *, views: int, mesh: Mesh
-) -> list[steps.View]:
+) -> list[inputs.View]:
   """The views' corners and mirror bits on the mesh; 1: the centre alone."""
   sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
   ten = views == 10
   chosen = augment.views(**sizes) if ten else [augment.centre_view(**sizes)]
   return [
     placement.replicate(
-      steps.View(
+      inputs.View(
         offset=np.array([view.y, view.x], np.int32),
         mirror=np.array(view.mirror),
       ),

@@ -17,14 +17,13 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 from ml_collections import config_dict
 
 from alexnet_jax import config as config_lib
-from alexnet_jax import health, metrics
+from alexnet_jax import health, inputs, metrics
 from alexnet_jax.models import alexnet
 from alexnet_jax.optim import plateau, schedule, sgd
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -64,59 +63,6 @@ class Steps(NamedTuple):
   predict: Callable[..., Float[Array, 'b classes']]
   score: Callable[..., tuple[Float[Array, ' b'], Int[Array, ' b']]]
   probe: Callable[..., dict[str, health.Moments]]
-
-
-def normalise(
-  images: UInt8[Array, 'b s s 3'],
-  *,
-  mean_image: Float[Array, 't t 3'],
-  offset: Int[Array, 'b 2'],
-  mirror: Array,
-  colour: Float[Array, 'b 3'],
-  scale: Float[Array, ' b'],
-) -> Float[Array, 'b s s 3']:
-  """What the network sees of crops: less the mean, mirrored, shifted (§4.1).
-
-  Args:
-    images: crops, RGB 0-255, not yet mirrored.
-    mean_image: of the training set at full size, 0-255.
-    offset: (y, x) in the mean image of what each crop loses.
-    mirror: bool [b], which crops are turned left to right.
-    colour: RGB, 0-255, what is added to every pixel of each crop.
-    scale: what each crop is multiplied by in the end.
-  """
-  size = images.shape[1:]
-
-  def mean_at(yx: Int[Array, ' 2']) -> Float[Array, 's s 3']:
-    return lax.dynamic_slice(mean_image, (yx[0], yx[1], 0), size)
-
-  x = images.astype(jnp.float32) - jax.vmap(mean_at)(offset)
-  x = jnp.where(mirror[:, None, None, None], x[:, :, ::-1], x)
-  return (x + colour[:, None, None]) * scale[:, None, None, None]
-
-
-def _network_input(
-  config: config_dict.ConfigDict, *, mean_image: Array, batch: Batch
-) -> Float[Array, 'b s s 3']:
-  """A training batch as the network sees it."""
-  return normalise(
-    batch['image'],
-    mean_image=mean_image,
-    offset=_mean_offset(batch['offset'], config=config),
-    mirror=batch['mirror'],
-    colour=batch['colour'],
-    scale=batch['scale'],
-  )
-
-
-def _mean_offset(
-  offset: Int[Array, 'b 2'], *, config: config_dict.ConfigDict
-) -> Int[Array, 'b 2']:
-  """Where in the mean image crops taken at `offset` lose their mean."""
-  if config.data.mean_at == 'crop':
-    return offset
-  middle = (config.data.image_size - config.data.crop_size) // 2
-  return jnp.full_like(offset, middle)
 
 
 def build(
@@ -173,28 +119,6 @@ def build(
   )
 
 
-def abstract_batch(
-  config: config_dict.ConfigDict, *, mesh: Mesh
-) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes of a training batch on the mesh, to compile `train` without data."""
-  size = config.data.crop_size
-  fields = {
-    'image': ((size, size, 3), jnp.uint8),
-    'offset': ((2,), jnp.int32),
-    'mirror': ((), jnp.bool_),
-    'colour': ((3,), jnp.float32),
-    'scale': ((), jnp.float32),
-    'label': ((), jnp.int32),
-  }
-  rows = NamedSharding(mesh, P(mesh_lib.DATA))
-  return {
-    name: jax.ShapeDtypeStruct(
-      (config.batch_size, *shape), dtype, sharding=rows
-    )
-    for name, (shape, dtype) in fields.items()
-  }
-
-
 def _rule_fields(config: config_dict.ConfigDict) -> dict[str, Any]:
   fields = ('momentum', 'weight_decay', 'decay_biases')
   return {name: config.optim[name] for name in fields}
@@ -247,7 +171,7 @@ def _train_step(
     state: TrainState, mean_image: Array, batch: Batch
   ) -> tuple[TrainState, dict[str, Array]]:
     labels = batch['label']
-    images = _network_input(config, mean_image=mean_image, batch=batch)
+    images = inputs.of_batch(config, mean_image=mean_image, batch=batch)
     here = labels.shape[0]
     first = lax.axis_index(mesh_lib.DATA) * here
     dropout = alexnet.Dropout(
@@ -298,13 +222,6 @@ def _rates(
   )
 
 
-class View(NamedTuple):
-  """One of the ten views of an image (§4.1)."""
-
-  offset: ArrayLike  # int32 [2], (y, x) of the crop in the whole image
-  mirror: ArrayLike  # bool []
-
-
 def _predict_step(
   config: config_dict.ConfigDict, *, model: alexnet.AlexNet
 ) -> Callable[..., Float[Array, 'b classes']]:
@@ -314,22 +231,10 @@ def _predict_step(
     params: PyTree,
     mean_image: Float[Array, 't t 3'],
     images: UInt8[Array, 'b t t 3'],
-    view: View,
+    view: inputs.View,
   ) -> Float[Array, 'b classes']:
-    b, size = images.shape[0], config.data.crop_size
-    offset = jnp.asarray(view.offset)
-    crops = lax.dynamic_slice(
-      images, (0, offset[0], offset[1], 0), (b, size, size, 3)
-    )
-    crops = normalise(
-      crops,
-      mean_image=mean_image,
-      offset=_mean_offset(
-        jnp.broadcast_to(offset[None], (b, 2)), config=config
-      ),
-      mirror=jnp.broadcast_to(jnp.asarray(view.mirror)[None], (b,)),
-      colour=jnp.zeros((b, 3)),
-      scale=jnp.ones(b),
+    crops = inputs.of_view(
+      config, mean_image=mean_image, images=images, view=view
     )
     logits, _ = model.apply({'params': params}, crops)
     return jax.nn.softmax(logits)
@@ -345,9 +250,10 @@ def _probe_step(
   def probe(
     params: PyTree, mean_image: Array, batch: Batch
   ) -> dict[str, health.Moments]:
-    images = _network_input(config, mean_image=mean_image, batch=batch)
+    images = inputs.of_batch(config, mean_image=mean_image, batch=batch)
     _, activations = model.apply({'params': params}, images)
-    return {stage: _moments(x) for stage, x in activations.items()}
+    named: dict[str, Array] = dict(activations)
+    return {stage: _moments(x) for stage, x in named.items()}
 
   return probe
 

@@ -21,6 +21,7 @@ FLOORS = {
   'config': 1,
   'ablations': 1,
   'health': 1,
+  'inputs': 1,
   'steps': 2,
   'checkpoint': 2,
   'writers': 2,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import metrics, steps
+from alexnet_jax import inputs, metrics
 from alexnet_jax.models import alexnet
 from tests import nets
 
@@ -27,7 +27,7 @@ def plain():
   dropout = alexnet.Dropout(
     key=jax.random.fold_in(key, 0), examples=jnp.arange(nets.BATCH)
   )
-  images = steps.normalise(
+  images = inputs.normalise(
     jnp.asarray(batch['image']),
     mean_image=jnp.asarray(nets.mean_image()),
     offset=jnp.asarray(batch['offset']),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import steps
+from alexnet_jax import inputs, steps
 from alexnet_jax.data import augment
 from tests import nets
 
@@ -25,7 +25,7 @@ def test_network_input_is_the_numpy_reference_of_section_4_1(mean_at):
       for image, (y, x) in zip(wholes, batch['offset'], strict=True)
     ]
   )
-  ours = steps._network_input(
+  ours = inputs.of_batch(
     config,
     mean_image=jnp.asarray(mean),
     batch={name: jnp.asarray(array) for name, array in batch.items()},
@@ -50,7 +50,9 @@ def test_test_crops_lose_the_centre_of_the_mean_image_if_so_asked():
   config = nets.config()
   images = nets.batch()['image']
   wholes = np.pad(images, ((0, 0), (0, 13), (0, 13), (0, 0)))
-  corner = steps.View(offset=np.array([0, 0], np.int32), mirror=np.array(False))
+  corner = inputs.View(
+    offset=np.array([0, 0], np.int32), mirror=np.array(False)
+  )
   edge = np.zeros((nets.IMAGE, nets.IMAGE, 3), np.float32)
   edge[:3] = 200  # above the centre crop, which begins at row 6
   changed = {}

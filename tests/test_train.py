@@ -115,7 +115,7 @@ def test_means_over_several_steps_survive_a_stop(tmp_path):
 
 def test_the_best_and_the_newest_checkpoint_outlive_restarts(tmp_path):
   errors = {1: 0.9, 2: 0.3, 3: 0.5, 4: 0.6, 5: 0.4}
-  batches = train._train_batches(run.set_up(_config()))
+  batches = train._train_batches(run.set_up(_config()), total_steps=9)
   for step, error in errors.items():  # a process each
     store = checkpoint.Store(tmp_path, keep_newest=1)
     store.save(
