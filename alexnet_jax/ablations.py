@@ -24,6 +24,7 @@ class Ablation(NamedTuple):
     effect: on the error rates, top-1 / top-5 in points; or in words.
     overrides: fields to set, given the config so far.
     family: at most one ablation of a family can be made at once.
+    conflicts: others that it cannot be made with.
   """
 
   section: str
@@ -31,21 +32,22 @@ class Ablation(NamedTuple):
   effect: str
   overrides: Callable[[Config], Overrides]
   family: str = ''
+  conflicts: tuple[str, ...] = ()
 
 
-def apply(config: Config, names: Sequence[str]) -> Overrides:
-  """Makes the ablations in that order, and returns every field they set.
+def apply(config: Config, names: Sequence[str]) -> dict[str, str]:
+  """Makes the ablations, in any order; {field that was set: by which}.
 
   Raises:
     ValueError: if a name is unknown, or two cannot be made together.
   """
   refuse_conflicts(names)
   changed = {}
-  for name in names:
+  for name in sorted(names):
     overrides = ABLATIONS[name].overrides(config)
     config.update_from_flattened_dict(overrides)
-    changed |= overrides
-  config.ablations = tuple(names)
+    changed |= dict.fromkeys(overrides, name)
+  config.ablations = tuple(sorted(names))
   return changed
 
 
@@ -54,27 +56,35 @@ def refuse_conflicts(names: Sequence[str]) -> None:
   first = {}
   for name in names:
     if name not in ABLATIONS:
-      near = difflib.get_close_matches(name, ABLATIONS, n=1) or list(ABLATIONS)
+      near = difflib.get_close_matches(name, ABLATIONS, n=1)
+      there = f': there is {near[0]}' if near else ''
       raise ValueError(
-        f'--ablation={name} is unknown: there is {", ".join(near)}; '
-        '--ablation=help tells what each does'
+        f'--ablation={name} is unknown{there}; --ablation=help lists them, and '
+        'the flag can be repeated'
       )
+    if list(names).count(name) > 1:
+      raise ValueError(f'--ablation={name} is given twice: give it once')
     family = ABLATIONS[name].family or name
-    if family in first:
+    clash = [other for other in names if other in ABLATIONS[name].conflicts]
+    if family in first or clash:
+      why = _FAMILIES.get(family, 'the same fields')
       raise ValueError(
-        f'--ablation={first[family]} and --ablation={name} cannot be made '
-        f'together: both change {_FAMILIES.get(family, "the same fields")}; '
-        'use one of them'
+        f'--ablation={first.get(family) or clash[0]} and --ablation={name} '
+        f'cannot be made together: both change {why}; use one of them'
       )
     first[family] = name
 
 
 def table() -> str:
   """Every ablation in a few lines, for --ablation=help."""
-  return '\n'.join(
-    f'{name:16}{a.section:6}{a.what}\n{"":22}{a.effect}'
-    for name, a in ABLATIONS.items()
-  )
+  lines = [
+    '--ablation=NAME, with the section of the paper and what it costs: points '
+    'of top-1 / top-5 error.',
+    'Run numbers are those of the notes of 2012. Repeat the flag to combine.',
+  ]
+  for name, a in ABLATIONS.items():
+    lines += [f'{name:16}{a.section:6}{a.what}', f'{"":22}{a.effect}']
+  return '\n'.join(lines)
 
 
 def _set(**fields: Any) -> Callable[[Config], Overrides]:
@@ -106,7 +116,7 @@ def _no_lrn(config: Config) -> Overrides:
 
 def _no_overlap(config: Config) -> Overrides:
   # Windows of 2 give 55 -> 28 maps; these two paddings bring sizes back to 13
-  # before conv3 and 6 before fc6 (layers-147.cfg).
+  # before conv3 and 6 before fc6 (layers-147.cfg; conv4 keeps its own there).
   return {
     'model.pool.size': config.model.pool.stride,
     'model.layer.conv2.padding': 1,
@@ -151,6 +161,7 @@ def _without(layer: str, *, what: str) -> Ablation:
 
 
 _FAMILIES = {
+  'no_overlap': 'the sizes of maps',
   'columns': 'which column sees which',
   'depth': 'the number of layers',
 }
@@ -193,6 +204,7 @@ ABLATIONS = {
     'pooling windows of 2 every 2; conv2 padded by 1, conv5 by 0',
     '+0.4 / +0.3 (run 147, whose paddings these are)',
     _no_overlap,
+    conflicts=('no_conv2', 'no_conv5'),  # whose padding brings sizes back
   ),
   'no_crops': Ablation(
     '§4.1',

@@ -215,12 +215,22 @@ def _order(movement: Movement) -> tuple[bool, bool, str, str, str]:
 def _differences(
   program: str, found: Iterable[Movement], wanted: Iterable[Movement]
 ) -> list[str]:
-  """One line for each key whose bytes differ."""
-  moved = {m.key: m.bytes_per_image for m in found}
-  called_for = {m.key: m.bytes_per_image for m in wanted}
-  return [
-    f'{program}: {" ".join(key).strip()} moves {moved.get(key, 0):,.0f} bytes '
-    f'an image, {called_for.get(key, 0):,.0f} are called for'
-    for key in {**called_for, **moved}
-    if not math.isclose(moved.get(key, 0), called_for.get(key, 0))
-  ]
+  """One line for each key whose bytes, or operations, differ.
+
+  The sum of gradients alone may come in any number of operations.
+  """
+  moved = {m.key: m for m in found}
+  called_for = {m.key: m for m in wanted}
+  lines = []
+  for key in {**called_for, **moved}:
+    nothing = Movement(*key, count=0, bytes_per_image=0)
+    ours, theirs = moved.get(key, nothing), called_for.get(key, nothing)
+    same = math.isclose(ours.bytes_per_image, theirs.bytes_per_image)
+    if same and (ours.count == theirs.count or ours.axis == mesh_lib.DATA):
+      continue
+    lines.append(
+      f'{program}: {" ".join(key).strip()} moves {ours.bytes_per_image:,.0f} '
+      f'bytes an image in {ours.count}, {theirs.bytes_per_image:,.0f} in '
+      f'{theirs.count} are called for'
+    )
+  return lines

@@ -73,6 +73,7 @@ def check(config: Config) -> None:
   _check_mesh(config)
   _check_model(config)
   _check_sizes(config)
+  _check_maps(config)
   _check_schedule(config)
 
 
@@ -105,7 +106,7 @@ _LOWEST = {
   'checkpoint.keep_newest': 1,
   'log.every_steps': 1,
   'health.min_signal': 0.0,
-  'health.probe_images': 1,
+  'health.probe_images': 2,
   'health.stuck_steps': 1,
   'health.stuck_tolerance': 0.0,
 }
@@ -171,30 +172,69 @@ def _check_sizes(config: Config) -> None:
     )
 
 
+def _check_maps(config: Config) -> None:
+  """Follows the maps through the layers, and refuses windows that do not fit.
+
+  Sizes are rounded up: 1 + ceil((size + 2 padding - window) / stride).
+  """
+  model, pool, size = config.model, config.model.pool, config.data.crop_size
+  for name, layer in model.layer.items():
+    if 'kernels' not in layer or (name == 'conv6' and not model.conv6):
+      continue
+    windows = (
+      []
+      if name in model.leave_out
+      else [(f'layer.{name}.size', layer.size, layer.stride, layer.padding)]
+    )
+    pools = list(layer.then).count('pool')
+    windows += [('pool.size', pool.size, pool.stride, 0)] * pools
+    for field, window, stride, padding in windows:
+      if size + 2 * padding < window:
+        raise ValueError(
+          f'config.model.{field} = {window} does not fit the {size} x {size} '
+          f'maps of {name}: use a larger config.data.crop_size than '
+          f'{config.data.crop_size}'
+        )
+      size = 1 + -(-(size + 2 * padding - window) // stride)
+
+
 def _check_schedule(config: Config) -> None:
   """Each table is ((when, factor), ...), see optim/schedule.py."""
+  end = 1.0 if config.schedule.counts == 'fractions' else math.inf
   for field, table in leaves(config.schedule):
-    problem = '' if field == 'counts' else _table_problem(table)
+    problem = '' if field == 'counts' else _table_problem(table, end=end)
     if problem:
+      example = '((0, 1), (0.5, 0.1))' if end == 1 else '((0, 1), (24, 0.1))'
       raise ValueError(
-        f'config.schedule.{field} = {table!r}: {problem}, such as '
-        '((0.0, 1.0), (24.0, 0.1))'
+        f'config.schedule.{field} = {table!r}: {problem}, such as "{example}"'
       )
 
 
-def _table_problem(table: tuple[Any, ...]) -> str:
+def _table_problem(table: tuple[Any, ...], *, end: float) -> str:
   """What is wrong with a table of the schedule; '' if nothing is."""
-  if not all(isinstance(row, tuple) and len(row) == 2 for row in table):
+  if not all(map(_is_pair, table)):
     return 'use pairs of a time and a factor'
   times = [when for when, _ in table]
   if not times or times[0] != 0 or sorted(set(times)) != times:
     return 'use times that begin with 0 and rise'
-  if not all(factor >= 0 and math.isfinite(factor) for _, factor in table):
+  if times[-1] >= end:
+    return f'use times below {end}, the whole run, or counts of epochs'
+  if not all(factor >= 0 for _, factor in table):
     return 'use factors of 0 or more'
   return ''
 
 
-_OPERATIONS = ('activation', 'lrn', 'spatial_norm', 'pool', 'dropout')
+def _is_pair(row: Any) -> bool:
+  pair = isinstance(row, (tuple, list)) and len(row) == 2
+  return pair and all(
+    isinstance(number, (int, float)) and math.isfinite(number) for number in row
+  )
+
+
+_OPERATIONS = {  # by what a layer has
+  'kernels': ('activation', 'lrn', 'spatial_norm', 'pool'),
+  'units': ('activation', 'dropout'),
+}
 
 
 def _check_model(config: Config) -> None:
@@ -227,19 +267,20 @@ def _check_layer(path: str, layer: Config, *, columns: int) -> None:
       f'{path}.{units} = {layer[units]}, which {columns} columns cannot share '
       'evenly: use a multiple'
     )
-  for field, lowest in (('size', 1), ('stride', 1), ('stddev', 0)):
+  limits = (('size', 1), ('stride', 1), ('padding', 0), ('stddev', 0))
+  for field, lowest in limits:
     if not layer.get(field, lowest) >= lowest:
       raise ValueError(f'{path}.{field} = {layer[field]}: use {lowest} or more')
-  last = path.endswith('.fc8')
-  dense = ('parts',) if last else ('own', 'both')
-  sees = ('image', 'own', 'both') if units == 'kernels' else dense
+  sees = ('own', 'both')
+  if path.endswith(('.conv1', '.fc8')):
+    sees = ('image',) if units == 'kernels' else ('parts',)
   if layer.sees not in sees:
     listed = ' or '.join(repr(s) for s in sees)
     raise ValueError(f'{path}.sees = {layer.sees!r}: use {listed}')
   for op in layer.then:
-    if op not in _OPERATIONS:
+    if op not in _OPERATIONS[units]:
       raise ValueError(
-        f'{path}.then holds {op!r}: use {", ".join(_OPERATIONS)}'
+        f'{path}.then holds {op!r}: use {", ".join(_OPERATIONS[units])}'
       )
 
 

@@ -5,6 +5,7 @@ usual reasons show before the first step: pixels on another scale than 0-255,
 or initial values that let too little of the image through. Not in the paper.
 """
 
+import collections
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -80,16 +81,18 @@ def _row(stage: str, m: Moments, *, images: int, rectified: bool) -> Row:
 def table(report: Report) -> str:
   """A line for each layer; health.json has every stage."""
   lines = [
-    f'before step 1, on {report.images} images: standard deviation over '
-    'images of a layer and of what it passes on; ReLUs at zero on all'
+    f'before step 1, on {report.images} images; std: standard deviation over '
+    'images',
+    f'  {"layer":12}{"std":>10}{"passed on":>15}{"ReLUs at zero on all":>22}',
   ]
   layers: dict[str, list[Row]] = {}
   for row in report.rows:
     layers.setdefault(row.stage.split('/')[0], []).append(row)
-  for name, rows in layers.items():
-    dead = ''.join(f'{r.dead:8.1%}' for r in rows if r.dead is not None)
+  for rows in layers.values():
+    first, last = rows[0], rows[-1]
+    dead = ''.join(f'{r.dead:22.1%}' for r in rows if r.dead is not None)
     lines.append(
-      f'  {name:6}{rows[0].stddev:12.5f}{rows[-1].stddev:12.5f}{dead}'
+      f'  {first.stage:12}{first.stddev:10.3g}{last.stddev:15.3g}{dead}'
     )
   return '\n'.join(lines)
 
@@ -97,15 +100,15 @@ def table(report: Report) -> str:
 def signal_warning(report: Report, *, minimum: float) -> str:
   """Why the logits may tell images too little apart; mostly ''."""
   signal = report.rows[-1].stddev
-  if signal >= minimum:
+  if signal >= minimum or report.images < 2:
     return ''
   return (
     f'warning: the logits differ by {signal:.2g} from image to image (standard '
     f'deviation), less than config.health.min_signal = {minimum}: the network '
     'hardly sees its input and may stay at chance. Likely causes: pixels that '
-    'are not 0-255 less their mean; or initial values, '
-    'config.model.layer.*.stddev (configs/source2012.py has 0.03 in conv3 to '
-    'conv5)'
+    'are not 0-255 less their mean; or initial values '
+    '(config.model.layer.*.stddev) too small for the widths of the layers: '
+    'configs/source2012.py has 0.03 in conv3 to conv5'
   )
 
 
@@ -115,6 +118,8 @@ def input_warnings(
   mean_image: Float32[np.ndarray, 't t 3'],
 ) -> list[str]:
   """What is odd about a first minibatch, before its mean is subtracted.
+
+  Prepared data are uint8; floats come from those who feed the network by hand.
 
   Args:
     images: crops, RGB 0-255 if all is well.
@@ -153,9 +158,11 @@ def _order_warnings(
       f'the mean of the channels is {shown}: that is the mean of ImageNet in '
       'BGR order; images here are RGB, red first'
     ]
-  seen = images.mean(axis=(0, 1, 2), dtype=np.float64)
-  ours, theirs = seen[0] - seen[2], mean[0] - mean[2]
-  if min(abs(ours), abs(theirs)) > 8 and ours * theirs < 0:
+  each = images.mean(axis=(1, 2), dtype=np.float64)
+  difference = each[:, 0] - each[:, 2]
+  ours, theirs = difference.mean(), mean[0] - mean[2]
+  error = difference.std() / math.sqrt(len(difference))
+  if abs(theirs) > 8 and abs(ours) > max(8, 3 * error) and ours * theirs < 0:
     return [
       f'red less blue is {ours:.1f} in these images and {theirs:.1f} in the '
       'mean image: one of them is in BGR order'
@@ -167,35 +174,36 @@ class Watch:
   """Says once that the loss has stayed at chance for many steps."""
 
   def __init__(self, *, classes: int, steps: int, tolerance: float):
-    """Watches for that many steps within `tolerance` of ln(classes).
+    """Watches the mean over so many steps.
 
     Args:
-      classes: in the training set.
-      steps: in a row before it speaks.
-      tolerance: relative.
+      classes: in the training set; chance is a loss of ln(classes).
+      steps: that the mean is taken over.
+      tolerance: how far below chance counts as chance still, relative.
     """
     self._chance = math.log(classes)
     self._classes = classes
     self._steps = steps
     self._tolerance = tolerance
-    self._since: int | None = None  # the step before the first at chance
+    self._lines: collections.deque[tuple[int, float]] = collections.deque()
     self._said = False
 
-  def see(self, loss: float, *, first_step: int, last_step: int) -> str:
-    """A warning for the mean loss of these steps; mostly ''."""
-    stuck = abs(loss - self._chance) <= self._tolerance * self._chance
-    if not stuck:
-      self._since = None
-      return ''
-    if self._since is None:
-      self._since = first_step - 1
-    if self._said or last_step - self._since < self._steps:
+  def see(self, loss: float, *, steps: int) -> str:
+    """A warning after a line with the mean loss of `steps` steps; mostly ''."""
+    lines = self._lines
+    lines.append((steps, loss))
+    while sum(n for n, _ in lines) - lines[0][0] >= self._steps:
+      lines.popleft()
+    seen = sum(n for n, _ in lines)
+    mean = sum(n * value for n, value in lines) / seen
+    learned = mean < (1 - self._tolerance) * self._chance
+    if self._said or learned or seen < self._steps:
       return ''
     self._said = True
     return (
-      f'warning: the loss has been at ln({self._classes}) = {self._chance:.3f} '
-      f'for {last_step - self._since:,} steps: nothing is learned yet. If it '
-      'stays: initial values of 0.03 in conv3 to conv5 '
-      '(configs/source2012.py), pixels on the 0-255 scale, labels that belong '
-      'to their images, and a --config.optim.learning_rate of 0.01'
+      f'warning: the loss, {mean:.3f} on average over {seen:,} steps, is no '
+      f'better than chance, ln({self._classes}) = {self._chance:.3f}: nothing '
+      'is learned yet. If it stays, look at: the initial values (0.03 in conv3 '
+      'to conv5 in configs/source2012.py), the scale of pixels (0-255), the '
+      'labels, and --config.optim.learning_rate'
     )

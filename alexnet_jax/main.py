@@ -22,7 +22,9 @@ from alexnet_jax.tools import cli, config_flag
 
 config_flag.define()
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Where the run is kept; default: runs/CONFIG_NAME.'
+  'workdir',
+  None,
+  'Where the run is kept; default: runs/CONFIG_NAME[-ABLATION...].',
 )
 _MODE = flags.DEFINE_enum(
   'mode',

@@ -38,6 +38,14 @@ FIGURE_2_NEURONS = {
   'fc7': 4096,
   'fc8': 1000,
 }
+# (calc) values that cross between the columns, an image forward: the maps or
+# units in front of the layer; for fc8 its 1000 scores, once from each column.
+FIGURE_2_EXCHANGES = {
+  'conv3': 13 * 13 * 256,
+  'fc6': 6 * 6 * 256,
+  'fc7': 4096,
+  'fc8': 2 * 1000,
+}
 NEURONS = 659_272  # (calc) with 55 x 55 x 96 in conv1; the abstract: "650,000"
 PARAMETERS = 60_965_224  # (calc) the abstract: "60 million"
 MULTIPLY_ADDS = 724_406_816  # (calc) an image, forward

@@ -125,12 +125,17 @@ def check_same_network(
   Raises:
     ValueError: naming the first field that differs, with both values.
   """
-  for field, old, new in _changes(meta, setup):
-    if field.startswith('model.') or field == 'data.crop_size':
-      raise ValueError(
-        f'{path} is a checkpoint of another network: config.{field} was {old}, '
-        f'is {new}; use --config.{field}={old}, or another workdir'
-      )
+  changes = _changes(meta, setup)
+  other = [c for c in changes if c[0].startswith('model.') or c[0] in _INPUT]
+  if other:
+    _check_same_ablations(changes, path=path)
+    field, old, new = other[0]
+    more = f', and {len(other) - 1} fields more' if len(other) > 1 else ''
+    raise ValueError(
+      f'{path} is a checkpoint of another network: config.{field} was {old}, '
+      f'is {new}{more}; use {_as_flag(field, old)}, or another checkpoint or '
+      'workdir'
+    )
   ours = [c._asdict() for c in setup.dataset.classes]
   if meta['classes'] != ours:
     raise ValueError(
@@ -140,6 +145,8 @@ def check_same_network(
     )
 
 
+# What the network sees of an image, besides its own fields.
+_INPUT = ('data.crop_size', 'data.mean_at')
 # What the place in the data, or the draws from it, are counted in.
 _COURSE = ('seed', 'batch_size', 'augment.images_per_draw', 'data.reshuffle')
 
@@ -153,11 +160,12 @@ def check_same_course(
     ValueError: naming the field that differs, with both values.
   """
   changes = _changes(meta, setup)
+  _check_same_ablations(changes, path=path)
   for field, old, new in changes:
     if field in _COURSE:
       raise ValueError(
         f'{path}: config.{field} was {old}, is {new}, and cannot change within '
-        f'a run; use another --workdir, or --config.{field}={old}'
+        f'a run; use another --workdir, or {_as_flag(field, old)}'
       )
   if meta['fingerprint'] != setup.dataset.fingerprint:
     fields = [f'{f} was {o}, is {n}' for f, o, n in changes if 'data.' in f]
@@ -166,6 +174,28 @@ def check_same_course(
       f'{path} was trained on other data ({why}): use another --workdir, or '
       'that data'
     )
+
+
+def _check_same_ablations(
+  changes: list[tuple[str, Any, Any]], *, path: pathlib.Path
+) -> None:
+  for field, old, _ in changes:
+    if field == 'ablations':
+      same = ' '.join(f'--ablation={name}' for name in old) or 'no --ablation'
+      raise ValueError(
+        f'{path} is of a run with {same}: use the same, or another workdir'
+      )
+
+
+def _as_flag(field: str, value: Any) -> str:
+  """What to type to set a field; tuples need quotes in a shell."""
+  if isinstance(value, list):
+    return f'--config.{field}="{_as_tuple(value)}"'
+  return f'--config.{field}={value}'
+
+
+def _as_tuple(value: Any) -> Any:
+  return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _changes(meta: checkpoint.Meta, setup: Setup) -> list[tuple[str, Any, Any]]:

@@ -4,8 +4,8 @@ Both are `jit(shard_map(...))` with `check_vma=True`: without it the gradient of
 a replicated loss comes out once per column too large, silently. Inside, a
 device sees its rows of the minibatch and its columns of the parameters.
 
-Minibatches arrive as uint8 crops; the mean image and the colour shift of §4.1
-are applied here, on the device.
+Minibatches arrive as uint8 crops; inputs.py makes of them, on the device, what
+the network sees.
 """
 
 import dataclasses

@@ -50,6 +50,12 @@ def train(config: Config, *, workdir: pathlib.Path) -> None:
     meta = checkpoint.read_meta(newest)
     run_lib.check_same_network(meta, setup, path=newest)
     run_lib.check_same_course(meta, setup, path=newest)
+    if int(newest.name) > setup.plan.total_steps:
+      raise ValueError(
+        f'{newest} is beyond the {setup.plan.total_steps:,} steps of this '
+        'config: use more of --config.total_steps or --config.num_epochs, or '
+        'another --workdir'
+      )
   history = writers.read_metrics(workdir / 'metrics.jsonl')
   batches = _train_batches(setup, total_steps=setup.plan.total_steps)
   if newest is None:
@@ -285,11 +291,7 @@ class _Loop:
     record = self._record('train') | means | rates._asdict()
     self._log.write(record)
     self._progress.show(record)
-    warning = self._watch.see(
-      means['loss'],
-      first_step=self._step - len(rows) + 1,
-      last_step=self._step,
-    )
+    warning = self._watch.see(means['loss'], steps=len(rows))
     if warning:
       self._progress.say(warning)
 
@@ -303,7 +305,7 @@ class _Loop:
     if not math.isfinite(loss):
       raise DivergedError(
         f'the {what} is {loss} at step {self._step}: try a lower '
-        '--config.optim.learning_rate; the last checkpoint is as it was'
+        '--config.optim.learning_rate; checkpoints are as they were'
       )
 
   def _record(self, split: str) -> writers.Record:

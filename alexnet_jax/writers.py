@@ -10,12 +10,14 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import tensorboardX
 import tqdm
 
 Record = dict[str, Any]
+_LINE_SECONDS = 20  # between progress lines in a log file
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -74,16 +76,29 @@ class Metrics:
 
 
 class Progress:
-  """A live line: step, loss, rate, images/s, waiting share, time left."""
+  """Step, loss, rate, images/s, waiting share: a live line on a terminal.
 
-  def __init__(self, *, total_steps: int, step: int):
-    live = sys.stderr.isatty()
+  Elsewhere, in a log file, a line of its own now and then.
+  """
+
+  def __init__(
+    self,
+    *,
+    total_steps: int,
+    step: int,
+    live: bool | None = None,
+    now: Callable[[], float] = time.monotonic,
+  ):
+    live = sys.stderr.isatty() if live is None else live
+    self._total, self._now = total_steps, now
+    self._said = now() - _LINE_SECONDS
     self._bar = tqdm.tqdm(
       total=total_steps,
       initial=step,
       unit='step',
-      mininterval=0.5 if live else 20,
-      dynamic_ncols=live,
+      mininterval=0.5,
+      dynamic_ncols=True,
+      disable=not live,
     )
 
   def advance(self) -> None:
@@ -92,12 +107,16 @@ class Progress:
 
   def show(self, record: Record) -> None:
     """Puts a training record's figures on the line."""
-    self._bar.set_postfix_str(
+    figures = (
       f'loss {record["loss"]:.3f}, rate {record["learning_rate"]:.2g}, '
       f'{record["images_per_second"]:.1f} images/s, '
-      f'{record["input_wait_fraction"]:.0%} waiting',
-      refresh=False,
+      f'{record["input_wait_fraction"]:.0%} waiting'
     )
+    if not self._bar.disable:
+      self._bar.set_postfix_str(figures, refresh=False)
+    elif self._now() - self._said >= _LINE_SECONDS:
+      self._said = self._now()
+      print(f'step {record["step"]} of {self._total}: {figures}', flush=True)
 
   def say(self, text: str) -> None:
     """Prints a line above the live one."""

@@ -104,12 +104,12 @@ def model() -> config_dict.ConfigDict:
   # Paper silent: how 224 pixels give 55 windows of 11 at a stride of 4.
   # 2012: sizes are rounded up, the last window reads three rows and columns of
   # zeros at the bottom and right (layer.py:1004).
-  # Here: the same, padding='ceil'.
+  # Here: the same, in every layer.
   config.layer.conv1 = conv(
     kernels['conv1'],
     size=11,
     stride=4,
-    padding='ceil',
+    padding=0,
     sees='image',
     then=block,
   )
@@ -143,7 +143,7 @@ def conv(
   sees: str,
   size: int = 3,
   stride: int = 1,
-  padding: int | str = 1,
+  padding: int = 1,
   then: tuple[str, ...] = ('activation',),
   bias: float = 0.0,
   stddev: float = paper.INIT_STDDEV,
@@ -156,9 +156,8 @@ def conv(
       'own' column, or those of 'both'.
     size: height and width of a kernel, pixels.
     stride: pixels between neighbouring windows.
-    padding: rows and columns of zeros on each side. 'ceil': as many at the
-      bottom and right alone as let the last window fit, which is how 224
-      pixels give 55 windows in conv1.
+    padding: rows and columns of zeros on each side. At the bottom and right as
+      many more follow as let the last window fit.
     then: what follows, in order: 'activation', 'lrn', 'spatial_norm', 'pool'.
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial kernels, §5.
@@ -174,7 +173,6 @@ def conv(
       bias=bias,
       stddev=stddev,
     ),
-    convert_dict=False,
   )
 
 
@@ -334,7 +332,7 @@ def health() -> config_dict.ConfigDict:
   # initial values give 0.004 on ImageNet, standardised pixels 0.00008.
   config.min_signal = 0.002
   config.probe_images = 32  # at most, of the first minibatch
-  # Steps with the loss within `stuck_tolerance` of ln(classes).
+  # Steps over which a mean loss of ln(classes) or more is told of.
   config.stuck_steps = 2000
-  config.stuck_tolerance = 0.01  # relative
+  config.stuck_tolerance = 0.01  # below ln(classes), relative
   return config

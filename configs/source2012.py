@@ -42,7 +42,8 @@ def procedure(config: config_dict.ConfigDict) -> None:
   config.augment.images_per_draw = 32
   config.augment.colour_epochs = 66  # "epoch 67: set color noise to 0"
   config.augment.divide_by_colour = True
-  config.schedule.bias = ((0.0, 2.0),)  # epsB .02, to the end in run 145
+  # epsB .02, to the end in run 145; others drop it once: ((0, 2), (24, 0.2)).
+  config.schedule.bias = ((0.0, 2.0),)
 
 
 def by_hand(config: config_dict.ConfigDict) -> None:

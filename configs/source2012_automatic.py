@@ -17,7 +17,8 @@ def get_config() -> config_dict.ConfigDict:
   """source2012.py with other tables."""
   config = source2012.get_config()
   config.num_epochs = 95
-  config.augment.colour_epochs = 67  # "epoch 68: set color noise to 0"
+  # "epoch 68: set color noise to 0": epochs, where the tables count fractions.
+  config.augment.colour_epochs = 67
   schedule = config.schedule
   schedule.counts = 'fractions'
   schedule.kernel = equal_parts(4, total=1 / 250)  # .01 to .00004

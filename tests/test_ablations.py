@@ -1,5 +1,7 @@
 """Ablations: what they do to the network, and which go together."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,6 +60,20 @@ def test_both_presets_can_be_ablated(name):
     assert after.ablations == (name,)
 
 
+@pytest.mark.parametrize(
+  'pair', list(itertools.combinations(ablations.ABLATIONS, 2)), ids='-'.join
+)
+def test_any_two_are_refused_or_give_maps_of_the_papers_sizes(pair):
+  try:
+    config = _ablated(*pair)
+  except ValueError:
+    return
+  rows = summary.rows(config.model, crop_size=224)
+  inputs = {row.name: row.input[:-1] for row in rows}
+  assert inputs['fc6'] == (6, 6)
+  assert inputs.get('conv3', inputs.get('conv4')) == (13, 13)
+
+
 def test_sizes_meet_without_overlap_and_without_layers():
   def after(name):
     rows = summary.rows(_ablated(name).model, crop_size=224)
@@ -114,8 +130,11 @@ def test_no_lrn_takes_every_norm_out_of_both_presets():
     (['one_gpu_half', 'ungrouped'], 'both change which column sees which'),
     (['no_exchange', 'tanh', 'ungrouped'], '--ablation=no_exchange and'),
     (['no_conv2', 'no_conv4'], 'the number of layers'),
-    (['tanh', 'tanh'], '--ablation=tanh and --ablation=tanh'),
+    (['no_overlap', 'no_conv5'], 'the sizes of maps'),
+    (['no_conv2', 'no_overlap'], 'the sizes of maps'),
+    (['tanh', 'tanh'], '--ablation=tanh is given twice'),
     (['no_lnr'], 'there is no_lrn'),
+    (['no_lrn,tanh'], 'the flag can be repeated'),
   ],
 )
 def test_what_cannot_go_together_is_refused(names, said):

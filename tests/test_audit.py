@@ -11,6 +11,7 @@ import pytest
 from alexnet_jax import communication
 from alexnet_jax.parallel import audit, placement
 from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.tools import audit as audit_tool
 from tests import nets
 
 B = nets.BATCH
@@ -96,6 +97,21 @@ def test_groups_of_one_move_nothing(mesh):
   assert _read(text, mesh) == []
 
 
+def test_what_follows_a_layer_belongs_to_it(mesh):
+  text = (
+    '= f32[6]{0} all-gather(a), replica_groups={{0,1},{2,3}}, '
+    'metadata={op_name="jit(f)/shard_map/%s"}'
+  )
+  for path, layer, direction in (
+    ('conv1_lrn/all_gather', 'conv1', 'forward'),
+    ('transpose(conv5_pool)/all_gather', 'conv5', 'backward'),
+    ('fc6/all_gather', 'fc6', 'forward'),
+    ('psum', '', 'backward'),
+  ):
+    (found,) = audit.collectives(text % path, mesh=mesh)
+    assert (found.layer, found.direction) == (layer, direction)
+
+
 def test_groups_across_the_mesh_are_an_error(mesh):
   text = '%r = f32[6]{0} all-reduce(%a), replica_groups={{0,3},{1,2}}'
   with pytest.raises(ValueError, match='no axis of the mesh'):
@@ -159,8 +175,9 @@ def test_command_finds_figure_2_in_the_full_network():
 def test_command_prints_a_table_with_totals_for_any_mesh():
   done = _audit('--config=configs/smoke.py', '--config.mesh.data=2')
   assert done.returncode == 0, done.stderr
-  assert 'conv3  forward   all-gather' in done.stdout
-  assert '-      backward  all-reduce      data' in done.stdout
+  assert 'conv3     forward   all-gather' in done.stdout
+  assert 'gradients backward  all-reduce      data' in done.stdout
+  assert done.stdout.endswith('\nnothing else moves\n')
   assert done.stdout.count('floating-point operations') == 2
 
 
@@ -170,11 +187,12 @@ def test_ablations_are_audited_against_what_they_call_for():
   assert [m['layer'] for m in json.loads(done.stdout)['train']] == ['fc8']
 
 
-def test_what_should_not_move_is_named():
+def test_what_should_not_move_is_named_and_exits_with_1(capsys):
   call = communication.Movement(
     'conv3', 'forward', 'all-gather', 'column', 1, 8
   )
   extra = call._replace(layer='conv4')
+  twice = call._replace(count=2)
   report = communication.Report(
     train=[call, extra],
     eval=[call._replace(bytes_per_image=16)],
@@ -182,16 +200,22 @@ def test_what_should_not_move_is_named():
     expected_eval=[call],
   )
   assert report.problems == [
-    'train: conv4 forward all-gather column moves 8 bytes an image, 0 are '
-    'called for',
-    'eval: conv3 forward all-gather column moves 16 bytes an image, 8 are '
-    'called for',
+    'train: conv4 forward all-gather column moves 8 bytes an image in 1, 0 in '
+    '0 are called for',
+    'eval: conv3 forward all-gather column moves 16 bytes an image in 1, 8 in '
+    '1 are called for',
   ]
+  assert audit_tool.complain(report) == 1
+  assert capsys.readouterr().err.startswith('error: train: conv4 forward')
+  split = communication.Report([twice], [], [call], [])
+  assert 'in 2, 8 in 1' in split.problems[0]
+  assert audit_tool.complain(communication.Report([], [], [], [])) == 0
 
 
 def test_what_should_move_and_does_not_is_named():
   call = communication.Movement('', 'backward', 'all-reduce', 'data', 1, 8.0)
   report = communication.Report([], [], [call], [])
   assert report.problems == [
-    'train: backward all-reduce data moves 0 bytes an image, 8 are called for'
+    'train: backward all-reduce data moves 0 bytes an image in 0, 8 in 1 are '
+    'called for'
   ]

@@ -25,7 +25,8 @@ REFUSED = [  # field, value, what the message must name
   ('model.layer.conv2.kernels', 31, '2 columns cannot share'),
   ('model.layer.conv2.kernels', 0, '2 columns cannot share'),
   ('model.layer.conv2.stride', 0, 'use 1 or more'),
-  ('model.layer.conv2.sees', 'oun', "'image' or 'own' or 'both'"),
+  ('model.layer.conv2.sees', 'oun', "'own' or 'both'"),
+  ('model.layer.conv1.sees', 'own', "use 'image'"),
   ('model.layer.fc6.sees', 'parts', "use 'own' or 'both'"),
   ('model.layer.fc8.sees', 'own', "use 'parts'"),
   ('model.lrn.alpha_of', 'average', "'sum' or 'mean'"),
@@ -39,8 +40,16 @@ REFUSED = [  # field, value, what the message must name
   ('schedule.kernel', ((0.0, 1.0), (9.0, 0.1), (5.0, 0.1)), 'rise'),
   ('schedule.kernel', ((0.0, -1.0),), 'factors of 0 or more'),
   ('schedule.layer.conv1.bias', (0.0, 1.0), 'pairs of a time'),
+  ('schedule.kernel', ((0, 'fast'),), 'pairs of a time'),
+  ('schedule.kernel', ((0.0, 1.0), (float('inf'), 0.1)), 'pairs of a time'),
   ('augment.colour_epochs', -1, 'use 0 or more'),
   ('model.layer.conv1.then', ('poool',), 'use activation, lrn'),
+  ('model.layer.conv1.then', ('dropout',), 'use activation, lrn'),
+  ('model.layer.fc6.then', ('lrn',), 'use activation, dropout'),
+  ('model.layer.conv2.padding', -1, 'use 0 or more'),
+  ('model.layer.conv5.size', 9, 'a larger config.data.crop_size than 67'),
+  ('data.crop_size', 20, 'a larger config.data.crop_size than 20'),
+  ('health.probe_images', 1, 'use 2 or more'),
   ('model.lrn.n', 4, 'odd'),
   ('model.pool.stride', 4, '3 or less'),
   ('data.dir', '/data', '--config.data.source=prepared'),
@@ -69,6 +78,13 @@ def test_refuses_in_one_line_that_names_the_field(field, value, hint):
   shown = str(value[0] if field.endswith(('then', 'leave_out')) else value)
   assert hint in text and shown in text and '\n' not in text
   assert field.split('.')[-2 if 'layer' in field else -1] in text
+
+
+def test_tables_in_fractions_of_the_run_end_with_it():
+  config = source2012.get_config()
+  config.schedule.counts = 'fractions'
+  with pytest.raises(ValueError, match=r'use times below 1\.0'):
+    config_lib.check(config)
 
 
 def test_epochs_become_steps_rounded_up():

@@ -78,7 +78,7 @@ def test_rows_by_hand():
   assert [r.dead for r in report.rows] == [None, 2 / 3, None]
   text = health.table(report)
   assert 'on 2 images' in text and '66.7%' in text
-  assert text.count('\n') == 2  # a line a layer
+  assert text.count('\n') == 3  # a heading, then a line a layer
   tanh = health.report(stages, images=2, rectified=False)
   assert [r.dead for r in tanh.rows] == [None] * 3
 
@@ -113,25 +113,48 @@ def test_probe_sees_what_the_network_computes(mesh):
   assert 0 < report.rows[0].stddev < 100
 
 
-def _losses(watch, losses, *, width=10):
-  """What is said, line by line, of lines that hold `width` steps each."""
-  said = []
-  for line, loss in enumerate(losses):
-    first = line * width + 1
-    said.append(watch.see(loss, first_step=first, last_step=first + width - 1))
-  return said
+def _said(losses, *, steps=300, width=1):
+  """Which lines, of `width` steps each, a watch says something at."""
+  watch = health.Watch(classes=10, steps=steps, tolerance=0.01)
+  texts = [watch.see(float(loss), steps=width) for loss in losses]
+  return [(line + 1, text) for line, text in enumerate(texts) if text]
 
 
-def test_a_loss_at_chance_is_named_once():
-  watch = health.Watch(classes=1000, steps=30, tolerance=0.01)
-  chance = math.log(1000)
-  said = _losses(watch, [7.5, chance, 6.9, 6.91, 6.9, 6.9])
-  assert [bool(s) for s in said] == [False, False, False, True, False, False]
-  assert 'ln(1000) = 6.908 for 30 steps' in said[3]
-  assert 'configs/source2012.py' in said[3]
+@pytest.mark.parametrize('width', [1, 20])
+def test_a_noisy_loss_at_chance_is_named_once(width):
+  rng = np.random.default_rng(0)
+  losses = math.log(10) + rng.normal(0, 0.2 / math.sqrt(width), 1000)
+  ((line, text),) = _said(losses, width=width)
+  assert line * width == 300
+  assert 'over 300 steps, is no better than chance, ln(10) = 2.303' in text
+  assert 'configs/source2012.py' in text and '\n' not in text
 
 
-def test_a_loss_that_moves_is_left_alone():
-  watch = health.Watch(classes=10, steps=30, tolerance=0.01)
-  losses = [2.303, 2.303, 2.2, 2.303, 2.303, 1.0, 0.5, 0.5, 0.5]
-  assert not any(_losses(watch, losses))
+def test_a_loss_above_chance_is_named_too():
+  assert len(_said([2.55] * 1000)) == 1
+
+
+def test_a_loss_that_falls_is_left_alone():
+  assert not _said(np.linspace(2.5, 1.0, 1000))
+  assert not _said([2.303] * 250 + [1.5] * 1000)
+
+
+def test_a_loss_that_rises_again_to_chance_is_named():
+  assert [line for line, _ in _said([0.5] * 1000 + [2.4] * 1000)] != []
+
+
+def test_one_image_says_nothing_of_the_signal():
+  report = health.report(
+    {'fc8': _moments(np.array([[1.0]]))}, images=1, rectified=True
+  )
+  assert health.signal_warning(report, minimum=0.002) == ''
+
+
+def test_a_few_bluish_images_are_no_sign_of_bgr():
+  rng = np.random.default_rng(3)
+  tint = rng.normal(0, 40, (8, 1, 1, 1)) * np.array([1, 0, -1])
+  images = np.clip(
+    120 - np.array([10, 0, -10]) + tint + np.zeros((8, 8, 8, 3)), 0, 255
+  ).astype(np.uint8)
+  assert images[..., 0].mean() < images[..., 2].mean()
+  assert health.input_warnings(images, mean_image=_mean()) == []

@@ -71,7 +71,7 @@ def test_ablations_are_listed_without_a_config(args):
   done = _run(*args)
   assert done.returncode == 0 and not done.stderr
   assert 'no_lrn          §3.3' in done.stdout
-  assert done.stdout.count('\n') == 30  # fifteen, two lines each
+  assert done.stdout.count('\n') == 32  # two of heading, two for each
 
 
 def test_an_ablated_run_has_a_workdir_of_its_own(tmp_path):
@@ -124,8 +124,9 @@ BAD = [  # arguments, exit code, what the line must name
   (
     [SMOKE, '--ablation=no_dropout', '--config.model.dropout_rate=0.3'],
     1,
-    '--config.model.dropout_rate=0.3, but --ablation sets it to 0.0',
+    'but --ablation=no_dropout sets it to 0.0',
   ),
+  ([SMOKE, "--config.ablations=('tanh',)"], 1, 'use --ablation=NAME'),
   ([SMOKE, '--mode=evil'], 2, 'train|eval|summary'),
   ([SMOKE, '--wrkdir=x'], 2, 'wrkdir'),
   ([SMOKE, '--config.batch_size=many'], 2, 'many'),
@@ -143,13 +144,40 @@ def test_mistakes_cost_one_line_and_leave_no_trace(args, code, named, tmp_path):
   assert not workdir.exists()
 
 
+def _times(workdir):
+  return {p: p.stat().st_mtime_ns for p in workdir.rglob('*')}
+
+
+@pytest.mark.parametrize(
+  ('args', 'said'),
+  [
+    (['--ablation=no_crops'], 'is of a run with no --ablation'),
+    (['--ablation=no_lrn'], 'is of a run with no --ablation'),
+    (['--config.total_steps=6'], 'beyond the 6 steps of this config'),
+    (
+      ["--config.model.layer.fc6.then=('activation',)"],
+      """use --config.model.layer.fc6.then="('activation', 'dropout')",""",
+    ),
+  ],
+)
+def test_what_cannot_be_gone_on_with_is_said_and_left_as_it_was(
+  run, args, said
+):
+  workdir, _ = run
+  before = _times(workdir)
+  done = _run(SMOKE, f'--workdir={workdir}', *args)
+  assert done.returncode == 1, done.stderr
+  assert said in done.stderr and done.stderr.count('\n') == 1
+  assert _times(workdir) == before
+
+
 def test_another_networks_workdir_is_left_as_it_was(run):
   workdir, _ = run
-  before = {p: p.stat().st_mtime_ns for p in workdir.rglob('*')}
+  before = _times(workdir)
   done = _run(
     SMOKE, f'--workdir={workdir}', '--config.model.layer.conv1.kernels=16'
   )
   assert done.returncode == 1
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
   assert 'conv1.kernels was 12, is 16' in done.stderr
-  assert {p: p.stat().st_mtime_ns for p in workdir.rglob('*')} == before
+  assert _times(workdir) == before

@@ -199,7 +199,7 @@ def test_a_count_that_does_not_match_is_an_error(tmp_path):
 
 
 def test_no_directory_and_wrong_size_name_the_fix(tmp_path):
-  with pytest.raises(ValueError, match='set data'):
+  with pytest.raises(ValueError, match=r'use --config\.data\.dir'):
     _load('')
   _prepared(tmp_path)
   with pytest.raises(ValueError, match=r'16 pixels.*not 256.*image_size=16'):

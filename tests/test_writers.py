@@ -55,3 +55,36 @@ def test_describe_names_views_and_images():
   text = writers.describe(record)
   assert 'top-1 error 0.2500 (14 of 56)' in text
   assert 'top-5 error 0.1250 (7 of 56)' in text and '10 views' in text
+
+
+def test_progress_in_a_log_file_is_a_line_now_and_then(capsys):
+  clock = [0.0]
+  progress = writers.Progress(
+    total_steps=9, step=0, live=False, now=lambda: clock[0]
+  )
+  for step in range(1, 10):
+    progress.advance()
+    progress.show(
+      {
+        'step': step,
+        'loss': 2.0,
+        'learning_rate': 0.01,
+        'images_per_second': 30.0,
+        'input_wait_fraction': 0.0,
+      }
+    )
+    clock[0] += 10
+  progress.say('val: fine')
+  progress.close()
+  out, err = capsys.readouterr()
+  lines = out.splitlines()
+  assert [line.split(':')[0] for line in lines] == [
+    'step 1 of 9',
+    'step 3 of 9',
+    'step 5 of 9',
+    'step 7 of 9',
+    'step 9 of 9',
+    'val',
+  ]
+  assert lines[0].endswith('loss 2.000, rate 0.01, 30.0 images/s, 0% waiting')
+  assert '\r' not in out and not err

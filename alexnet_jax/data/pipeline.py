@@ -13,7 +13,7 @@ Here: minibatches run on into the next epoch; what cannot be decoded is left out
 when a data set is prepared, and listed.
 
 What leaves here is uint8, one step ahead of the device; the mean image is
-subtracted there, at each crop's own offset.
+subtracted there (inputs.py).
 """
 
 import dataclasses

@@ -100,15 +100,16 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
   """Opens a prepared folder; a ValueError of one line where it cannot."""
   if not directory:
     raise ValueError(
-      f'no folder given for prepared data: set data.dir, after {_PREPARE}DIR'
+      f'no folder given for prepared data: use --config.data.dir=DIR, after '
+      f'{_PREPARE}DIR; or --config.data.source=embedded to try without'
     )
   folder = pathlib.Path(directory).expanduser()
   metadata = read_metadata(folder)
   if metadata.image_size != image_size:
     raise ValueError(
       f'{folder} holds images of {metadata.image_size} pixels a side, not '
-      f'{image_size}: set image_size={metadata.image_size}, or prepare again '
-      f'with --image_size={image_size}'
+      f'{image_size}: use --config.data.image_size={metadata.image_size}, or '
+      f'prepare again with --image_size={image_size}'
     )
   splits = {
     split: PreparedSplit(folder, metadata=metadata, split=split)

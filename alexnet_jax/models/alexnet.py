@@ -95,9 +95,7 @@ class Conv(nn.Module):
   def _padding(self, size: int) -> tuple[int, int]:
     """Zeros before and after, along an axis of that many pixels."""
     c = self.config
-    if c.padding == 'ceil':
-      return conv.ceil_padding(size, c.size, c.stride)
-    return (c.padding, c.padding)
+    return conv.ceil_padding(size, c.size, c.stride, padding=c.padding)
 
 
 class Dense(nn.Module):
@@ -105,18 +103,17 @@ class Dense(nn.Module):
 
   config: config_dict.FrozenConfigDict  # of the layer
   units: int  # on this device
-  groups: int  # columns on this device that each see only their own units
   sum_columns: bool = False  # fc8: each column adds what its own units say
 
   @nn.compact
-  def __call__(self, x: Float[Array, 'b ...']) -> Float[Array, 'b units']:
+  def __call__(self, x: Float[Array, 'b groups d']) -> Float[Array, 'b units']:
+    """Units of x's groups of inputs, an equal share of the units for each."""
     c = self.config
-    x = _flatten(x, groups=self.groups)  # [B, groups, D of a group]
     kernel = self.param(
       'kernel', nn.initializers.normal(c.stddev), (x.shape[-1], self.units)
     )
     bias = self.param('bias', nn.initializers.constant(c.bias), (self.units,))
-    parts = jnp.split(kernel, self.groups, axis=-1)
+    parts = jnp.split(kernel, x.shape[1], axis=-1)
     y = jnp.concatenate(
       [x[:, group] @ part for group, part in enumerate(parts)], axis=-1
     )
@@ -176,15 +173,15 @@ class AlexNet(nn.Module):
     if layer.sees == 'both':
       with jax.named_scope(name):
         x = columns.gather(x)
-    groups = here if layer.sees == 'own' else 1
+    groups = 1 if layer.sees in ('image', 'both') else here
     if name.startswith('conv'):
       share = layer.kernels // columns_ * here
       return Conv(layer, kernels=share, groups=groups, name=name)(x)
-    parts = layer.sees == 'parts'
-    share = layer.units if parts else layer.units // columns_ * here
-    return Dense(
-      layer, units=share, groups=groups, sum_columns=parts, name=name
-    )(x)
+    x = _flatten(x, groups=groups)
+    if layer.sees == 'parts':
+      x = x.reshape(x.shape[0], 1, -1)  # one column's inputs after another's
+      return Dense(layer, units=layer.units, sum_columns=True, name=name)(x)
+    return Dense(layer, units=layer.units // columns_ * here, name=name)(x)
 
   def _then(
     self,
@@ -268,7 +265,7 @@ def whole(function: Callable[..., Any]) -> Callable[..., Any]:
 def initialise(
   config: ModelConfig, key: Key[Array, ''], *, crop_size: int
 ) -> PyTree:
-  """The paper's initial values (§5): {'conv1': {'kernel', 'bias'}, ...}."""
+  """Initial values (§5) as the config has them: {'conv1': {'kernel', ...}}."""
   model = create(config, columns_here=config.columns)
   images = jnp.zeros((1, crop_size, crop_size, 3))
   return whole(lambda k: model.init(k, images)['params'])(key)

@@ -22,7 +22,7 @@ class Row(NamedTuple):
     name: conv1 to fc8.
     input: what it sees if it sees all columns.
     output: [height, width, kernels] or [units] of the layer itself.
-    after: the same after activation, normalisation, pooling.
+    after: what the next layer gets, after activation, normalisation, pooling.
     parameters: weights and biases.
     multiply_adds: of weights, for one image forward.
   """
@@ -71,7 +71,8 @@ def _row(
   output = activations[name].shape[1:]
   stages = alexnet.stages(config)
   here = stages.index(name)
-  last = max(i for i, s in enumerate(stages) if s.split('/')[0] == name)
+  later = [i for i, s in enumerate(stages) if i > here and '/' not in s]
+  last = later[0] - 1 if later else len(stages) - 1
   places = math.prod(output[:-1])  # 55 x 55 in conv1, 1 in fc6
   return Row(
     name=name,
@@ -89,7 +90,7 @@ def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
   lines = [
     _line(
       'layer', 'output', 'of a column', 'after', 'parameters', 'neurons',
-      'Figure 2', 'multiply-adds',
+      'Figure 2', 'multiply-adds', 'sees', 'then',
     )
   ]  # fmt: skip
   for row in layers:
@@ -107,6 +108,8 @@ def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
         if row.name in paper.FIGURE_2_NEURONS
         else '-',
         f'{row.multiply_adds:,}',
+        config.layer[row.name].sees,
+        ', '.join(config.layer[row.name].then),
       )
     )
   totals = [
@@ -127,10 +130,11 @@ def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
 
 def _line(name: str, *cells: str) -> str:
   widths = (12, 12, 12, 12, 9, 9, 14)
+  *numbers, sees, then = cells
   padded = (
-    f'{cell:>{width}}' for cell, width in zip(cells, widths, strict=True)
+    f'{cell:>{width}}' for cell, width in zip(numbers, widths, strict=True)
   )
-  return f'{name:6}' + ' '.join(padded)
+  return (f'{name:6}' + ' '.join(padded) + f'  {sees:6}{then}').rstrip()
 
 
 def _times(shape: Shape) -> str:

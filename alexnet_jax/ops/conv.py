@@ -14,15 +14,21 @@ from jax import lax
 from jaxtyping import Array, Float
 
 
-def ceil_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-  """Zeros (before, after) that make the last window whole: ceil sizing.
+def ceil_padding(
+  size: int, kernel: int, stride: int, *, padding: int = 0
+) -> tuple[int, int]:
+  """Zeros (before, after): `padding`, and what makes the last window whole.
+
+  So sizes are rounded up, 1 + ceil((size + 2 padding - kernel) / stride).
 
   >>> ceil_padding(224, 11, 4)
   (0, 3)
   >>> ceil_padding(227, 11, 4)
   (0, 0)
+  >>> ceil_padding(27, 5, 1, padding=2)
+  (2, 2)
   """
-  return (0, (kernel - size) % stride)
+  return (padding, padding + (kernel - size - 2 * padding) % stride)
 
 
 def conv(

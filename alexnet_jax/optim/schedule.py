@@ -56,7 +56,10 @@ def factor(
   1.0
   0.1
   """
-  starts = np.array([math.ceil(when * steps_per_unit) for when, _ in table])
+  # A time that is a whole step but for rounding is that step.
+  starts = np.array(
+    [math.ceil(when * steps_per_unit - 1e-6) for when, _ in table]
+  )
   factors = np.array([value for _, value in table], np.float32)
   passed = (step >= jnp.asarray(starts, jnp.int32)).sum()
   return jnp.asarray(factors)[passed - 1]

@@ -33,7 +33,7 @@ _IOTA = re.compile(
 )
 _PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{}]*\})\}')
 _NAME = re.compile(r'op_name="([^"]*)"')
-_LAYER = re.compile(r'\b(conv\d|fc\d)\b')
+_LAYER = re.compile(r'\b(conv\d|fc\d)(?:_[a-z_]+)?\b')  # conv1, conv1_lrn
 _BYTES = {'pred': 1, 'bf16': 2, 'f16': 2, 'f32': 4, 'f64': 8}
 
 Groups = list[list[int]]

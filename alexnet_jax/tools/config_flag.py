@@ -41,13 +41,18 @@ def value() -> config_lib.Config:
     ValueError: if ablations cannot be made together, or one sets a field that
       the command line sets to something else.
   """
-  config = flags.FLAGS.config
+  config = flags.FLAGS.config.copy_and_resolve_references()
+  if 'ablations' in _flag().override_values:
+    raise ValueError(
+      '--config.ablations is a record of what was made: use --ablation=NAME'
+    )
   changed = ablations.apply(config, flags.FLAGS.ablation)
   for field, given in _flag().override_values.items():
-    if field in changed and changed[field] != given:
+    made = config_lib.get(config, field)
+    if field in changed and made != given:
       raise ValueError(
-        f'--config.{field}={given}, but --ablation sets it to '
-        f'{changed[field]}: use one of the two'
+        f'--config.{field}={given}, but --ablation={changed[field]} sets it to '
+        f'{made}: use one of the two'
       )
   return config
 
@@ -55,7 +60,7 @@ def value() -> config_lib.Config:
 def name() -> str:
   """What the run is called: the config file without .py, and ablations."""
   stem = pathlib.Path(_flag().config_filename).stem
-  return '-'.join([stem, *flags.FLAGS.ablation])
+  return '-'.join([stem, *sorted(flags.FLAGS.ablation)])
 
 
 def _flag() -> Any:

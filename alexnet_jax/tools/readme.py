@@ -18,7 +18,7 @@ from alexnet_jax.tools import cli
 
 _ROOT = flags.DEFINE_string('root', '.', 'The folder of README.md.')
 
-_MARK = re.compile(r'(Paper silent|Paper differs from code|Deviation): ')
+_MARK = re.compile(r'(Paper silent|Paper differs from code|Deviation):\s*')
 _PARTS = re.compile(r'^(.*?)(?: 2012: (.*?))? Here: (.*)$')
 _FOLDERS = ('configs', 'alexnet_jax')
 
@@ -59,7 +59,7 @@ def deviations(root: pathlib.Path) -> list[Deviation]:
     deviation
     for folder in _FOLDERS
     for path in sorted((root / folder).rglob('*.py'))
-    if path.name != 'readme.py'  # this file names the marks
+    if path.name != pathlib.Path(__file__).name  # which names the marks
     for deviation in _in_file(path, name=str(path.relative_to(root)))
   ]
 

@@ -9,7 +9,11 @@ environment of its own). Without the flag, the arrays from PyTorch are left.
 import argparse
 import subprocess
 
+import jax
+
 from tests.golden import facts
+
+jax.config.update('jax_num_cpu_devices', 4)
 
 parser = argparse.ArgumentParser(
   description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -32,8 +32,9 @@ def ablated():
   """What each ablation sets in default.py."""
   out = {}
   for name in ablations.ABLATIONS:
-    changed = ablations.apply(default.get_config(), [name])
-    out |= {f'{name}: {field}': value for field, value in changed.items()}
+    config = default.get_config()
+    for field in ablations.apply(config, [name]):
+      out[f'{name}: {field}'] = config_lib.get(config, field)
   return _lines(out)
 
 
@@ -62,13 +63,17 @@ def parameters(name):
 
 
 def collectives(*, data, column):
-  """What full width should move on a mesh, bytes an image."""
-  config = imagenet.get_config()
+  """What the compiled smoke net moves on a mesh, bytes an image."""
+  config = smoke.get_config()
   config.mesh.data, config.mesh.column = data, column
-  return [
-    [m.layer, m.direction, m.kind, m.axis, m.bytes_per_image]
-    for m in communication.expected(config)
-  ]
+  report = communication.report(config)
+  return {
+    name: [
+      [m.layer, m.direction, m.kind, m.axis, m.count, m.bytes_per_image]
+      for m in movements
+    ]
+    for name, movements in (('train', report.train), ('eval', report.eval))
+  }
 
 
 def write():

@@ -1,4 +1,4 @@
-"""A narrow AlexNet of both presets in PyTorch, written from the paper alone.
+"""A narrow AlexNet of both presets in PyTorch, from the paper and the program.
 
 Run by `python -m tests.golden`. Writes what tests/test_golden.py compares with:
 inputs.npz (weights, images, labels, drawn once for both) and paper.npz,
