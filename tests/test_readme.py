@@ -62,6 +62,20 @@ def test_a_mark_that_does_not_say_what_is_done_is_refused(tmp_path):
     readme.deviations(root)
 
 
+def test_curves_are_means_over_seeds():
+  def row(name, loss, errors):
+    steps = [[1, 2], [3, 4]]
+    return {'name': name, 'steps': steps, 'loss': loss, 'val_errors': errors}
+
+  rows = [row('a', [3.0, 1.0], 0), row('b', [4.0, 2.0], 7), row('a', [2, 0], 1)]
+  lines = readme.curves(rows).splitlines()
+  assert lines[0].split(' | ')[1:3] == ['1-2', '3-4']
+  assert lines[2:] == [
+    '| `a` | 2.50 | 0.50 | 2 | 0, 1 |',
+    '| `b` | 4.00 | 2.00 | 1 | 7 |',
+  ]
+
+
 def test_a_readme_without_the_marks_is_refused():
-  with pytest.raises(ValueError, match='deviations'):
+  with pytest.raises(ValueError, match='presets'):
     readme.rewrite('# title\n', root=ROOT)

@@ -2,15 +2,19 @@
 
   python -m alexnet_jax.tools.readme
 
-So far one: the table of where the paper is silent or its program differs, from
-the comments that say so. Such a comment has three sentences or more: what the
-paper says, `2012:` what the program does, `Here:` what this one does.
+- deviations: where the paper is silent or its program differs, from the
+  comments that say so. Such a comment has three sentences or more: what the
+  paper says, `2012:` what the program does, `Here:` what this one does.
+- presets: training curves, from the rows of the newest
+  alexnet_jax/bench/results/*_presets.json.
 """
 
+import json
 import pathlib
 import re
+import statistics
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -20,6 +24,7 @@ _ROOT = flags.DEFINE_string('root', '.', 'The folder of README.md.')
 
 _MARK = re.compile(r'(Paper silent|Paper differs from code|Deviation):\s*')
 _PARTS = re.compile(r'^(.*?)(?: 2012: (.*?))? Here: (.*)$')
+_RESULTS = 'alexnet_jax/bench/results'
 _FOLDERS = ('configs', 'alexnet_jax')
 
 
@@ -41,12 +46,43 @@ def main() -> None:
 
 def rewrite(readme: str, *, root: pathlib.Path) -> str:
   """The text with its generated parts made from the tree at `root`."""
-  begin, end = '<!-- deviations -->\n', '<!-- end -->'
+  results = sorted((root / _RESULTS).glob('*_presets.json'))
+  parts = {
+    'presets': curves(json.loads(results[-1].read_text())),
+    'deviations': table(deviations(root)),
+  }
+  for name, part in parts.items():
+    readme = _replace(readme, name=name, part=part)
+  return readme
+
+
+def _replace(readme: str, *, name: str, part: str) -> str:
+  """The text with what stands between a part's marks replaced."""
+  begin, end = f'<!-- {name} -->\n', f'<!-- end of {name} -->'
   before, found, rest = readme.partition(begin)
   _, closed, after = rest.partition(end)
   if not found or not closed:
     raise ValueError(f'README.md has no {begin.strip()} ... {end}: add both')
-  return before + begin + table(deviations(root)) + closed + after
+  return before + begin + part + closed + after
+
+
+def curves(rows: list[dict[str, Any]]) -> str:
+  """Mean training loss of each run's steps, seeds together, as Markdown."""
+  names = list(dict.fromkeys(row['name'] for row in rows))
+  spans = [f'{first}-{last}' for first, last in rows[0]['steps']]
+  heads = ['training loss, steps', *spans, 'n', 'validation errors of 300']
+  lines = [_row(heads), '|' + '---|' * len(heads)]
+  for name in names:
+    own = [row for row in rows if row['name'] == name]
+    losses = zip(*(row['loss'] for row in own), strict=True)
+    means = [f'{statistics.mean(values):.2f}' for values in losses]
+    wrong = ', '.join(str(row['val_errors']) for row in own)
+    lines.append(_row([f'`{name}`', *means, str(len(own)), wrong]))
+  return '\n'.join(lines) + '\n'
+
+
+def _row(cells: list[str]) -> str:
+  return '| ' + ' | '.join(cell.replace('|', r'\|') for cell in cells) + ' |'
 
 
 def deviations(root: pathlib.Path) -> list[Deviation]:
@@ -102,13 +138,12 @@ def _comments(text: str) -> Iterator[str]:
 def table(rows: list[Deviation]) -> str:
   """The rows as Markdown."""
   lines = [
-    '| where | the paper | the 2012 program | here |',
+    _row(['where', 'the paper', 'the 2012 program', 'here']),
     '|---|---|---|---|',
   ]
   for row in rows:
     paper = f'silent: {row.paper}' if row.silent else row.paper
-    cells = (f'`{row.file}`', paper, row.program or '-', row.here)
-    lines.append('| ' + ' | '.join(c.replace('|', r'\|') for c in cells) + ' |')
+    lines.append(_row([f'`{row.file}`', paper, row.program or '-', row.here]))
   return '\n'.join(lines) + '\n'
 
 
