@@ -98,6 +98,7 @@ _LOWEST = {
   'data.embedded_val_images': 1,
   'data.read_threads': 0,
   'data.prefetch_batches': 1,
+  'data.max_bad_records': 0,
   'augment.images_per_draw': 1,
   'augment.colour_stddev': 0.0,
   'augment.colour_epochs': 0,
@@ -111,7 +112,7 @@ _LOWEST = {
   'health.stuck_tolerance': 0.0,
 }
 _CHOICES = {
-  'data.source': ('embedded', 'prepared'),
+  'data.source': ('embedded', 'prepared', 'tfds'),
   'model.activation': ('relu', 'tanh'),
   'model.columns': (1, 2),
   'model.lrn.alpha_of': ('sum', 'mean'),
@@ -163,6 +164,12 @@ def _check_sizes(config: Config) -> None:
     raise ValueError(
       f'config.model.dropout_rate = {config.model.dropout_rate}: use 0 or more '
       'and less than 1'
+    )
+  if bool(data.tfds) != (data.source == 'tfds'):
+    raise ValueError(
+      f'config.data.tfds = {data.tfds!r} and config.data.source = '
+      f'{data.source!r}: use both, such as --config.data.source=tfds '
+      '--config.data.tfds=imagenette/full-size-v2, or neither'
     )
   if data.dir and data.source == 'embedded':
     raise ValueError(

@@ -18,6 +18,7 @@ from ml_collections import config_dict
 
 from alexnet_jax import inputs, metrics, steps
 from alexnet_jax.data import augment, pipeline, sources
+from alexnet_jax.data import faults as faults_lib
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
 
@@ -31,6 +32,7 @@ def error_rates(
   split: sources.Split,
   views: int,
   mesh: Mesh,
+  faults: faults_lib.Faults | None = None,
 ) -> metrics.Errors:
   """Loss, top-1 and top-5 error over every image of a split exactly once.
 
@@ -42,11 +44,12 @@ def error_rates(
     split: the images.
     views: 1, the centre crop, or 10.
     mesh: where to compute.
+    faults: counts damaged images, which are left out; none given: none allowed.
   """
   batch_size = _batch_size(config, images=len(split), mesh=mesh)
   crops = place_views(config, views=views, mesh=mesh)
   losses, ranks = [], []
-  batches = pipeline.eval_batches(split, batch_size=batch_size)
+  batches = pipeline.eval_batches(split, batch_size=batch_size, faults=faults)
   rounds = -(-len(split) // batch_size)
   for batch in tqdm.tqdm(
     batches, total=rounds, desc=f'{views} views', delay=5, leave=False

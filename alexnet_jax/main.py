@@ -82,10 +82,13 @@ def _evaluate(config: config_lib.Config) -> int:
       split=setup.dataset.val,
       views=views,
       mesh=setup.mesh,
+      faults=setup.faults,
     )
     step = int(path.name)
     epoch = setup.plan.epoch(step)
     record = {'step': step, 'epoch': epoch, 'split': 'val', 'views': views}
+    for fault in setup.faults.untold():
+      print(f'warning: an image is left out: {fault}')
     print(writers.describe(record | errors._asdict()))
   return 0
 

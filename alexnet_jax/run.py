@@ -16,7 +16,7 @@ from ml_collections import config_dict
 
 from alexnet_jax import checkpoint, health, steps
 from alexnet_jax import config as config_lib
-from alexnet_jax.data import sources
+from alexnet_jax.data import faults, sources
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
@@ -33,6 +33,7 @@ class Setup(NamedTuple):
   mesh: Mesh
   programs: steps.Steps
   mean_image: Float[Array, 's s 3']  # on the mesh
+  faults: faults.Faults  # damaged images of this run
 
 
 def set_up(config: Config) -> Setup:
@@ -52,6 +53,7 @@ def set_up(config: Config) -> Setup:
     mesh=mesh,
     programs=steps.build(config, mesh=mesh, plan=plan),
     mean_image=placement.replicate(dataset.mean_image, mesh=mesh),
+    faults=faults.Faults(most=config.data.max_bad_records),
   )
 
 
@@ -65,6 +67,7 @@ def load_data(config: Config) -> sources.Dataset:
   dataset = sources.load(
     source=data.source,
     directory=data.dir,
+    tfds=data.tfds,
     image_size=data.image_size,
     train_images=data.embedded_train_images,
     val_images=data.embedded_val_images,

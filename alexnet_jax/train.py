@@ -111,7 +111,10 @@ def _check_health(
   warnings = health.input_warnings(
     batch['image'], mean_image=setup.dataset.mean_image
   )
-  warnings.append(health.signal_warning(report, minimum=minimum))
+  warnings += [
+    health.signal_warning(report, minimum=minimum),
+    pipeline.order_warning(setup.dataset.train),
+  ]
   for warning in filter(None, warnings):
     print(warning, flush=True)
   found = {
@@ -157,6 +160,7 @@ def _train_batches(
       reshuffle=config.data.reshuffle,
       threads=config.data.read_threads,
       prefetch=config.data.prefetch_batches,
+      faults=setup.faults,
     )
   )
 
@@ -276,6 +280,7 @@ class _Loop:
       split=setup.dataset.val,
       views=views,
       mesh=setup.mesh,
+      faults=setup.faults,
     )
 
   def _write_train(self) -> None:
@@ -291,6 +296,8 @@ class _Loop:
     record = self._record('train') | means | rates._asdict()
     self._log.write(record)
     self._progress.show(record)
+    for fault in self._setup.faults.untold():
+      self._progress.say(f'warning: an image is left out: {fault}')
     warning = self._watch.see(means['loss'], steps=len(rows))
     if warning:
       self._progress.say(warning)

@@ -259,8 +259,10 @@ def schedule(layers: tuple[str, ...]) -> config_dict.ConfigDict:
 def data() -> config_dict.ConfigDict:
   """Where images come from (§2)."""
   config = config_dict.ConfigDict()
-  config.source = 'prepared'  # 'prepared' (needs dir) or 'embedded' (drawn)
-  config.dir = ''  # a folder that alexnet_jax.tools.prepare made
+  # 'prepared' (needs dir), 'tfds' (needs tfds) or 'embedded' (drawn).
+  config.source = 'prepared'
+  config.dir = ''  # a folder that alexnet_jax.tools.prepare made; or of TFDS
+  config.tfds = ''  # a data set of TFDS, such as imagenette/full-size-v2
   config.image_size = paper.IMAGE_SIZE  # pixels, of the stored square
   config.crop_size = paper.CROP_SIZE  # pixels, of what the network sees, §4.1
   # Paper silent: which part of the mean image a crop loses.
@@ -275,6 +277,7 @@ def data() -> config_dict.ConfigDict:
   config.embedded_val_images = 300
   config.read_threads = 2  # more only fight for the interpreter's lock
   config.prefetch_batches = 4
+  config.max_bad_records = 10  # damaged images that are told of and left out
   return config
 
 

@@ -14,8 +14,19 @@ _SIZE, _CROP = 8, 5
 class _Numbered:
   """Images whose every pixel tells image, row and column."""
 
-  def __init__(self, num_images):
+  image_size = _SIZE
+
+  def __init__(self, num_images, *, damaged=()):
     self._num_images = num_images
+    self._damaged = damaged
+
+  def take(self, indices):
+    return [
+      dataset.Unreadable(f'image {index}')
+      if index in self._damaged
+      else self[index]
+      for index in indices
+    ]
 
   def __len__(self):
     return self._num_images

@@ -87,6 +87,7 @@ def _load(folder, *, image_size=_SIZE):
   return sources.load(
     source='prepared',
     directory=str(folder),
+    tfds='',
     image_size=image_size,
     train_images=0,
     val_images=0,
@@ -211,6 +212,7 @@ def test_unknown_source():
     sources.load(
       source='imagenet',
       directory='',
+      tfds='',
       image_size=8,
       train_images=1,
       val_images=1,

@@ -128,6 +128,6 @@ def test_fingerprint_names_every_parameter():
 
 def test_load_by_name():
   settings = dict(
-    directory='', image_size=64, train_images=10, val_images=10, seed=0
+    directory='', tfds='', image_size=64, train_images=10, val_images=10, seed=0
   )
   assert sources.load(source='embedded', **settings).name == 'embedded'

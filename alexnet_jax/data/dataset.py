@@ -5,6 +5,7 @@ belong to the training split. Labels index `classes`, in that order.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,13 +30,32 @@ class Example(NamedTuple):
   name: str
 
 
+class Unreadable(Exception):
+  """An image that cannot be had; says why, always in one wording."""
+
+
 @runtime_checkable
 class Split(Protocol):
   """Random access to examples; safe to share among threads, and picklable."""
 
+  @property
+  def image_size(self) -> int:
+    """Pixels a side."""
+    ...
+
   def __len__(self) -> int: ...
 
-  def __getitem__(self, index: int) -> Example: ...
+  def __getitem__(self, index: int) -> Example:
+    """One example.
+
+    Raises:
+      Unreadable: if its record is damaged.
+    """
+    ...
+
+  def take(self, indices: Sequence[int]) -> Sequence[Example | Unreadable]:
+    """Several at once, which is faster; damage is returned, not raised."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

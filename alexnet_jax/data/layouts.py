@@ -1,46 +1,30 @@
 """Which image files a source holds, and their labels (paper §2).
 
-A layout is a list of files with labels for each split, and the classes. Files
-in a tar are named by their place in it and read from there: nothing is
-extracted.
-
-Known so far: ILSVRC2012, the folder of the official downloads:
-  ILSVRC2012_img_train.tar          a tar of one tar for each synset
-  ILSVRC2012_img_val.tar            ILSVRC2012_val_00000001.JPEG, ...
-  ILSVRC2012_devkit_t12.tar.gz      which synset is which, and the val labels
-
-Its labels are the synsets' places in the order of their WordNet ids, which is
-what published AlexNets use. The devkit numbers them otherwise.
+A layout is a list of files with labels for each split, and the classes.
+Sources: a folder of the official ILSVRC downloads (ilsvrc.py); class folders,
+or an uncompressed tar of them; `tfds:NAME` (tfds_source.py).
 """
 
-import io
 import pathlib
-import re
-import tarfile
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
-import scipy.io
-
-from alexnet_jax.data import dataset
+from alexnet_jax.data import archives, dataset
 
 
-class Member(NamedTuple):
-  """An image file: `size` bytes of `path` from `offset` on."""
+@runtime_checkable
+class Member(Protocol):
+  """An image file somewhere."""
 
-  path: str
-  offset: int
-  size: int
-  name: str
+  @property
+  def name(self) -> str: ...
 
-  def read(self) -> bytes:
-    """The file's bytes."""
-    with open(self.path, 'rb') as file:
-      file.seek(self.offset)
-      return file.read(self.size)
+  def read(self) -> bytes: ...
 
 
 class Labelled(NamedTuple):
+  """An image file, and its class's place in the list of classes."""
+
   member: Member
   label: int
 
@@ -51,136 +35,83 @@ class Layout(NamedTuple):
   name: str
   classes: tuple[dataset.ClassInfo, ...]
   splits: Mapping[str, tuple[Labelled, ...]]
+  rejected: tuple[archives.Rejected, ...] = ()  # members that are not read
 
 
-def find(source: pathlib.Path) -> Layout:
-  """Recognises and lists a source; a ValueError of one line if it cannot."""
-  if not source.exists():
-    raise ValueError(f'no source at {source}: give --source=PATH')
-  if (source / 'ILSVRC2012_img_train.tar').is_file():
-    return ilsvrc2012(source)
-  raise ValueError(
-    f'{source} has no known layout: expected a folder with '
-    'ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and '
-    'ILSVRC2012_devkit_t12.tar.gz'
-  )
+# What folders may call a split; the first that is there counts.
+_SPLIT_NAMES = {
+  'train': ('train', 'training'),
+  'val': ('val', 'valid', 'validation'),
+  'test': ('test',),
+}
+_EXPECTED = (
+  'class folders, {source}/train/CLASS/IMAGE and {source}/val/CLASS/IMAGE (or '
+  'test in place of val), or such folders in an uncompressed tar'
+)
 
 
-def ilsvrc2012(source: pathlib.Path) -> Layout:
-  """The official ILSVRC2012 downloads."""
-  devkit = _devkit(_need(source / 'ILSVRC2012_devkit_t12.tar.gz'))
-  classes = tuple(sorted(devkit.synsets.values()))
-  labels = {info.id: label for label, info in enumerate(classes)}
-  train = [
-    Labelled(member, _lookup(labels, synset, what=f'synset of {member.name}'))
-    for synset, member in _nested(_need(source / 'ILSVRC2012_img_train.tar'))
-  ]
-  val = [
-    Labelled(member, labels[_val_synset(devkit, name=member.name)])
-    for member in _members(_need(source / 'ILSVRC2012_img_val.tar'))
-  ]
-  val.sort(key=lambda labelled: labelled.member.name)
-  return Layout(
-    'ILSVRC2012', classes, {'train': tuple(train), 'val': tuple(val)}
-  )
+def folders(source: pathlib.Path) -> Layout:
+  """Class folders, in a folder or in a tar; classes by their folders' names.
 
-
-class _Devkit(NamedTuple):
-  synsets: Mapping[int, dataset.ClassInfo]  # by the devkit's own ids
-  val_ids: tuple[int, ...]  # the id of validation image 1, 2, ...
-
-
-def _devkit(path: pathlib.Path) -> _Devkit:
-  """Reads meta.mat and the validation labels out of the devkit.
-
-  meta.mat also lists the inner nodes of the hierarchy; classes are its leaves.
+  Raises:
+    ValueError: if there are none.
   """
-  try:
-    with tarfile.open(path) as archive:
-      meta = _extract(archive, ending='data/meta.mat')
-      truth = _extract(
-        archive, ending='data/ILSVRC2012_validation_ground_truth.txt'
-      )
-    synsets = scipy.io.loadmat(io.BytesIO(meta), simplify_cells=True)['synsets']
-    leaves = {
-      int(s['ILSVRC2012_ID']): dataset.ClassInfo(
-        s['WNID'], s['words'].split(',')[0], s['words']
-      )
-      for s in synsets
-      if not s['num_children']
-    }
-    return _Devkit(leaves, tuple(map(int, truth.split())))
-  except (tarfile.TarError, OSError, EOFError, KeyError) as error:
-    reason = str(error).splitlines()[0]
-    raise ValueError(
-      f'{path} is not a whole ILSVRC2012 devkit ({reason}): download it again'
-    ) from error
+  if source.is_dir():
+    found = _files(source)
+  else:
+    found = list(archives.members(source))
+  rejected = tuple(m for m in found if isinstance(m, archives.Rejected))
+  parts: dict[tuple[str, str], list[archives.Member]] = {}
+  for member in found:
+    if isinstance(member, archives.Member):
+      *_, split, kind, _ = ('', '', *pathlib.PurePath(member.name).parts)
+      parts.setdefault((split.lower(), kind), []).append(member)
+  names = {split for split, _ in parts}
+  chosen = {
+    split: next((name for name in choices if name in names), '')
+    for split, choices in _SPLIT_NAMES.items()
+  }
+  chosen['val'] = chosen['val'] or chosen.pop('test')
+  if not chosen['train'] or not chosen['val']:
+    expected = _EXPECTED.format(source=source)
+    raise ValueError(f'{source} has no known layout: expected {expected}')
+  used = {split: name for split, name in chosen.items() if name}
+  kinds = sorted({k for s, k in parts if s in used.values()})
+  return Layout(
+    source.stem,
+    tuple(dataset.ClassInfo(kind, kind, kind) for kind in kinds),
+    {
+      split: _labelled(parts, split=name, kinds=kinds)
+      for split, name in used.items()
+    },
+    rejected,
+  )
 
 
-def _extract(archive: tarfile.TarFile, *, ending: str) -> bytes:
-  for info in archive:
-    file = archive.extractfile(info) if info.name.endswith(ending) else None
-    if file is not None:
-      return file.read()
-  raise KeyError(f'it has no {ending}')
+def _labelled(
+  parts: Mapping[tuple[str, str], Iterable[archives.Member]],
+  *,
+  split: str,
+  kinds: list[str],
+) -> tuple[Labelled, ...]:
+  """A split's images, sorted by class and name."""
+  return tuple(
+    Labelled(member, label)
+    for label, kind in enumerate(kinds)
+    for member in sorted(parts.get((split, kind), ()), key=lambda m: m.name)
+  )
 
 
-def _val_synset(devkit: _Devkit, *, name: str) -> str:
-  """The synset of ILSVRC2012_val_00000123.JPEG: line 123 of the labels."""
-  match = re.fullmatch(r'.*_val_(\d+)\.JPEG', name)
-  number = int(match[1]) if match else 0
-  if not 1 <= number <= len(devkit.val_ids):
-    raise ValueError(
-      f'validation image {name} has no label: the devkit has '
-      f'{len(devkit.val_ids)}, for ILSVRC2012_val_00000001.JPEG onwards'
-    )
-  id_ = devkit.val_ids[number - 1]
-  return _lookup(devkit.synsets, id_, what=f'ILSVRC2012_ID of {name}').id
-
-
-def _lookup(table: Mapping, key: object, *, what: str):
-  if key not in table:
-    raise ValueError(f'{what} is {key!r}, which the devkit does not know')
-  return table[key]
-
-
-def _need(path: pathlib.Path) -> pathlib.Path:
-  if not path.is_file():
-    raise ValueError(
-      f'{path} is missing: download it from image-net.org to that place'
-    )
-  return path
-
-
-def _members(path: pathlib.Path) -> Iterator[Member]:
-  """The regular files in a tar."""
-  with open(path, 'rb') as file:
-    for info in _scan(file, path=path):
-      yield Member(str(path), info.offset_data, info.size, info.name)
-
-
-def _nested(path: pathlib.Path) -> Iterator[tuple[str, Member]]:
-  """(name of the inner tar, file in it) for a tar of tars."""
-  with open(path, 'rb') as outer, open(path, 'rb') as inner:
-    for tar in _scan(outer, path=path):
-      inner.seek(tar.offset_data)  # whence offsets are counted in the outer
-      for info in _scan(inner, path=path):
-        if info.offset_data + info.size > tar.offset_data + tar.size:
-          raise ValueError(f'{path}: {tar.name} in it is cut short')
-        name = pathlib.PurePath(tar.name).stem
-        yield name, Member(str(path), info.offset_data, info.size, info.name)
-
-
-def _scan(
-  file: io.BufferedReader, *, path: pathlib.Path
-) -> Iterator[tarfile.TarInfo]:
-  """Headers of the tar that starts here, one at a time."""
-  try:
-    with tarfile.open(fileobj=file, mode='r:') as archive:
-      for info in archive:
-        if info.isfile():
-          yield info
-  except tarfile.TarError as error:
-    raise ValueError(
-      f'{path} is not a whole tar archive ({error}): download it again'
-    ) from error
+def _files(folder: pathlib.Path) -> list[archives.Member | archives.Rejected]:
+  """Every file below a folder."""
+  found = []
+  for path in sorted(folder.rglob('*')):
+    name = str(path.relative_to(folder))
+    if path.is_dir():
+      continue
+    if not path.is_file():
+      found.append(archives.Rejected(name, 'no regular file'))
+    else:
+      size = path.stat().st_size
+      found.append(archives.Member(str(path), 0, size, name))
+  return found

@@ -27,6 +27,7 @@ from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
 from alexnet_jax.data import augment as augment_lib
 from alexnet_jax.data import dataset as dataset_lib
+from alexnet_jax.data import faults as faults_lib
 
 ALL = slice(None)
 
@@ -43,7 +44,7 @@ class TrainBatch(TypedDict):
 
 
 class EvalBatch(TypedDict):
-  """An evaluation batch. Padding is all zeros, with mask False."""
+  """An evaluation batch. Padding is zeros, with mask False, as is damage."""
 
   image: UInt8[np.ndarray, 'b s s 3']
   label: Int32[np.ndarray, 'b']
@@ -63,6 +64,7 @@ def train_batches(
   rows: slice | np.ndarray = ALL,
   threads: int = 2,
   prefetch: int = 4,
+  faults: faults_lib.Faults | None = None,
 ) -> grain.IterDataset[TrainBatch]:
   """Batches 0 to total_steps - 1 of a run.
 
@@ -77,6 +79,8 @@ def train_batches(
     rows: those of the batch's rows that this process feeds.
     threads: that read batches ahead.
     prefetch: batches held ready.
+    faults: counts damaged images, for each of which the next in the split
+      stands in; none given: none allowed.
   """
   if crop_size > dataset.image_size:
     raise ValueError(
@@ -103,6 +107,7 @@ def train_batches(
     crop_size=crop_size,
     total_steps=total_steps,
     rows=np.arange(batch_size)[rows],
+    faults=faults or faults_lib.Faults(most=0),
   )
   return _iterate(source, threads=threads, prefetch=prefetch)
 
@@ -114,13 +119,53 @@ def eval_batches(
   rows: slice | np.ndarray = ALL,
   threads: int = 2,
   prefetch: int = 4,
+  faults: faults_lib.Faults | None = None,
 ) -> grain.IterDataset[EvalBatch]:
   """Every image of a split once, whole and in order; the last batch padded.
 
   Each process takes its `rows` of the same number of batches.
   """
-  source = _EvalSource(split, batch_size, np.arange(batch_size)[rows])
+  source = _EvalSource(
+    split,
+    batch_size,
+    np.arange(batch_size)[rows],
+    faults or faults_lib.Faults(most=0),
+  )
   return _iterate(source, threads=threads, prefetch=prefetch)
+
+
+_ORDER_IMAGES = 64  # that are looked at
+
+
+def order_warning(split: dataset_lib.Split) -> str:
+  """Says if records lie class by class; '' if not.
+
+  Training draws an order of its own, but what reads a shard as it lies would
+  see one class after another.
+  """
+  n = len(split)
+  if n < 2 * _ORDER_IMAGES:
+    return ''
+  apart = _labels(split, range(0, n, n // _ORDER_IMAGES))
+  together = _labels(split, range(_ORDER_IMAGES))
+  # Two images taken at random have the same class this often.
+  _, counts = np.unique(apart, return_counts=True)
+  chance = ((counts / len(apart)) ** 2).sum()
+  same = (together[1:] == together[:-1]).mean() if len(together) > 1 else 0
+  if same <= (1 + chance) / 2:
+    return ''
+  return (
+    f'warning: {same:.0%} of neighbouring training records are of the same '
+    'class: they were not shuffled when they were written. This run draws its '
+    'own order; to have them shuffled, prepare the data again'
+  )
+
+
+def _labels(split: dataset_lib.Split, indices: range) -> np.ndarray:
+  examples = split.take(list(indices))
+  return np.array(
+    [e.label for e in examples if isinstance(e, dataset_lib.Example)]
+  )
 
 
 def _iterate(
@@ -146,6 +191,7 @@ class _TrainSource:
   crop_size: int
   total_steps: int
   rows: Int64[np.ndarray, 'b']
+  faults: faults_lib.Faults
 
   def __len__(self) -> int:
     return self.total_steps
@@ -172,11 +218,13 @@ class _TrainSource:
   ) -> dict[str, np.ndarray]:
     """The draws at these positions, which may lie in more than one epoch."""
     n = len(self.split)
-    epochs, inverse = np.unique(positions // n, return_inverse=True)
+    epochs, first = np.unique(positions // n, return_index=True)  # in order
+    parts = np.split(positions % n, first[1:])
     draws = [self.draws(int(epoch)) for epoch in epochs]
-    pick = list(zip(inverse.tolist(), (positions % n).tolist(), strict=True))
     return {
-      field: np.array([getattr(draws[e], field)[i] for e, i in pick])
+      field: np.concatenate(
+        [getattr(d, field)[part] for d, part in zip(draws, parts, strict=True)]
+      )
       for field in fields
     }
 
@@ -189,13 +237,24 @@ class _TrainSource:
     size = self.crop_size
     image = np.empty((len(indices), size, size, 3), np.uint8)
     label = np.empty(len(indices), np.int32)
-    for row, (index, (y, x)) in enumerate(
-      zip(indices.tolist(), offsets.tolist(), strict=True)
+    for row, (example, (y, x)) in enumerate(
+      zip(self._sound(indices.tolist()), offsets.tolist(), strict=True)
     ):
-      example = self.split[index]
       image[row] = example.image[y : y + size, x : x + size]
       label[row] = example.label
     return image, label
+
+  def _sound(self, indices: list[int]) -> list[dataset_lib.Example]:
+    """These images; for a damaged one, the next that is not."""
+    found = self.split.take(indices)
+    sound = []
+    for index, example in zip(indices, found, strict=True):
+      while isinstance(example, dataset_lib.Unreadable):
+        self.faults.add(example)
+        index = (index + 1) % len(self.split)
+        (example,) = self.split.take([index])
+      sound.append(example)
+    return sound
 
 
 class _EvalSource:
@@ -206,10 +265,12 @@ class _EvalSource:
     split: dataset_lib.Split,
     batch_size: int,
     rows: Int64[np.ndarray, 'b'],
+    faults: faults_lib.Faults,
   ):
     self._split = split
     self._batch_size = batch_size
     self._rows = rows
+    self._faults = faults
 
   def __len__(self) -> int:
     return -(-len(self._split) // self._batch_size)
@@ -218,10 +279,16 @@ class _EvalSource:
     position = batch * self._batch_size + self._rows
     mask = position < len(self._split)
     index = np.where(mask, position, 0).astype(np.int32)
-    size = self._split[0].image.shape[0]
+    size = self._split.image_size
     image = np.zeros((len(index), size, size, 3), np.uint8)
     label = np.zeros(len(index), np.int32)
-    for row in np.flatnonzero(mask).tolist():
-      example = self._split[int(index[row])]
-      image[row], label[row] = example.image, example.label
+    (rows,) = np.nonzero(mask)
+    for row, example in zip(
+      rows.tolist(), self._split.take(index[rows].tolist()), strict=True
+    ):
+      if isinstance(example, dataset_lib.Unreadable):
+        self._faults.add(example)
+        mask[row] = False
+      else:
+        image[row], label[row] = example.image, example.label
     return EvalBatch(image=image, label=label, mask=mask, index=index)

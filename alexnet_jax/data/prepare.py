@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alexnet_jax import locking
-from alexnet_jax.data import layouts, records, shards, stats
+from alexnet_jax.data import dataset, layouts, records, shards, stats
 
 _SHUFFLE_SEED = 2012
 _SHARD_IMAGES = 4096  # at most: 805 MB of raw images
@@ -96,6 +96,7 @@ def run(
   *,
   output: pathlib.Path,
   workers: int,
+  max_skipped: int | None = None,
   progress: Progress = lambda images: None,
 ) -> records.Metadata:
   """Writes OUTPUT, going on where an earlier run of the same plan stopped.
@@ -104,17 +105,29 @@ def run(
     work: from `plan`.
     output: a folder that does not exist yet, or is empty.
     workers: processes; 1 does the work in this one.
+    max_skipped: files that may be left out; None: any number.
     progress: is told of images done.
+
+  Raises:
+    ValueError: if OUTPUT is there, the disk is too small, an unfinished run of
+      another plan is in the way, or too many files have to be left out.
   """
   refuse_existing(output)
   partial = output.with_name(output.name + '.partial')
   with locking.locked(partial, fix='give another --output'):
     _begin(partial, digest=work.digest)
     _refuse_full_disk(work, folder=partial)
-    results = _write(work, folder=partial, workers=workers, progress=progress)
+    results = _write(
+      work,
+      folder=partial,
+      workers=workers,
+      max_skipped=max_skipped,
+      progress=progress,
+    )
     metadata = _describe(work, results=results, folder=partial)
     for shard in work.shards:
       shards.forget(shard, folder=partial)
+    _remove_unfinished(partial)
     for name in ('plan', '.lock'):
       (partial / name).unlink()
     partial.rename(output)
@@ -150,6 +163,13 @@ def _begin(partial: pathlib.Path, *, digest: str) -> None:
     )
   else:
     note.write_text(digest)
+  _remove_unfinished(partial)
+
+
+def _remove_unfinished(partial: pathlib.Path) -> None:
+  """What a killed run was writing; a worker that outlives it fails."""
+  for path in partial.glob(f'{shards.WRITING}*'):
+    path.unlink(missing_ok=True)
 
 
 def _refuse_full_disk(work: Plan, *, folder: pathlib.Path) -> None:
@@ -163,24 +183,47 @@ def _refuse_full_disk(work: Plan, *, folder: pathlib.Path) -> None:
 
 
 def _write(
-  work: Plan, *, folder: pathlib.Path, workers: int, progress: Progress
+  work: Plan,
+  *,
+  folder: pathlib.Path,
+  workers: int,
+  max_skipped: int | None,
+  progress: Progress,
 ) -> list[shards.Result]:
   """The results of all shards, in the plan's order."""
   results, todo = {}, []
+  skipped = [records.Skipped(*rejected) for rejected in work.layout.rejected]
+  _refuse_too_many(skipped, most=max_skipped)
   for shard in work.shards:
     result = shards.finished(shard, folder=folder)
     if result is None:
       todo.append(shard)
     else:
       results[shard.file] = result
+      skipped += result.skipped
       progress(len(shard.items))
   write = functools.partial(shards.write, folder=folder, options=work.options)
   if workers == 1:
     new = (write(shard, progress=progress) for shard in todo)
   else:
     new = _in_processes(write, todo, workers=workers, progress=progress)
-  results |= {result.file: result for result in new}
+  for result in new:
+    results[result.file] = result
+    skipped += result.skipped
+    _refuse_too_many(skipped, most=max_skipped)
   return [results[shard.file] for shard in work.shards]
+
+
+def _refuse_too_many(
+  skipped: Sequence[records.Skipped], *, most: int | None
+) -> None:
+  if most is not None and len(skipped) > most:
+    last = skipped[-1]
+    raise ValueError(
+      f'{len(skipped)} files cannot be used, more than --max_skipped={most}; '
+      f'the last: {last.file}, {last.reason}. Finished shards are kept: mend '
+      'the source, or run again with a higher --max_skipped'
+    )
 
 
 class _Stop(Exception):
@@ -192,14 +235,18 @@ class _Worker:
 
   done: Any  # a shared count of the images of all workers
   stop: Any  # a shared event; set: give up
+  parent: int
 
   @classmethod
   def start(cls, done, stop) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
-    cls.done, cls.stop = done, stop
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, signal.SIG_IGN)  # the first process decides
+    cls.done, cls.stop, cls.parent = done, stop, os.getppid()
 
   @classmethod
   def progress(cls, images: int) -> None:
+    if os.getppid() != cls.parent:  # which was killed
+      os._exit(1)
     if cls.stop.is_set():
       raise _Stop
     with cls.done.get_lock():
@@ -260,10 +307,13 @@ def _describe(
     encoding=work.options.encoding,
     splits=_splits(work, results=results),
     classes=work.layout.classes,
-    skipped=tuple(s for result in results for s in result.skipped),
+    skipped=(
+      *(records.Skipped(*rejected) for rejected in work.layout.rejected),
+      *(s for result in results for s in result.skipped),
+    ),
     checksums={result.file: result.checksum for result in results}
     | {
-      name: shards.checksum(folder / name) for name in records.STATISTICS_FILES
+      name: records.checksum(folder / name) for name in records.STATISTICS_FILES
     },
   )
   records.write_metadata(folder, metadata=metadata)
@@ -285,3 +335,37 @@ def _splits(
       raise ValueError(f'no {split} image could be read: check --source')
     splits[split] = records.SplitInfo(count, tuple(r.file for r in own))
   return splits
+
+
+_STATISTICS_IMAGES = 512  # of a part that one worker sums
+
+
+def statistics(
+  split: dataset.Split,
+  *,
+  workers: int,
+  progress: Progress = lambda images: None,
+) -> stats.Statistics:
+  """Mean image and RGB components of a split, whatever it is read from.
+
+  Raises:
+    dataset.Unreadable: if an image cannot be decoded.
+  """
+  starts = range(0, len(split), _STATISTICS_IMAGES)
+  sums = functools.partial(_sums, split)
+  total = stats.empty(split.image_size)
+  with concurrent.futures.ProcessPoolExecutor(
+    workers, multiprocessing.get_context('spawn')
+  ) as pool:
+    for part in pool.map(sums, starts):
+      total = stats.merge(total, b=part)
+      progress(part.count)
+  return stats.finish(total)
+
+
+def _sums(split: dataset.Split, start: int) -> stats.Sums:
+  """The sums of one part of a split."""
+  sums = stats.empty(split.image_size)
+  for index in range(start, min(start + _STATISTICS_IMAGES, len(split))):
+    sums = stats.add(sums, image=split[index].image)
+  return sums

@@ -17,12 +17,14 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import simplejpeg
 from array_record.python import array_record_module
 from PIL import Image
 
@@ -90,9 +92,8 @@ def decode(
   match encoding:
     case 'raw':
       pixels = np.frombuffer(record, np.uint8, offset=start)
-    case 'jpeg':
-      with Image.open(io.BytesIO(memoryview(record)[start:])) as image:
-        pixels = np.asarray(image)
+    case 'jpeg':  # the same pixels as PIL's, sooner
+      pixels = simplejpeg.decode_jpeg(memoryview(record)[start:], 'RGB')
   return dataset.Example(pixels.reshape(image_size, image_size, 3), label, name)
 
 
@@ -226,6 +227,27 @@ def write_statistics(
   np.savez(folder / 'rgb_pca.npz', **statistics.pca._asdict())
 
 
+def replace_statistics(
+  folder: pathlib.Path, *, statistics: stats.Statistics
+) -> None:
+  """Writes new statistics into a prepared folder, and their checksums."""
+  metadata = read_metadata(folder)
+  write_statistics(folder, statistics=statistics)
+  new = {name: checksum(folder / name) for name in STATISTICS_FILES}
+  write_metadata(
+    folder,
+    metadata=dataclasses.replace(
+      metadata, checksums={**metadata.checksums, **new}
+    ),
+  )
+
+
+def checksum(path: pathlib.Path) -> str:
+  """SHA-256 of a file."""
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
 def read_statistics(
   folder: pathlib.Path, *, image_size: int
 ) -> stats.Statistics:
@@ -274,6 +296,10 @@ class PreparedSplit:
         f'{info.num_images}: prepare the data again'
       )
 
+  @property
+  def image_size(self) -> int:
+    return self._image_size
+
   def _reset(self) -> None:
     self._lock = threading.Lock()
     self._readers = [None] * len(self._paths)
@@ -284,10 +310,53 @@ class PreparedSplit:
   def __getitem__(self, index: int) -> dataset.Example:
     if not 0 <= index < len(self):
       raise IndexError(f'{self._split} image {index} of {len(self)}')
-    shard = int(np.searchsorted(self._starts, index, side='right')) - 1
-    position = index - int(self._starts[shard])
-    (record,) = self._reader(shard).read([position])
-    return decode(record, image_size=self._image_size, encoding=self._encoding)
+    (example,) = self.take([index])
+    if isinstance(example, dataset.Unreadable):
+      raise example
+    return example
+
+  def take(
+    self, indices: Sequence[int]
+  ) -> list[dataset.Example | dataset.Unreadable]:
+    """The examples at these indices; one read for all of a shard."""
+    where = np.asarray(indices)
+    shards = np.searchsorted(self._starts, where, side='right') - 1
+    out: list = [None] * len(where)
+    for shard in np.unique(shards).tolist():
+      (rows,) = np.nonzero(shards == shard)
+      positions = (where[rows] - self._starts[shard]).tolist()
+      records = self._read(shard, positions)
+      for row, record in zip(rows.tolist(), records, strict=True):
+        out[row] = self._decode(record)
+    return out
+
+  def _read(
+    self, shard: int, positions: list[int]
+  ) -> list[bytes | dataset.Unreadable]:
+    """Records of a shard; where one is damaged, one after another."""
+    reader = self._reader(shard)
+    try:
+      return reader.read(positions)
+    except RuntimeError as error:
+      with self._lock:
+        self._readers[shard] = None  # once failed, it would go on failing
+      if len(positions) == 1:
+        place = f'record {positions[0]} of {self._paths[shard].name}'
+        return [dataset.Unreadable(f'{place}: {str(error).splitlines()[0]}')]
+    return [self._read(shard, [position])[0] for position in positions]
+
+  def _decode(
+    self, record: bytes | dataset.Unreadable
+  ) -> dataset.Example | dataset.Unreadable:
+    if isinstance(record, dataset.Unreadable):
+      return record
+    try:
+      return decode(
+        record, image_size=self._image_size, encoding=self._encoding
+      )
+    except (ValueError, OSError, struct.error) as error:
+      reason = re.sub(r' at 0x[0-9a-f]+', '', str(error))
+      return dataset.Unreadable(f'a record of {self._split}: {reason}')
 
   def __getstate__(self) -> dict[str, Any]:
     return vars(self) | {'_lock': None, '_readers': None}

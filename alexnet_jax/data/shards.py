@@ -5,7 +5,6 @@ finished one holds what it adds to the whole, so that it is written only once.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +15,8 @@ import numpy as np
 from array_record.python import array_record_module
 
 from alexnet_jax.data import dataset, images, layouts, records, stats
+
+WRITING = 'writing-'  # begins the names of files that are not whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,13 +63,14 @@ def write(
   """
   sums, skipped = stats.empty(options.image_size), []
   path = folder / shard.file
+  unfinished = _unfinished(path)
   writer = array_record_module.ArrayRecordWriter(
-    str(path), records.WRITER_OPTIONS
+    str(unfinished), records.WRITER_OPTIONS
   )
   for item in shard.items:
     try:
       record = _record(item, options=options)
-    except images.Unreadable as error:
+    except dataset.Unreadable as error:
       skipped.append(records.Skipped(item.member.name, str(error)))
     else:
       writer.write(record)
@@ -76,8 +78,11 @@ def write(
         sums = stats.add(sums, image=_image(record, options=options))
     progress(1)
   writer.close()
+  os.replace(unfinished, path)
   count = len(shard.items) - len(skipped)
-  result = Result(shard.file, count, tuple(skipped), checksum(path), sums)
+  result = Result(
+    shard.file, count, tuple(skipped), records.checksum(path), sums
+  )
   _save(result, folder=folder)
   return result
 
@@ -98,10 +103,13 @@ def _image(record: bytes, *, options: Options) -> np.ndarray:
   ).image
 
 
-def checksum(path: pathlib.Path) -> str:
-  """SHA-256 of a file."""
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+def _unfinished(path: pathlib.Path) -> pathlib.Path:
+  """Where this process writes a file until it is whole.
+
+  A process that outlives its killed parent for a moment thus never writes into
+  what the next run is writing.
+  """
+  return path.with_name(f'{WRITING}{os.getpid()}-{path.name}')
 
 
 def _note(file: str, *, folder: pathlib.Path) -> pathlib.Path:
@@ -111,7 +119,7 @@ def _note(file: str, *, folder: pathlib.Path) -> pathlib.Path:
 def _save(result: Result, *, folder: pathlib.Path) -> None:
   content = result._asdict() | {'sums': None}
   note = _note(result.file, folder=folder)
-  unfinished = note.with_name('writing-' + note.name)
+  unfinished = _unfinished(note)
   np.savez(
     unfinished,
     content=json.dumps(content),

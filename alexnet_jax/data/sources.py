@@ -1,4 +1,4 @@
-"""Where images come from: drawn on the spot, or a prepared folder (paper §2).
+"""Where images come from: drawn, a prepared folder, or TFDS (paper §2).
 
 `load` is the one way in. What it returns is the same whatever the source, and
 each mistake a user can make is a ValueError of one line.
@@ -6,20 +6,21 @@ each mistake a user can make is a ValueError of one line.
 
 from typing import Literal, get_args
 
-from alexnet_jax.data import dataset, records, synthetic
+from alexnet_jax.data import dataset, records, synthetic, tfds_source
 
 ClassInfo = dataset.ClassInfo
 Dataset = dataset.Dataset
 Example = dataset.Example
 Split = dataset.Split
 
-Source = Literal['embedded', 'prepared']
+Source = Literal['embedded', 'prepared', 'tfds']
 
 
 def load(
   *,
   source: str,  # a Source; checked here
   directory: str,
+  tfds: str,
   image_size: int,
   train_images: int,
   val_images: int,
@@ -28,8 +29,11 @@ def load(
   """Opens a data set.
 
   Args:
-    source: 'embedded' draws coloured gratings, 'prepared' reads `directory`.
-    directory: a folder written by tools.prepare; unused by 'embedded'.
+    source: 'embedded' draws coloured gratings, 'prepared' reads `directory`,
+      'tfds' the data set of that name.
+    directory: a folder written by tools.prepare; for 'tfds' its data_dir;
+      unused by 'embedded'.
+    tfds: name of a data set of TFDS; unused by the others.
     image_size: pixels a side, 256 in the paper; a prepared folder must agree.
     train_images: to draw; unused by 'prepared', which has its own number.
     val_images: likewise.
@@ -45,6 +49,8 @@ def load(
       )
     case 'prepared':
       return records.load(directory, image_size=image_size)
+    case 'tfds':
+      return tfds_source.load(tfds, data_dir=directory, image_size=image_size)
     case _:
       choices = ' or '.join(get_args(Source))
       raise ValueError(f'data source {source!r} is not known: use {choices}')

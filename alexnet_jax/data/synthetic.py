@@ -26,6 +26,7 @@ N(0, 0.01) little of the image reaches the last layers of a fresh network.
 import dataclasses
 import hashlib
 import itertools
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -109,6 +110,9 @@ class Gratings:
 
   def __len__(self) -> int:
     return self.num_images
+
+  def take(self, indices: Sequence[int]) -> list[dataset.Example]:
+    return [self[index] for index in indices]
 
   def __getitem__(self, index: int) -> dataset.Example:
     if not 0 <= index < self.num_images:

@@ -1,29 +1,38 @@
 """Prepares a data set for training (paper §2): see data/prepare.py.
 
-  python -m alexnet_jax.tools.prepare --source=PATH --output=DIR
+  python -m alexnet_jax.tools.prepare --source=SOURCE --output=DIR
 
-PATH is the folder of the official ILSVRC2012 downloads. DIR then holds records
-of 256 x 256 images, the mean image and the RGB components, and appears only
-when it is complete. Stopped, the same command goes on where it was.
+SOURCE is a folder with the official tars of ILSVRC2012 or ILSVRC2010, class
+folders (train/CLASS/IMAGE and val/CLASS/IMAGE) or an uncompressed tar of them,
+or tfds:NAME. DIR then holds records of 256 x 256 images, the mean image and the
+RGB components, and appears only when it is complete. Stopped in whatever way,
+the same command goes on where it was.
+
+--stats_only computes the mean image and the components alone: anew for a
+prepared DIR, or, to train from a TFDS data set as it is, for tfds:NAME.
 """
 
 import os
 import pathlib
 import shutil
+import signal
 from typing import cast
 
 import tqdm
 from absl import flags
 
-from alexnet_jax.data import layouts, prepare, records, shards
+from alexnet_jax.data import (
+  listing,
+  prepare,
+  records,
+  shards,
+  sources,
+  tfds_source,
+)
 from alexnet_jax.tools import cli
 
-_SOURCE = flags.DEFINE_string(
-  'source', None, 'Folder of the official ILSVRC2012 tars.', required=True
-)
-_OUTPUT = flags.DEFINE_string(
-  'output', None, 'Folder to make; must not exist yet.', required=True
-)
+_SOURCE = flags.DEFINE_string('source', '', f'What to prepare: {listing.KNOWN}')
+_OUTPUT = flags.DEFINE_string('output', '', 'Folder to make; must not exist.')
 _IMAGE_SIZE = flags.DEFINE_integer(
   'image_size', 256, 'Pixels a side of the stored squares.', lower_bound=1
 )
@@ -42,10 +51,26 @@ _WORKERS = flags.DEFINE_integer(
   'Processes. Any number gives the same files.',
   1,
 )
+_MAX_SKIPPED = flags.DEFINE_integer(
+  'max_skipped', 100, 'Files that may be left out; one more ends the run.', 0
+)
+_STATS_ONLY = flags.DEFINE_bool(
+  'stats_only', False, 'Only the mean image and the RGB components.'
+)
+_TFDS_DATA_DIR = flags.DEFINE_string(
+  'tfds_data_dir', '', 'Where TFDS keeps its data; default: its own.'
+)
 
 
 def main() -> None:
   """Lists the source, says what is to be done, and does it."""
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C
+  if _STATS_ONLY.value:
+    _statistics()
+    return
+  for name, value in (('source', _SOURCE.value), ('output', _OUTPUT.value)):
+    if not value:
+      raise ValueError(f'--{name} is missing: --help says what it can be')
   output = pathlib.Path(_OUTPUT.value).expanduser()
   prepare.refuse_existing(output)
   print(f'Listing {_SOURCE.value} ...', flush=True)
@@ -54,12 +79,16 @@ def main() -> None:
     encoding=cast(records.Encoding, _ENCODING.value),
     jpeg_quality=_JPEG_QUALITY.value,
   )
-  layout = layouts.find(pathlib.Path(_SOURCE.value).expanduser())
+  layout = listing.find(_SOURCE.value, tfds_data_dir=_TFDS_DATA_DIR.value)
   work = prepare.plan(layout, options=options)
   _announce(work, output=output)
   with tqdm.tqdm(total=work.num_images, unit=' images') as bar:
     metadata = prepare.run(
-      work, output=output, workers=_WORKERS.value, progress=bar.update
+      work,
+      output=output,
+      workers=_WORKERS.value,
+      max_skipped=_MAX_SKIPPED.value,
+      progress=bar.update,
     )
   for skipped in metadata.skipped:
     print(f'skipped {skipped.file}: {skipped.reason}')
@@ -74,10 +103,45 @@ def _announce(work: prepare.Plan, *, output: pathlib.Path) -> None:
   print(
     f'{work.layout.name}: {counts} images, {len(work.layout.classes)} classes'
     f' -> {len(work.shards)} shards in {output}\n'
-    f'about {work.num_bytes / 1e9:.1f} GB of '
+    f'shorter side to {work.options.image_size} pixels (bicubic), then the '
+    f'middle; about {work.num_bytes / 1e9:.1f} GB of '
     f'{shutil.disk_usage(place).free / 1e9:.0f} GB free, and '
     f'{seconds / 60:.0f} minutes with {_WORKERS.value} workers',
     flush=True,
+  )
+
+
+def _statistics() -> None:
+  """Of a TFDS data set as it is, or of a folder prepared before."""
+  name = _SOURCE.value.removeprefix(tfds_source.PREFIX)
+  if _SOURCE.value and name == _SOURCE.value:
+    raise ValueError(
+      f'--stats_only of --source={name}: it goes with --source=tfds:NAME, or '
+      'with --output=DIR of a prepared folder and no --source'
+    )
+  size = _IMAGE_SIZE.value
+  if name:
+    split: sources.Split = tfds_source.training_split(
+      name, data_dir=_TFDS_DATA_DIR.value, image_size=size
+    )
+    folder = tfds_source.statistics_folder(split.folder, image_size=size)
+  else:
+    folder = pathlib.Path(_OUTPUT.value).expanduser()
+    size = records.read_metadata(folder).image_size
+    split = records.load(str(folder), image_size=size).train
+  with tqdm.tqdm(total=len(split), unit=' images') as bar:
+    found = prepare.statistics(
+      split, workers=_WORKERS.value, progress=bar.update
+    )
+  if name:
+    folder.mkdir(exist_ok=True)
+    records.write_statistics(folder, statistics=found)
+  else:
+    records.replace_statistics(folder, statistics=found)
+  deviations = ', '.join(f'{s:.2f}' for s in found.pca.stddevs)
+  print(
+    f'{folder}: mean image and RGB components of {len(split)} images; standard '
+    f'deviations {deviations} grey levels'
   )
 
 

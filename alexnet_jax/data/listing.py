@@ -1,0 +1,31 @@
+"""Recognises a source of images and lists what it holds (paper §2)."""
+
+import pathlib
+
+from alexnet_jax.data import ilsvrc, layouts, tfds_source
+
+KNOWN = (
+  'a folder with the official tars of ILSVRC2012 or ILSVRC2010; class folders '
+  '(train/CLASS/IMAGE, val/CLASS/IMAGE) or an uncompressed tar of them; '
+  'tfds:NAME'
+)
+
+
+def find(source: str, *, tfds_data_dir: str = '') -> layouts.Layout:
+  """The layout of a source.
+
+  Args:
+    source: a path, or 'tfds:NAME'.
+    tfds_data_dir: where TFDS keeps its data; '': its own default.
+
+  Raises:
+    ValueError: in one line, if it is not there or none that is known.
+  """
+  if source.startswith(tfds_source.PREFIX):
+    name = source.removeprefix(tfds_source.PREFIX)
+    return tfds_source.layout(name, data_dir=tfds_data_dir)
+  path = pathlib.Path(source).expanduser()
+  if not path.exists():
+    raise ValueError(f'no source at {path}: give --source, {KNOWN}')
+  official = ilsvrc.find(path) if path.is_dir() else None
+  return official or layouts.folders(path)
