@@ -74,6 +74,20 @@ def test_colour_shift_has_the_covariance_of_a_tenth_of_the_pixels():
   np.testing.assert_allclose(colour.mean(axis=0), 0, atol=0.2)
 
 
+def test_shift_along_each_component_is_a_tenth_of_its_deviation():
+  """100,000 draws: variance stddev^2 x 0.01 to 2 %; eigenvalues would not."""
+  along = _draw(100_000).colour.astype(np.float64) @ _PCA.components
+  expected = np.square(_PCA.stddevs, dtype=np.float64) * 0.01
+  np.testing.assert_allclose(along.var(axis=0), expected, rtol=0.02)
+  together = np.corrcoef(along.T) - np.eye(3)
+  assert np.abs(together).max() < 0.02
+  literal = _PCA._replace(stddevs=_PCA.stddevs**2)  # §4.1 as it is printed
+  shift = augment._colour(
+    np.random.default_rng(0), n=1000, pca=literal, stddev=0.1
+  )
+  assert (shift @ literal.components).var() > 100 * expected.mean()
+
+
 def test_switching_one_off_leaves_the_others():
   full = _draw()
   crop, mirror, colour = (

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from alexnet_jax.data import augment, dataset, pipeline, stats
+from alexnet_jax.data import augment, dataset, faults, pipeline, stats
 
 _SIZE, _CROP = 8, 5
 
@@ -39,12 +39,12 @@ class _Numbered:
     return dataset.Example(image, index % 7, f'{index}.jpg')
 
 
-def _dataset(num_images):
+def _dataset(num_images, *, damaged=()):
   return dataset.Dataset(
     name='numbered',
     image_size=_SIZE,
     classes=tuple(dataset.ClassInfo(str(k), str(k), str(k)) for k in range(7)),
-    train=_Numbered(num_images),
+    train=_Numbered(num_images, damaged=damaged),
     val=_Numbered(num_images),
     mean_image=np.zeros((_SIZE, _SIZE, 3), np.float32),
     pca=stats.RgbPca(np.eye(3, dtype=np.float32), np.ones(3, np.float32) * 9),
@@ -52,10 +52,12 @@ def _dataset(num_images):
   )
 
 
-def _train(num_images=10, *, batch_size=4, total_steps=20, **settings):
+def _train(
+  num_images=10, *, batch_size=4, total_steps=20, damaged=(), **settings
+):
   kwargs = dict(crop_size=_CROP, seed=0, augment=augment.Augment())
   return pipeline.train_batches(
-    _dataset(num_images),
+    _dataset(num_images, damaged=damaged),
     batch_size=batch_size,
     total_steps=total_steps,
     **kwargs | settings,
@@ -214,3 +216,67 @@ def test_reading_and_preparing_data_needs_no_jax():
     "assert 'jax' not in sys.modules"
   )
   subprocess.run([sys.executable, '-c', code], check=True, timeout=60)
+
+
+def test_the_next_sound_image_stands_in_for_a_damaged_one():
+  counted = faults.Faults(most=2)
+  seen = _seen(_train(10, damaged=(3, 4), total_steps=5, faults=counted))
+  expected = _seen(_train(10, total_steps=5))
+  expected[(expected == 3) | (expected == 4)] = 5
+  np.testing.assert_array_equal(seen, expected)
+  assert sorted(counted.untold()) == ['image 3', 'image 4']
+  assert counted.untold() == []  # told once, however often it came up
+
+
+def test_labels_are_those_of_the_images_that_stand_in():
+  batches = list(
+    _train(10, damaged=(9,), faults=faults.Faults(most=1), total_steps=5)
+  )
+  assert (_seen(batches) % 7 == _stream(batches, 'label')).all()
+
+
+def test_too_many_damaged_images_end_the_run():
+  batches = _train(
+    10, damaged=(3, 4), total_steps=5, faults=faults.Faults(most=1)
+  )
+  with pytest.raises(ValueError, match=r'max_bad_records = 1; the last: image'):
+    list(batches)
+
+
+def test_by_default_none_may_be_damaged():
+  with pytest.raises(ValueError, match='1 images are damaged, more than'):
+    list(_train(10, damaged=(3,), total_steps=5))
+
+
+def test_evaluation_leaves_damaged_images_out():
+  counted = faults.Faults(most=9)
+  split = _Numbered(10, damaged=(0, 7))
+  batches = list(pipeline.eval_batches(split, batch_size=4, faults=counted))
+  mask = _stream(batches, 'mask')
+  assert _seen(batches)[mask].tolist() == [1, 2, 3, 4, 5, 6, 8, 9]
+  assert len(counted.untold()) == 2
+
+
+class _Sorted(_Numbered):
+  """Records that lie class by class, or not."""
+
+  def __init__(self, labels):
+    super().__init__(len(labels))
+    self._labels = labels
+
+  def __getitem__(self, index):
+    return (
+      super().__getitem__(index % 250)._replace(label=int(self._labels[index]))
+    )
+
+
+def test_records_that_lie_class_by_class_are_named():
+  labels = np.repeat(np.arange(10), 100)
+  assert 'not shuffled' in pipeline.order_warning(_Sorted(labels))
+
+
+@pytest.mark.parametrize('classes', [2, 10, 1000])
+def test_shuffled_records_are_not(classes):
+  labels = np.random.default_rng(0).integers(0, classes, 2000)
+  assert pipeline.order_warning(_Sorted(labels)) == ''
+  assert pipeline.order_warning(_Sorted(labels[:20])) == ''  # too few to tell

@@ -22,82 +22,14 @@ from alexnet_jax.data import (
   records,
   shards,
 )
+from tests import official
 
 _REAL = os.environ.get('ALEXNET_JAX_TEST_DATA', '')
-
-# WordNet ids by the devkit's own, unsorted, numbers; 4 is no class but a node
-# above two of them.
-_SYNSETS = {1: 'n03000000', 2: 'n01000000', 3: 'n02000000', 4: 'n00000004'}
-_LABELS = {'n01000000': 0, 'n02000000': 1, 'n03000000': 2}
-_VAL_IDS = (3, 1, 2, 2)
-
-
-def _png(seed, *, width=20, height=16, mode='RGB'):
-  """A lossless image of noise. PIL goes by content, whatever the name says."""
-  rng = np.random.default_rng(seed)
-  shape = (height, width) if mode == 'L' else (height, width, 3)
-  array = rng.integers(256, size=shape, dtype=np.uint8)
-  stream = io.BytesIO()
-  Image.fromarray(array).save(stream, 'PNG')
-  return array, stream.getvalue()
-
-
-def _tar(files):
-  stream = io.BytesIO()
-  with tarfile.open(fileobj=stream, mode='w') as archive:
-    for name, content in files.items():
-      info = tarfile.TarInfo(name)
-      info.size = len(content)
-      archive.addfile(info, io.BytesIO(content))
-  return stream.getvalue()
-
-
-def _devkit():
-  kind = [
-    ('ILSVRC2012_ID', object),
-    ('WNID', object),
-    ('words', object),
-    ('num_children', object),
-  ]
-  synsets = np.empty((len(_SYNSETS), 1), kind)
-  for row, (id_, wnid) in enumerate(_SYNSETS.items()):
-    children = 2 if id_ == 4 else 0
-    synsets[row, 0] = (id_, wnid, f'word {wnid}, synonym', children)
-  meta = io.BytesIO()
-  scipy.io.savemat(meta, {'synsets': synsets})
-  truth = ''.join(f'{id_}\n' for id_ in _VAL_IDS).encode()
-  root = 'ILSVRC2012_devkit_t12/data/'
-  return _tar(
-    {
-      root + 'meta.mat': meta.getvalue(),
-      root + 'ILSVRC2012_validation_ground_truth.txt': truth,
-    }
-  )
-
-
-def _train_name(index):
-  wnid = sorted(_LABELS)[index % 3]
-  return wnid, f'{wnid}_{index}.JPEG'
-
-
-def _write_source(folder, *, num_train=9):
-  """Official layout: nine images of three synsets, val 2, 4 and 1."""
-  inner = {}
-  for index in range(num_train):
-    wnid, name = _train_name(index)
-    inner.setdefault(wnid, {})[name] = _png(index)[1]
-  folder.mkdir(exist_ok=True)
-  train = {f'{k}.tar': _tar(v) for k, v in inner.items()}
-  val = {f'ILSVRC2012_val_{n:08d}.JPEG': _png(100 + n)[1] for n in (2, 4, 1)}
-  (folder / 'ILSVRC2012_img_train.tar').write_bytes(_tar(train))
-  (folder / 'ILSVRC2012_img_val.tar').write_bytes(_tar(val))
-  (folder / 'ILSVRC2012_devkit_t12.tar.gz').write_bytes(_devkit())
-  return folder
 
 
 @pytest.fixture
 def source(tmp_path):
-  return _write_source(tmp_path / 'source')
+  return official.write(tmp_path / 'source')
 
 
 def _run(source, output, *, workers=1, **options):
@@ -126,11 +58,11 @@ def test_labels_names_and_pixels(source, tmp_path):
   train = {name: rest for *rest, name in _swap(tmp_path / 'out', 'train')}
   assert len(train) == 9
   for index in range(9):
-    wnid, name = _train_name(index)
+    wnid, name = official.train_name(index)
     label, pixels = train[name]
-    assert label == _LABELS[wnid]
+    assert label == official.LABELS[wnid]
     # 20 x 16: nothing to resize; columns 2 to 17 are the middle.
-    assert pixels == _png(index)[0][:, 2:18].tobytes()
+    assert pixels == official.png(index)[0][:, 2:18].tobytes()
   val = [(label, name) for label, name, _ in _records(tmp_path / 'out', 'val')]
   assert val == [
     (1, 'ILSVRC2012_val_00000001.JPEG'),  # id 3, n02000000
@@ -150,10 +82,10 @@ def test_metadata_and_statistics(source, tmp_path):
   content = json.loads((tmp_path / 'out' / 'metadata.json').read_text())
   assert content['format_version'] == 1
   assert (content['image_size'], content['encoding']) == (16, 'raw')
-  assert [c['id'] for c in content['classes']] == sorted(_LABELS)
+  assert [c['id'] for c in content['classes']] == sorted(official.LABELS)
   assert content['classes'][0]['name'] == 'word n01000000'
   assert content['splits']['train']['num_images'] == 9
-  pixels = np.array([_png(k)[0][:, 2:18] for k in range(9)], np.float64)
+  pixels = np.array([official.png(k)[0][:, 2:18] for k in range(9)], np.float64)
   np.testing.assert_allclose(
     np.load(tmp_path / 'out' / 'mean_image.npy'), pixels.mean(axis=0), rtol=1e-6
   )
@@ -169,7 +101,7 @@ def test_metadata_and_statistics(source, tmp_path):
 
 
 def test_training_images_are_shuffled_over_shards(tmp_path):
-  source = _write_source(tmp_path / 'source', num_train=150)
+  source = official.write(tmp_path / 'source', num_train=150)
   _run(source, tmp_path / 'out')
   labels = [label for label, *_ in _records(tmp_path / 'out', 'train')]
   assert len(list((tmp_path / 'out').glob('train-*-of-00003*'))) == 3
@@ -179,7 +111,7 @@ def test_training_images_are_shuffled_over_shards(tmp_path):
 
 @pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
-  source = _write_source(tmp_path / 'source', num_train=150)
+  source = official.write(tmp_path / 'source', num_train=150)
   for workers in (1, 2):
     _run(source, tmp_path / f'out{workers}', workers=workers, encoding='jpeg')
   assert _files(tmp_path / 'out1') == _files(tmp_path / 'out2')
@@ -197,8 +129,8 @@ def test_jpeg_statistics_are_of_what_is_read_back(source, tmp_path):
 
 
 def test_unreadable_images_are_listed_with_the_reason(tmp_path):
-  source = _write_source(tmp_path / 'source')
-  whole = _png(0, width=40, height=40)[1]
+  source = official.write(tmp_path / 'source')
+  whole = official.png(0, width=40, height=40)[1]
   bad = {
     'n01000000_text.JPEG': b'hello',
     'n01000000_cut.JPEG': whole[: len(whole) // 2],
@@ -206,7 +138,7 @@ def test_unreadable_images_are_listed_with_the_reason(tmp_path):
     'n01000000_good.JPEG': whole,
   }
   (source / 'ILSVRC2012_img_train.tar').write_bytes(
-    _tar({'n01000000.tar': _tar(bad)})
+    official.tar({'n01000000.tar': official.tar(bad)})
   )
   metadata = _run(source, tmp_path / 'out')
   assert metadata.splits['train'].num_images == 1
@@ -219,7 +151,7 @@ def test_unreadable_images_are_listed_with_the_reason(tmp_path):
 
 
 def test_goes_on_where_it_was_stopped(tmp_path):
-  source = _write_source(tmp_path / 'source', num_train=150)
+  source = official.write(tmp_path / 'source', num_train=150)
   options = shards.Options(image_size=16)
   work = prepare.plan(listing.find(str(source)), options=options)
   prepare.run(work, output=tmp_path / 'whole', workers=1)
@@ -244,7 +176,7 @@ def test_goes_on_where_it_was_stopped(tmp_path):
 
 
 def test_another_plan_does_not_go_on(tmp_path):
-  source = _write_source(tmp_path / 'source', num_train=150)
+  source = official.write(tmp_path / 'source', num_train=150)
 
   def stop(images):
     if any((tmp_path / 'out.partial').glob('*.done.npz')):
@@ -313,10 +245,12 @@ def _cut(source, name):
     ),
     (
       lambda s: (s / 'ILSVRC2012_img_train.tar').write_bytes(
-        _tar(
+        official.tar(
           {
-            'n01000000.tar': _tar({'n01000000_1.JPEG': bytes(5000)})[:2048],
-            'n02000000.tar': _tar({'n02000000_1.JPEG': bytes(9000)}),
+            'n01000000.tar': official.tar({'n01000000_1.JPEG': bytes(5000)})[
+              :2048
+            ],
+            'n02000000.tar': official.tar({'n02000000_1.JPEG': bytes(9000)}),
           }
         )
       ),
@@ -328,18 +262,18 @@ def _cut(source, name):
     ),
     (
       lambda s: (s / 'ILSVRC2012_img_train.tar').write_bytes(
-        _tar({'n9.tar': _tar({'n9_1.JPEG': b''})})
+        official.tar({'n9.tar': official.tar({'n9_1.JPEG': b''})})
       ),
       "'n9', which the devkit does not know",
     ),
     (
       lambda s: (s / 'ILSVRC2012_img_val.tar').write_bytes(
-        _tar({'ILSVRC2012_val_00000005.JPEG': b''})
+        official.tar({'ILSVRC2012_val_00000005.JPEG': b''})
       ),
       r'val_00000005\.JPEG of .* has no label: there are 4',
     ),
     (
-      lambda s: (s / 'ILSVRC2012_img_val.tar').write_bytes(_tar({})),
+      lambda s: (s / 'ILSVRC2012_img_val.tar').write_bytes(official.tar({})),
       'no val images',
     ),
   ],
@@ -365,7 +299,7 @@ def test_shorter_side_is_resized_then_the_middle_cut():
 
 
 def test_the_filter_is_bicubic():
-  array, data = _png(1, width=100, height=75)
+  array, data = official.png(1, width=100, height=75)
   direct = Image.fromarray(array).resize((43, 32), Image.Resampling.BICUBIC)
   np.testing.assert_array_equal(
     images.square(data, size=32), np.asarray(direct)[:, 5:37]
@@ -382,7 +316,9 @@ def test_any_mode_becomes_rgb(mode):
 
 
 def test_small_images_are_enlarged():
-  assert images.square(_png(0, width=3, height=5)[1], size=16).shape[0] == 16
+  assert (
+    images.square(official.png(0, width=3, height=5)[1], size=16).shape[0] == 16
+  )
 
 
 def _command(*args):

@@ -18,6 +18,8 @@ import os
 import pathlib
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -235,22 +237,30 @@ class _Worker:
 
   done: Any  # a shared count of the images of all workers
   stop: Any  # a shared event; set: give up
-  parent: int
 
   @classmethod
-  def start(cls, done, stop) -> None:
+  def start(cls, done, stop, parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
       signal.signal(number, signal.SIG_IGN)  # the first process decides
-    cls.done, cls.stop, cls.parent = done, stop, os.getppid()
+    cls.done, cls.stop = done, stop
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
   @classmethod
   def progress(cls, images: int) -> None:
-    if os.getppid() != cls.parent:  # which was killed
-      os._exit(1)
     if cls.stop.is_set():
       raise _Stop
     with cls.done.get_lock():
       cls.done.value += images
+
+
+def _end_with(parent: int) -> None:
+  """Ends this process soon after its parent, which may have been killed.
+
+  Else it would wait for work for ever: it holds both ends of the queue.
+  """
+  while os.getppid() == parent:
+    time.sleep(0.2)
+  os._exit(1)
 
 
 def _work(write: Callable[..., shards.Result], shard: shards.Shard):
@@ -270,7 +280,10 @@ def _in_processes(
   context = multiprocessing.get_context('spawn')
   done, stop, seen = context.Value('Q', 0), context.Event(), 0
   with concurrent.futures.ProcessPoolExecutor(
-    workers, context, initializer=_Worker.start, initargs=(done, stop)
+    workers,
+    context,
+    initializer=_Worker.start,
+    initargs=(done, stop, os.getpid()),
   ) as pool:
     try:
       pending = {pool.submit(_work, write, shard) for shard in todo}
@@ -355,12 +368,20 @@ def statistics(
   sums = functools.partial(_sums, split)
   total = stats.empty(split.image_size)
   with concurrent.futures.ProcessPoolExecutor(
-    workers, multiprocessing.get_context('spawn')
+    workers,
+    multiprocessing.get_context('spawn'),
+    initializer=_start_summing,
+    initargs=(os.getpid(),),
   ) as pool:
     for part in pool.map(sums, starts):
       total = stats.merge(total, b=part)
       progress(part.count)
   return stats.finish(total)
+
+
+def _start_summing(parent: int) -> None:
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _sums(split: dataset.Split, start: int) -> stats.Sums:

@@ -127,8 +127,8 @@ def _statistics() -> None:
     folder = tfds_source.statistics_folder(split.folder, image_size=size)
   else:
     folder = pathlib.Path(_OUTPUT.value).expanduser()
-    size = records.read_metadata(folder).image_size
-    split = records.load(str(folder), image_size=size).train
+    metadata = records.read_metadata(folder)
+    split = records.PreparedSplit(folder, metadata=metadata, split='train')
   with tqdm.tqdm(total=len(split), unit=' images') as bar:
     found = prepare.statistics(
       split, workers=_WORKERS.value, progress=bar.update

@@ -1,0 +1,203 @@
+"""Sources of images: class folders, ILSVRC2010, and what no archive may do."""
+
+import io
+import os
+import pathlib
+import tarfile
+
+import pytest
+
+from alexnet_jax.data import archives, listing, prepare, records, shards
+from tests import official
+
+_REAL = os.environ.get('ALEXNET_JAX_TEST_DATA', '')
+
+
+def _png(seed):
+  return official.png(seed)[1]
+
+
+def _listed(layout):
+  """{split: [(file, class name)]}."""
+  return {
+    split: [(i.member.name, layout.classes[i.label].id) for i in items]
+    for split, items in layout.splits.items()
+  }
+
+
+_TREE = {
+  'pets/train/cat/1.png': _png(1),
+  'pets/train/dog/2.png': _png(2),
+  'pets/train/cat/0.png': _png(3),
+  'pets/test/dog/3.png': _png(4),
+}
+
+
+def _folder(tmp_path):
+  for name, data in _TREE.items():
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+  return tmp_path / 'pets'
+
+
+def _archive(tmp_path):
+  path = tmp_path / 'pets.tar'
+  path.write_bytes(official.tar(_TREE))
+  return path
+
+
+@pytest.mark.parametrize('make', [_folder, _archive])
+def test_class_folders_in_a_folder_or_a_tar(tmp_path, make):
+  layout = listing.find(str(make(tmp_path)))
+  assert layout.name == 'pets'
+  assert [c.id for c in layout.classes] == ['cat', 'dog']
+  found = {
+    split: [(pathlib.PurePath(name).name, kind) for name, kind in items]
+    for split, items in _listed(layout).items()
+  }
+  assert found == {
+    'train': [('0.png', 'cat'), ('1.png', 'cat'), ('2.png', 'dog')],
+    'val': [('3.png', 'dog')],  # test stands in for val
+  }
+  assert layout.splits['val'][0].member.read() == _png(4)
+
+
+def test_both_give_the_same_images(tmp_path):
+  pixels = []
+  for make in (_folder, _archive):
+    layout = listing.find(str(make(tmp_path)))
+    work = prepare.plan(layout, options=shards.Options(image_size=16))
+    output = tmp_path / make.__name__
+    prepare.run(work, output=output, workers=1)
+    train = records.load(str(output), image_size=16).train
+    pixels.append(sorted(e.image.tobytes() for e in train.take([0, 1, 2])))
+  assert pixels[0] == pixels[1]
+
+
+def test_validation_is_preferred_to_test(tmp_path):
+  tree = _TREE | {'pets/validation/cat/9.png': _png(9)}
+  (tmp_path / 'a.tar').write_bytes(official.tar(tree))
+  layout = listing.find(str(tmp_path / 'a.tar'))
+  assert list(layout.splits) == ['train', 'val', 'test']
+  assert [name for name, _ in _listed(layout)['val']] == [
+    'pets/validation/cat/9.png'
+  ]
+
+
+def test_other_trees_are_refused_in_one_line(tmp_path):
+  (tmp_path / 'cat').mkdir()
+  (tmp_path / 'cat' / '1.png').write_bytes(_png(1))
+  with pytest.raises(ValueError, match='train/CLASS/IMAGE') as error:
+    listing.find(str(tmp_path))
+  assert '\n' not in str(error.value)
+  with pytest.raises(ValueError, match='no source at'):
+    listing.find(str(tmp_path / 'nothing'))
+
+
+def _write_2010(folder, *, test=True):
+  """ILSVRC2010: classes numbered out of order, a test split, one patch."""
+  folder.mkdir()
+  train = {
+    f'{wnid}.tar': official.tar({f'{wnid}_1.JPEG': _png(k)})
+    for k, wnid in enumerate(official.LABELS)
+  }
+  files = {
+    'ILSVRC2010_images_train.tar': official.tar(train),
+    'ILSVRC2010_images_val.tar': official.tar(
+      {f'val/ILSVRC2010_val_{n:08d}.JPEG': _png(10 + n) for n in (1, 2, 3)}
+    ),
+    'ILSVRC2010_devkit-1.0.tar.gz': official.devkit(
+      'ILSVRC2010', folder='devkit-1.0'
+    ),
+    'patch_images.tar': official.tar(
+      {'patch_images/val/ILSVRC2010_val_00000002.JPEG': _png(99)}
+    ),
+  }
+  if test:
+    files['ILSVRC2010_test_ground_truth.txt'] = b'2\n3\n'
+    files['ILSVRC2010_images_test.tar'] = official.tar(
+      {f'test/ILSVRC2010_test_{n:08d}.JPEG': _png(20 + n) for n in (1, 2)}
+    )
+  for name, data in files.items():
+    (folder / name).write_bytes(data)
+  return folder
+
+
+def test_ilsvrc2010_labels_through_its_own_devkit(tmp_path):
+  layout = listing.find(str(_write_2010(tmp_path / 's')))
+  assert layout.name == 'ILSVRC2010'
+  found = _listed(layout)
+  assert found['train'] == [
+    (f'{wnid}_1.JPEG', wnid) for wnid in official.LABELS
+  ]
+  ids = official.SYNSETS  # val ids 3, 1, 2; test ids 2, 3
+  assert [kind for _, kind in found['val']] == [ids[3], ids[1], ids[2]]
+  assert [kind for _, kind in found['test']] == [ids[2], ids[3]]
+  val = layout.splits['val']
+  assert val[0].member.read() == _png(11)
+  assert val[1].member.read() == _png(99)  # from patch_images.tar
+  assert val[1].member.name == 'val/ILSVRC2010_val_00000002.JPEG'
+
+
+def test_ilsvrc2010_without_its_test_images(tmp_path):
+  layout = listing.find(str(_write_2010(tmp_path / 's', test=False)))
+  assert list(layout.splits) == ['train', 'val']
+
+
+def test_no_member_reaches_out_of_the_archive(tmp_path):
+  """Paths that would, and links, are listed; nothing is ever extracted."""
+  path = tmp_path / 'a.tar'
+  with tarfile.open(path, 'w') as archive:
+    for name in ('train/cat/1.png', '../../evil.png', '/etc/evil.png'):
+      info = tarfile.TarInfo(name)
+      info.size = len(_png(1))
+      archive.addfile(info, io.BytesIO(_png(1)))
+    link = tarfile.TarInfo('train/cat/link.png')
+    link.type, link.linkname = tarfile.SYMTYPE, '/etc/passwd'
+    archive.addfile(link)
+  found = list(archives.members(path))
+  assert [type(m) for m in found] == [archives.Member] + [archives.Rejected] * 3
+  assert [m.reason for m in found[1:3]] == [
+    'its path leads out of the archive'
+  ] * 2
+  assert 'link' in found[3].reason
+
+
+def test_rejected_members_are_in_the_metadata(tmp_path):
+  tree = _TREE | {'pets/train/cat/../../../evil.png': _png(7)}
+  (tmp_path / 'a.tar').write_bytes(official.tar(tree))
+  layout = listing.find(str(tmp_path / 'a.tar'))
+  work = prepare.plan(layout, options=shards.Options(image_size=16))
+  metadata = prepare.run(work, output=tmp_path / 'out', workers=1)
+  assert metadata.skipped == (
+    ('pets/train/cat/../../../evil.png', 'its path leads out of the archive'),
+  )
+  assert {p.name for p in tmp_path.iterdir()} == {'a.tar', 'out'}
+
+
+@pytest.mark.skipif(
+  not (pathlib.Path(_REAL) / 'cifar10-mini.tar').is_file() or not _REAL,
+  reason='ALEXNET_JAX_TEST_DATA has no cifar10-mini.tar',
+)
+def test_real_cifar10_prepares_to_32_pixels(tmp_path):
+  layout = listing.find(str(pathlib.Path(_REAL) / 'cifar10-mini.tar'))
+  assert [c.id for c in layout.classes] == [
+    'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse',
+    'ship', 'truck',
+  ]  # fmt: skip
+  assert {k: len(v) for k, v in layout.splits.items()} == {
+    'train': 10_000,
+    'val': 2_000,
+  }
+  few = {split: items[::100] for split, items in layout.splits.items()}
+  work = prepare.plan(
+    layout._replace(splits=few), options=shards.Options(image_size=32)
+  )
+  metadata = prepare.run(work, output=tmp_path / 'out', workers=1)
+  assert not metadata.skipped
+  data = records.load(str(tmp_path / 'out'), image_size=32)
+  assert (len(data.train), len(data.val)) == (100, 20)
+  example = data.train[0]
+  assert example.image.shape == (32, 32, 3)
+  assert f'/{data.classes[example.label].id}/' in example.name

@@ -1,0 +1,125 @@
+"""TFDS: a tiny array_record data set, built on the spot, read without TF."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from alexnet_jax.data import listing, prepare, records, shards, sources, stats
+
+
+def _image(seed):
+  rng = np.random.default_rng(seed)
+  return rng.integers(0, 256, (20, 16, 3), dtype=np.uint8)
+
+
+class TinyPets(tfds.core.GeneratorBasedBuilder):
+  """Six training and three validation images of two classes."""
+
+  VERSION = tfds.core.Version('1.0.0')
+
+  def _info(self):
+    features = tfds.features.FeaturesDict(
+      {
+        'image': tfds.features.Image(shape=(None, None, 3)),
+        'label': tfds.features.ClassLabel(names=['cat', 'dog']),
+      }
+    )
+    return tfds.core.DatasetInfo(builder=self, features=features)
+
+  def _split_generators(self, manager):
+    del manager
+    return {'train': self._examples(6), 'validation': self._examples(3)}
+
+  def _examples(self, number):
+    for i in range(number):
+      stream = io.BytesIO()
+      Image.fromarray(_image(100 * number + i)).save(stream, 'PNG')
+      stream.seek(0)
+      yield i, {'image': stream, 'label': i % 2}
+
+  def _generate_examples(self):
+    raise NotImplementedError
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('tfds')
+  builder = TinyPets(data_dir=folder, file_format='array_record')
+  builder.download_and_prepare()
+  return str(folder)
+
+
+def _load(data_dir, *, name='tiny_pets', image_size=16):
+  return sources.load(
+    source='tfds',
+    directory=data_dir,
+    tfds=name,
+    image_size=image_size,
+    train_images=1,
+    val_images=1,
+    seed=0,
+  )
+
+
+def _statistics(data_dir, *, image_size):
+  return subprocess.run(
+    [
+      *(sys.executable, '-m', 'alexnet_jax.tools.prepare', '--stats_only'),
+      *('--source=tfds:tiny_pets', f'--tfds_data_dir={data_dir}'),
+      *(f'--image_size={image_size}', '--workers=1'),
+    ],
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+
+
+def test_is_prepared_like_any_other_source(data_dir, tmp_path):
+  layout = listing.find('tfds:tiny_pets', tfds_data_dir=data_dir)
+  assert layout.name == 'tiny_pets/1.0.0'
+  assert [c.id for c in layout.classes] == ['cat', 'dog']
+  work = prepare.plan(layout, options=shards.Options(image_size=16))
+  prepare.run(work, output=tmp_path / 'out', workers=1)
+  data = records.load(str(tmp_path / 'out'), image_size=16)
+  assert (len(data.train), len(data.val)) == (6, 3)
+  found = {(e.label, e.image.tobytes()) for e in data.train.take(range(6))}
+  middles = {(i % 2, _image(600 + i)[2:18].tobytes()) for i in range(6)}
+  assert found == middles
+
+
+def test_is_read_as_it_is_once_its_statistics_are_there(data_dir):
+  with pytest.raises(ValueError, match='--stats_only --source=tfds:tiny_pets'):
+    _load(data_dir)
+  done = _statistics(data_dir, image_size=16)
+  assert done.returncode == 0, done.stderr
+  data = _load(data_dir)
+  assert (len(data.train), len(data.val)) == (6, 3)
+  assert [c.name for c in data.classes] == ['cat', 'dog']
+  squares = np.stack([data.train[i].image for i in range(6)])
+  sums = stats.empty(16)
+  for image in squares:
+    sums = stats.add(sums, image=image)
+  np.testing.assert_array_equal(data.mean_image, stats.finish(sums).mean_image)
+  assert data.fingerprint == _load(data_dir).fingerprint
+
+
+@pytest.mark.parametrize(
+  ('name', 'said'),
+  [
+    ('no_such_set', 'TFDS has no data set'),
+    ('imagenette/full-size-v2', r'is not prepared in .*download_and_prepare'),
+  ],
+)
+def test_what_is_not_there_is_said_in_a_line(data_dir, name, said):
+  with pytest.raises(ValueError, match=said) as error:
+    _load(data_dir, name=name)
+  assert '\n' not in str(error.value)
+
+
+def test_reading_needs_no_tensorflow():
+  assert 'tensorflow' not in sys.modules
