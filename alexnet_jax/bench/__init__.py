@@ -1,0 +1,1 @@
+"""Measurements, and their rows in results/: each with its conditions."""

@@ -1,0 +1,87 @@
+"""Rows of results: value and spread, n, hardware, versions, commit, command.
+
+Not in the paper. README's tables are made from the files in results/.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+Row = dict[str, Any]
+RESULTS = pathlib.Path(__file__).parent / 'results'
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'grain', 'array-record', 'numpy')
+
+
+class Round(NamedTuple):
+  """One repetition."""
+
+  images_per_second: float
+  cpu_us_per_image: float  # of all processes and threads
+
+
+def row(bench: str, what: str, rounds: Sequence[Round]) -> Row:
+  """Median and range of the repetitions, with the conditions."""
+  rates = [r.images_per_second for r in rounds]
+  return {
+    'bench': bench,
+    'what': what,
+    'images_per_second': round(statistics.median(rates), 1),
+    'range': [round(min(rates), 1), round(max(rates), 1)],
+    'cpu_us_per_image': round(
+      statistics.median(r.cpu_us_per_image for r in rounds), 1
+    ),
+    'n': len(rounds),
+  }
+
+
+def conditions() -> Row:
+  """Where and with what the rows were measured."""
+  return {
+    'date': datetime.date.today().isoformat(),
+    'hardware': f'{_processor()}, {os.cpu_count()} cores',
+    'python': platform.python_version(),
+    'versions': {name: importlib.metadata.version(name) for name in _PACKAGES},
+    'commit': _commit(),
+    'command': ' '.join(['python', '-m', _module(), *sys.argv[1:]]),
+  }
+
+
+def save(rows: Sequence[Row], *, name: str) -> pathlib.Path:
+  """Writes results/DATE_NAME.json, a row a line."""
+  path = RESULTS / f'{datetime.date.today().isoformat()}_{name}.json'
+  lines = ',\n'.join(f' {json.dumps(r)}' for r in rows)
+  path.write_text(f'[\n{lines}\n]\n')
+  return path
+
+
+def _module() -> str:
+  main = sys.modules['__main__']
+  spec = getattr(main, '__spec__', None)
+  return spec.name if spec else pathlib.Path(sys.argv[0]).name
+
+
+def _processor() -> str:
+  """The processor's name, where the machine tells it."""
+  info = pathlib.Path('/proc/cpuinfo')
+  text = info.read_text() if info.exists() else ''
+  names = [line for line in text.splitlines() if line.startswith('model name')]
+  name = names[0].split(':')[1].strip() if names else platform.machine()
+  return f'{name} with AVX-512' if 'avx512f' in text else name
+
+
+def _commit() -> str:
+  done = subprocess.run(
+    ['git', 'describe', '--always', '--dirty'],
+    cwd=pathlib.Path(__file__).parent,
+    capture_output=True,
+    text=True,
+  )
+  return done.stdout.strip() or 'unknown'
