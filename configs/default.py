@@ -275,9 +275,9 @@ def data() -> config_dict.ConfigDict:
   config.reshuffle = True
   config.embedded_train_images = 960
   config.embedded_val_images = 300
-  # Measured on 2 cores, images/s of raw and of JPEG records: 1 thread 17,000 and
-  # 4,100; 2: 19,000 and 7,600; 3: 19,000 and 7,500; 2 processes: 5,900 and
-  # 4,700 (2,000 and 4,000 images, n = 2). For JPEGs, a thread a core.
+  # Measured on 2 cores (n = 2), images/s of raw and of JPEG records: 1 thread
+  # 17,000 and 4,100, 2 threads 19,000 and 7,600, 3 threads the same, 2
+  # processes 5,900 and 4,700. For JPEGs, a thread for each core.
   config.read_threads = 2
   config.prefetch_batches = 4
   config.max_bad_records = 10  # damaged images that are told of and left out
