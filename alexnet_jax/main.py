@@ -3,7 +3,7 @@
   python -m alexnet_jax.main --config=configs/default.py
 
 Exit codes: 0 done, 1 an error of the user's, 2 bad flags, 3 training stopped by
-its own guard.
+its own guard, 130 Ctrl-C.
 """
 
 import pathlib

@@ -76,6 +76,19 @@ def test_curves_are_means_over_seeds():
   ]
 
 
+def test_rates_are_rows_with_their_conditions():
+  row = {
+    'what': 'train', 'images_per_second': 12345.6, 'range': [12000.0, 13000.4],
+    'cpu_us_per_image': 99.6, 'n': 5, 'hardware': 'H', 'python': '3.11',
+    'date': '2026-01-02', 'images': 4000, 'command': 'python -m x',
+  }  # fmt: skip
+  lines = readme.rates([row]).splitlines()
+  assert lines[2] == '| train | 12,346 | 12,000 to 13,000 | 5 | 100 us |'
+  assert lines[-1] == (
+    'H, Python 3.11, 2026-01-02, 4,000 training images; `python -m x`.'
+  )
+
+
 def test_a_readme_without_the_marks_is_refused():
   with pytest.raises(ValueError, match='presets'):
     readme.rewrite('# title\n', root=ROOT)

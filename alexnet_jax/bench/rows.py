@@ -50,7 +50,7 @@ def conditions() -> Row:
     'python': platform.python_version(),
     'versions': {name: importlib.metadata.version(name) for name in _PACKAGES},
     'commit': _commit(),
-    'command': ' '.join(['python', '-m', _module(), *sys.argv[1:]]),
+    'command': ' '.join(['python -m', _module(), *map(_short, sys.argv[1:])]),
   }
 
 
@@ -60,6 +60,12 @@ def save(rows: Sequence[Row], *, name: str) -> pathlib.Path:
   lines = ',\n'.join(f' {json.dumps(r)}' for r in rows)
   path.write_text(f'[\n{lines}\n]\n')
   return path
+
+
+def _short(argument: str) -> str:
+  """A flag without the folders of its path, which are one machine's own."""
+  name, equals, value = argument.partition('=')
+  return f'{name}{equals}{pathlib.PurePath(value).name}' if equals else name
 
 
 def _module() -> str:

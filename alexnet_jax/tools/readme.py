@@ -7,6 +7,7 @@
   paper says, `2012:` what the program does, `Here:` what this one does.
 - presets: training curves, from the rows of the newest
   alexnet_jax/bench/results/*_presets.json.
+- input: images/s of preparing and feeding, from *_input.json.
 """
 
 import json
@@ -46,9 +47,9 @@ def main() -> None:
 
 def rewrite(readme: str, *, root: pathlib.Path) -> str:
   """The text with its generated parts made from the tree at `root`."""
-  results = sorted((root / _RESULTS).glob('*_presets.json'))
   parts = {
-    'presets': curves(json.loads(results[-1].read_text())),
+    'presets': curves(_newest(root, 'presets')),
+    'input': rates(_newest(root, 'input')),
     'deviations': table(deviations(root)),
   }
   for name, part in parts.items():
@@ -78,6 +79,33 @@ def curves(rows: list[dict[str, Any]]) -> str:
     means = [f'{statistics.mean(values):.2f}' for values in losses]
     wrong = ', '.join(str(row['val_errors']) for row in own)
     lines.append(_row([f'`{name}`', *means, str(len(own)), wrong]))
+  return '\n'.join(lines) + '\n'
+
+
+def _newest(root: pathlib.Path, name: str) -> list[dict[str, Any]]:
+  """The rows of the newest results of that name."""
+  files = sorted((root / _RESULTS).glob(f'*_{name}.json'))
+  return json.loads(files[-1].read_text())
+
+
+def rates(rows: list[dict[str, Any]]) -> str:
+  """Images/s, median and range, and CPU time an image, as Markdown."""
+  lines = [
+    _row(['what', 'images/s', 'range', 'n', 'CPU time an image']),
+    '|---|---|---|---|---|',
+  ]
+  for row in rows:
+    low, high = row['range']
+    rate, cpu = row['images_per_second'], row['cpu_us_per_image']
+    cells = [f'{rate:,.0f}', f'{low:,.0f} to {high:,.0f}', f'{row["n"]}']
+    lines.append(_row([row['what'], *cells, f'{cpu:,.0f} us']))
+  first = rows[0]
+  lines += [
+    '',
+    f'{first["hardware"]}, Python {first["python"]}, {first["date"]}, '
+    f'{first["images"]:,} training images; '
+    f'`{first["command"]}`.',
+  ]
   return '\n'.join(lines) + '\n'
 
 
