@@ -22,11 +22,21 @@ class Member(Protocol):
   def read(self) -> bytes: ...
 
 
+@runtime_checkable
+class SelfLabelled(Member, Protocol):
+  """One whose label is read with it, so that listing need not read it."""
+
+  def label(self) -> int: ...
+
+
 class Labelled(NamedTuple):
-  """An image file, and its class's place in the list of classes."""
+  """An image file, and its class's place in the list of classes.
+
+  A label of None is the member's own to tell, a `SelfLabelled`.
+  """
 
   member: Member
-  label: int
+  label: int | None
 
 
 class Layout(NamedTuple):

@@ -90,6 +90,9 @@ def write(
 def _record(item: layouts.Labelled, *, options: Options) -> bytes:
   member, label = item
   image = images.square(member.read(), size=options.image_size)
+  if label is None:
+    assert isinstance(member, layouts.SelfLabelled)
+    label = member.label()
   return records.encode(
     dataset.Example(image, label, member.name),
     encoding=options.encoding,

@@ -33,7 +33,17 @@ class Member(NamedTuple):
 
   def read(self) -> bytes:
     """The image's bytes, as they were encoded."""
-    return _source(self.folder, self.split)[self.index]['image']
+    return _record(self)['image']
+
+  def label(self) -> int:
+    """Its class."""
+    return int(_record(self)['label'])
+
+
+@functools.lru_cache(maxsize=1)
+def _record(member: Member) -> dict[str, Any]:
+  """One record, kept for the second question about it."""
+  return _source(member.folder, member.split)[member.index]
 
 
 def layout(name: str, *, data_dir: str) -> layouts.Layout:
@@ -47,10 +57,9 @@ def layout(name: str, *, data_dir: str) -> layouts.Layout:
   folder = str(builder.data_dir)
   splits = {}
   for split, theirs in _splits(builder).items():
-    source = _source(folder, theirs)
     splits[split] = tuple(
-      layouts.Labelled(Member(folder, theirs, i), int(source[i]['label']))
-      for i in range(len(source))
+      layouts.Labelled(Member(folder, theirs, i), None)
+      for i in range(len(_source(folder, theirs)))
     )
   return layouts.Layout(_name(builder), _classes(builder), splits)
 
