@@ -92,6 +92,31 @@ def test_short_groups_are_read_like_long_ones(mesh):
   ]
 
 
+@pytest.mark.parametrize(
+  ('axes', 'axis'),
+  [
+    ("'column'", 'column'),
+    ("'data'", 'data'),
+    ("'data','column'", 'data,column'),
+  ],
+)
+def test_groups_by_the_names_of_axes(mesh, axes, axis):
+  text = (
+    "= f32[6]{0} all-reduce(a), replica_groups=mesh['data'=2,'column'=2] "
+    f'{{{axes}}}, to_apply=b'
+  )
+  assert [found[1] for found in _read(text, mesh)] == [axis]
+  alone = text.replace("'data'=2,'column'=2", "'data'=4,'column'=1")
+  one = _read(alone, mesh_lib.create(data=4, column=1))
+  assert bool(one) == (axis != 'column')
+
+
+def test_groups_in_a_form_that_is_not_known_are_an_error(mesh):
+  text = '= f32[6]{0} all-reduce(a), replica_groups=new<0,1>'
+  with pytest.raises(ValueError, match='unknown form of replica_groups'):
+    audit.collectives(text, mesh=mesh)
+
+
 def test_groups_of_one_move_nothing(mesh):
   text = '%r = f32[6]{0} all-reduce(%a), replica_groups={{0},{1},{2},{3}}'
   assert _read(text, mesh) == []

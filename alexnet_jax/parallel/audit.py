@@ -31,6 +31,7 @@ _LISTED = re.compile(r'replica_groups=\{(\{[\d,{}]*\})\}')
 _IOTA = re.compile(
   r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?'
 )
+_MESH = re.compile(r'replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}')
 _PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{}]*\})\}')
 _NAME = re.compile(r'op_name="([^"]*)"')
 _LAYER = re.compile(r'\b(conv\d|fc\d)(?:_[a-z_]+)?\b')  # conv1, conv1_lrn
@@ -128,10 +129,14 @@ def _groups(line: str, *, devices: int) -> Groups:
   if listed:
     inner = re.findall(r'\{([\d,]*)\}', listed.group(1))
     return [[int(n) for n in group.split(',') if n] for group in inner]
-  iota = _IOTA.search(line)
+  iota, named = _IOTA.search(line), _MESH.search(line)
   if iota:
     return _iota_groups(*iota.groups())
-  return [list(range(devices))]  # none given: all of them
+  if named:
+    return _named_groups(*named.groups())
+  if 'replica_groups={}' in line or 'replica_groups' not in line:
+    return [list(range(devices))]  # none given: all of them
+  raise ValueError(f'unknown form of replica_groups in: {line.strip()}')
 
 
 def _iota_groups(shape: str, reshape: str, order: str | None) -> Groups:
@@ -141,6 +146,16 @@ def _iota_groups(shape: str, reshape: str, order: str | None) -> Groups:
   if order:
     ids = ids.transpose(_integers(order))
   return ids.reshape(_integers(shape)).tolist()
+
+
+def _named_groups(mesh: str, axes: str) -> Groups:
+  """The form of jax 0.12: 'data'=2,'column'=2 and the axes of a group."""
+  sizes = {n: int(k) for n, k in re.findall(r"'(\w+)'=(\d+)", mesh)}
+  within = re.findall(r"'(\w+)'", axes)
+  order = [n for n in sizes if n not in within] + within
+  ids = np.arange(math.prod(sizes.values())).reshape(list(sizes.values()))
+  ids = ids.transpose([list(sizes).index(n) for n in order])
+  return ids.reshape(-1, math.prod(sizes[n] for n in within)).tolist()
 
 
 def _integers(text: str) -> list[int]:
