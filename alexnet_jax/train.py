@@ -296,17 +296,21 @@ class _Loop:
     record = self._record('train') | means | rates._asdict()
     self._log.write(record)
     self._progress.show(record)
-    for fault in self._setup.faults.untold():
-      self._progress.say(f'warning: an image is left out: {fault}')
+    self._tell_faults()
     warning = self._watch.see(means['loss'], steps=len(rows))
     if warning:
       self._progress.say(warning)
 
   def _write_val(self, errors: metrics.Errors, *, views: int) -> None:
     self._check_finite(errors.loss, what='validation loss')
+    self._tell_faults()
     record = self._record('val') | errors._asdict() | {'views': views}
     self._log.write(record)
     self._progress.say(writers.describe(record))
+
+  def _tell_faults(self) -> None:
+    for fault in self._setup.faults.untold():
+      self._progress.say(f'warning: an image is left out: {fault}')
 
   def _check_finite(self, loss: float, *, what: str) -> None:
     if not math.isfinite(loss):

@@ -10,6 +10,9 @@ import tarfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
+_BLOCK = 512  # bytes, of a tar
+_LONGEST_NAME = 4096
+
 
 class Member(NamedTuple):
   """An image file: `size` bytes of `path` from `offset` on."""
@@ -80,20 +83,42 @@ def _scan(
       for info in archive:
         if info.isdir():
           continue
-        name = info.name
+        name = printable(info.name)
         if _leaves(name):
           yield Rejected(name, 'its path leads out of the archive')
+        elif len(name) > _LONGEST_NAME:
+          yield Rejected(name[:80] + '...', 'its name is too long')
         elif not info.isfile():
           yield Rejected(name, 'no regular file but a link or a device')
         elif info.offset_data + info.size > end:
           raise ValueError(f'{where} is cut short: download it again')
         else:
           yield Member(str(path), info.offset_data, info.size, name)
+      if not _ends(file, archive.offset, end=end):
+        raise ValueError(
+          f'{where} is damaged or cut short at byte {archive.offset:,}: '
+          'download it again'
+        )
   except tarfile.TarError as error:
     raise ValueError(
       f'{where} is not a whole, uncompressed tar archive ({error}): download '
       'it again, or decompress it first'
     ) from error
+
+
+def _ends(file: io.BufferedReader, offset: int, *, end: int) -> bool:
+  """Whether a tar's end stands there, a block of zeros.
+
+  Python's tarfile takes a header that it cannot read for the end as well.
+  """
+  file.seek(offset)
+  return offset + _BLOCK <= end and file.read(_BLOCK) == bytes(_BLOCK)
+
+
+def printable(name: str) -> str:
+  """A name in UTF-8; bytes that are none are spelled out."""
+  data = name.encode('utf-8', 'surrogateescape')
+  return data.decode('utf-8', 'backslashreplace')
 
 
 def _leaves(name: str) -> bool:

@@ -18,6 +18,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from alexnet_jax.data import dataset
 
+# Others hand the file to programs of their own, as EPS does to Ghostscript.
+_FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM')
+
 
 def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
   """The middle of an image whose shorter side is `size`, RGB.
@@ -34,7 +37,7 @@ def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # of damaged EXIF, say
-      with Image.open(io.BytesIO(data)) as image:
+      with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         upright = ImageOps.exif_transpose(image)
         return np.asarray(_middle(_rgb(upright), size=size))
   except UnidentifiedImageError as error:
@@ -63,6 +66,12 @@ def _middle(image: Image.Image, *, size: int) -> Image.Image:
   # Here: bicubic, the default of PIL's resize.
   shorter = min(image.size)
   width, height = (round(side * size / shorter) for side in image.size)
+  most = 2 * (Image.MAX_IMAGE_PIXELS or 2**30)
+  if width * height > most:  # 1 x 65,000 pixels, say
+    raise Image.DecompressionBombError(
+      f'{image.size[0]} x {image.size[1]} pixels would become {width} x '
+      f'{height}, more than {most:,} in all'
+    )
   image = image.resize((width, height), Image.Resampling.BICUBIC)
   left, top = (width - size) // 2, (height - size) // 2
   return image.crop((left, top, left + size, top + size))

@@ -5,8 +5,9 @@ Sources: a folder of the official ILSVRC downloads (ilsvrc.py); class folders,
 or an uncompressed tar of them; `tfds:NAME` (tfds_source.py).
 """
 
+import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from alexnet_jax.data import archives, dataset
@@ -48,11 +49,14 @@ class Layout(NamedTuple):
   rejected: tuple[archives.Rejected, ...] = ()  # members that are not read
 
 
-# What folders may call a split; the first that is there counts.
-_SPLIT_NAMES = {
-  'train': ('train', 'training'),
-  'val': ('val', 'valid', 'validation'),
-  'test': ('test',),
+# What folders may call a split.
+_SPLITS = {
+  'train': 'train',
+  'training': 'train',
+  'val': 'val',
+  'valid': 'val',
+  'validation': 'val',
+  'test': 'test',
 }
 _EXPECTED = (
   'class folders, {source}/train/CLASS/IMAGE and {source}/val/CLASS/IMAGE (or '
@@ -60,68 +64,108 @@ _EXPECTED = (
 )
 
 
+class _Place(NamedTuple):
+  """Where in a tree of class folders a file lies."""
+
+  root: tuple[str, ...]  # folders above that of the split
+  folder: str  # of the split, as it is spelled
+  kind: str  # the class
+
+
 def folders(source: pathlib.Path) -> Layout:
   """Class folders, in a folder or in a tar; classes by their folders' names.
 
   Raises:
-    ValueError: if there are none.
+    ValueError: if there are none, or more than one tree of them.
   """
-  if source.is_dir():
-    found = _files(source)
-  else:
-    found = list(archives.members(source))
-  rejected = tuple(m for m in found if isinstance(m, archives.Rejected))
-  parts: dict[tuple[str, str], list[archives.Member]] = {}
+  found = _files(source) if source.is_dir() else archives.members(source)
+  rejected: list[archives.Rejected] = []
+  placed: list[tuple[_Place, archives.Member]] = []
   for member in found:
-    if isinstance(member, archives.Member):
-      *_, split, kind, _ = ('', '', *pathlib.PurePath(member.name).parts)
-      parts.setdefault((split.lower(), kind), []).append(member)
-  names = {split for split, _ in parts}
-  chosen = {
-    split: next((name for name in choices if name in names), '')
-    for split, choices in _SPLIT_NAMES.items()
+    if isinstance(member, archives.Rejected):
+      rejected.append(member)
+      continue
+    place = _place(member.name)
+    if place is None:
+      rejected.append(archives.Rejected(member.name, 'not in SPLIT/CLASS/'))
+    else:
+      placed.append((place, member))
+  names = _split_folders({place for place, _ in placed}, source=source)
+  kinds = sorted({place.kind for place, _ in placed})
+  labels = {kind: label for label, kind in enumerate(kinds)}
+  splits = {
+    split: sorted(
+      (
+        Labelled(member, labels[place.kind])
+        for place, member in placed
+        if place.folder == folder
+      ),
+      key=lambda item: (item.label, item.member.name),
+    )
+    for split, folder in names.items()
   }
-  chosen['val'] = chosen['val'] or chosen.pop('test')
-  if not chosen['train'] or not chosen['val']:
-    expected = _EXPECTED.format(source=source)
-    raise ValueError(f'{source} has no known layout: expected {expected}')
-  used = {split: name for split, name in chosen.items() if name}
-  kinds = sorted({k for s, k in parts if s in used.values()})
   return Layout(
     source.stem,
     tuple(dataset.ClassInfo(kind, kind, kind) for kind in kinds),
-    {
-      split: _labelled(parts, split=name, kinds=kinds)
-      for split, name in used.items()
-    },
-    rejected,
+    {split: tuple(items) for split, items in splits.items()},
+    tuple(rejected),
   )
 
 
-def _labelled(
-  parts: Mapping[tuple[str, str], Iterable[archives.Member]],
-  *,
-  split: str,
-  kinds: list[str],
-) -> tuple[Labelled, ...]:
-  """A split's images, sorted by class and name."""
-  return tuple(
-    Labelled(member, label)
-    for label, kind in enumerate(kinds)
-    for member in sorted(parts.get((split, kind), ()), key=lambda m: m.name)
-  )
+def _place(name: str) -> _Place | None:
+  """Splits a name at the first folder that is called as a split is."""
+  parts = pathlib.PurePath(name).parts
+  for i, part in enumerate(parts[:-2]):
+    if part.lower() in _SPLITS:
+      return _Place(parts[:i], part, parts[i + 1])
+  return None
 
 
-def _files(folder: pathlib.Path) -> list[archives.Member | archives.Rejected]:
-  """Every file below a folder."""
-  found = []
-  for path in sorted(folder.rglob('*')):
-    name = str(path.relative_to(folder))
-    if path.is_dir():
+def _split_folders(
+  places: set[_Place], *, source: pathlib.Path
+) -> dict[str, str]:
+  """The folder of each split; test stands in for val where there is none."""
+  trees = sorted({(*p.root, p.folder) for p in places})
+  chosen: dict[str, tuple[str, ...]] = {}
+  for tree in trees:
+    split = _SPLITS[tree[-1].lower()]
+    if split in chosen:
+      raise ValueError(
+        f'{source} has two folders for {split}, {"/".join(chosen[split])} and '
+        f'{"/".join(tree)}: give the folder above one of them, or rename one'
+      )
+    chosen[split] = tree
+  if len({tree[:-1] for tree in chosen.values()}) > 1:
+    shown = ', '.join('/'.join(tree) for tree in trees)
+    raise ValueError(
+      f'{source} has splits in several places, {shown}: give the folder right '
+      'above them'
+    )
+  if 'val' not in chosen and 'test' in chosen:
+    chosen['val'] = chosen.pop('test')
+  if not {'train', 'val'} <= set(chosen):
+    expected = _EXPECTED.format(source=source)
+    raise ValueError(f'{source} has no known layout: expected {expected}')
+  order = ('train', 'val', 'test')
+  return {split: chosen[split][-1] for split in order if split in chosen}
+
+
+def _files(
+  folder: pathlib.Path,
+) -> Iterator[archives.Member | archives.Rejected]:
+  """Every file below a folder, through links to folders as well."""
+  seen = set()
+  for place, inner, files in os.walk(folder, followlinks=True):
+    inner.sort()
+    real = os.path.realpath(place)
+    if real in seen:  # a link to a folder above
+      inner.clear()
       continue
-    if not path.is_file():
-      found.append(archives.Rejected(name, 'no regular file'))
-    else:
-      size = path.stat().st_size
-      found.append(archives.Member(str(path), 0, size, name))
-  return found
+    seen.add(real)
+    for file in sorted(files):
+      path = pathlib.Path(place, file)
+      name = archives.printable(str(path.relative_to(folder)))
+      if path.is_file():
+        yield archives.Member(str(path), 0, path.stat().st_size, name)
+      else:
+        yield archives.Rejected(name, 'no regular file')

@@ -146,12 +146,15 @@ def order_warning(split: dataset_lib.Split) -> str:
   n = len(split)
   if n < 2 * _ORDER_IMAGES:
     return ''
+  # Damage is told of when training comes to it.
   apart = _labels(split, range(0, n, n // _ORDER_IMAGES))
   together = _labels(split, range(_ORDER_IMAGES))
   # Two images taken at random have the same class this often.
   _, counts = np.unique(apart, return_counts=True)
   chance = ((counts / len(apart)) ** 2).sum()
-  same = (together[1:] == together[:-1]).mean() if len(together) > 1 else 0
+  if len(together) < 2:
+    return ''
+  same = (together[1:] == together[:-1]).mean()
   if same <= (1 + chance) / 2:
     return ''
   return (
@@ -249,10 +252,13 @@ class _TrainSource:
     found = self.split.take(indices)
     sound = []
     for index, example in zip(indices, found, strict=True):
-      while isinstance(example, dataset_lib.Unreadable):
+      for step in range(1, len(self.split) + 1):
+        if isinstance(example, dataset_lib.Example):
+          break
         self.faults.add(example)
-        index = (index + 1) % len(self.split)
-        (example,) = self.split.take([index])
+        (example,) = self.split.take([(index + step) % len(self.split)])
+      else:
+        raise ValueError('every training image is damaged: prepare them again')
       sound.append(example)
     return sound
 

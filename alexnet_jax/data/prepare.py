@@ -118,6 +118,8 @@ def run(
   partial = output.with_name(output.name + '.partial')
   with locking.locked(partial, fix='give another --output'):
     _begin(partial, digest=work.digest)
+    if (partial / 'metadata.json').is_file():  # killed when all was done
+      return _finish(work, partial=partial, output=output)
     _refuse_full_disk(work, folder=partial)
     results = _write(
       work,
@@ -126,19 +128,34 @@ def run(
       max_skipped=max_skipped,
       progress=progress,
     )
-    metadata = _describe(work, results=results, folder=partial)
-    for shard in work.shards:
-      shards.forget(shard, folder=partial)
-    _remove_unfinished(partial)
-    for name in ('plan', '.lock'):
-      (partial / name).unlink()
-    partial.rename(output)
-  return metadata
+    _describe(work, results=results, folder=partial)
+    return _finish(work, partial=partial, output=output)
+
+
+def _finish(
+  work: Plan, *, partial: pathlib.Path, output: pathlib.Path
+) -> records.Metadata:
+  """Removes what only an unfinished run needs, and gives the folder its name.
+
+  The plan goes last: whenever this is interrupted, the same command ends it.
+  """
+  for shard in work.shards:
+    shards.forget(shard, folder=partial)
+  _remove_unfinished(partial)
+  partial.rename(output)
+  _remove_traces(output)
+  return records.read_metadata(output)
+
+
+def _remove_traces(output: pathlib.Path) -> None:
+  for name in ('plan', '.lock'):
+    (output / name).unlink(missing_ok=True)
 
 
 def refuse_existing(output: pathlib.Path) -> None:
   """A ValueError where OUTPUT would be overwritten."""
   if (output / 'metadata.json').is_file():
+    _remove_traces(output)
     raise ValueError(
       f'{output} exists and is complete: use it, remove it, or give another '
       '--output'
@@ -195,7 +212,6 @@ def _write(
   """The results of all shards, in the plan's order."""
   results, todo = {}, []
   skipped = [records.Skipped(*rejected) for rejected in work.layout.rejected]
-  _refuse_too_many(skipped, most=max_skipped)
   for shard in work.shards:
     result = shards.finished(shard, folder=folder)
     if result is None:
@@ -204,6 +220,7 @@ def _write(
       results[shard.file] = result
       skipped += result.skipped
       progress(len(shard.items))
+  _refuse_too_many(skipped, most=max_skipped)
   write = functools.partial(shards.write, folder=folder, options=work.options)
   if workers == 1:
     new = (write(shard, progress=progress) for shard in todo)
@@ -307,7 +324,7 @@ def _in_processes(
 
 def _describe(
   work: Plan, *, results: Sequence[shards.Result], folder: pathlib.Path
-) -> records.Metadata:
+) -> None:
   """Writes statistics and metadata.json of finished shards."""
   size = work.options.image_size
   sums = functools.reduce(
@@ -330,7 +347,6 @@ def _describe(
     },
   )
   records.write_metadata(folder, metadata=metadata)
-  return metadata
 
 
 def _splits(
@@ -353,30 +369,33 @@ def _splits(
 _STATISTICS_IMAGES = 512  # of a part that one worker sums
 
 
+class Measured(NamedTuple):
+  """Statistics of a split, and what is wrong with images left out of them."""
+
+  statistics: stats.Statistics
+  skipped: tuple[str, ...]
+
+
 def statistics(
   split: dataset.Split,
   *,
   workers: int,
   progress: Progress = lambda images: None,
-) -> stats.Statistics:
-  """Mean image and RGB components of a split, whatever it is read from.
-
-  Raises:
-    dataset.Unreadable: if an image cannot be decoded.
-  """
+) -> Measured:
+  """Mean image and RGB components of a split, whatever it is read from."""
   starts = range(0, len(split), _STATISTICS_IMAGES)
-  sums = functools.partial(_sums, split)
-  total = stats.empty(split.image_size)
+  total, skipped = stats.empty(split.image_size), []
   with concurrent.futures.ProcessPoolExecutor(
     workers,
     multiprocessing.get_context('spawn'),
     initializer=_start_summing,
     initargs=(os.getpid(),),
   ) as pool:
-    for part in pool.map(sums, starts):
+    for part, left_out in pool.map(functools.partial(_sums, split), starts):
       total = stats.merge(total, b=part)
-      progress(part.count)
-  return stats.finish(total)
+      skipped += left_out
+      progress(part.count + len(left_out))
+  return Measured(stats.finish(total), tuple(skipped))
 
 
 def _start_summing(parent: int) -> None:
@@ -384,9 +403,13 @@ def _start_summing(parent: int) -> None:
   threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _sums(split: dataset.Split, start: int) -> stats.Sums:
-  """The sums of one part of a split."""
-  sums = stats.empty(split.image_size)
+def _sums(split: dataset.Split, start: int) -> tuple[stats.Sums, list[str]]:
+  """The sums of one part of a split, and what is wrong with the rest."""
+  sums, skipped = stats.empty(split.image_size), []
   for index in range(start, min(start + _STATISTICS_IMAGES, len(split))):
-    sums = stats.add(sums, image=split[index].image)
-  return sums
+    (example,) = split.take([index])
+    if isinstance(example, dataset.Unreadable):
+      skipped.append(str(example))
+    else:
+      sums = stats.add(sums, image=example.image)
+  return sums, skipped

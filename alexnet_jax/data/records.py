@@ -223,8 +223,14 @@ def write_statistics(
   folder: pathlib.Path, *, statistics: stats.Statistics
 ) -> None:
   """Writes mean_image.npy and rgb_pca.npz."""
-  np.save(folder / 'mean_image.npy', statistics.mean_image)
-  np.savez(folder / 'rgb_pca.npz', **statistics.pca._asdict())
+  arrays = {
+    'mean_image.npy': lambda path: np.save(path, statistics.mean_image),
+    'rgb_pca.npz': lambda path: np.savez(path, **statistics.pca._asdict()),
+  }
+  for name, save in arrays.items():
+    scratch = folder / f'.{name}'
+    save(scratch)
+    scratch.replace(folder / name)
 
 
 def replace_statistics(
@@ -327,7 +333,7 @@ class PreparedSplit:
       positions = (where[rows] - self._starts[shard]).tolist()
       records = self._read(shard, positions)
       for row, record in zip(rows.tolist(), records, strict=True):
-        out[row] = self._decode(record)
+        out[row] = self._decode(record, index=int(where[row]))
     return out
 
   def _read(
@@ -346,7 +352,7 @@ class PreparedSplit:
     return [self._read(shard, [position])[0] for position in positions]
 
   def _decode(
-    self, record: bytes | dataset.Unreadable
+    self, record: bytes | dataset.Unreadable, *, index: int
   ) -> dataset.Example | dataset.Unreadable:
     if isinstance(record, dataset.Unreadable):
       return record
@@ -356,7 +362,7 @@ class PreparedSplit:
       )
     except (ValueError, OSError, struct.error) as error:
       reason = re.sub(r' at 0x[0-9a-f]+', '', str(error))
-      return dataset.Unreadable(f'a record of {self._split}: {reason}')
+      return dataset.Unreadable(f'image {index} of {self._split}: {reason}')
 
   def __getstate__(self) -> dict[str, Any]:
     return vars(self) | {'_lock': None, '_readers': None}

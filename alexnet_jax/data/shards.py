@@ -4,11 +4,13 @@ A shard is a function of its images and the options alone. The note beside a
 finished one holds what it adds to the whole, so that it is written only once.
 """
 
+import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -73,11 +75,13 @@ def write(
     except dataset.Unreadable as error:
       skipped.append(records.Skipped(item.member.name, str(error)))
     else:
-      writer.write(record)
+      with _full_disk(folder):
+        writer.write(record)
       if shard.split == 'train':
         sums = stats.add(sums, image=_image(record, options=options))
     progress(1)
-  writer.close()
+  with _full_disk(folder):
+    writer.close()
   os.replace(unfinished, path)
   count = len(shard.items) - len(skipped)
   result = Result(
@@ -85,6 +89,18 @@ def write(
   )
   _save(result, folder=folder)
   return result
+
+
+@contextlib.contextmanager
+def _full_disk(folder: pathlib.Path) -> Iterator[None]:
+  """Turns the writer's own error for a full disk into the usual one."""
+  try:
+    yield
+  except RuntimeError as error:
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+      if os.strerror(code) in str(error):
+        raise OSError(code, os.strerror(code), str(folder)) from error
+    raise
 
 
 def _record(item: layouts.Labelled, *, options: Options) -> bytes:

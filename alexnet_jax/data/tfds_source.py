@@ -43,7 +43,12 @@ class Member(NamedTuple):
 @functools.lru_cache(maxsize=1)
 def _record(member: Member) -> dict[str, Any]:
   """One record, kept for the second question about it."""
-  return _source(member.folder, member.split)[member.index]
+  try:
+    return _source(member.folder, member.split)[member.index]
+  except RuntimeError as error:
+    _source.cache_clear()  # the reader would go on failing
+    reason = str(error).splitlines()[0]
+    raise dataset.Unreadable(f'{member.name}: {reason}') from error
 
 
 def layout(name: str, *, data_dir: str) -> layouts.Layout:
@@ -131,11 +136,22 @@ class Split:
     self, indices: Sequence[int]
   ) -> list[dataset.Example | dataset.Unreadable]:
     """The examples at these indices."""
-    found = _source(self.folder, self._split).__getitems__(list(indices))
+    try:
+      found = _source(self.folder, self._split).__getitems__(list(indices))
+    except RuntimeError:  # one of them is damaged
+      _source.cache_clear()  # the reader would go on failing
+      return [self._alone(index) for index in indices]
     return [
       self._example(record, name=f'{self._split}/{index}')
       for index, record in zip(indices, found, strict=True)
     ]
+
+  def _alone(self, index: int) -> dataset.Example | dataset.Unreadable:
+    try:
+      record = _record(Member(self.folder, self._split, index))
+    except dataset.Unreadable as error:
+      return error
+    return self._example(record, name=f'{self._split}/{index}')
 
   def _example(
     self, record: dict[str, Any], *, name: str
@@ -153,7 +169,11 @@ def _builder(name: str, *, data_dir: str) -> Any:
 
   try:
     builder = tfds.builder(name, data_dir=data_dir or None)
-  except tfds.core.registered.DatasetNotFoundError as error:
+  except (
+    tfds.core.registered.DatasetNotFoundError,
+    AssertionError,  # of a version that there is not
+    ValueError,  # of a variant that there is not
+  ) as error:
     raise ValueError(
       f'TFDS has no data set {name!r}: see '
       'https://www.tensorflow.org/datasets/catalog'

@@ -71,7 +71,7 @@ def main() -> None:
   for name, value in (('source', _SOURCE.value), ('output', _OUTPUT.value)):
     if not value:
       raise ValueError(f'--{name} is missing: --help says what it can be')
-  output = pathlib.Path(_OUTPUT.value).expanduser()
+  output = pathlib.Path(_OUTPUT.value).expanduser().resolve()
   prepare.refuse_existing(output)
   print(f'Listing {_SOURCE.value} ...', flush=True)
   options = shards.Options(
@@ -114,10 +114,11 @@ def _announce(work: prepare.Plan, *, output: pathlib.Path) -> None:
 def _statistics() -> None:
   """Of a TFDS data set as it is, or of a folder prepared before."""
   name = _SOURCE.value.removeprefix(tfds_source.PREFIX)
-  if _SOURCE.value and name == _SOURCE.value:
+  if (name and name == _SOURCE.value) or bool(name) == bool(_OUTPUT.value):
     raise ValueError(
-      f'--stats_only of --source={name}: it goes with --source=tfds:NAME, or '
-      'with --output=DIR of a prepared folder and no --source'
+      f'--stats_only of --source={_SOURCE.value} --output={_OUTPUT.value}: it '
+      'goes with --source=tfds:NAME alone, or with --output=DIR of a prepared '
+      'folder alone'
     )
   size = _IMAGE_SIZE.value
   if name:
@@ -130,8 +131,15 @@ def _statistics() -> None:
     metadata = records.read_metadata(folder)
     split = records.PreparedSplit(folder, metadata=metadata, split='train')
   with tqdm.tqdm(total=len(split), unit=' images') as bar:
-    found = prepare.statistics(
+    found, skipped = prepare.statistics(
       split, workers=_WORKERS.value, progress=bar.update
+    )
+  for reason in skipped:
+    print(f'skipped {reason}')
+  if len(skipped) > _MAX_SKIPPED.value:
+    raise ValueError(
+      f'{len(skipped)} images cannot be used, more than '
+      f'--max_skipped={_MAX_SKIPPED.value}: nothing was written'
     )
   if name:
     folder.mkdir(exist_ok=True)
@@ -140,8 +148,8 @@ def _statistics() -> None:
     records.replace_statistics(folder, statistics=found)
   deviations = ', '.join(f'{s:.2f}' for s in found.pca.stddevs)
   print(
-    f'{folder}: mean image and RGB components of {len(split)} images; standard '
-    f'deviations {deviations} grey levels'
+    f'{folder}: mean image and RGB components of {len(split) - len(skipped)} '
+    f'images; standard deviations {deviations} grey levels'
   )
 
 
