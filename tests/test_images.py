@@ -85,3 +85,15 @@ def test_a_decompression_bomb_is_refused():
     dataset.Unreadable, match=r'refused: .*decompression bomb'
   ):
     _square(bomb)
+
+
+def test_a_thread_that_would_become_a_giant_is_refused():
+  thread = _save(Image.new('L', (1, 20_000)), 'PNG')
+  with pytest.raises(dataset.Unreadable, match='refused: 1 x 20000 pixels'):
+    _square(thread, size=256)
+
+
+def test_formats_that_start_other_programs_are_not_read():
+  eps = _save(Image.new('RGB', (9, 9)), 'EPS')
+  with pytest.raises(dataset.Unreadable, match='no image of a known format'):
+    _square(eps)

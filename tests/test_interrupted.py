@@ -173,6 +173,9 @@ def test_too_many_unusable_files_end_the_run_and_lose_nothing(odd, tmp_path):
   partial = tmp_path / 'out.partial'
   notes = {p.name: p.stat().st_mtime_ns for p in partial.glob('*.done.npz')}
   assert notes
+  for _ in range(2):  # again and again: the limit holds
+    with pytest.raises(ValueError, match='more than --max_skipped=3'):
+      _run(odd, tmp_path / 'out', max_skipped=3)
   metadata = _run(odd, tmp_path / 'out', max_skipped=4)
   assert len(metadata.skipped) == 4
 
@@ -199,3 +202,44 @@ def test_statistics_alone_are_those_of_preparing(source, tmp_path):
     before['metadata.json']
   )
   assert after == before
+
+
+def test_killed_while_it_finishes_the_same_command_ends_it(
+  source, tmp_path, monkeypatch
+):
+  work = prepare.plan(
+    listing.find(str(source)), options=shards.Options(image_size=16)
+  )
+  few = work._replace(shards=work.shards[:1] + work.shards[-1:])
+  prepare.run(few, output=tmp_path / 'whole', workers=1)
+  for number, step in enumerate(['forget', 'rename', '_remove_traces']):
+    output = tmp_path / f'out{number}'
+
+    def die(*args, **kwargs):
+      raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+      where = {'forget': shards, 'rename': pathlib.Path}.get(step, prepare)
+      patch.setattr(where, step, die)
+      prepare.run(few, output=output, workers=1)
+    if output.exists():  # it had its name already
+      with pytest.raises(ValueError, match='exists and is complete'):
+        prepare.run(few, output=output, workers=1)
+    else:
+      prepare.run(few, output=output, workers=1)
+    assert _digest(output) == _digest(tmp_path / 'whole')
+
+
+def test_a_full_disk_is_the_usual_error(source, tmp_path):
+  limit = 'ulimit -f 300; exec "$@"'  # blocks of 1024 bytes
+  args = [sys.executable, '-m', 'alexnet_jax.tools.prepare', '--workers=1']
+  args += [f'--source={source}', f'--output={tmp_path / "out"}']
+  done = subprocess.run(
+    ['bash', '-c', limit, 'bash', *args, '--image_size=64'],
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.returncode == 1
+  assert done.stderr.splitlines()[-1].startswith('error: [Errno 27] File too')
+  assert not (tmp_path / 'out').exists()

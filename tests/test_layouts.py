@@ -95,6 +95,94 @@ def test_other_trees_are_refused_in_one_line(tmp_path):
     listing.find(str(tmp_path / 'nothing'))
 
 
+def test_links_to_class_folders_are_followed_and_strays_listed(tmp_path):
+  source = _folder(tmp_path)
+  (tmp_path / 'birds').mkdir()
+  (tmp_path / 'birds' / '5.png').write_bytes(_png(5))
+  (source / 'train' / 'bird').symlink_to(tmp_path / 'birds')
+  (source / 'train' / 'cat' / 'deep').mkdir()
+  (source / 'train' / 'cat' / 'deep' / '6.png').write_bytes(_png(6))
+  (source / 'train' / 'loop').symlink_to(source / 'train')
+  (source / 'train' / 'stray.png').write_bytes(_png(7))
+  (source / 'README').write_text('hello')
+  layout = listing.find(str(source))
+  assert [c.id for c in layout.classes] == ['bird', 'cat', 'dog']
+  assert [name for name, _ in _listed(layout)['train']] == [
+    'train/bird/5.png',
+    'train/cat/0.png',
+    'train/cat/1.png',
+    'train/cat/deep/6.png',
+    'train/dog/2.png',
+  ]
+  assert {(r.name, r.reason) for r in layout.rejected} == {
+    ('README', 'not in SPLIT/CLASS/'),
+    ('train/stray.png', 'not in SPLIT/CLASS/'),
+  }
+
+
+@pytest.mark.parametrize(
+  ('more', 'said'),
+  [
+    ('pets/training/cat/8.png', 'two folders for train'),
+    ('other/test/cat/8.png', 'two folders for test'),
+    ('other/val/cat/8.png', 'in several places'),
+  ],
+)
+def test_more_than_one_tree_is_refused(tmp_path, more, said):
+  (tmp_path / 'a.tar').write_bytes(official.tar(_TREE | {more: _png(8)}))
+  with pytest.raises(ValueError, match=said) as error:
+    listing.find(str(tmp_path / 'a.tar'))
+  assert '\n' not in str(error.value)
+
+
+def _headers(data):
+  """Where the headers of a tar's members begin."""
+  with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+    return [info.offset for info in archive]
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda d: d[: _headers(d)[2] + 300],  # cut within a header
+    lambda d: d[: _headers(d)[2]],  # cut in front of one
+    lambda d: d[: _headers(d)[2]] + b'\xff' + d[_headers(d)[2] + 1 :],
+    lambda d: d[: _headers(d)[2] + 512 + 10],  # cut within a file
+  ],
+)
+def test_a_damaged_archive_loses_no_image_in_silence(tmp_path, damage):
+  """Python's tarfile takes a header it cannot read for the end."""
+  path = tmp_path / 'a.tar'
+  path.write_bytes(damage(official.tar(_TREE)))
+  with pytest.raises(ValueError, match=r'cut short'):
+    listing.find(str(path))
+
+
+def test_junk_in_place_of_a_synsets_tar_is_an_error(tmp_path):
+  source = official.write(tmp_path / 's')
+  train = official.tar(
+    {
+      'n01000000.tar': b'<html>not found</html>'.ljust(4096),
+      'n02000000.tar': official.tar({'n02000000_1.JPEG': _png(1)}),
+    }
+  )
+  (source / 'ILSVRC2012_img_train.tar').write_bytes(train)
+  with pytest.raises(ValueError, match=r'n01000000\.tar in it is damaged'):
+    listing.find(str(source))
+
+
+def test_names_that_are_not_utf8_are_spelled_out(tmp_path):
+  source = _folder(tmp_path)
+  odd = os.path.join(os.fsencode(source), b'train/cat/caf\xe9.png')
+  with open(odd, 'wb') as file:
+    file.write(_png(8))
+  layout = listing.find(str(source))
+  work = prepare.plan(layout, options=shards.Options(image_size=16))
+  prepare.run(work, output=tmp_path / 'out', workers=1)
+  train = records.load(str(tmp_path / 'out'), image_size=16).train
+  assert r'train/cat/caf\xe9.png' in {e.name for e in train.take(range(4))}
+
+
 def _write_2010(folder, *, test=True):
   """ILSVRC2010: classes numbered out of order, a test split, one patch."""
   folder.mkdir()

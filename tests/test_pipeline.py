@@ -243,6 +243,14 @@ def test_too_many_damaged_images_end_the_run():
     list(batches)
 
 
+def test_a_set_that_is_damaged_throughout_ends_the_run():
+  batches = _train(
+    4, damaged=range(4), total_steps=1, faults=faults.Faults(most=9)
+  )
+  with pytest.raises(ValueError, match='every training image is damaged'):
+    list(batches)
+
+
 def test_by_default_none_may_be_damaged():
   with pytest.raises(ValueError, match='1 images are damaged, more than'):
     list(_train(10, damaged=(3,), total_steps=5))

@@ -1,6 +1,7 @@
 """TFDS: a tiny array_record data set, built on the spot, read without TF."""
 
 import io
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,16 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from alexnet_jax.data import listing, prepare, records, shards, sources, stats
+from alexnet_jax.data import (
+  dataset,
+  listing,
+  prepare,
+  records,
+  shards,
+  sources,
+  stats,
+  tfds_source,
+)
 
 
 def _image(seed):
@@ -108,10 +118,35 @@ def test_is_read_as_it_is_once_its_statistics_are_there(data_dir):
   assert data.fingerprint == _load(data_dir).fingerprint
 
 
+def test_a_damaged_record_is_told_of_and_the_others_are_read(
+  data_dir, tmp_path
+):
+  shutil.copytree(data_dir, tmp_path / 'tfds')
+  shard = next(tmp_path.rglob('*train*array_record*'))
+  data = bytearray(shard.read_bytes())
+  written = [place for place, byte in enumerate(data) if byte]
+  data[written[len(written) // 2]] ^= 255
+  shard.write_bytes(data)
+  split = tfds_source.training_split(
+    'tiny_pets', data_dir=str(tmp_path / 'tfds'), image_size=16
+  )
+  taken = split.take(range(6))
+  damaged = [e for e in taken if isinstance(e, dataset.Unreadable)]
+  assert len(damaged) == 1 and str(damaged[0]).startswith('train/')
+  layout = listing.find('tfds:tiny_pets', tfds_data_dir=str(tmp_path / 'tfds'))
+  work = prepare.plan(layout, options=shards.Options(image_size=16))
+  metadata = prepare.run(work, output=tmp_path / 'out', workers=1)
+  assert metadata.splits['train'].num_images == 5
+  assert len(metadata.skipped) == 1
+  measured = prepare.statistics(split, workers=1)
+  assert len(measured.skipped) == 1
+
+
 @pytest.mark.parametrize(
   ('name', 'said'),
   [
     ('no_such_set', 'TFDS has no data set'),
+    ('mnist:9.9.9', 'TFDS has no data set'),
     ('imagenette/full-size-v2', r'is not prepared in .*download_and_prepare'),
   ],
 )

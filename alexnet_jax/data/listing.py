@@ -24,7 +24,7 @@ def find(source: str, *, tfds_data_dir: str = '') -> layouts.Layout:
   if source.startswith(tfds_source.PREFIX):
     name = source.removeprefix(tfds_source.PREFIX)
     return tfds_source.layout(name, data_dir=tfds_data_dir)
-  path = pathlib.Path(source).expanduser()
+  path = pathlib.Path(source).expanduser().resolve()
   if not path.exists():
     raise ValueError(f'no source at {path}: give --source, {KNOWN}')
   official = ilsvrc.find(path) if path.is_dir() else None
