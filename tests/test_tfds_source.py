@@ -13,6 +13,7 @@ from PIL import Image
 from alexnet_jax.data import (
   dataset,
   listing,
+  measure,
   prepare,
   records,
   shards,
@@ -138,7 +139,7 @@ def test_a_damaged_record_is_told_of_and_the_others_are_read(
   metadata = prepare.run(work, output=tmp_path / 'out', workers=1)
   assert metadata.splits['train'].num_images == 5
   assert len(metadata.skipped) == 1
-  measured = prepare.statistics(split, workers=1)
+  measured = measure.statistics(split, workers=1)
   assert len(measured.skipped) == 1
 
 

@@ -10,23 +10,17 @@ by the next run with the same source and options; at the end the folder is
 renamed to OUTPUT.
 """
 
-import concurrent.futures
 import functools
 import hashlib
-import multiprocessing
-import os
 import pathlib
 import shutil
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from alexnet_jax import locking
-from alexnet_jax.data import dataset, layouts, records, shards, stats
+from alexnet_jax.data import layouts, processes, records, shards, stats
 
 _SHUFFLE_SEED = 2012
 _SHARD_IMAGES = 4096  # at most: 805 MB of raw images
@@ -225,7 +219,7 @@ def _write(
   if workers == 1:
     new = (write(shard, progress=progress) for shard in todo)
   else:
-    new = _in_processes(write, todo, workers=workers, progress=progress)
+    new = processes.results(write, todo, workers=workers, progress=progress)
   for result in new:
     results[result.file] = result
     skipped += result.skipped
@@ -243,83 +237,6 @@ def _refuse_too_many(
       f'the last: {last.file}, {last.reason}. Finished shards are kept: mend '
       'the source, or run again with a higher --max_skipped'
     )
-
-
-class _Stop(Exception):
-  """Raised in a worker when the run is given up."""
-
-
-class _Worker:
-  """What a worker process shares with the first one."""
-
-  done: Any  # a shared count of the images of all workers
-  stop: Any  # a shared event; set: give up
-
-  @classmethod
-  def start(cls, done, stop, parent: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-      signal.signal(number, signal.SIG_IGN)  # the first process decides
-    cls.done, cls.stop = done, stop
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-  @classmethod
-  def progress(cls, images: int) -> None:
-    if cls.stop.is_set():
-      raise _Stop
-    with cls.done.get_lock():
-      cls.done.value += images
-
-
-def _end_with(parent: int) -> None:
-  """Ends this process soon after its parent, which may have been killed.
-
-  Else it would wait for work for ever: it holds both ends of the queue.
-  """
-  while os.getppid() == parent:
-    time.sleep(0.2)
-  os._exit(1)
-
-
-def _work(write: Callable[..., shards.Result], shard: shards.Shard):
-  return write(shard, progress=_Worker.progress)
-
-
-def _in_processes(
-  write: Callable[..., shards.Result],
-  todo: Sequence[shards.Shard],
-  *,
-  workers: int,
-  progress: Progress,
-) -> Iterator[shards.Result]:
-  """Results as they come, from processes that share nothing but counts."""
-  # Each worker is one of many: a matrix product must not start threads too.
-  os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
-  context = multiprocessing.get_context('spawn')
-  done, stop, seen = context.Value('Q', 0), context.Event(), 0
-  with concurrent.futures.ProcessPoolExecutor(
-    workers,
-    context,
-    initializer=_Worker.start,
-    initargs=(done, stop, os.getpid()),
-  ) as pool:
-    try:
-      pending = {pool.submit(_work, write, shard) for shard in todo}
-      while pending:
-        finished, pending = concurrent.futures.wait(
-          pending, timeout=0.5, return_when='FIRST_COMPLETED'
-        )
-        now = done.value
-        progress(now - seen)
-        seen = now
-        yield from (future.result() for future in finished)
-    except concurrent.futures.process.BrokenProcessPool as error:
-      raise ValueError(
-        'a worker was killed, perhaps for lack of memory: run again with '
-        'fewer --workers; finished shards are kept'
-      ) from error
-    finally:
-      stop.set()
-      pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _describe(
@@ -364,52 +281,3 @@ def _splits(
       raise ValueError(f'no {split} image could be read: check --source')
     splits[split] = records.SplitInfo(count, tuple(r.file for r in own))
   return splits
-
-
-_STATISTICS_IMAGES = 512  # of a part that one worker sums
-
-
-class Measured(NamedTuple):
-  """Statistics of a split, and what is wrong with images left out of them."""
-
-  statistics: stats.Statistics
-  skipped: tuple[str, ...]
-
-
-def statistics(
-  split: dataset.Split,
-  *,
-  workers: int,
-  progress: Progress = lambda images: None,
-) -> Measured:
-  """Mean image and RGB components of a split, whatever it is read from."""
-  starts = range(0, len(split), _STATISTICS_IMAGES)
-  total, skipped = stats.empty(split.image_size), []
-  with concurrent.futures.ProcessPoolExecutor(
-    workers,
-    multiprocessing.get_context('spawn'),
-    initializer=_start_summing,
-    initargs=(os.getpid(),),
-  ) as pool:
-    for part, left_out in pool.map(functools.partial(_sums, split), starts):
-      total = stats.merge(total, b=part)
-      skipped += left_out
-      progress(part.count + len(left_out))
-  return Measured(stats.finish(total), tuple(skipped))
-
-
-def _start_summing(parent: int) -> None:
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-  threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _sums(split: dataset.Split, start: int) -> tuple[stats.Sums, list[str]]:
-  """The sums of one part of a split, and what is wrong with the rest."""
-  sums, skipped = stats.empty(split.image_size), []
-  for index in range(start, min(start + _STATISTICS_IMAGES, len(split))):
-    (example,) = split.take([index])
-    if isinstance(example, dataset.Unreadable):
-      skipped.append(str(example))
-    else:
-      sums = stats.add(sums, image=example.image)
-  return sums, skipped

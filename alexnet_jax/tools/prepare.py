@@ -23,6 +23,7 @@ from absl import flags
 
 from alexnet_jax.data import (
   listing,
+  measure,
   prepare,
   records,
   shards,
@@ -131,7 +132,7 @@ def _statistics() -> None:
     metadata = records.read_metadata(folder)
     split = records.PreparedSplit(folder, metadata=metadata, split='train')
   with tqdm.tqdm(total=len(split), unit=' images') as bar:
-    found, skipped = prepare.statistics(
+    found, skipped = measure.statistics(
       split, workers=_WORKERS.value, progress=bar.update
     )
   for reason in skipped:
