@@ -8,7 +8,8 @@ moves (parallel/audit.py), and what Figure 2 calls for.
 What should move follows from the config alone: a layer that sees both columns
 gathers the maps of the other, fc8 sums the columns' scores, and in training
 the transpose of each gather brings gradients back. Rows of devices add one sum
-of gradients. Nothing else may move.
+of gradients, and config.guard a word between the columns if it may skip steps.
+Nothing else may move.
 """
 
 import collections
@@ -178,6 +179,9 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
       found.append(
         Movement(row.name, 'forward', 'all-reduce', 'column', 1, sent)
       )
+  if config.guard.max_skipped_steps:  # the columns agree on one int32
+    sent = 2 * (column - 1) * data * _BYTES / config.batch_size
+    found.append(Movement('', 'backward', 'all-reduce', 'column', 1, sent))
   values = _gradient_values(config) + _METRICS
   sent = 2 * (data - 1) * column * values * _BYTES / config.batch_size
   found.append(Movement('', 'backward', 'all-reduce', 'data', 1, sent))

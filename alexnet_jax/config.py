@@ -105,11 +105,15 @@ _LOWEST = {
   'eval.every_epochs': 1,
   'eval.batch_size': 1,
   'checkpoint.keep_newest': 1,
+  'checkpoint.every_epochs': 1,
+  'checkpoint.every_minutes': 0.0,
+  'guard.max_skipped_steps': 0,
   'log.every_steps': 1,
   'health.min_signal': 0.0,
   'health.probe_images': 2,
   'health.stuck_steps': 1,
   'health.stuck_tolerance': 0.0,
+  'health.max_input_wait': 0.0,
 }
 _CHOICES = {
   'data.source': ('embedded', 'prepared', 'tfds'),

@@ -8,60 +8,58 @@ are averaged, not logits.
 
 import functools
 import operator
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
 from ml_collections import config_dict
 
-from alexnet_jax import inputs, metrics, steps
-from alexnet_jax.data import augment, pipeline, sources
-from alexnet_jax.data import faults as faults_lib
+from alexnet_jax import inputs, metrics
+from alexnet_jax import run as run_lib
+from alexnet_jax.data import augment, pipeline
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
 
 
 def error_rates(
-  config: config_dict.ConfigDict,
+  setup: run_lib.Setup,
   *,
-  programs: steps.Steps,
   params: PyTree,
-  mean_image: Float[Array, 's s 3'],
-  split: sources.Split,
   views: int,
-  mesh: Mesh,
-  faults: faults_lib.Faults | None = None,
+  check: Callable[[], None] = lambda: None,
 ) -> metrics.Errors:
-  """Loss, top-1 and top-5 error over every image of a split exactly once.
+  """Loss, top-1 and top-5 error over every validation image exactly once.
 
   Args:
-    config: its `data` and `eval` are used.
-    programs: of this config and mesh.
+    setup: the run's; its `faults` counts damaged images, which are left out.
     params: of the network, on the mesh.
-    mean_image: of the training set, on the mesh.
-    split: the images.
     views: 1, the centre crop, or 10.
-    mesh: where to compute.
-    faults: counts damaged images, which are left out; none given: none allowed.
+    check: called between minibatches; may raise, to end it.
   """
+  config, split, mesh = setup.config, setup.dataset.val, setup.mesh
   batch_size = _batch_size(config, images=len(split), mesh=mesh)
   crops = place_views(config, views=views, mesh=mesh)
   losses, ranks = [], []
-  batches = pipeline.eval_batches(split, batch_size=batch_size, faults=faults)
+  batches = pipeline.eval_batches(
+    split, batch_size=batch_size, faults=setup.faults
+  )
   rounds = -(-len(split) // batch_size)
   for batch in tqdm.tqdm(
     batches, total=rounds, desc=f'{views} views', delay=5, leave=False
   ):
+    check()
     images, labels = placement.put_batch(
       [batch['image'], batch['label']], mesh=mesh
     )
     each = [
-      programs.predict(params, mean_image, images, view) for view in crops
+      setup.programs.predict(params, setup.mean_image, images, view)
+      for view in crops
     ]
     mean = functools.reduce(operator.add, each) / len(each)
-    loss, rank = jax.device_get(programs.score(mean, labels))
+    loss, rank = jax.device_get(setup.programs.score(mean, labels))
     losses.append(loss[batch['mask']])
     ranks.append(rank[batch['mask']])
   return metrics.errors(

@@ -7,7 +7,7 @@ or initial values that let too little of the image through. Not in the paper.
 
 import collections
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -188,6 +188,14 @@ class Watch:
     self._lines: collections.deque[tuple[int, float]] = collections.deque()
     self._said = False
 
+  def replay(self, records: Iterable[Mapping[str, Any]]) -> None:
+    """Sees the lines of metrics.jsonl that a run before this one wrote."""
+    before = 0
+    for record in records:
+      if record['split'] == 'train':
+        self.see(record['loss'], steps=record['step'] - before)
+        before = record['step']
+
   def see(self, loss: float, *, steps: int) -> str:
     """A warning after a line with the mean loss of `steps` steps; mostly ''."""
     lines = self._lines
@@ -206,4 +214,29 @@ class Watch:
       'is learned yet. If it stays, look at: the initial values (0.03 in conv3 '
       'to conv5 in configs/source2012.py), the scale of pixels (0-255), the '
       'labels, and --config.optim.learning_rate'
+    )
+
+
+class InputWatch:
+  """Says once that training waits for its input."""
+
+  _LINES = 3  # in a row: the first after a start may be odd
+
+  def __init__(self, *, most: float):
+    """Watches for a share of the time, 0 to 1, above `most`."""
+    self._most = most
+    self._lines = 0
+    self._said = False
+
+  def see(self, wait_fraction: float) -> str:
+    """A warning after a line with that share; mostly ''."""
+    self._lines = self._lines + 1 if wait_fraction > self._most else 0
+    if self._said or self._lines < self._LINES:
+      return ''
+    self._said = True
+    return (
+      f'warning: training waits for images {wait_fraction:.0%} of the time '
+      f'(config.health.max_input_wait = {self._most:.0%}). Try '
+      '--config.data.read_threads=N with a thread for each core, a data set '
+      'prepared with --encoding=raw, or one on a local disk'
     )

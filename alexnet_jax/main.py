@@ -3,19 +3,27 @@
   python -m alexnet_jax.main --config=configs/default.py
 
 Exit codes: 0 done, 1 an error of the user's, 2 bad flags, 3 training stopped by
-its own guard, 130 Ctrl-C.
+its own guard, 75 stopped by a signal after a clean save (run it again), 130
+Ctrl-C where there is nothing to save.
 """
 
+# ruff: noqa: E402
 import pathlib
 import sys
+
+from alexnet_jax import stopping
+
+_stop = stopping.Stop()
+if __name__ == '__main__':
+  _stop.listen()  # the imports below take seconds, in which signals may come
 
 import jax
 from absl import flags
 
-from alexnet_jax import checkpoint as checkpoint_lib
 from alexnet_jax import config as config_lib
 from alexnet_jax import evaluate, train, writers
 from alexnet_jax import run as run_lib
+from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
@@ -45,6 +53,8 @@ def main() -> int:
       f'--restore={_RESTORE.value} goes with --mode=eval; training goes on '
       'from what --workdir holds'
     )
+  if _MODE.value != 'train':
+    _stop.ignore()  # there is nothing to save
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   if jax.default_backend() == 'cpu':
     host_memory.keep_freed_memory()
@@ -61,7 +71,7 @@ def main() -> int:
 
 def _train(config: config_lib.Config) -> int:
   try:
-    train.train(config, workdir=_workdir())
+    train.train(config, workdir=_workdir(), stop=_stop)
   except (train.DivergedError, FloatingPointError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 3
@@ -69,21 +79,13 @@ def _train(config: config_lib.Config) -> int:
 
 
 def _evaluate(config: config_lib.Config) -> int:
-  path = checkpoint_lib.find(_RESTORE.value or str(_workdir()))
+  path = layout.find(_RESTORE.value or str(_workdir()))
   setup = run_lib.set_up(config)
-  run_lib.check_same_network(checkpoint_lib.read_meta(path), setup, path=path)
-  state = checkpoint_lib.read_state(path, state=setup.programs.state)
+  meta = restore.read_meta(path)
+  run_lib.check_same_network(meta, setup, path=path)
+  state = restore.read_state(path, meta=meta, state=setup.programs.state)
   for views in sorted({1, config.eval.final_views}):
-    errors = evaluate.error_rates(
-      config,
-      programs=setup.programs,
-      params=state.params,
-      mean_image=setup.mean_image,
-      split=setup.dataset.val,
-      views=views,
-      mesh=setup.mesh,
-      faults=setup.faults,
-    )
+    errors = evaluate.error_rates(setup, params=state.params, views=views)
     step = int(path.name)
     epoch = setup.plan.epoch(step)
     record = {'step': step, 'epoch': epoch, 'split': 'val', 'views': views}

@@ -14,8 +14,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 from ml_collections import config_dict
 
-from alexnet_jax import checkpoint, health, steps
 from alexnet_jax import config as config_lib
+from alexnet_jax import health, steps
+from alexnet_jax.checkpoint import layout
 from alexnet_jax.data import faults, sources
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -96,10 +97,15 @@ def probe(
     setup.programs.probe(params, setup.mean_image, placed)
   )
   return health.report(
-    {stage: moments[stage] for stage in alexnet.stages(setup.config.model)},
+    {stage: moments[stage] for stage in stages(setup)},
     images=images,
     rectified=setup.config.model.activation == 'relu',
   )
+
+
+def stages(setup: Setup) -> list[str]:
+  """Names of the activations that `probe` looks at, in order."""
+  return list(alexnet.stages(setup.config.model))
 
 
 def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
@@ -121,17 +127,17 @@ def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
 
 
 def check_same_network(
-  meta: checkpoint.Meta, setup: Setup, *, path: pathlib.Path
+  meta: layout.Meta, setup: Setup, *, path: pathlib.Path
 ) -> None:
   """Refuses a checkpoint of another network, or for other classes.
 
   Raises:
     ValueError: naming the first field that differs, with both values.
   """
-  changes = _changes(meta, setup)
-  other = [c for c in changes if c[0].startswith('model.') or c[0] in _INPUT]
+  changed = changes(meta['config'], setup.config)
+  other = [c for c in changed if c[0].startswith('model.') or c[0] in _INPUT]
   if other:
-    _check_same_ablations(changes, path=path)
+    _check_same_ablations(changed, path=path)
     field, old, new = other[0]
     more = f', and {len(other) - 1} fields more' if len(other) > 1 else ''
     raise ValueError(
@@ -155,23 +161,23 @@ _COURSE = ('seed', 'batch_size', 'augment.images_per_draw', 'data.reshuffle')
 
 
 def check_same_course(
-  meta: checkpoint.Meta, setup: Setup, *, path: pathlib.Path
+  meta: layout.Meta, setup: Setup, *, path: pathlib.Path
 ) -> None:
   """Refuses to go on with what cannot change within a run.
 
   Raises:
     ValueError: naming the field that differs, with both values.
   """
-  changes = _changes(meta, setup)
-  _check_same_ablations(changes, path=path)
-  for field, old, new in changes:
+  changed = changes(meta['config'], setup.config)
+  _check_same_ablations(changed, path=path)
+  for field, old, new in changed:
     if field in _COURSE:
       raise ValueError(
         f'{path}: config.{field} was {old}, is {new}, and cannot change within '
         f'a run; use another --workdir, or {_as_flag(field, old)}'
       )
   if meta['fingerprint'] != setup.dataset.fingerprint:
-    fields = [f'{f} was {o}, is {n}' for f, o, n in changes if 'data.' in f]
+    fields = [f'{f} was {o}, is {n}' for f, o, n in changed if 'data.' in f]
     why = '; '.join(fields) or f'{meta["dataset"]}, now {setup.dataset.name}'
     raise ValueError(
       f'{path} was trained on other data ({why}): use another --workdir, or '
@@ -180,9 +186,9 @@ def check_same_course(
 
 
 def _check_same_ablations(
-  changes: list[tuple[str, Any, Any]], *, path: pathlib.Path
+  changed: list[tuple[str, Any, Any]], *, path: pathlib.Path
 ) -> None:
-  for field, old, _ in changes:
+  for field, old, _ in changed:
     if field == 'ablations':
       same = ' '.join(f'--ablation={name}' for name in old) or 'no --ablation'
       raise ValueError(
@@ -201,10 +207,10 @@ def _as_tuple(value: Any) -> Any:
   return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
-def _changes(meta: checkpoint.Meta, setup: Setup) -> list[tuple[str, Any, Any]]:
-  """Fields that differ from a checkpoint's: (name, its value, ours)."""
-  old = dict(config_lib.leaves(config_dict.ConfigDict(meta['config'])))
-  new = dict(config_lib.leaves(setup.config))
+def changes(before: dict[str, Any], now: Config) -> list[tuple[str, Any, Any]]:
+  """Fields that differ: (name, as config.json had it, as it is now)."""
+  old = dict(config_lib.leaves(config_dict.ConfigDict(before)))
+  new = dict(config_lib.leaves(now))
   pairs = {f: (_plain(old.get(f)), _plain(new.get(f))) for f in {*old, *new}}
   return [(f, *pair) for f, pair in sorted(pairs.items()) if pair[0] != pair[1]]
 

@@ -19,17 +19,25 @@ from flax import struct
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from ml_collections import config_dict
 
 from alexnet_jax import config as config_lib
 from alexnet_jax import health, inputs, metrics
 from alexnet_jax.models import alexnet
+from alexnet_jax.ops import columns
 from alexnet_jax.optim import plateau, schedule, sgd
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
 
 Batch = dict[str, Array]
+_MEANS = {
+  'loss': P(),
+  'top1_error': P(),
+  'top5_error': P(),
+  'learning_rate': P(),
+  'finite': P(mesh_lib.COLUMN),
+}
 
 
 @struct.dataclass
@@ -49,8 +57,10 @@ class Steps(NamedTuple):
     state: shape, dtype and sharding of the TrainState, for restoring into.
     init: () -> the TrainState before step 1.
     train: (state, mean image, batch) -> (state, {'loss', 'top1_error',
-      'top5_error', 'learning_rate'} of the minibatch before the update). The
-      state that goes in is used up.
+      'top5_error', 'learning_rate'} of the minibatch before the update, and
+      'finite', bool [columns of devices, layers] of the gradients). The state
+      that goes in is used up. No array takes an update that its device knows
+      not to be finite: see `_Verdict`.
     predict: (params, mean image, images, view) -> class probabilities.
     score: (probabilities, labels) -> (losses, ranks), image by image.
     probe: (params, mean image, batch) -> health.Moments of each activation,
@@ -92,10 +102,12 @@ def build(
   )
   rows = P(mesh_lib.DATA)
   train = jax.shard_map(
-    _train_step(config, plan=plan, model=model, rule=rule, key=dropout_key),
+    _train_step(
+      config, plan=plan, model=model, rule=rule, key=dropout_key, specs=specs
+    ),
     mesh=mesh,
     in_specs=(specs, P(), rows),
-    out_specs=(specs, P()),
+    out_specs=(specs, _MEANS),
   )
   predict = jax.shard_map(
     _predict_step(config, model=model),
@@ -157,6 +169,7 @@ def _train_step(
   model: alexnet.AlexNet,
   rule: optax.GradientTransformationExtraArgs,
   key: Array,
+  specs: TrainState,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
   """The training step as one device sees it."""
 
@@ -195,15 +208,60 @@ def _train_step(
     updates, opt_state = rule.update(
       grads, state.opt_state, state.params, rates=rates
     )
+    verdict = _judge(config, loss=means['loss'], grads=grads)
+    params = optax.apply_updates(state.params, updates)
     state = dataclasses.replace(
       state,
       step=state.step + 1,
-      params=optax.apply_updates(state.params, updates),
-      opt_state=opt_state,
+      params=verdict.choose(params, state.params, specs=specs.params),
+      opt_state=verdict.choose(
+        opt_state, state.opt_state, specs=specs.opt_state
+      ),
     )
-    return state, means | {'learning_rate': rate}
+    finite = verdict.finite[None]
+    return state, means | {'learning_rate': rate, 'finite': finite}
 
   return step
+
+
+class _Verdict(NamedTuple):
+  """Whether an update may be applied, as far as this device knows.
+
+  All columns know of the loss. Of a gradient that is not finite only the column
+  that has it knows, unless config.guard.max_skipped_steps lets the columns
+  agree; the run ends then, and what the other has done is never saved.
+  """
+
+  finite: Bool[Array, ' layers']  # gradients here, by layer
+  here: Bool[Array, '']  # for arrays of which each column has its own part
+  everywhere: Bool[Array, '']  # for arrays that all columns have
+
+  def choose(self, new: PyTree, old: PyTree, *, specs: PyTree) -> PyTree:
+    """The new arrays, or the old ones."""
+
+    def one(spec: P, new: Array, old: Array) -> Array:
+      return jnp.where(self.here if any(spec) else self.everywhere, new, old)
+
+    return jax.tree.map(
+      one, specs, new, old, is_leaf=lambda x: isinstance(x, P)
+    )
+
+
+def _judge(
+  config: config_dict.ConfigDict, *, loss: Float[Array, ''], grads: PyTree
+) -> _Verdict:
+  finite = jnp.stack(
+    [
+      jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(grads[layer])])
+      .all()
+      for layer in sorted(grads)
+    ]
+  )  # fmt: skip
+  everywhere = jnp.isfinite(loss)
+  here = everywhere & finite.all()
+  if config.guard.max_skipped_steps:
+    here = everywhere = columns.agree(here)
+  return _Verdict(finite, here, everywhere)
 
 
 def _rates(

@@ -5,6 +5,7 @@ once: a resumed run first drops what lies beyond its checkpoint. Not in the
 paper.
 """
 
+import errno
 import json
 import os
 import pathlib
@@ -22,9 +23,26 @@ _LINE_SECONDS = 20  # between progress lines in a log file
 
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Replaces a file as a whole."""
+  _replace(path, json.dumps(value, indent=2, sort_keys=True) + '\n')
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+  """Whenever the power goes, either the old file is there or the new one."""
   scratch = path.with_name(f'.{path.name}.tmp')
-  scratch.write_text(json.dumps(value, indent=2, sort_keys=True) + '\n')
+  with open(scratch, 'w') as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
   scratch.replace(path)
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """An object that write_json wrote; {} if there is none, or it is damaged."""
+  try:
+    value = json.loads(path.read_text())
+  except (FileNotFoundError, ValueError):
+    return {}
+  return value if isinstance(value, dict) else {}
 
 
 def read_metrics(path: pathlib.Path) -> list[Record]:
@@ -49,26 +67,47 @@ class Metrics:
 
   def __init__(self, workdir: pathlib.Path, *, kept: list[Record]):
     """Opens both after the records to keep; others are dropped."""
-    path = workdir / 'metrics.jsonl'
-    scratch = path.with_name('.metrics.jsonl.tmp')
-    scratch.write_text(''.join(json.dumps(r) + '\n' for r in kept))
-    scratch.replace(path)
-    self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    self._path = workdir / 'metrics.jsonl'
+    _replace(self._path, ''.join(json.dumps(r) + '\n' for r in kept))
+    self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
     self._board = tensorboardX.SummaryWriter(
       str(workdir), purge_step=kept[-1]['step'] + 1 if kept else None
     )
     self.last = kept[-1] if kept else None
 
   def write(self, record: Record) -> None:
-    """Adds a line with the time; numbers go to TensorBoard under the split."""
+    """Adds a line with the time; numbers go to TensorBoard under the split.
+
+    Raises:
+      OSError: if the disk is full, or the file has gone; no part of the line
+        is then written.
+    """
     self.last = record | {'time': time.time()}
-    os.write(self._file, (json.dumps(self.last) + '\n').encode())
+    self._append((json.dumps(self.last) + '\n').encode())
     views = f'_{record["views"]}_views' if record.get('views', 1) > 1 else ''
     for name, value in record.items():
       if isinstance(value, float) and name != 'epoch':
         self._board.add_scalar(
           f'{record["split"]}{views}/{name}', value, record['step']
         )
+
+  def _append(self, line: bytes) -> None:
+    there = os.fstat(self._file)
+    if not there.st_nlink:  # writing would succeed, into nothing
+      raise FileNotFoundError(
+        errno.ENOENT, 'removed while the run was writing to it', str(self._path)
+      )
+    try:
+      written = os.write(self._file, line)
+      if written < len(line):
+        raise OSError(errno.ENOSPC, 'No space left on device', str(self._path))
+    except OSError:
+      os.ftruncate(self._file, there.st_size)
+      raise
+
+  def sync(self) -> None:
+    """Waits until the disk has every line."""
+    os.fsync(self._file)
 
   def close(self) -> None:
     self._board.close()

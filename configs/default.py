@@ -32,6 +32,7 @@ def get_config() -> config_dict.ConfigDict:
   config.augment = augment()
   config.eval = evaluation()
   config.checkpoint = checkpoint()
+  config.guard = guard()
   config.log = log()
   config.health = health()
   config.ablations = ()  # names that --ablation gave, for the record
@@ -321,6 +322,17 @@ def checkpoint() -> config_dict.ConfigDict:
   """What is kept in WORKDIR/checkpoints; not in the paper."""
   config = config_dict.ConfigDict()
   config.keep_newest = 2  # and always the best by top-1 validation error
+  config.every_epochs = 1  # after the evaluation, if one is due
+  config.every_minutes = 15.0  # of the clock, whatever the step; 0: never
+  return config
+
+
+def guard() -> config_dict.ConfigDict:
+  """What to do with a loss or gradient that is no number; not in the paper."""
+  config = config_dict.ConfigDict()
+  # Minibatches whose update may be left out before the run ends. Above 0 the
+  # columns agree on each step, one more word between them than the paper has.
+  config.max_skipped_steps = 0
   return config
 
 
@@ -341,4 +353,6 @@ def health() -> config_dict.ConfigDict:
   # Steps over which a mean loss of ln(classes) or more is told of.
   config.stuck_steps = 2000
   config.stuck_tolerance = 0.01  # below ln(classes), relative
+  # Of the time between two lines of metrics.jsonl, spent waiting for images.
+  config.max_input_wait = 0.2
   return config

@@ -9,12 +9,13 @@ axis `column`, and these are the only collectives that the model contains:
 
 A device may also hold both columns (an axis of size 1). The same calls are
 made then, since the types of `shard_map` ask for them, and XLA moves nothing.
-Each device holds `here` columns, as the blocks of its last axis.
+Each device holds `here` columns, as the blocks of its last axis. `agree` is not
+of the model: see config.guard.
 """
 
 import jax
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 AXIS = 'column'
 
@@ -27,6 +28,11 @@ def gather(x: Float[Array, '... c']) -> Float[Array, '... whole']:
 def combine(partial: Float[Array, '...']) -> Float[Array, '...']:
   """The sum over columns of what each has computed from its own units."""
   return lax.psum(partial, AXIS)
+
+
+def agree(sound: Bool[Array, '']) -> Bool[Array, '']:
+  """Whether all columns say so. Not in the paper: only where a config asks."""
+  return lax.psum(1 - sound.astype(jax.numpy.int32), AXIS) == 0
 
 
 def indices(here: int) -> Int[Array, ' here']:

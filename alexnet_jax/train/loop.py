@@ -1,110 +1,39 @@
-"""The training loop (§5): step, log, evaluate, lower the rate, save, stop.
-
-The same command goes on where the workdir's newest checkpoint is. Everything
-random is a function of the seed and the step, so a run that was stopped and
-one that was not give the same numbers.
-"""
+"""The training loop (§5): step, log, evaluate, lower the rate, save, stop."""
 
 import dataclasses
-import math
 import pathlib
+import time
 
-import grain
 import jax
 import numpy as np
-from jaxtyping import Array
 from ml_collections import config_dict
 
 from alexnet_jax import (
-  checkpoint,
   evaluate,
   health,
-  locking,
+  integrity,
   metrics,
   steps,
+  stopping,
   timing,
   writers,
 )
 from alexnet_jax import run as run_lib
-from alexnet_jax.data import augment, pipeline
+from alexnet_jax.checkpoint import layout
+from alexnet_jax.checkpoint import store as store_lib
+from alexnet_jax.data import pipeline
 from alexnet_jax.optim import plateau
 from alexnet_jax.parallel import placement
+from alexnet_jax.train import guard, resume
 
 Config = config_dict.ConfigDict
 
 
-class DivergedError(RuntimeError):
-  """The loss or an error rate is no longer a finite number."""
-
-
-def train(config: Config, *, workdir: pathlib.Path) -> None:
-  """Trains to the end of the config, or goes on from the newest checkpoint.
-
-  Raises:
-    ValueError: if the workdir holds a run that this config cannot continue.
-    DivergedError: if the loss is no longer finite.
-  """
-  setup = run_lib.set_up(config)
-  newest = checkpoint.latest(workdir / checkpoint.FOLDER)
-  if newest is not None:
-    meta = checkpoint.read_meta(newest)
-    run_lib.check_same_network(meta, setup, path=newest)
-    run_lib.check_same_course(meta, setup, path=newest)
-    if int(newest.name) > setup.plan.total_steps:
-      raise ValueError(
-        f'{newest} is beyond the {setup.plan.total_steps:,} steps of this '
-        'config: use more of --config.total_steps or --config.num_epochs, or '
-        'another --workdir'
-      )
-  history = writers.read_metrics(workdir / 'metrics.jsonl')
-  batches = _train_batches(setup, total_steps=setup.plan.total_steps)
-  if newest is None:
-    step, state = 0, setup.programs.init()
-  else:
-    step = int(newest.name)
-    state = checkpoint.read_state(newest, state=setup.programs.state)
-    checkpoint.wind(batches, step=newest)
-  kept = [record for record in history if record['step'] <= step]
-  if kept and is_done(setup, state, step=step, last=kept[-1]):
-    print(f'done already: {writers.describe(kept[-1])}')
-    return
-  with locking.locked(workdir, fix='give another --workdir'):
-    _run(setup, state, batches=batches, step=step, workdir=workdir, kept=kept)
-
-
-def _run(
-  setup: run_lib.Setup,
-  state: steps.TrainState,
-  *,
-  batches: grain.DatasetIterator,
-  step: int,
-  workdir: pathlib.Path,
-  kept: list[writers.Record],
-) -> None:
-  """Opens what a run writes to, and runs the loop."""
-  config = setup.config
-  store = checkpoint.Store(
-    workdir / checkpoint.FOLDER, keep_newest=config.checkpoint.keep_newest
-  )
-  writers.write_json(workdir / 'config.json', config.to_dict())
-  log = writers.Metrics(workdir, kept=kept)
-  print(run_lib.describe(setup, workdir=workdir, step=step), flush=True)
-  if step == 0:
-    _check_health(setup, state, workdir=workdir)
-  loop = _Loop(setup, store=store, log=log, step=step)
-  try:
-    loop.run(state, batches=batches)
-  finally:
-    loop.close()
-    store.close()
-    log.close()
-
-
-def _check_health(
+def check_health(
   setup: run_lib.Setup, state: steps.TrainState, *, workdir: pathlib.Path
 ) -> None:
   """Shows what the network makes of the first minibatch, and what is odd."""
-  batch = next(_train_batches(setup, total_steps=1))
+  batch = next(resume.train_batches(setup, total_steps=1))
   report = run_lib.probe(setup, params=state.params, batch=batch)
   minimum = setup.config.health.min_signal
   print(health.table(report), flush=True)
@@ -132,63 +61,47 @@ def plateaued(config: Config, state: plateau.State) -> bool:
   return plateau.drops(state, factor=rule.factor) > rule.num_drops
 
 
-def is_done(
-  setup: run_lib.Setup,
-  state: steps.TrainState,
-  *,
-  step: int,
-  last: writers.Record,
-) -> bool:
+def is_done(setup: run_lib.Setup, found: resume.Found) -> bool:
   """Whether neither a step nor the final evaluation is left to do."""
-  config = setup.config
-  over = step >= setup.plan.total_steps or plateaued(config, state.plateau)
-  return over and last.get('views') == config.eval.final_views
+  over = found.step >= setup.plan.total_steps
+  over = over or plateaued(setup.config, found.state.plateau)
+  views = setup.config.eval.final_views
+  return over and bool(found.kept) and found.kept[-1].get('views') == views
 
 
-def _train_batches(
-  setup: run_lib.Setup, *, total_steps: int
-) -> grain.DatasetIterator:
-  config = setup.config
-  return iter(
-    pipeline.train_batches(
-      setup.dataset,
-      batch_size=config.batch_size,
-      crop_size=config.data.crop_size,
-      seed=config.seed,
-      total_steps=total_steps,
-      augment=augment.Augment(**config.augment),
-      reshuffle=config.data.reshuffle,
-      threads=config.data.read_threads,
-      prefetch=config.data.prefetch_batches,
-      faults=setup.faults,
-    )
-  )
-
-
-class _Loop:
+class Loop:
   """One run's loop; the order within a step is a contract of resuming.
 
   What a step writes comes before its checkpoint, so that lines beyond the
-  newest checkpoint are exactly those that a resumed run writes again.
+  newest checkpoint are exactly those that a resumed run writes again. Numbers
+  of steps whose line is still to come are in the checkpoint.
   """
 
   def __init__(
     self,
     setup: run_lib.Setup,
+    found: resume.Found,
     *,
-    store: checkpoint.Store,
+    store: store_lib.Store,
     log: writers.Metrics,
-    step: int,
+    stop: stopping.Stop,
   ):
+    meta = found.meta
     self._setup = setup
     self._store = store
     self._log = log
-    self._step = step
+    self._stop = stop
+    self._step = found.step
+    self._batches = found.batches
+    self._evaluation_due = bool(meta and meta['evaluation_due'])
+    self._saved = -1 if self._evaluation_due else found.step
+    self._saved_at = time.monotonic()
     self._clock = timing.Clock()
     self._progress = writers.Progress(
-      total_steps=setup.plan.total_steps, step=step
+      total_steps=setup.plan.total_steps, step=found.step
     )
-    self._pending: list[dict[str, Array]] = []  # since the last line
+    self._guard = guard.Guard(setup, skipped=meta['skipped'] if meta else 0)
+    self._pending = list(meta['pending']) if meta else []  # since the last line
     self._over = False  # the plateau that follows the last drop has come
     rule = setup.config.health
     self._watch = health.Watch(
@@ -196,24 +109,29 @@ class _Loop:
       steps=rule.stuck_steps,
       tolerance=rule.stuck_tolerance,
     )
+    self._watch.replay(found.kept)
+    self._input = health.InputWatch(most=rule.max_input_wait)
 
-  def run(
-    self, state: steps.TrainState, *, batches: grain.DatasetIterator
-  ) -> None:
+  def run(self, state: steps.TrainState) -> None:
     """Steps to the end, then the final evaluation."""
     setup, total = self._setup, self._setup.plan.total_steps
     self._over = plateaued(setup.config, state.plateau)
+    if self._evaluation_due:
+      state = self._end_epoch(state)
     while self._step < total and not self._over:
+      self._save_if_asked(state)
       with self._clock.waiting():
-        batch = placement.put_batch(next(batches), mesh=setup.mesh)
+        batch = placement.put_batch(next(self._batches), mesh=setup.mesh)
       with jax.transfer_guard('disallow'):
         state, means = setup.programs.train(state, setup.mean_image, batch)
       self._step += 1
-      self._pending.append(means)
+      self._guard.send(self._step, batch=batch, means=means)
+      self._land(state)
       self._progress.advance()
       if self._step % setup.config.log.every_steps == 0 or self._step == 1:
-        self._write_train()
-      state = self._end_epoch(state, batches=batches)
+        self._write_train(state)
+      state = self._end_epoch(state)
+      self._save_if_time(state)
     last, views = self._log.last, setup.config.eval.final_views
     if last is None or last.get('views') != views:
       self._write_val(self._evaluate(state, views=views), views=views)
@@ -221,29 +139,66 @@ class _Loop:
   def close(self) -> None:
     self._progress.close()
 
-  def _end_epoch(
-    self, state: steps.TrainState, *, batches: grain.DatasetIterator
-  ) -> steps.TrainState:
+  def _land(
+    self, state: steps.TrainState, *, all_of_them: bool = False
+  ) -> None:
+    """Takes in the numbers of steps that have come."""
+    self._pending += self._guard.land(
+      params=state.params, all_of_them=all_of_them
+    )
+    for warning in self._guard.untold:
+      self._progress.say(warning)
+    self._guard.untold.clear()
+
+  def _save_if_asked(self, state: steps.TrainState) -> None:
+    """Saves and stops, if a signal has come.
+
+    Raises:
+      stopping.Stopped: then.
+    """
+    if self._stop.asked:
+      self._save(state)
+      self._progress.say(f'stopped at step {self._step}: {_GO_ON}')
+      self._stop.check()
+
+  def _save_if_time(self, state: steps.TrainState) -> None:
+    minutes = self._setup.config.checkpoint.every_minutes
+    if minutes and time.monotonic() - self._saved_at >= 60 * minutes:
+      self._save(state)
+
+  def _end_epoch(self, state: steps.TrainState) -> steps.TrainState:
     """Evaluates, lowers the rate and saves, where this step calls for it."""
     config, plan = self._setup.config, self._setup.plan
     last = self._step == plan.total_steps
-    every = config.eval.every_epochs
-    if not (last or plan.epoch_ends(self._step, every_epochs=every)):
-      return state
-    # Before the checkpoint: a resumed run begins its lines where this one does.
-    self._write_train()
-    with self._clock.paused():
-      errors = self._evaluate(state, views=1)
-      self._write_val(errors, views=1)
-      state = self._observe(state, errors.top1_error)
-      self._store.save(
-        self._step,
-        state=state,
-        batches=batches,
-        meta=self._meta(),
-        top1_error=errors.top1_error,
-      )
+
+    def due(every_epochs: int) -> bool:
+      return last or plan.epoch_ends(self._step, every_epochs=every_epochs)
+
+    error = None
+    if due(config.eval.every_epochs):
+      error, state = self._evaluate_epoch(state)
+    if due(config.checkpoint.every_epochs) or self._over:
+      self._save(state, error=error)
     return state
+
+  def _evaluate_epoch(
+    self, state: steps.TrainState
+  ) -> tuple[float, steps.TrainState]:
+    """The validation error, and the state that knows of it.
+
+    Raises:
+      stopping.Stopped: if a signal comes; saved is then the state before.
+    """
+    self._write_train(state)
+    with self._clock.paused():
+      try:
+        errors = self._evaluate(state, views=1)
+      except stopping.Stopped:
+        self._save(state, evaluation_due=True)
+        self._progress.say(f'stopped in the evaluation: {_GO_ON}')
+        raise
+      self._write_val(errors, views=1)
+      return errors.top1_error, self._observe(state, errors.top1_error)
 
   def _observe(self, state: steps.TrainState, error: float) -> steps.TrainState:
     """Tells the plateau rule, and the user if it lowers the rate."""
@@ -271,38 +226,55 @@ class _Loop:
     )
 
   def _evaluate(self, state: steps.TrainState, *, views: int) -> metrics.Errors:
-    setup = self._setup
     return evaluate.error_rates(
-      setup.config,
-      programs=setup.programs,
-      params=state.params,
-      mean_image=setup.mean_image,
-      split=setup.dataset.val,
-      views=views,
-      mesh=setup.mesh,
-      faults=setup.faults,
+      self._setup, params=state.params, views=views, check=self._stop.check
     )
 
-  def _write_train(self) -> None:
+  def _save(
+    self,
+    state: steps.TrainState,
+    *,
+    error: float | None = None,
+    evaluation_due: bool = False,
+  ) -> None:
+    """Writes a checkpoint in the background, unless this step has one."""
+    if self._saved == self._step:
+      return
+    self._land(state, all_of_them=True)
+    with self._clock.paused():
+      digests = integrity.digest(state)
+      guard.check_state(digests, step=self._step)
+      self._log.sync()
+      self._store.save(
+        self._step,
+        state=state,
+        batches=self._batches,
+        meta=self._meta(digests, error=error, evaluation_due=evaluation_due),
+      )
+    self._saved, self._saved_at = self._step, time.monotonic()
+
+  def _write_train(self, state: steps.TrainState) -> None:
     """A line with the means over the steps since the last one, if any."""
-    rows = jax.device_get(self._pending)
+    self._land(state, all_of_them=True)
+    rows, self._pending = self._pending, []
     if not rows:
       return
     rates = self._clock.read(images=len(rows) * self._setup.plan.batch_size)
-    self._pending = []
     means = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
-    means['learning_rate'] = float(rows[-1]['learning_rate'])
-    self._check_finite(means['loss'], what='training loss')
+    means['learning_rate'] = rows[-1]['learning_rate']
     record = self._record('train') | means | rates._asdict()
     self._log.write(record)
     self._progress.show(record)
     self._tell_faults()
-    warning = self._watch.see(means['loss'], steps=len(rows))
-    if warning:
-      self._progress.say(warning)
+    for warning in (
+      self._watch.see(means['loss'], steps=len(rows)),
+      self._input.see(rates.input_wait_fraction),
+    ):
+      if warning:
+        self._progress.say(warning)
 
   def _write_val(self, errors: metrics.Errors, *, views: int) -> None:
-    self._check_finite(errors.loss, what='validation loss')
+    guard.check_errors(errors.loss, step=self._step)
     self._tell_faults()
     record = self._record('val') | errors._asdict() | {'views': views}
     self._log.write(record)
@@ -312,23 +284,30 @@ class _Loop:
     for fault in self._setup.faults.untold():
       self._progress.say(f'warning: an image is left out: {fault}')
 
-  def _check_finite(self, loss: float, *, what: str) -> None:
-    if not math.isfinite(loss):
-      raise DivergedError(
-        f'the {what} is {loss} at step {self._step}: try a lower '
-        '--config.optim.learning_rate; checkpoints are as they were'
-      )
-
   def _record(self, split: str) -> writers.Record:
     epoch = self._setup.plan.epoch(self._step)
     return {'step': self._step, 'epoch': epoch, 'split': split}
 
-  def _meta(self) -> checkpoint.Meta:
+  def _meta(
+    self,
+    digests: integrity.Digests,
+    *,
+    error: float | None,
+    evaluation_due: bool,
+  ) -> layout.Meta:
     dataset = self._setup.dataset
     return {
       'config': self._setup.config.to_dict(),
       'dataset': dataset.name,
       'fingerprint': dataset.fingerprint,
       'classes': [c._asdict() for c in dataset.classes],
-      'versions': checkpoint.versions(),
+      'versions': layout.versions(),
+      'digests': digests.arrays,
+      'top1_error': error,
+      'evaluation_due': evaluation_due,
+      'pending': self._pending,
+      'skipped': self._guard.skipped,
     }
+
+
+_GO_ON = 'saved; run the same command again to go on'

@@ -1,0 +1,1 @@
+"""Runs that are killed, stopped and given broken disks, as processes."""

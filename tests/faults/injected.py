@@ -1,0 +1,198 @@
+"""The faults; each function gives a line on what it saw, or fails."""
+
+import contextlib
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+from tests.faults import runs
+
+
+class Place:
+  """A folder for runs, and what an undisturbed one leaves."""
+
+  def __init__(self, folder, *, seed):
+    self.folder = pathlib.Path(folder)
+    self.cache = self.folder / 'cache'
+    self.random = random.Random(seed)
+    started = time.monotonic()
+    code, _, err = runs.finish(self.start(self.folder / 'whole'))
+    self.seconds = time.monotonic() - started
+    assert code == 0, err
+    self.expected = runs.result(self.folder / 'whole')
+
+  def start(self, workdir, *args):
+    """Starts the command, or goes on with it."""
+    return runs.start(workdir, *args, cache=self.cache)
+
+  def workdir(self, name):
+    """An empty one."""
+    workdir = self.folder / name
+    shutil.rmtree(workdir, ignore_errors=True)
+    return workdir
+
+  def check(self, workdir):
+    """Finishes a run, and compares it with the undisturbed one."""
+    code, _, err = runs.finish(self.start(workdir))
+    assert code == 0, err
+    found = runs.result(workdir)
+    assert found.lines == self.expected.lines
+    assert found.digests == self.expected.digests
+
+  def wait(self, workdir, process):
+    """Until a random moment of a run: of its start, or of its steps."""
+    if self.random.random() < 0.3:
+      moment = self.random.uniform(0.5, self.seconds)
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=moment)
+      return
+    there = runs.steps_written(workdir)
+    step = min(there + self.random.randint(1, 4), 18)
+    runs.wait_for_step(workdir, process, step)
+    time.sleep(self.random.uniform(0, 0.3))
+
+
+def kills(place, *, times):
+  """SIGKILLs at random moments, restarting each time."""
+  reached, run = [], 0
+  workdir = place.workdir('kills-0')
+  while len(reached) < times:
+    process = place.start(workdir)
+    place.wait(workdir, process)
+    if process.poll() is None:
+      process.kill()
+      process.communicate()
+      reached.append(runs.steps_written(workdir))
+      continue
+    code, _, err = runs.finish(process)  # it was done before its moment came
+    assert code == 0, err
+    place.check(workdir)
+    run += 1
+    workdir = place.workdir(f'kills-{run}')
+  place.check(workdir)
+  return f'{times} SIGKILLs over {run + 1} runs, at steps {reached}: the same'
+
+
+def terms(place, *, times):
+  """SIGTERMs and SIGINTs in turn: each saves and exits with 75."""
+  took, run = [], 0
+  workdir = place.workdir('terms-0')
+  while len(took) < times:
+    process = place.start(workdir)
+    place.wait(workdir, process)
+    number = (signal.SIGTERM, signal.SIGINT)[len(took) % 2]
+    sent = time.monotonic()
+    running = process.poll() is None
+    process.send_signal(number)
+    code, _, err = runs.finish(process)
+    if running and code == 75:
+      took.append(time.monotonic() - sent)
+      assert took[-1] < 10 and 'Traceback' not in err, err
+      continue
+    assert code == 0, (number, code, err)  # it came in the last moment
+    place.check(workdir)
+    run += 1
+    workdir = place.workdir(f'terms-{run}')
+  place.check(workdir)
+  return f'{times} signals over {run + 1} runs, exit 75 in {max(took):.1f} s'
+
+
+def flips(place, *, times):
+  """A bit of the newest checkpoint's arrays at a time."""
+  seen = []
+  for number in range(times):
+    workdir = place.workdir(f'flips-{number}')
+    shutil.copytree(place.folder / 'whole', workdir)
+    newest = max(workdir.glob('checkpoints/*'), key=lambda p: int(p.name))
+    seen.append(_flip(newest / 'state', place.random))
+    code, out, err = runs.finish(place.start(workdir))
+    assert code == 0, err
+    assert f'warning: {newest} is damaged' in out, (seen[-1], out)
+    assert (workdir / 'set_aside' / newest.name).is_dir()
+    found = runs.result(workdir)
+    assert found == place.expected, seen[-1]
+    shutil.rmtree(workdir)
+  return (
+    f'{times} of {times} flipped bits found, the run went on: {seen[:3]} ...'
+  )
+
+
+def _flip(folder, moments):
+  """Flips one bit, each file as likely as its size says; where."""
+  files = sorted(p for p in folder.rglob('*') if p.is_file())
+  sizes = [p.stat().st_size for p in files]
+  (path,) = moments.choices(files, weights=sizes)
+  data = bytearray(path.read_bytes())
+  bit = moments.randrange(8 * len(data))
+  data[bit // 8] ^= 1 << bit % 8
+  path.write_bytes(data)
+  return f'{path.relative_to(folder)} bit {bit}'
+
+
+@contextlib.contextmanager
+def small_disk(folder, *, megabytes):
+  """A disk of its own, mounted at a folder."""
+  folder.mkdir(parents=True)
+  mount = ['mount', '-t', 'tmpfs', '-o', f'size={megabytes}m', 'none']
+  subprocess.run([*mount, str(folder)], check=True)
+  try:
+    yield
+  finally:
+    subprocess.run(['umount', '-l', str(folder)], check=True)
+
+
+def can_mount():
+  """Whether disks can be made here."""
+  return os.geteuid() == 0 and shutil.which('mount') is not None
+
+
+def disks(place, *, times):
+  """Disks that fill up, become read-only, or go, in the middle of a run."""
+  if not can_mount():
+    return 'not run: mounting needs root on Linux'
+  said = []
+  for number in range(times):
+    for fault in (_fill, _protect, _take_away):
+      disk = place.workdir(f'disk-{number}{fault.__name__}')
+      with small_disk(disk, megabytes=12):
+        workdir = disk / 'run'
+        process = place.start(workdir)
+        runs.wait_for_step(workdir, process, place.random.randint(2, 12))
+        with fault(disk):
+          code, _, err = runs.finish(process)
+          assert code == 1, (fault.__name__, code, err)
+          (line,) = [t for t in err.splitlines() if not t.startswith('  ')]
+          assert line.startswith('error: '), err
+          said.append(line.replace(str(place.folder), ''))
+        place.check(workdir)
+  return '\n  '.join(['after each the same result; errors:', *said])
+
+
+@contextlib.contextmanager
+def _fill(disk):
+  filler = disk / 'filler'
+  with open(filler, 'wb', buffering=0) as file, contextlib.suppress(OSError):
+    while file.write(bytes(4096)):
+      pass
+  yield
+  filler.unlink()
+
+
+@contextlib.contextmanager
+def _protect(disk):
+  # A mount with files open for writing cannot be made read-only; its bind can.
+  subprocess.run(['mount', '-o', 'remount,ro', str(disk)], check=True)
+  yield
+  subprocess.run(['mount', '-o', 'remount,rw', str(disk)], check=True)
+
+
+@contextlib.contextmanager
+def _take_away(disk):
+  (disk / 'run').rename(disk / 'elsewhere')
+  yield
+  shutil.rmtree(disk / 'run', ignore_errors=True)
+  (disk / 'elsewhere').rename(disk / 'run')

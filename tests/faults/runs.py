@@ -1,0 +1,103 @@
+"""smoke.py as a process, and what it leaves; see __main__.py for the faults."""
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+UNTIMED = ('time', 'images_per_second', 'input_wait_fraction')
+# Three epochs of six steps, and a checkpoint at almost every step besides.
+CONFIG = (
+  '--config=configs/smoke.py',
+  '--config.total_steps=18',
+  '--config.checkpoint.every_minutes=0.001',
+)
+_SECONDS = 120  # more than any run here may take
+
+
+class Result(NamedTuple):
+  """What a run that was not disturbed any more has left."""
+
+  lines: list[dict]  # of metrics.jsonl, but for what depends on the clock
+  digests: dict[int, str]  # of the checkpoints at the ends of epochs
+
+
+def start(workdir, *args, cache):
+  """Starts the command; `cache` keeps compiled programs between runs."""
+  return subprocess.Popen(
+    [
+      *(sys.executable, '-m', 'alexnet_jax.main', f'--workdir={workdir}'),
+      *CONFIG,
+      *args,
+    ],
+    cwd=ROOT,
+    env=os.environ
+    | {
+      'JAX_COMPILATION_CACHE_DIR': str(cache),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    },
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process):
+  """Waits; (exit code, stdout, stderr)."""
+  out, err = process.communicate(timeout=_SECONDS)
+  return process.returncode, out, err
+
+
+def result(workdir):
+  """The lines and digests of a finished run."""
+  return Result(lines(workdir), digests(workdir))
+
+
+def lines(workdir):
+  """metrics.jsonl, but for what depends on the clock."""
+  text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
+  records = [json.loads(line) for line in text.splitlines()]
+  return [{k: r[k] for k in r if k not in UNTIMED} for r in records]
+
+
+def digests(workdir):
+  """Digest by step, for the steps that every run must have."""
+  done = subprocess.run(
+    [
+      *(sys.executable, '-m', 'alexnet_jax.tools.checkpoint'),
+      *(f'--dir={workdir}', '--json', '--verify'),
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=_SECONDS,
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  found = {r['step']: r['digest'] for r in json.loads(done.stdout)}
+  return {max(found): found[max(found)]}
+
+
+def wait_for_step(workdir, process, step):
+  """Until a line of metrics.jsonl tells of that step, or the run ends."""
+  path = pathlib.Path(workdir) / 'metrics.jsonl'
+  end = time.monotonic() + _SECONDS
+  while process.poll() is None and time.monotonic() < end:
+    with contextlib.suppress(FileNotFoundError):
+      if f'"step": {step},' in path.read_text():
+        return
+    time.sleep(0.005)
+
+
+def steps_written(workdir):
+  """The step that the last line of metrics.jsonl tells of; 0: none."""
+  try:
+    text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
+  except FileNotFoundError:
+    return 0
+  whole = text[: text.rfind('\n') + 1].splitlines()
+  return json.loads(whole[-1])['step'] if whole else 0
