@@ -1,0 +1,119 @@
+"""What lies where in WORKDIR/checkpoints; not in the paper.
+
+STEP/                          a whole checkpoint: it has its name from a rename
+STEP.orbax-checkpoint-tmp...   one that was being written
+STEP.unevaluated               see `make_way`
+../set_aside/STEP              one that could not be gone on from
+"""
+
+import importlib.metadata
+import itertools
+import pathlib
+import shutil
+from collections.abc import Iterable
+from typing import Any, TypedDict
+
+import alexnet_jax
+
+FOLDER = 'checkpoints'
+SUMS = 'files.json'  # in a step: the SHA-256 of its files
+BEING_WRITTEN = '.orbax-checkpoint-tmp'
+_SET_ASIDE = 'set_aside'
+_UNEVALUATED = '.unevaluated'
+_PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain')
+
+
+class Meta(TypedDict):
+  """What a step folder says of itself."""
+
+  config: dict[str, Any]  # every field, as in config.json
+  dataset: str
+  fingerprint: str  # of the data set
+  classes: list[dict[str, str]]  # id, name, words
+  versions: dict[str, str]  # of the packages that wrote it
+  digests: dict[str, str]  # of each array, integrity.py
+  top1_error: float | None  # centre crop, validation; None between evaluations
+  evaluation_due: bool  # stopped before the evaluation that ends this step
+  pending: list[dict[str, float]]  # steps whose line is still to be written
+  skipped: int  # steps so far whose update was not applied
+
+
+def steps(directory: pathlib.Path) -> list[pathlib.Path]:
+  """What looks like a step below WORKDIR/checkpoints, the newest first."""
+  if not directory.is_dir():
+    return []
+  found = [path for path in directory.iterdir() if path.name.isdecimal()]
+  return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def find(path: str) -> pathlib.Path:
+  """The step folder that a user means: itself, or the newest of a run.
+
+  Raises:
+    ValueError: if the path is neither a step folder nor a run's.
+  """
+  given = pathlib.Path(path)
+  if (
+    given.name.isdecimal() and given.is_dir() and not (given / FOLDER).exists()
+  ):
+    return given
+  found = [*steps(given / FOLDER), *steps(given)]
+  if not found:
+    what = 'is no checkpoint' if given.exists() else 'does not exist'
+    raise ValueError(
+      f'{path} {what}: give a WORKDIR with finished epochs, or one of its '
+      f'{FOLDER}/STEP folders'
+    )
+  return found[0]
+
+
+def set_aside(step: pathlib.Path) -> pathlib.Path:
+  """Moves a damaged step out of the way, to WORKDIR/set_aside; where to."""
+  folder = step.parent.parent / _SET_ASIDE
+  folder.mkdir(exist_ok=True)
+  taken = {path.name for path in folder.iterdir()}
+  names = (f'{step.name}-{n}' if n else step.name for n in itertools.count())
+  return step.rename(folder / next(n for n in names if n not in taken))
+
+
+def tidy(directory: pathlib.Path) -> list[pathlib.Path]:
+  """Undoes what a killed process left half done; the folders it removed.
+
+  A step that was being written has no name of a step yet: nothing knows of it.
+  """
+  for path in directory.glob(f'*{_UNEVALUATED}'):
+    step = path.with_suffix('')
+    if not step.exists():
+      path.rename(step)
+  return _remove(
+    [
+      *directory.glob(f'*{BEING_WRITTEN}*'),
+      *directory.glob(f'*{_UNEVALUATED}'),
+    ]
+  )
+
+
+def _remove(folders: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+  removed = list(folders)
+  for folder in removed:
+    shutil.rmtree(folder)
+  return removed
+
+
+def make_way(step: pathlib.Path) -> None:
+  """Lets a step that lacks its evaluation be written again, with it.
+
+  Until that is done it lies under another name, from where `tidy` fetches it.
+  """
+  step.rename(step.with_name(step.name + _UNEVALUATED))
+
+
+def remove_unevaluated(directory: pathlib.Path) -> None:
+  """Once the steps that made way are written again."""
+  _remove(directory.glob(f'*{_UNEVALUATED}'))
+
+
+def versions() -> dict[str, str]:
+  """The packages that a checkpoint was written with."""
+  others = {name: importlib.metadata.version(name) for name in _PACKAGES}
+  return {'alexnet_jax': alexnet_jax.__version__} | others

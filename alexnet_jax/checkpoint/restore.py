@@ -1,0 +1,156 @@
+"""Reading checkpoints, with every sum checked; not in the paper.
+
+orbax restores flipped bits without a word, hence integrity.py. No pickle is
+read: arrays by tensorstore, the rest as JSON.
+"""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import grain
+import jax
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+
+from alexnet_jax import integrity
+from alexnet_jax.checkpoint import layout
+
+_ITEMS = ('state', 'data', 'meta')
+_KINDS = {  # of the fields of layout.Meta that are looked at
+  'config': dict,
+  'dataset': str,
+  'fingerprint': str,
+  'classes': list,
+  'digests': dict,
+  'evaluation_due': bool,
+  'pending': list,
+  'skipped': int,
+}
+T = TypeVar('T')
+
+
+class DamagedError(ValueError):
+  """A step folder that cannot be gone on from."""
+
+  def __init__(self, step: pathlib.Path, reason: str):
+    super().__init__(
+      f'{step} is damaged: {reason}; use another step of the run, or move it '
+      'away'
+    )
+    self.step = step
+    self.reason = reason
+
+
+def newest_sound(
+  directory: pathlib.Path, *, read: Callable[[pathlib.Path], T]
+) -> tuple[T | None, list[DamagedError]]:
+  """What `read` makes of the newest step that it can read, and why not others.
+
+  Raises:
+    OSError: if the disk fails: that says nothing of the step.
+  """
+  damaged = []
+  for step in layout.steps(directory):
+    try:
+      return read(step), damaged
+    except DamagedError as error:
+      damaged.append(error)
+  return None, damaged
+
+
+def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
+  """What a step folder says of itself.
+
+  Args:
+    step: the folder.
+    check: whether to compare each of its files with its sum first.
+
+  Raises:
+    DamagedError: if a file is missing or not what was written, or if it was
+      not written by this program.
+  """
+  if check:
+    _check_files(step)
+  meta = _read_json(step, 'meta/metadata')
+  for field, kind in _KINDS.items():
+    if not isinstance(meta.get(field), kind):
+      raise DamagedError(step, f'its meta has no {field}')
+  return cast(layout.Meta, meta)
+
+
+def _check_files(step: pathlib.Path) -> None:
+  """Compares every file with its sum."""
+  if not step.is_dir():
+    raise DamagedError(step, 'it is no folder')
+  if not any(step.iterdir()):
+    raise DamagedError(step, 'it is empty')
+  for item in _ITEMS:
+    if not (step / item).is_dir():
+      raise DamagedError(step, f'it has no {item}: no step of this program')
+  expected, found = _read_json(step, layout.SUMS), integrity.file_sums(step)
+  for name in sorted({*expected, *found}):
+    if expected.get(name) != found.get(name):
+      what = 'is missing' if name not in found else 'is not what was written'
+      raise DamagedError(step, f'its file {name} {what}')
+
+
+def _read_json(step: pathlib.Path, name: str) -> dict:
+  try:
+    content = json.loads((step / name).read_text())
+  except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+    reason = error.strerror if isinstance(error, OSError) else error
+    raise DamagedError(step, f'its {name} cannot be read ({reason})') from error
+  if not isinstance(content, dict):
+    raise DamagedError(step, f'its {name} is no JSON object')
+  return content
+
+
+def read_state(
+  step: pathlib.Path, *, meta: layout.Meta, state: PyTree
+) -> PyTree:
+  """The TrainState of a step folder, laid out as `state` says.
+
+  Raises:
+    DamagedError: if it cannot be read, or its digests are not those in `meta`.
+  """
+  restored = _restore(step, state)
+  found = integrity.digest(restored).arrays
+  for name in sorted({*meta['digests'], *found}):
+    if meta['digests'].get(name) != found.get(name):
+      raise DamagedError(
+        step, f'its array {name} is not the one that was saved'
+      )
+  return restored
+
+
+def read_arrays(step: pathlib.Path, *, meta: layout.Meta) -> PyTree:
+  """The same on one device and without a config: a tree of dicts and lists."""
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  handler = ocp.StandardCheckpointHandler()
+  tree = handler.metadata((step / 'state').absolute()).tree
+  state = jax.tree.map(
+    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), tree
+  )
+  return read_state(step, meta=meta, state=state)
+
+
+def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
+  with ocp.StandardCheckpointer() as reader:
+    try:
+      return reader.restore((step / 'state').absolute(), state)
+    except OSError:
+      raise
+    except Exception as error:  # orbax raises Exception itself
+      reason = str(error).splitlines()[0]
+      raise DamagedError(
+        step, f'its state cannot be read ({reason})'
+      ) from error
+
+
+def wind(batches: grain.DatasetIterator, *, step: pathlib.Path) -> None:
+  """Puts the iterator where it was when the step folder was written."""
+  with ocp.Checkpointer(grain.checkpoint.CheckpointHandler()) as reader:
+    args = grain.checkpoint.CheckpointRestore(batches)
+    reader.restore((step / 'data').absolute(), args=args)

@@ -1,0 +1,180 @@
+"""Writing checkpoints in the background; not in the paper.
+
+What a reader may get wrong: orbax with `max_to_keep` and `best_fn` keeps the
+best steps and deletes the newest; the policy below keeps both. And without a
+`best_fn` it writes no metrics: a resumed run would not know the best step.
+"""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+import grain
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from jaxtyping import PyTree
+from orbax.checkpoint import checkpoint_managers
+
+from alexnet_jax import integrity
+from alexnet_jax.checkpoint import layout
+
+
+class SaveError(ValueError):
+  """A step could not be written; those before it are as they were."""
+
+  def __init__(self, step: pathlib.Path, reason: str):
+    super().__init__(
+      f'{step} cannot be written: {reason}; the checkpoints before it are as '
+      'they were: make room or mend the disk, and run the same command again'
+    )
+
+
+class Store:
+  """Writes the checkpoints of one run, WORKDIR/checkpoints."""
+
+  def __init__(self, directory: pathlib.Path, *, keep_newest: int):
+    """Opens the folder, making it if need be; layout.tidy comes first.
+
+    Args:
+      directory: WORKDIR/checkpoints.
+      keep_newest: how many of the newest steps stay; the one with the lowest
+        validation error stays besides.
+    """
+    self._directory = directory.absolute()
+    by_error = checkpoint_managers.BestN(
+      get_metric_fn=_top1_error,
+      reverse=True,
+      n=1,
+    )
+    newest = checkpoint_managers.LatestN(keep_newest)
+    self._manager = ocp.CheckpointManager(
+      self._directory,
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+          [newest, by_error]
+        ),
+        best_fn=_top1_error,  # not to choose by, but so that errors are kept
+        best_mode='min',
+        # Runs before the folder gets its name: sums are there if the step is.
+        async_options=ocp.options.AsyncOptions(
+          post_finalization_callback=self._write_sums
+        ),
+      ),
+    )
+    self._step = -1  # being written
+
+  def save(
+    self,
+    step: int,
+    *,
+    state: PyTree,
+    batches: grain.DatasetIterator,
+    meta: layout.Meta,
+  ) -> None:
+    """Writes a step in the background; waits for the one before it.
+
+    Raises:
+      SaveError: if this step, or the one before, cannot be written.
+    """
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    error = meta['top1_error']
+    self.wait()  # from here on `_write_sums` is this step's
+    self._step = step
+    with self._told():
+      self._check_room(size)
+      begun = self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          data=grain.checkpoint.CheckpointSave(batches),
+          meta=ocp.args.JsonSave(dict(meta)),
+        ),
+        metrics={} if error is None else {'top1_error': error},
+      )
+    if not begun:
+      raise RuntimeError(f'orbax would not save step {step}')
+
+  def wait(self) -> None:
+    """Until what was being written is there.
+
+    Raises:
+      SaveError: if it cannot be written.
+    """
+    with self._told():
+      self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits, and ends the threads that write.
+
+    Raises:
+      SaveError: if a step cannot be written.
+    """
+    with self._told():
+      self._manager.close()
+    layout.remove_unevaluated(self._directory)
+
+  def _check_room(self, size: int) -> None:
+    if not self._directory.is_dir():
+      raise FileNotFoundError(errno.ENOENT, 'the folder has gone')
+    free = shutil.disk_usage(self._directory).free
+    if free < size:
+      what = f'{size / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free'
+      raise OSError(errno.ENOSPC, what)
+
+  @contextlib.contextmanager
+  def _told(self) -> Iterator[None]:
+    """Turns what goes wrong with the disk into a SaveError."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)  # orbax would print a traceback first
+    try:
+      yield
+    except Exception as error:
+      reason = _disk_trouble(error)
+      if not reason:
+        raise
+      raise SaveError(self._directory / str(self._step), reason) from error
+    finally:
+      logging.set_verbosity(verbosity)
+
+  def _write_sums(self) -> None:
+    being_written = f'{self._step}{layout.BEING_WRITTEN}*'
+    (folder,) = self._directory.glob(being_written)
+    sums = integrity.file_sums(folder)
+    with open(folder / layout.SUMS, 'w') as file:
+      file.write(json.dumps(sums, indent=1) + '\n')
+      file.flush()
+      os.fsync(file.fileno())
+
+
+def _top1_error(metrics: dict[str, float]) -> float:
+  return metrics.get('top1_error', math.inf)
+
+
+_TROUBLE = (  # what tensorstore and orbax make of an errno is only text
+  'No space left',
+  'Disk quota exceeded',
+  'File too large',
+  'Read-only file system',
+  'Permission denied',
+  'No such file or directory',
+  'Input/output error',
+  'Stale file handle',
+)
+
+
+def _disk_trouble(error: BaseException | None) -> str:
+  """What the system said, if it is the disk that fails; else ''."""
+  while error is not None:
+    if isinstance(error, OSError) and error.strerror:
+      return error.strerror
+    for text in _TROUBLE:
+      if text in str(error):
+        return text
+    error = error.__cause__ or error.__context__
+  return ''

@@ -1,0 +1,81 @@
+"""Signals that end a run between two steps; not in the paper.
+
+A scheduler's notice is a SIGTERM some seconds before a SIGKILL (SLURM,
+Kubernetes), a user's is Ctrl-C, a SIGINT. The first of either asks the run to
+finish its step, save and exit with 75; until there is something to save it ends
+the process at once. After it, one Ctrl-C more kills the process like a SIGKILL,
+which loses what came after the newest checkpoint and nothing else.
+"""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command again goes on
+
+
+class Stopped(SystemExit):
+  """The run was asked to stop, and can go on from its newest checkpoint."""
+
+  def __init__(self) -> None:
+    super().__init__(EXIT_CODE)
+
+
+class Stop:
+  """Whether the run has been asked to stop.
+
+  >>> stop = Stop()
+  >>> stop.check()  # nothing has asked
+  >>> with stop.held():
+  ...   signal.raise_signal(signal.SIGTERM)
+  ...   print(stop.asked)
+  True
+  """
+
+  def __init__(self) -> None:
+    self.asked = False
+    self._held = False
+
+  def listen(self) -> None:
+    """Takes SIGTERM and SIGINT from now on; in the main thread only."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+      signal.signal(number, self._take)
+
+  def ignore(self) -> None:
+    """Leaves signals to Python again: Ctrl-C is a KeyboardInterrupt."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+  @contextlib.contextmanager
+  def held(self) -> Iterator[None]:
+    """Inside, a signal only sets `asked`: someone looks at it now and then."""
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    self.listen()
+    self._held = True
+    try:
+      yield
+    finally:
+      self._held = False
+      signal.signal(signal.SIGTERM, before[0])
+      signal.signal(signal.SIGINT, before[1])
+
+  def check(self) -> None:
+    """Raises Stopped if the run has been asked to stop."""
+    if self.asked:
+      raise Stopped
+
+  def _take(self, number: int, frame: FrameType | None) -> None:
+    del number, frame
+    if self.asked:
+      return  # a second SIGTERM: it is being done
+    self.asked = True
+    # From now on Ctrl-C is left to the kernel, whatever the program is at.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Not print: the signal may have come in the middle of one.
+    if self._held:
+      os.write(2, b'stopping after this step; Ctrl-C stops without saving\n')
+    else:
+      os.write(2, b'stopped before the first step: run the command again\n')
+      raise Stopped

@@ -1,0 +1,78 @@
+"""Training, from whatever a workdir holds to the end of the config (§5).
+
+  resume   what a workdir holds, and what may go on from it
+  loop     step, log, evaluate, lower the rate, save, stop
+  guard    losses and gradients that are no numbers
+
+The same command goes on where the workdir's newest sound checkpoint is.
+Everything random is a function of the seed and the step, so a run that was
+stopped, in whatever way, and one that was not give the same numbers.
+"""
+
+import contextlib
+import pathlib
+
+from ml_collections import config_dict
+
+from alexnet_jax import locking, stopping, writers
+from alexnet_jax import run as run_lib
+from alexnet_jax.checkpoint import layout, store
+from alexnet_jax.train import loop as loop_lib
+from alexnet_jax.train import resume
+from alexnet_jax.train.guard import DivergedError
+
+__all__ = ['DivergedError', 'train']
+
+
+def train(
+  config: config_dict.ConfigDict,
+  *,
+  workdir: pathlib.Path,
+  stop: stopping.Stop | None = None,
+) -> None:
+  """Trains to the end of the config, or goes on from the newest checkpoint.
+
+  Args:
+    config: every field.
+    workdir: made if need be; one process at a time.
+    stop: told by signals; none given: they end the process.
+
+  Raises:
+    ValueError: if the workdir holds a run that this config cannot continue, or
+      a checkpoint cannot be written.
+    DivergedError: if the loss or a gradient is no longer finite.
+    stopping.Stopped: if `stop` was asked to; what there was is saved.
+  """
+  stop = stop or stopping.Stop()
+  setup = run_lib.set_up(config)
+  found = resume.find(setup, workdir=workdir)
+  if loop_lib.is_done(setup, found):
+    print(f'done already: {writers.describe(found.kept[-1])}')
+    return
+  with locking.locked(workdir, fix='give another --workdir'):
+    resume.clear(found, workdir=workdir)
+    _run(setup, found, workdir=workdir, stop=stop)
+
+
+def _run(
+  setup: run_lib.Setup,
+  found: resume.Found,
+  *,
+  workdir: pathlib.Path,
+  stop: stopping.Stop,
+) -> None:
+  """Opens what a run writes to, and runs the loop."""
+  saved = store.Store(
+    workdir / layout.FOLDER, keep_newest=setup.config.checkpoint.keep_newest
+  )
+  resume.write_config(setup, found, workdir=workdir)
+  log = writers.Metrics(workdir, kept=found.kept)
+  print(run_lib.describe(setup, workdir=workdir, step=found.step), flush=True)
+  if found.step == 0:
+    loop_lib.check_health(setup, found.state, workdir=workdir)
+  with stop.held(), contextlib.ExitStack() as closing:
+    closing.callback(log.close)
+    closing.callback(saved.close)
+    loop = loop_lib.Loop(setup, found, store=saved, log=log, stop=stop)
+    closing.callback(loop.close)
+    loop.run(found.state)
