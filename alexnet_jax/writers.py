@@ -5,25 +5,32 @@ once: a resumed run first drops what lies beyond its checkpoint. Not in the
 paper.
 """
 
+import contextlib
 import errno
 import json
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import tensorboardX
 import tqdm
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 Record = dict[str, Any]
 _LINE_SECONDS = 20  # between progress lines in a log file
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Replaces a file as a whole."""
-  _replace(path, json.dumps(value, indent=2, sort_keys=True) + '\n')
+  """Replaces a file as a whole.
+
+  Raises:
+    WriteError: if it cannot; the old one is then still there.
+  """
+  with _told(path):
+    _replace(path, json.dumps(value, indent=2, sort_keys=True) + '\n')
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
@@ -62,56 +69,111 @@ def read_metrics(path: pathlib.Path) -> list[Record]:
   return records
 
 
+class WriteError(ValueError):
+  """A file of the workdir cannot be written; it is as it was."""
+
+  def __init__(self, path: pathlib.Path, error: OSError):
+    super().__init__(
+      f'{path} cannot be written: {error.strerror}; make room or mend the '
+      'disk, and run the same command again: it goes on from the newest '
+      'checkpoint'
+    )
+
+
+@contextlib.contextmanager
+def _told(path: pathlib.Path) -> Iterator[None]:
+  try:
+    yield
+  except OSError as error:
+    raise WriteError(path, error) from error
+
+
 class Metrics:
   """metrics.jsonl and TensorBoard."""
 
   def __init__(self, workdir: pathlib.Path, *, kept: list[Record]):
     """Opens both after the records to keep; others are dropped."""
     self._path = workdir / 'metrics.jsonl'
-    _replace(self._path, ''.join(json.dumps(r) + '\n' for r in kept))
-    self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-    self._board = tensorboardX.SummaryWriter(
-      str(workdir), purge_step=kept[-1]['step'] + 1 if kept else None
-    )
+    with _told(self._path):
+      _replace(self._path, ''.join(json.dumps(r) + '\n' for r in kept))
+      self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+    self._board = _Board(workdir, first=kept[-1]['step'] + 1 if kept else 0)
     self.last = kept[-1] if kept else None
 
   def write(self, record: Record) -> None:
     """Adds a line with the time; numbers go to TensorBoard under the split.
 
     Raises:
-      OSError: if the disk is full, or the file has gone; no part of the line
-        is then written.
+      WriteError: if the disk is full, or the file has gone; no part of the
+        line is then written.
     """
     self.last = record | {'time': time.time()}
-    self._append((json.dumps(self.last) + '\n').encode())
+    with _told(self._path):
+      self._append((json.dumps(self.last) + '\n').encode())
     views = f'_{record["views"]}_views' if record.get('views', 1) > 1 else ''
-    for name, value in record.items():
-      if isinstance(value, float) and name != 'epoch':
-        self._board.add_scalar(
-          f'{record["split"]}{views}/{name}', value, record['step']
-        )
+    self._board.add(
+      {
+        f'{record["split"]}{views}/{name}': value
+        for name, value in record.items()
+        if isinstance(value, float) and name != 'epoch'
+      },
+      step=record['step'],
+    )
 
   def _append(self, line: bytes) -> None:
     there = os.fstat(self._file)
-    if not there.st_nlink:  # writing would succeed, into nothing
-      raise FileNotFoundError(
-        errno.ENOENT, 'removed while the run was writing to it', str(self._path)
-      )
+    if not self._path.exists():  # writing would succeed, into nothing
+      raise FileNotFoundError(errno.ENOENT, 'it was removed during the run')
     try:
       written = os.write(self._file, line)
       if written < len(line):
-        raise OSError(errno.ENOSPC, 'No space left on device', str(self._path))
+        raise OSError(errno.ENOSPC, 'No space left on device')
     except OSError:
       os.ftruncate(self._file, there.st_size)
       raise
 
   def sync(self) -> None:
     """Waits until the disk has every line."""
-    os.fsync(self._file)
+    with _told(self._path):
+      os.fsync(self._file)
+    self._board.sync()
 
   def close(self) -> None:
-    self._board.close()
     os.close(self._file)
+    self._board.close()
+
+
+class _Board:
+  """An event file of TensorBoard; written here, not by a thread of its own.
+
+  tensorboardX's SummaryWriter has one, which ends with a traceback when a disk
+  is full.
+  """
+
+  def __init__(self, workdir: pathlib.Path, *, first: int):
+    """Begins a file; events from step `first` on in others are void."""
+    self._path = workdir / 'events'
+    with _told(self._path):
+      self._writer = event_file_writer.EventsWriter(str(self._path))
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._put(event_pb2.Event(step=first, session_log=start))
+
+  def add(self, scalars: dict[str, float], *, step: int) -> None:
+    for name, value in scalars.items():
+      self._put(event_pb2.Event(step=step, summary=summary.scalar(name, value)))
+
+  def _put(self, event: event_pb2.Event) -> None:
+    event.wall_time = time.time()
+    with _told(self._path):
+      self._writer.write_event(event)
+
+  def sync(self) -> None:
+    with _told(self._path):
+      self._writer.flush()
+
+  def close(self) -> None:
+    with _told(self._path):
+      self._writer.close()
 
 
 class Progress:

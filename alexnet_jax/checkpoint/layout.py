@@ -10,7 +10,6 @@ import importlib.metadata
 import itertools
 import pathlib
 import shutil
-from collections.abc import Iterable
 from typing import Any, TypedDict
 
 import alexnet_jax
@@ -81,36 +80,28 @@ def tidy(directory: pathlib.Path) -> list[pathlib.Path]:
 
   A step that was being written has no name of a step yet: nothing knows of it.
   """
-  for path in directory.glob(f'*{_UNEVALUATED}'):
-    step = path.with_suffix('')
-    if not step.exists():
-      path.rename(step)
-  return _remove(
-    [
-      *directory.glob(f'*{BEING_WRITTEN}*'),
-      *directory.glob(f'*{_UNEVALUATED}'),
-    ]
-  )
-
-
-def _remove(folders: Iterable[pathlib.Path]) -> list[pathlib.Path]:
-  removed = list(folders)
-  for folder in removed:
+  settle(directory)
+  half_written = list(directory.glob(f'*{BEING_WRITTEN}*'))
+  for folder in half_written:
     shutil.rmtree(folder)
-  return removed
+  return half_written
 
 
 def make_way(step: pathlib.Path) -> None:
   """Lets a step that lacks its evaluation be written again, with it.
 
-  Until that is done it lies under another name, from where `tidy` fetches it.
+  Until that is done it lies under another name, from where `settle` fetches it.
   """
   step.rename(step.with_name(step.name + _UNEVALUATED))
 
 
-def remove_unevaluated(directory: pathlib.Path) -> None:
-  """Once the steps that made way are written again."""
-  _remove(directory.glob(f'*{_UNEVALUATED}'))
+def settle(directory: pathlib.Path) -> None:
+  """Removes a step that made way, or fetches it back if it came to nothing."""
+  for path in directory.glob(f'*{_UNEVALUATED}'):
+    if path.with_suffix('').exists():
+      shutil.rmtree(path)
+    else:
+      path.rename(path.with_suffix(''))
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from alexnet_jax import integrity
-from alexnet_jax.checkpoint import layout
+from alexnet_jax.checkpoint import layout, quiet
 
 _ITEMS = ('state', 'data', 'meta')
 _KINDS = {  # of the fields of layout.Meta that are looked at
@@ -137,7 +137,7 @@ def read_arrays(step: pathlib.Path, *, meta: layout.Meta) -> PyTree:
 
 
 def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
-  with ocp.StandardCheckpointer() as reader:
+  with quiet.orbax(), ocp.StandardCheckpointer() as reader:
     try:
       return reader.restore((step / 'state').absolute(), state)
     except OSError:

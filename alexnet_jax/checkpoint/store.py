@@ -17,12 +17,11 @@ from collections.abc import Iterator
 import grain
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers
 
 from alexnet_jax import integrity
-from alexnet_jax.checkpoint import layout
+from alexnet_jax.checkpoint import layout, quiet
 
 
 class SaveError(ValueError):
@@ -68,6 +67,8 @@ class Store:
       ),
     )
     self._step = -1  # being written
+    self._quiet = contextlib.ExitStack()
+    self._quiet.enter_context(quiet.orbax())
 
   def save(
     self,
@@ -115,13 +116,13 @@ class Store:
     Raises:
       SaveError: if a step cannot be written.
     """
-    with self._told():
+    with self._quiet, self._told():
       self._manager.close()
-    layout.remove_unevaluated(self._directory)
+    layout.settle(self._directory)
 
   def _check_room(self, size: int) -> None:
-    if not self._directory.is_dir():
-      raise FileNotFoundError(errno.ENOENT, 'the folder has gone')
+    if not self._directory.is_dir():  # orbax would make it again
+      raise FileNotFoundError(errno.ENOENT, 'its folder was removed')
     free = shutil.disk_usage(self._directory).free
     if free < size:
       what = f'{size / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free'
@@ -130,17 +131,14 @@ class Store:
   @contextlib.contextmanager
   def _told(self) -> Iterator[None]:
     """Turns what goes wrong with the disk into a SaveError."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)  # orbax would print a traceback first
     try:
       yield
     except Exception as error:
-      reason = _disk_trouble(error)
+      gone = '' if self._directory.is_dir() else 'its folder was removed'
+      reason = gone or _disk_trouble(error)
       if not reason:
         raise
       raise SaveError(self._directory / str(self._step), reason) from error
-    finally:
-      logging.set_verbosity(verbosity)
 
   def _write_sums(self) -> None:
     being_written = f'{self._step}{layout.BEING_WRITTEN}*'

@@ -1,0 +1,88 @@
+"""Signals: the first one asks, the second one of Ctrl-C kills."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from alexnet_jax import stopping
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+  before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_held_it_only_asks(number, capfd):
+  stop = stopping.Stop()
+  stop.check()
+  with stop.held():
+    signal.raise_signal(number)
+    assert stop.asked
+    with pytest.raises(stopping.Stopped) as error:
+      stop.check()
+  assert error.value.code == 75
+  assert capfd.readouterr().err.startswith('stopping after this step')
+
+
+def test_before_there_is_anything_to_save_it_ends_the_process(capfd):
+  stop = stopping.Stop()
+  stop.listen()
+  with pytest.raises(stopping.Stopped):
+    signal.raise_signal(signal.SIGTERM)
+  assert 'run the command again' in capfd.readouterr().err
+
+
+def test_more_sigterms_change_nothing(capfd):
+  stop = stopping.Stop()
+  with stop.held():
+    for _ in range(3):
+      signal.raise_signal(signal.SIGTERM)
+  assert capfd.readouterr().err.count('\n') == 1
+
+
+def test_what_was_there_before_is_there_after():
+  before = signal.getsignal(signal.SIGTERM)
+  with stopping.Stop().held():
+    assert signal.getsignal(signal.SIGTERM) != before
+  assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_ignored_ctrl_c_is_pythons_own():
+  stop = stopping.Stop()
+  stop.listen()
+  stop.ignore()
+  with pytest.raises(KeyboardInterrupt):
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize('first', [signal.SIGTERM, signal.SIGINT])
+def test_ctrl_c_after_that_kills_whatever_is_going_on(first):
+  program = (
+    'import time\n'
+    'from alexnet_jax import stopping\n'
+    'stop = stopping.Stop()\n'
+    'with stop.held():\n'
+    '  print("ready", flush=True)\n'
+    '  while True: time.sleep(60)\n'  # nothing looks at stop.asked
+  )
+  process = subprocess.Popen(
+    [sys.executable, '-c', program],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert process.stdout.readline() == 'ready\n'
+  process.send_signal(first)
+  assert process.stderr.readline().startswith('stopping after')
+  process.send_signal(signal.SIGINT)
+  sent = time.monotonic()
+  process.communicate(timeout=30)
+  assert process.returncode == -signal.SIGINT
+  assert time.monotonic() - sent < 5
