@@ -1,5 +1,7 @@
 """Every test: four CPU devices, and no silent change of dtype or rank."""
 
+import tempfile
+
 import jax
 
 jax.config.update('jax_num_cpu_devices', 4)
@@ -7,3 +9,8 @@ jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_disable_most_optimizations', True)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+# The same programs come up in many tests; each is compiled once a session.
+_cache = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
+jax.config.update('jax_compilation_cache_dir', _cache.name)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
