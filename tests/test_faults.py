@@ -1,0 +1,29 @@
+"""The short form of `python -m tests.faults`: some of each kind of fault."""
+
+import pytest
+
+from tests.faults import injected
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+  """Where runs lie, and an undisturbed one."""
+  return injected.Place(tmp_path_factory.mktemp('faults'), seed=5)
+
+
+def test_killed_at_random_moments_it_ends_the_same(place):
+  injected.kills(place, times=3)
+
+
+def test_stopped_at_random_moments_it_saves_and_ends_the_same(place):
+  injected.terms(place, times=2)
+
+
+def test_a_flipped_bit_is_found_and_the_step_before_used(place):
+  injected.flips(place, times=1)
+
+
+def test_disks_that_fill_up_protect_themselves_or_go(place):
+  if not injected.can_mount():
+    pytest.skip('mounting a small disk needs root on Linux')
+  injected.disks(place, times=1)
