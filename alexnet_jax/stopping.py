@@ -78,4 +78,6 @@ class Stop:
       os.write(2, b'stopping after this step; Ctrl-C stops without saving\n')
     else:
       os.write(2, b'stopped before the first step: run the command again\n')
-      raise Stopped
+      # Not an exception: in a callback of a library it would go unheard. What
+      # is written before the first step is written whole, by renaming.
+      os._exit(EXIT_CODE)

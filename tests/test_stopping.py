@@ -31,12 +31,34 @@ def test_held_it_only_asks(number, capfd):
   assert capfd.readouterr().err.startswith('stopping after this step')
 
 
-def test_before_there_is_anything_to_save_it_ends_the_process(capfd):
-  stop = stopping.Stop()
-  stop.listen()
-  with pytest.raises(stopping.Stopped):
-    signal.raise_signal(signal.SIGTERM)
-  assert 'run the command again' in capfd.readouterr().err
+def _start(program):
+  process = subprocess.Popen(
+    [sys.executable, '-c', program],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert process.stdout.readline() == 'ready\n'
+  return process
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_before_there_is_anything_to_save_it_ends_the_process(number):
+  """Even in a callback, where an exception would go unheard."""
+  process = _start(
+    'import gc\n'
+    'from alexnet_jax import stopping\n'
+    'stopping.Stop().listen()\n'
+    'def callback(*args):\n'
+    '  print("ready", flush=True)\n'
+    '  for _ in range(10**9): pass\n'
+    'gc.callbacks.append(callback)\n'
+    'gc.collect()\n'
+  )
+  process.send_signal(number)
+  _, err = process.communicate(timeout=30)
+  assert process.returncode == 75
+  assert err == 'stopped before the first step: run the command again\n'
 
 
 def test_more_sigterms_change_nothing(capfd):
@@ -72,13 +94,7 @@ def test_ctrl_c_after_that_kills_whatever_is_going_on(first):
     '  print("ready", flush=True)\n'
     '  while True: time.sleep(60)\n'  # nothing looks at stop.asked
   )
-  process = subprocess.Popen(
-    [sys.executable, '-c', program],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  assert process.stdout.readline() == 'ready\n'
+  process = _start(program)
   process.send_signal(first)
   assert process.stderr.readline().startswith('stopping after')
   process.send_signal(signal.SIGINT)
