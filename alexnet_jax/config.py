@@ -61,6 +61,9 @@ def check(config: Config) -> None:
   Raises:
     ValueError: one line with the field, the value, the limit and the fix.
   """
+  for path, value in leaves(config):
+    if isinstance(value, float) and not math.isfinite(value):
+      raise ValueError(f'config.{path} = {value}: use a finite number')
   for path, lowest in _LOWEST.items():
     value = get(config, path)
     if value is not None and not value >= lowest:

@@ -54,7 +54,7 @@ REFUSED = [  # field, value, what the message must name
   ('model.pool.stride', 4, '3 or less'),
   ('data.dir', '/data', '--config.data.source=prepared'),
   ('optim.learning_rate', -0.1, 'use 0.0 or more'),
-  ('optim.momentum', float('nan'), 'use 0.0 or more'),
+  ('optim.momentum', float('nan'), 'use a finite number'),
   ('plateau.factor', 1.0, 'between 0 and 1'),
   ('plateau.min_improvement', 0.0, 'above 0'),
   ('data.source', 'imagenet', "'embedded' or 'prepared'"),

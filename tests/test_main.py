@@ -101,49 +101,6 @@ def test_an_ablated_run_has_a_workdir_of_its_own(tmp_path):
   assert 'before step 1, on 16 images' in done.stdout
 
 
-BAD = [  # arguments, exit code, what the line must name
-  ([], 1, '--config=configs/default.py'),
-  (['--config=configs/nosuch.py'], 1, 'configs/nosuch.py'),
-  (['--config=README.md'], 1, 'README.md'),
-  ([SMOKE, '--config.batchsize=3'], 1, 'there is batch_size'),
-  ([SMOKE, '--config.batch_size=17', '--config.mesh.data=2'], 1, 'such as 16'),
-  ([SMOKE, '--config.data.source=prepared'], 1, 'tools.prepare'),
-  (
-    [SMOKE, '--config.data.source=prepared', '--config.data.dir=/no/such'],
-    1,
-    '/no/such',
-  ),
-  ([SMOKE, '--mode=eval', '--restore=/no/such'], 1, '/no/such does not exist'),
-  ([SMOKE, '--mode=eval', '--restore=configs'], 1, 'configs is no checkpoint'),
-  ([SMOKE, '--ablation=no_lnr'], 1, 'there is no_lrn'),
-  (
-    [SMOKE, '--ablation=ungrouped', '--ablation=no_exchange'],
-    1,
-    'cannot be made together',
-  ),
-  (
-    [SMOKE, '--ablation=no_dropout', '--config.model.dropout_rate=0.3'],
-    1,
-    'but --ablation=no_dropout sets it to 0.0',
-  ),
-  ([SMOKE, "--config.ablations=('tanh',)"], 1, 'use --ablation=NAME'),
-  ([SMOKE, '--mode=evil'], 2, 'train|eval|summary'),
-  ([SMOKE, '--wrkdir=x'], 2, 'wrkdir'),
-  ([SMOKE, '--config.batch_size=many'], 2, 'many'),
-  ([SMOKE, 'train'], 2, 'train'),
-]
-
-
-@pytest.mark.parametrize(('args', 'code', 'named'), BAD)
-def test_mistakes_cost_one_line_and_leave_no_trace(args, code, named, tmp_path):
-  workdir = tmp_path / 'w'
-  done = _run(*args, *([f'--workdir={workdir}'] if args else []))
-  assert done.returncode == code, done.stderr
-  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
-  assert named in done.stderr
-  assert not workdir.exists()
-
-
 def _times(workdir):
   return {p: p.stat().st_mtime_ns for p in workdir.rglob('*')}
 

@@ -12,6 +12,7 @@ The folder is written under another name and renamed when whole, so one that
 exists is complete.
 """
 
+import collections
 import dataclasses
 import hashlib
 import io
@@ -20,8 +21,9 @@ import pathlib
 import re
 import struct
 import threading
+import zipfile
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import simplejpeg
@@ -32,6 +34,7 @@ from alexnet_jax.data import dataset, stats
 
 FORMAT_VERSION = 1
 Encoding = Literal['raw', 'jpeg']
+T = TypeVar('T')
 _HEADER = struct.Struct('<iH')
 # One record a group: reading one image at random decodes no other.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
@@ -186,30 +189,52 @@ def _refuse_unknown(folder: pathlib.Path, *, content: Mapping) -> None:
 
 
 def _parse(content: Mapping[str, Any]) -> Metadata:
+  """The content, every field of its kind.
+
+  Raises:
+    TypeError, KeyError: if one is not, or is missing.
+  """
   splits = {
-    name: SplitInfo(split['num_images'], tuple(split['shards']))
-    for name, split in content['splits'].items()
+    name: SplitInfo(
+      _of(int, split['num_images']),
+      tuple(_of(str, shard) for shard in _of(list, split['shards'])),
+    )
+    for name, split in _of(dict, content['splits']).items()
   }
+  classes = [
+    dataset.ClassInfo(**{k: _of(str, v) for k, v in c.items()})
+    for c in _of(list, content['classes'])
+  ]
   return Metadata(
-    name=content['name'],
-    image_size=content['image_size'],
+    name=_of(str, content['name']),
+    image_size=_of(int, content['image_size']),
     encoding=content['encoding'],
     splits=splits,
-    classes=tuple(dataset.ClassInfo(**c) for c in content['classes']),
-    skipped=tuple(Skipped(**s) for s in content['skipped']),
-    checksums=content['checksums'],
+    classes=tuple(classes),
+    skipped=tuple(Skipped(**s) for s in _of(list, content['skipped'])),
+    checksums=_of(dict, content['checksums']),
   )
+
+
+def _of(kind: type[T], value: Any) -> T:
+  if not isinstance(value, kind):
+    raise TypeError(f'{value!r} is no {kind.__name__}')
+  return value
 
 
 def _check(folder: pathlib.Path, *, metadata: Metadata) -> None:
   wrong = None
-  missing = [
-    name
-    for split in metadata.splits.values()
-    for name in split.shards
-    if not (folder / name).is_file()
-  ]
-  if missing:
+  shards = [name for s in metadata.splits.values() for name in s.shards]
+  outside = [name for name in shards if pathlib.PurePath(name).name != name]
+  missing = [name for name in shards if not (folder / name).is_file()]
+  ids = collections.Counter(c.id for c in metadata.classes)
+  if outside:
+    wrong = f'names a shard {outside[0]!r}, which leads out of the folder'
+  elif not ids:
+    wrong = 'has no classes'
+  elif max(ids.values()) > 1:
+    wrong = f'has the class {ids.most_common(1)[0][0]!r} twice'
+  elif missing:
     wrong = f'is incomplete: {missing[0]} and {len(missing) - 1} more missing'
   elif not {'train', 'val'} <= set(metadata.splits):
     wrong = f'lacks a split: train and val expected, {[*metadata.splits]} there'
@@ -259,13 +284,14 @@ def read_statistics(
 ) -> stats.Statistics:
   """Reads them back, float32."""
   try:
-    mean_image = np.load(folder / 'mean_image.npy').astype(np.float32)
-    with np.load(folder / 'rgb_pca.npz') as arrays:
+    # No pickles, which is numpy's default too: they could run anything.
+    mean_image = np.load(folder / 'mean_image.npy', allow_pickle=False)
+    with np.load(folder / 'rgb_pca.npz', allow_pickle=False) as arrays:
       pca = stats.RgbPca(
         arrays['components'].astype(np.float32),
         arrays['stddevs'].astype(np.float32),
       )
-  except (OSError, KeyError, ValueError) as error:
+  except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
     raise ValueError(
       f'cannot read the statistics of {folder} ({error}): prepare the data '
       f'again with {_PREPARE}{folder}'
@@ -275,7 +301,16 @@ def read_statistics(
       f'{folder}/mean_image.npy has shape {mean_image.shape}, not that of '
       f'images of {image_size} pixels: prepare the data again'
     )
-  return stats.Statistics(mean_image, pca)
+  if pca.components.shape != (3, 3) or pca.stddevs.shape != (3,):
+    raise ValueError(
+      f'{folder}/rgb_pca.npz has shapes {pca.components.shape} and '
+      f'{pca.stddevs.shape}, not (3, 3) and (3,): prepare the data again'
+    )
+  if not all(np.isfinite(array).all() for array in (mean_image, *pca)):
+    raise ValueError(
+      f'the statistics of {folder} are not finite: prepare the data again'
+    )
+  return stats.Statistics(mean_image.astype(np.float32), pca)
 
 
 class PreparedSplit:
@@ -291,6 +326,7 @@ class PreparedSplit:
     info = metadata.splits[split]
     self._split = split
     self._image_size = metadata.image_size
+    self._classes = len(metadata.classes)
     self._encoding: Encoding = metadata.encoding
     self._paths = [folder / shard for shard in info.shards]
     self._reset()
@@ -357,12 +393,15 @@ class PreparedSplit:
     if isinstance(record, dataset.Unreadable):
       return record
     try:
-      return decode(
+      example = decode(
         record, image_size=self._image_size, encoding=self._encoding
       )
+      if not 0 <= example.label < self._classes:
+        raise ValueError(f'label {example.label} of {self._classes} classes')
     except (ValueError, OSError, struct.error) as error:
       reason = re.sub(r' at 0x[0-9a-f]+', '', str(error))
       return dataset.Unreadable(f'image {index} of {self._split}: {reason}')
+    return example
 
   def __getstate__(self) -> dict[str, Any]:
     return vars(self) | {'_lock': None, '_readers': None}

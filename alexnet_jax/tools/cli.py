@@ -82,4 +82,7 @@ def _refuse(error: Exception) -> int:
 
 
 def _fail(what: object, *, hint: str = '') -> None:
-  print(f'error: {" ".join(str(what).split())}{hint}', file=sys.stderr)
+  line = ' '.join(str(what).split())
+  # Names come from files of others: no escape code of theirs may act.
+  shown = (c if c.isprintable() else ascii(c)[1:-1] for c in line)
+  print(f'error: {"".join(shown)}{hint}', file=sys.stderr)
