@@ -47,8 +47,7 @@ class Server:
     return Done(**json.loads(self._process.stdout.readline()))
 
   def close(self):
-    self._process.stdin.close()
-    self._process.wait(timeout=30)
+    self._process.communicate(timeout=30)
 
 
 def _serve():
