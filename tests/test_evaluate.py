@@ -15,16 +15,8 @@ def _errors(*, data, column, views=1):
   config.data.embedded_train_images = 12
   config.data.embedded_val_images = 57  # 32 + 25
   setup = run_lib.set_up(config)
-  return evaluate.error_rates(
-    config,
-    programs=setup.programs,
-    params=setup.programs.init().params,
-    mean_image=setup.mean_image,
-    split=setup.dataset.val,
-    views=views,
-    mesh=setup.mesh,
-    faults=setup.faults,
-  )
+  params = setup.programs.init().params
+  return evaluate.error_rates(setup, params=params, views=views)
 
 
 @pytest.mark.parametrize(('data', 'column'), [(1, 2), (2, 1), (4, 1), (2, 2)])

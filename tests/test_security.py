@@ -11,23 +11,26 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # Ends the process at the first class or function that a pickle asks for.
 _HOOKED = """
-import os, runpy, sys
+import os, pathlib, pickle, sys
 def hook(event, args):
   if event == 'pickle.find_class':
     os.write(2, f'unpickles {args}'.encode())
     os._exit(99)
+from alexnet_jax import train
+from configs import smoke
 sys.addaudithook(hook)
 if sys.argv[1] == 'pickle':
-  import pickle
   pickle.loads(pickle.dumps(os.getcwd))
-sys.argv = ['main', *sys.argv[1:]]
-runpy.run_module('alexnet_jax.main', run_name='__main__')
+config = smoke.get_config()
+config.mesh.column = 1
+for config.total_steps in (1, 2):
+  train.train(config, workdir=pathlib.Path(sys.argv[1]))
 """
 
 
-def _run(*args):
+def _run(workdir):
   return subprocess.run(
-    [sys.executable, '-c', _HOOKED, *args],
+    [sys.executable, '-c', _HOOKED, str(workdir)],
     cwd=ROOT,
     capture_output=True,
     text=True,
@@ -40,10 +43,9 @@ def test_the_hook_sees_pickles():
 
 
 def test_training_and_going_on_unpickle_nothing(tmp_path):
-  command = ['--config=configs/smoke.py', f'--workdir={tmp_path}']
-  for steps in (1, 2):
-    done = _run(*command, f'--config.total_steps={steps}')
-    assert done.returncode == 0, done.stderr
+  done = _run(tmp_path)
+  assert done.returncode == 0, done.stderr
+  assert 'going on from step 1' in done.stdout
 
 
 def test_statistics_that_are_pickles_are_refused(tmp_path):
