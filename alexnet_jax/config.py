@@ -5,11 +5,13 @@ Every error names the field, its value, the limit and the fix. Not in the paper.
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
 from ml_collections import config_dict
+
+from alexnet_jax import fields
 
 Config = ml_collections.ConfigDict
 
@@ -44,10 +46,19 @@ class Plan(NamedTuple):
 
 
 def plan(config: Config, *, train_images: int) -> Plan:
-  """Turns epochs into steps for a training set of that many images."""
+  """Turns epochs into steps for a training set of that many images.
+
+  Raises:
+    ValueError: if there are more steps than can be counted.
+  """
   steps = config.total_steps
   if steps is None:
     steps = math.ceil(config.num_epochs * train_images / config.batch_size)
+  if steps > fields.MOST_STEPS:
+    raise ValueError(
+      f'config.num_epochs = {config.num_epochs} of {train_images:,} images are '
+      f'{steps:,} steps, more than {fields.MOST_STEPS:,}: use fewer'
+    )
   return Plan(
     total_steps=steps,
     images_per_epoch=train_images,
@@ -61,18 +72,7 @@ def check(config: Config) -> None:
   Raises:
     ValueError: one line with the field, the value, the limit and the fix.
   """
-  for path, value in leaves(config):
-    if isinstance(value, float) and not math.isfinite(value):
-      raise ValueError(f'config.{path} = {value}: use a finite number')
-  for path, lowest in _LOWEST.items():
-    value = get(config, path)
-    if value is not None and not value >= lowest:
-      raise ValueError(f'config.{path} = {value}: use {lowest} or more')
-  for path, choices in _CHOICES.items():
-    value = get(config, path)
-    if value not in choices:
-      listed = ' or '.join(repr(c) for c in choices)
-      raise ValueError(f'config.{path} = {value!r}: use {listed}')
+  _check_fields(config)
   _check_mesh(config)
   _check_model(config)
   _check_sizes(config)
@@ -80,54 +80,24 @@ def check(config: Config) -> None:
   _check_schedule(config)
 
 
-_LOWEST = {
-  'seed': 0,
-  'batch_size': 1,
-  'num_epochs': 1,
-  'total_steps': 1,
-  'mesh.data': 1,
-  'mesh.column': 1,
-  'model.num_classes': 2,
-  'model.pool.size': 1,
-  'model.pool.stride': 1,
-  'model.lrn.n': 1,
-  'optim.learning_rate': 0.0,
-  'optim.momentum': 0.0,
-  'optim.weight_decay': 0.0,
-  'plateau.num_drops': 0,
-  'plateau.patience_epochs': 1,
-  'data.crop_size': 1,
-  'data.embedded_train_images': 1,
-  'data.embedded_val_images': 1,
-  'data.read_threads': 0,
-  'data.prefetch_batches': 1,
-  'data.max_bad_records': 0,
-  'augment.images_per_draw': 1,
-  'augment.colour_stddev': 0.0,
-  'augment.colour_epochs': 0,
-  'eval.every_epochs': 1,
-  'eval.batch_size': 1,
-  'checkpoint.keep_newest': 1,
-  'checkpoint.every_epochs': 1,
-  'checkpoint.every_minutes': 0.0,
-  'guard.max_skipped_steps': 0,
-  'log.every_steps': 1,
-  'health.min_signal': 0.0,
-  'health.probe_images': 2,
-  'health.stuck_steps': 1,
-  'health.stuck_tolerance': 0.0,
-  'health.max_input_wait': 0.0,
-}
-_CHOICES = {
-  'data.source': ('embedded', 'prepared', 'tfds'),
-  'model.activation': ('relu', 'tanh'),
-  'model.columns': (1, 2),
-  'model.lrn.alpha_of': ('sum', 'mean'),
-  'model.spatial_norm.alpha_of': ('sum', 'mean'),
-  'data.mean_at': ('crop', 'centre'),
-  'schedule.counts': ('epochs', 'fractions'),
-  'eval.final_views': (1, 10),
-}
+def _check_fields(config: Config) -> None:
+  """Every field is there, no other is, and each holds what it may hold."""
+  there = dict(leaves(config))
+  for path, value in there.items():
+    if path not in fields.FIELDS:
+      near = ', '.join(nearest(path, known=list(fields.FIELDS)))
+      raise ValueError(
+        f'config.{path}: no such field is read by anything; there is {near}'
+      )
+    advice = fields.FIELDS[path].advice(value)
+    if advice:
+      raise ValueError(f'config.{path} = {value!r}: {advice}')
+  missing = [path for path in fields.FIELDS if path not in there]
+  if missing:
+    raise ValueError(
+      f'config.{missing[0]} is missing: begin with the get_config() of '
+      'configs/default.py, and change that'
+    )
 
 
 def _check_mesh(config: Config) -> None:
@@ -151,26 +121,11 @@ def _check_mesh(config: Config) -> None:
 
 
 def _check_sizes(config: Config) -> None:
-  data, plateau = config.data, config.plateau
+  data = config.data
   if data.crop_size > data.image_size:
     raise ValueError(
       f'config.data.crop_size = {data.crop_size} is larger than '
       f'config.data.image_size = {data.image_size}: use that or less'
-    )
-  if not 0 < plateau.factor < 1:
-    raise ValueError(
-      f'config.plateau.factor = {plateau.factor}: use a value between 0 and 1, '
-      'such as 0.1'
-    )
-  if not 0 < plateau.min_improvement <= 1:
-    raise ValueError(
-      f'config.plateau.min_improvement = {plateau.min_improvement}: use a '
-      'value above 0 and at most 1, such as 0.001'
-    )
-  if not 0 <= config.model.dropout_rate < 1:
-    raise ValueError(
-      f'config.model.dropout_rate = {config.model.dropout_rate}: use 0 or more '
-      'and less than 1'
     )
   if bool(data.tfds) != (data.source == 'tfds'):
     raise ValueError(
@@ -212,9 +167,12 @@ def _check_maps(config: Config) -> None:
       size = 1 + -(-(size + 2 * padding - window) // stride)
 
 
+_MOST_EPOCHS = 1e5  # so that a time is a step that an int32 can hold
+
+
 def _check_schedule(config: Config) -> None:
   """Each table is ((when, factor), ...), see optim/schedule.py."""
-  end = 1.0 if config.schedule.counts == 'fractions' else math.inf
+  end = 1.0 if config.schedule.counts == 'fractions' else _MOST_EPOCHS
   for field, table in leaves(config.schedule):
     problem = '' if field == 'counts' else _table_problem(table, end=end)
     if problem:
@@ -232,7 +190,8 @@ def _table_problem(table: tuple[Any, ...], *, end: float) -> str:
   if not times or times[0] != 0 or sorted(set(times)) != times:
     return 'use times that begin with 0 and rise'
   if times[-1] >= end:
-    return f'use times below {end}, the whole run, or counts of epochs'
+    whole = ', the whole run, or counts of epochs' if end == 1 else ''
+    return f'use times below {end:,.6g}{whole}'
   if not all(factor >= 0 for _, factor in table):
     return 'use factors of 0 or more'
   return ''
@@ -240,9 +199,7 @@ def _table_problem(table: tuple[Any, ...], *, end: float) -> str:
 
 def _is_pair(row: Any) -> bool:
   pair = isinstance(row, (tuple, list)) and len(row) == 2
-  return pair and all(
-    isinstance(number, (int, float)) and math.isfinite(number) for number in row
-  )
+  return pair and all(not fields.Number().advice(number) for number in row)
 
 
 _OPERATIONS = {  # by what a layer has
@@ -276,15 +233,11 @@ def _check_model(config: Config) -> None:
 
 def _check_layer(path: str, layer: Config, *, columns: int) -> None:
   units = 'kernels' if 'kernels' in layer else 'units'
-  if layer[units] < 1 or (layer.sees != 'parts' and layer[units] % columns):
+  if layer.sees != 'parts' and layer[units] % columns:
     raise ValueError(
       f'{path}.{units} = {layer[units]}, which {columns} columns cannot share '
       'evenly: use a multiple'
     )
-  limits = (('size', 1), ('stride', 1), ('padding', 0), ('stddev', 0))
-  for field, lowest in limits:
-    if not layer.get(field, lowest) >= lowest:
-      raise ValueError(f'{path}.{field} = {layer[field]}: use {lowest} or more')
   sees = ('own', 'both')
   if path.endswith(('.conv1', '.fc8')):
     sees = ('image',) if units == 'kernels' else ('parts',)
@@ -314,9 +267,8 @@ def leaves(config: Config, prefix: str = '') -> Iterator[tuple[str, Any]]:
       yield prefix + name, value
 
 
-def nearest(config: Config, path: str) -> list[str]:
+def nearest(path: str, *, known: Sequence[str]) -> list[str]:
   """The existing fields most like a misspelt one, for the message."""
-  known = [name for name, _ in leaves(config)]
   last = path.rsplit('.', 1)[-1]
   found = difflib.get_close_matches(path, known, n=1)
   found += [p for p in known if p.rsplit('.', 1)[-1] == last]

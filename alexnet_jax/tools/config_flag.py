@@ -8,6 +8,9 @@ in the paper.
 import itertools
 import pathlib
 import re
+import runpy
+import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,16 +20,19 @@ from ml_collections.config_flags import config_flags
 from alexnet_jax import ablations
 from alexnet_jax import config as config_lib
 
-_OVERRIDE = re.compile(r'^--?(no)?config\.([^=]+)')
+_OVERRIDE = re.compile(r'^--?(no)?config\.([^=]*)')
 _FILE = re.compile(r'^--?config=(.*)$')
 _ABLATION_HELP = re.compile(r'^--?ablation=help$')
 
 
 def define() -> None:
   """Defines --config=FILE, --config.FIELD=VALUE and --ablation=NAME."""
-  config_flags.DEFINE_config_file(
-    'config', None, 'The config, such as configs/default.py.'
-  )
+  try:
+    config_flags.DEFINE_config_file(
+      'config', None, 'The config, such as configs/default.py.'
+    )
+  except flags.CantOpenFlagFileError as error:  # it looks for --flagfile here
+    sys.exit(f'error: {error}; give --flagfile a file of flags')
   flags.DEFINE_multi_string(
     'ablation',
     [],
@@ -38,8 +44,8 @@ def value() -> config_lib.Config:
   """The config file's config, with --config.FIELD and --ablation applied.
 
   Raises:
-    ValueError: if ablations cannot be made together, or one sets a field that
-      the command line sets to something else.
+    ValueError: if ablations cannot be made together, one sets a field that the
+      command line sets to something else, or a value cannot work.
   """
   config = flags.FLAGS.config.copy_and_resolve_references()
   if 'ablations' in _flag().override_values:
@@ -54,6 +60,7 @@ def value() -> config_lib.Config:
         f'--config.{field}={given}, but --ablation={changed[field]} sets it to '
         f'{made}: use one of the two'
       )
+  config_lib.check(config)
   return config
 
 
@@ -76,7 +83,7 @@ def asks_for_ablations(argv: Sequence[str]) -> bool:
 
 
 def check(argv: Sequence[str]) -> None:
-  """Refuses a config file that is not there and fields that it does not have.
+  """Refuses a config file that cannot be used, and fields that it has not.
 
   Raises:
     ValueError: one line, with the nearest field that there is.
@@ -93,16 +100,48 @@ def check(argv: Sequence[str]) -> None:
     raise ValueError(
       f'--config={path} is no Python file: use one such as configs/default.py'
     )
-  if fields:
-    config = config_flags.ConfigFileFlagParser('config').parse(files[-1])
-    for field in fields:
-      _check_field(config, field)
+  config = _load(files[-1])
+  for field in fields:
+    _check_field(config, field)
+
+
+def _load(flag: str) -> config_lib.Config:
+  """Runs a config file; its mistakes in one line, with the place in it."""
+  path, *argument = flag.split(':', 1)
+  try:
+    make = runpy.run_path(path).get('get_config', lambda: None)
+    config = make(*argument)
+  except Exception as error:  # the file is a program: it can raise anything
+    raise ValueError(
+      f'--config={flag} cannot be used: {_place(error, path=path)}'
+      f'{type(error).__name__}: {error}. Mend it, or use one such as '
+      'configs/default.py'
+    ) from error
+  if not isinstance(config, config_lib.Config):
+    raise ValueError(
+      f'--config={flag} gives no ConfigDict: let its get_config() return one, '
+      'as that of configs/default.py does'
+    )
+  return config
+
+
+def _place(error: Exception, *, path: str) -> str:
+  """The last line of the file that had a part in an error."""
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [frame.lineno for frame in frames if frame.filename == path]
+  return f'line {lines[-1]}: ' if lines else ''
 
 
 def _check_field(config: config_lib.Config, field: str) -> None:
-  known = {f for f, _ in config_lib.leaves(config)}
-  if field not in known and not any(f.startswith(f'{field}.') for f in known):
-    there = ', '.join(config_lib.nearest(config, field))
+  known = [name for name, _ in config_lib.leaves(config)]
+  inside = [name for name in known if name.startswith(f'{field}.')]
+  if inside:
+    raise ValueError(
+      f'--config.{field} has fields of its own: set one, such as '
+      f'--config.{inside[0]}'
+    )
+  if field not in known:
+    there = ', '.join(config_lib.nearest(field, known=known))
     raise ValueError(
       f'--config.{field}: the config has no such field; there is {there}'
     )

@@ -1,0 +1,196 @@
+"""What each field of a config may hold: its type, and a range or a choice.
+
+A config file can assign anything to a field, and make fields up, which would
+then be read by nobody. Not in the paper.
+"""
+
+import math
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Rule(Protocol):
+  """What a field may hold."""
+
+  def advice(self, value: Any) -> str:
+    """What to use in place of a value; '' if it will do."""
+    ...
+
+
+class Number(NamedTuple):
+  """A finite number from `low` to `high`.
+
+  >>> Number(low=0, below=1).advice(1.5)
+  'use a number 0 or more and below 1'
+  >>> Number(whole=True, low=1, high=9).advice(float('nan'))
+  'use a whole number from 1 to 9'
+  """
+
+  low: float = -math.inf
+  high: float = math.inf
+  above: float = -math.inf
+  below: float = math.inf
+  whole: bool = False
+  optional: bool = False  # None stands for none
+
+  def advice(self, value: Any) -> str:
+    if value is None and self.optional:
+      return ''
+    kind = int if self.whole else (int, float)
+    if isinstance(value, kind) and not isinstance(value, bool):
+      # NaN is in no range.
+      within = self.low <= value <= self.high and abs(value) < math.inf
+      if within and self.above < value < self.below:
+        return ''
+    return f'use {"a whole" if self.whole else "a"} number{self._range()}'
+
+  def _range(self) -> str:
+    if abs(self.low) < math.inf and self.high < math.inf:
+      return f' from {self.low} to {self.high}'
+    limits = (
+      (self.low, '{} or more'),
+      (self.above, 'above {}'),
+      (self.high, 'at most {}'),
+      (self.below, 'below {}'),
+    )
+    said = [text.format(x) for x, text in limits if abs(x) < math.inf]
+    return f' {" and ".join(said)}' if said else ' that is finite'
+
+
+class Choice(NamedTuple):
+  """One of a few values."""
+
+  of: tuple[Any, ...]
+
+  def advice(self, value: Any) -> str:
+    if any(type(value) is type(one) and value == one for one in self.of):
+      return ''
+    return f'use {" or ".join(map(repr, self.of))}'
+
+
+class Switch:
+  """True or False."""
+
+  def advice(self, value: Any) -> str:
+    return '' if isinstance(value, bool) else 'use True or False'
+
+
+class Text:
+  """Any text."""
+
+  def advice(self, value: Any) -> str:
+    return '' if isinstance(value, str) else 'use text in quotes'
+
+
+class Sequence:
+  """Names in order, or a table: who reads it looks at what it holds."""
+
+  def advice(self, value: Any) -> str:
+    return '' if isinstance(value, (tuple, list)) else 'use a tuple'
+
+
+def whole(
+  low: int, *, most: int | None = None, optional: bool = False
+) -> Number:
+  """A whole number, low or more."""
+  high = math.inf if most is None else most
+  return Number(low=low, high=high, whole=True, optional=optional)
+
+
+POSITIVE = Number(low=0)
+MOST_STEPS = 2**31 - 1  # the step is an int32
+# More than any machine has memory for; the paper's are far below.
+_IMAGES, _PIXELS, _UNITS, _DEVICES = 2**16, 4096, 10**6, 1024
+
+FIELDS: dict[str, Rule] = {
+  'seed': whole(0, most=2**32 - 1),
+  'batch_size': whole(1, most=_IMAGES),
+  'num_epochs': whole(1, most=10**5),
+  'total_steps': whole(1, most=MOST_STEPS, optional=True),
+  'ablations': Sequence(),
+  'mesh.data': whole(1, most=_DEVICES),
+  'mesh.column': whole(1),
+  'model.columns': Choice((1, 2)),
+  'model.num_classes': whole(2, most=_UNITS),
+  'model.conv6': Switch(),
+  'model.leave_out': Sequence(),
+  'model.activation': Choice(('relu', 'tanh')),
+  'model.dropout_rate': Number(low=0, below=1),
+  'model.lrn.n': whole(1),
+  'model.lrn.k': Number(above=0),
+  'model.lrn.alpha': POSITIVE,
+  'model.lrn.alpha_of': Choice(('sum', 'mean')),
+  'model.lrn.beta': Number(),
+  'model.spatial_norm.size': whole(1, most=_PIXELS),
+  'model.spatial_norm.k': Number(above=0),
+  'model.spatial_norm.alpha': POSITIVE,
+  'model.spatial_norm.alpha_of': Choice(('sum', 'mean')),
+  'model.spatial_norm.beta': Number(),
+  'model.pool.size': whole(1),
+  'model.pool.stride': whole(1),
+  'optim.learning_rate': POSITIVE,
+  'optim.momentum': Number(low=0, below=1),
+  'optim.weight_decay': POSITIVE,
+  'optim.decay_biases': Switch(),
+  'plateau.enabled': Switch(),
+  'plateau.factor': Number(above=0, below=1),
+  'plateau.num_drops': whole(0),
+  'plateau.patience_epochs': whole(1),
+  'plateau.min_improvement': Number(above=0, high=1),
+  'schedule.counts': Choice(('epochs', 'fractions')),
+  'schedule.kernel': Sequence(),
+  'schedule.bias': Sequence(),
+  'data.source': Choice(('embedded', 'prepared', 'tfds')),
+  'data.dir': Text(),
+  'data.tfds': Text(),
+  'data.image_size': whole(1, most=_PIXELS),
+  'data.crop_size': whole(1, most=_PIXELS),
+  'data.mean_at': Choice(('crop', 'centre')),
+  'data.reshuffle': Switch(),
+  'data.embedded_train_images': whole(1, most=10**7),
+  'data.embedded_val_images': whole(1, most=10**7),
+  'data.read_threads': whole(0, most=1024),
+  'data.prefetch_batches': whole(1, most=1024),
+  'data.max_bad_records': whole(0),
+  'augment.random_crop': Switch(),
+  'augment.mirror': Switch(),
+  'augment.images_per_draw': whole(1),
+  'augment.colour_stddev': POSITIVE,
+  'augment.colour_epochs': whole(0, optional=True),
+  'augment.divide_by_colour': Switch(),
+  'eval.every_epochs': whole(1),
+  'eval.batch_size': whole(1, most=_IMAGES),
+  'eval.final_views': Choice((1, 10)),
+  'checkpoint.keep_newest': whole(1),
+  'checkpoint.every_epochs': whole(1),
+  'checkpoint.every_minutes': POSITIVE,
+  'guard.max_skipped_steps': whole(0),
+  'log.every_steps': whole(1),
+  'health.min_signal': POSITIVE,
+  'health.probe_images': whole(2),
+  'health.stuck_steps': whole(1),
+  'health.stuck_tolerance': POSITIVE,
+  'health.max_input_wait': POSITIVE,
+}
+_LAYER: dict[str, Rule] = {
+  'sees': Choice(('image', 'own', 'both', 'parts')),
+  'then': Sequence(),
+  'bias': Number(),
+  'stddev': POSITIVE,
+}
+_CONV = _LAYER | {
+  'kernels': whole(1, most=_UNITS),
+  'size': whole(1, most=_PIXELS),
+  'stride': whole(1),
+  'padding': whole(0, most=_PIXELS),
+}
+_DENSE = _LAYER | {'units': whole(1, most=_UNITS)}
+LAYERS = {
+  **{f'conv{i}': _CONV for i in range(1, 7)},
+  **{f'fc{i}': _DENSE for i in range(6, 9)},
+}
+for _name, _rules in LAYERS.items():
+  for _kind in ('kernel', 'bias'):
+    FIELDS[f'schedule.layer.{_name}.{_kind}'] = Sequence()
+  for _field, _rule in _rules.items():
+    FIELDS[f'model.layer.{_name}.{_field}'] = _rule
