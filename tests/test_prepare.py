@@ -175,6 +175,25 @@ def test_goes_on_where_it_was_stopped(tmp_path):
   assert _files(output) == _files(tmp_path / 'whole')
 
 
+def test_a_shard_whose_note_is_damaged_is_written_again(tmp_path):
+  source = official.write(tmp_path / 'source', num_train=150)
+  work = prepare.plan(
+    listing.find(str(source)), options=shards.Options(image_size=16)
+  )
+  prepare.run(work, output=tmp_path / 'whole', workers=1)
+  output, partial = tmp_path / 'out', tmp_path / 'out.partial'
+
+  def damage(images):
+    for note in partial.glob('*.done.npz'):
+      note.write_bytes(note.read_bytes()[:99])
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    prepare.run(work, output=output, workers=1, progress=damage)
+  prepare.run(work, output=output, workers=1)
+  assert _files(output) == _files(tmp_path / 'whole')
+
+
 def test_another_plan_does_not_go_on(tmp_path):
   source = official.write(tmp_path / 'source', num_train=150)
 

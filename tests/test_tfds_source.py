@@ -157,5 +157,17 @@ def test_what_is_not_there_is_said_in_a_line(data_dir, name, said):
   assert '\n' not in str(error.value)
 
 
+def test_minus_one_is_no_class(monkeypatch):
+  class Source:
+    def __getitems__(self, indices):
+      return [{'image': b'', 'label': -1} for _ in indices]
+
+  monkeypatch.setattr(tfds_source, '_source', lambda folder, split: Source())
+  split = tfds_source.Split('folder', split='test', image_size=16)
+  (found,) = split.take([3])
+  assert isinstance(found, dataset.Unreadable)
+  assert str(found) == 'test/3: its label is -1, no class'
+
+
 def test_reading_needs_no_tensorflow():
   assert 'tensorflow' not in sys.modules

@@ -81,6 +81,8 @@ def _scan(
   try:
     with tarfile.open(fileobj=file, mode='r:') as archive:
       for info in archive:
+        if info.size < 0:  # tarfile would go back, and round in a circle
+          raise ValueError(f'{where} is damaged: download it again')
         if info.isdir():
           continue
         name = printable(info.name)
@@ -116,9 +118,16 @@ def _ends(file: io.BufferedReader, offset: int, *, end: int) -> bool:
 
 
 def printable(name: str) -> str:
-  """A name in UTF-8; bytes that are none are spelled out."""
+  r"""A name in UTF-8, which a terminal can show; what it cannot, spelled out.
+
+  >>> printable('n\udcff/\x1b[2J.jpg')
+  'n\\xff/\\x1b[2J.jpg'
+  """
   data = name.encode('utf-8', 'surrogateescape')
-  return data.decode('utf-8', 'backslashreplace')
+  text = data.decode('utf-8', 'backslashreplace')
+  return ''.join(
+    c if c.isprintable() else c.encode('unicode_escape').decode() for c in text
+  )
 
 
 def _leaves(name: str) -> bool:

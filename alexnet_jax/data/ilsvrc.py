@@ -83,7 +83,7 @@ def _layout(edition: _Edition, *, source: pathlib.Path) -> layouts.Layout:
   truth = source / f'{edition.year}_test_ground_truth.txt'
   test = source / f'{edition.year}_images_test.tar'
   if truth.is_file() and test.is_file():
-    ids = tuple(map(int, truth.read_text().split()))
+    ids = _numbers(truth.read_bytes(), path=truth)
     splits['test'] = listing.by_number(test, ids=ids)
   return layouts.Layout(edition.year, classes, splits, tuple(listing.rejected))
 
@@ -125,7 +125,8 @@ class _Listing:
       if not 1 <= number <= len(ids):
         raise ValueError(
           f'image {member.name} of {path.name} has no label: there are '
-          f'{len(ids)}, for ..._00000001.JPEG onwards'
+          f'{len(ids)}, for ..._00000001.JPEG onwards; use the devkit that was '
+          'given out with these images'
         )
       what = f"the devkit's id of {member.name}"
       synset = _lookup(self._devkit.synsets, ids[number - 1], what=what)
@@ -168,18 +169,31 @@ def _devkit(edition: _Edition, path: pathlib.Path) -> _Devkit:
       for s in synsets
       if not s['num_children']
     }
-    return _Devkit(leaves, tuple(map(int, truth.split())))
-  except (tarfile.TarError, OSError, EOFError, KeyError) as error:
-    reason = str(error).splitlines()[0]
+  except Exception as error:  # tarfile, zlib and scipy: each has its own
+    reason = str(error).split('\n')[0]
     raise ValueError(
       f'{path} is not a whole {edition.year} devkit ({reason}): download it '
       'again'
+    ) from error
+  return _Devkit(leaves, _numbers(truth, path=path))
+
+
+def _numbers(text: bytes, *, path: pathlib.Path) -> tuple[int, ...]:
+  """The devkit's ids of images, one a line."""
+  try:
+    return tuple(map(int, text.split()))
+  except ValueError as error:
+    raise ValueError(
+      f'{path} holds labels that are no numbers ({error}): download it again'
     ) from error
 
 
 def _lookup(table: Mapping, key: object, *, what: str):
   if key not in table:
-    raise ValueError(f'{what} is {key!r}, which the devkit does not know')
+    raise ValueError(
+      f'{what} is {key!r}, which the devkit does not know: use the devkit that '
+      'was given out with these images'
+    )
   return table[key]
 
 

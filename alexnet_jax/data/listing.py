@@ -1,8 +1,6 @@
 """Recognises a source of images and lists what it holds (paper §2)."""
 
-import pathlib
-
-from alexnet_jax.data import ilsvrc, layouts, tfds_source
+from alexnet_jax.data import ilsvrc, layouts, paths, tfds_source
 
 KNOWN = (
   'a folder with the official tars of ILSVRC2012 or ILSVRC2010; class folders '
@@ -24,7 +22,7 @@ def find(source: str, *, tfds_data_dir: str = '') -> layouts.Layout:
   if source.startswith(tfds_source.PREFIX):
     name = source.removeprefix(tfds_source.PREFIX)
     return tfds_source.layout(name, data_dir=tfds_data_dir)
-  path = pathlib.Path(source).expanduser().resolve()
+  path = paths.given(source).resolve()
   if not path.exists():
     raise ValueError(f'no source at {path}: give --source, {KNOWN}')
   official = ilsvrc.find(path) if path.is_dir() else None

@@ -21,6 +21,7 @@ import numpy as np
 
 from alexnet_jax import locking
 from alexnet_jax.data import layouts, processes, records, shards, stats
+from alexnet_jax.data import metadata as metadata_lib
 
 _SHUFFLE_SEED = 2012
 _SHARD_IMAGES = 4096  # at most: 805 MB of raw images
@@ -94,7 +95,7 @@ def run(
   workers: int,
   max_skipped: int | None = None,
   progress: Progress = lambda images: None,
-) -> records.Metadata:
+) -> metadata_lib.Metadata:
   """Writes OUTPUT, going on where an earlier run of the same plan stopped.
 
   Args:
@@ -109,9 +110,14 @@ def run(
       another plan is in the way, or too many files have to be left out.
   """
   refuse_existing(output)
-  partial = output.with_name(output.name + '.partial')
+  partial = _partial(output)
+  _refuse_foreign(partial, digest=work.digest)
+  if not partial.exists():
+    _refuse_full_disk(work, folder=partial)  # before there is a trace
   with locking.locked(partial, fix='give another --output'):
-    _begin(partial, digest=work.digest)
+    if not (partial / 'plan').is_file():
+      (partial / 'plan').write_text(work.digest)
+    _remove_unfinished(partial)
     if (partial / 'metadata.json').is_file():  # killed when all was done
       return _finish(work, partial=partial, output=output)
     _refuse_full_disk(work, folder=partial)
@@ -128,7 +134,7 @@ def run(
 
 def _finish(
   work: Plan, *, partial: pathlib.Path, output: pathlib.Path
-) -> records.Metadata:
+) -> metadata_lib.Metadata:
   """Removes what only an unfinished run needs, and gives the folder its name.
 
   The plan goes last: whenever this is interrupted, the same command ends it.
@@ -138,7 +144,7 @@ def _finish(
   _remove_unfinished(partial)
   partial.rename(output)
   _remove_traces(output)
-  return records.read_metadata(output)
+  return metadata_lib.read(output)
 
 
 def _remove_traces(output: pathlib.Path) -> None:
@@ -158,10 +164,24 @@ def refuse_existing(output: pathlib.Path) -> None:
     raise ValueError(
       f'{output} exists and is no prepared data set: give another --output'
     )
+  # Too long a name is found here, too.
+  there = next(p for p in (_partial(output), *output.parents) if p.exists())
+  if not there.is_dir():
+    raise ValueError(
+      f'{output} cannot be made, since {there} is no folder: give another '
+      '--output'
+    )
 
 
-def _begin(partial: pathlib.Path, *, digest: str) -> None:
-  """Notes the plan in a new folder; goes on only with this very plan."""
+def _partial(output: pathlib.Path) -> pathlib.Path:
+  """What OUTPUT is called until it is whole."""
+  return output.with_name(output.name + '.partial')
+
+
+def _refuse_foreign(partial: pathlib.Path, *, digest: str) -> None:
+  """Goes on only with this very plan, and in no folder of something else."""
+  if not partial.exists():
+    return
   note = partial / 'plan'
   if note.is_file():
     if note.read_text() != digest:
@@ -174,9 +194,6 @@ def _begin(partial: pathlib.Path, *, digest: str) -> None:
       f'{partial} was not made by prepare: move it away, or give another '
       '--output'
     )
-  else:
-    note.write_text(digest)
-  _remove_unfinished(partial)
 
 
 def _remove_unfinished(partial: pathlib.Path) -> None:
@@ -186,8 +203,11 @@ def _remove_unfinished(partial: pathlib.Path) -> None:
 
 
 def _refuse_full_disk(work: Plan, *, folder: pathlib.Path) -> None:
-  there = sum(path.stat().st_size for path in folder.iterdir())
-  need, free = work.num_bytes - there, shutil.disk_usage(folder).free
+  there = 0
+  if folder.exists():
+    there = sum(path.stat().st_size for path in folder.iterdir())
+  place = next(p for p in folder.parents if p.exists())
+  need, free = work.num_bytes - there, shutil.disk_usage(place).free
   if need > free:
     raise ValueError(
       f'{folder.parent} has {free / 1e9:.0f} GB free, {need / 1e9:.0f} GB are '
@@ -205,7 +225,9 @@ def _write(
 ) -> list[shards.Result]:
   """The results of all shards, in the plan's order."""
   results, todo = {}, []
-  skipped = [records.Skipped(*rejected) for rejected in work.layout.rejected]
+  skipped = [
+    metadata_lib.Skipped(*rejected) for rejected in work.layout.rejected
+  ]
   for shard in work.shards:
     result = shards.finished(shard, folder=folder)
     if result is None:
@@ -228,7 +250,7 @@ def _write(
 
 
 def _refuse_too_many(
-  skipped: Sequence[records.Skipped], *, most: int | None
+  skipped: Sequence[metadata_lib.Skipped], *, most: int | None
 ) -> None:
   if most is not None and len(skipped) > most:
     last = skipped[-1]
@@ -244,31 +266,33 @@ def _describe(
 ) -> None:
   """Writes statistics and metadata.json of finished shards."""
   size = work.options.image_size
+  splits = _splits(work, results=results)
   sums = functools.reduce(
     lambda a, b: stats.merge(a, b=b), (r.sums for r in results)
   )
   records.write_statistics(folder, statistics=stats.finish(sums))
-  metadata = records.Metadata(
+  metadata = metadata_lib.Metadata(
     name=work.layout.name,
     image_size=size,
     encoding=work.options.encoding,
-    splits=_splits(work, results=results),
+    splits=splits,
     classes=work.layout.classes,
     skipped=(
-      *(records.Skipped(*rejected) for rejected in work.layout.rejected),
+      *(metadata_lib.Skipped(*rejected) for rejected in work.layout.rejected),
       *(s for result in results for s in result.skipped),
     ),
     checksums={result.file: result.checksum for result in results}
     | {
-      name: records.checksum(folder / name) for name in records.STATISTICS_FILES
+      name: metadata_lib.checksum(folder / name)
+      for name in records.STATISTICS_FILES
     },
   )
-  records.write_metadata(folder, metadata=metadata)
+  metadata_lib.write(folder, metadata=metadata)
 
 
 def _splits(
   work: Plan, *, results: Sequence[shards.Result]
-) -> dict[str, records.SplitInfo]:
+) -> dict[str, metadata_lib.SplitInfo]:
   splits = {}
   for split in work.layout.splits:
     own = [
@@ -279,5 +303,5 @@ def _splits(
     count = sum(result.num_images for result in own)
     if not count:
       raise ValueError(f'no {split} image could be read: check --source')
-    splits[split] = records.SplitInfo(count, tuple(r.file for r in own))
+    splits[split] = metadata_lib.SplitInfo(count, tuple(r.file for r in own))
   return splits

@@ -1,6 +1,6 @@
 """The prepared data set: image records, and what describes them (paper §2).
 
-  DIR/metadata.json                          see `Metadata`
+  DIR/metadata.json                          see metadata.py
   DIR/train-00000-of-00008.array_record      one record an image
   DIR/mean_image.npy, DIR/rgb_pca.npz        of the training split
 
@@ -12,65 +12,37 @@ The folder is written under another name and renamed when whole, so one that
 exists is complete.
 """
 
-import collections
 import dataclasses
-import hashlib
 import io
-import json
 import pathlib
 import re
 import struct
 import threading
-import zipfile
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import simplejpeg
 from array_record.python import array_record_module
+from jaxtyping import Float32
 from PIL import Image
 
-from alexnet_jax.data import dataset, stats
+from alexnet_jax.data import dataset, paths, stats
+from alexnet_jax.data import metadata as metadata_lib
 
-FORMAT_VERSION = 1
-Encoding = Literal['raw', 'jpeg']
-T = TypeVar('T')
 _HEADER = struct.Struct('<iH')
 # One record a group: reading one image at random decodes no other.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
 _READER_OPTIONS = 'readahead_buffer_size:0,max_parallelism:0'
 STATISTICS_FILES = ('mean_image.npy', 'rgb_pca.npz')
-_PREPARE = 'python -m alexnet_jax.tools.prepare --source=... --output='
-
-
-class SplitInfo(NamedTuple):
-  num_images: int
-  shards: tuple[str, ...]  # file names
-
-
-class Skipped(NamedTuple):
-  """An image that could not be used, and why."""
-
-  file: str
-  reason: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Metadata:
-  """metadata.json. Labels index `classes`, in that order."""
-
-  name: str
-  image_size: int
-  encoding: Encoding
-  splits: Mapping[str, SplitInfo]
-  classes: tuple[dataset.ClassInfo, ...]
-  skipped: tuple[Skipped, ...]
-  checksums: Mapping[str, str]  # file name -> SHA-256 of the file
-  format_version: int = FORMAT_VERSION
+_LOOKED_AT = 16  # images of a split, when it is opened
 
 
 def encode(
-  example: dataset.Example, *, encoding: Encoding, jpeg_quality: int = 90
+  example: dataset.Example,
+  *,
+  encoding: metadata_lib.Encoding,
+  jpeg_quality: int = 90,
 ) -> bytes:
   """An example as a record."""
   name = example.name.encode()
@@ -86,7 +58,7 @@ def encode(
 
 
 def decode(
-  record: bytes, *, image_size: int, encoding: Encoding
+  record: bytes, *, image_size: int, encoding: metadata_lib.Encoding
 ) -> dataset.Example:
   """The example in a record. Raw images are read-only views of it."""
   label, length = _HEADER.unpack_from(record)
@@ -96,7 +68,11 @@ def decode(
     case 'raw':
       pixels = np.frombuffer(record, np.uint8, offset=start)
     case 'jpeg':  # the same pixels as PIL's, sooner
-      pixels = simplejpeg.decode_jpeg(memoryview(record)[start:], 'RGB')
+      stream = memoryview(record)[start:]
+      height, width, *_ = simplejpeg.decode_jpeg_header(stream)
+      if (height, width) != (image_size, image_size):  # nor is it unpacked
+        raise ValueError(f'{width} x {height} pixels, not {image_size} squared')
+      pixels = simplejpeg.decode_jpeg(stream, 'RGB')
   return dataset.Example(pixels.reshape(image_size, image_size, 3), label, name)
 
 
@@ -105,10 +81,11 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
   if not directory:
     raise ValueError(
       f'no folder given for prepared data: use --config.data.dir=DIR, after '
-      f'{_PREPARE}DIR; or --config.data.source=embedded to try without'
+      f'{metadata_lib.PREPARE}DIR; or --config.data.source=embedded to try '
+      'without'
     )
-  folder = pathlib.Path(directory).expanduser()
-  metadata = read_metadata(folder)
+  folder = paths.given(directory)
+  metadata = metadata_lib.read(folder)
   if metadata.image_size != image_size:
     raise ValueError(
       f'{folder} holds images of {metadata.image_size} pixels a side, not '
@@ -119,6 +96,8 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
     split: PreparedSplit(folder, metadata=metadata, split=split)
     for split in metadata.splits
   }
+  for split in splits.values():
+    split.refuse_unreadable()
   statistics = read_statistics(folder, image_size=image_size)
   return dataset.Dataset(
     name=metadata.name,
@@ -129,119 +108,25 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
     test=splits.get('test'),
     mean_image=statistics.mean_image,
     pca=statistics.pca,
-    fingerprint=fingerprint(metadata),
+    fingerprint=metadata_lib.fingerprint(metadata),
   )
 
 
-def fingerprint(metadata: Metadata) -> str:
-  """SHA-256 of the checksums, the splits' shards and the order of classes."""
-  identity = {
-    'checksums': dict(metadata.checksums),
-    'splits': {k: list(v.shards) for k, v in metadata.splits.items()},
-    'classes': [c.id for c in metadata.classes],
+def replace_statistics(
+  folder: pathlib.Path, *, statistics: stats.Statistics
+) -> None:
+  """Writes new statistics into a prepared folder, and their checksums."""
+  metadata = metadata_lib.read(folder)
+  write_statistics(folder, statistics=statistics)
+  new = {
+    name: metadata_lib.checksum(folder / name) for name in STATISTICS_FILES
   }
-  return hashlib.sha256(_json(identity).encode()).hexdigest()
-
-
-def write_metadata(folder: pathlib.Path, *, metadata: Metadata) -> None:
-  """Writes metadata.json; the same bytes for the same metadata."""
-  content = dataclasses.asdict(metadata)
-  content['splits'] = {k: v._asdict() for k, v in metadata.splits.items()}
-  content['classes'] = [c._asdict() for c in metadata.classes]
-  content['skipped'] = [s._asdict() for s in metadata.skipped]
-  (folder / 'metadata.json').write_text(_json(content) + '\n')
-
-
-def _json(content: Any) -> str:
-  return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
-
-
-def read_metadata(folder: pathlib.Path) -> Metadata:
-  """Reads and checks metadata.json, and that every shard is there."""
-  if not (folder / 'metadata.json').is_file():
-    raise ValueError(
-      f'no prepared data set at {str(folder)!r} (it has no metadata.json): '
-      f'make one with {_PREPARE}{folder}, or use the embedded data'
-    )
-  try:
-    content = json.loads((folder / 'metadata.json').read_text('utf-8'))
-    _refuse_unknown(folder, content=content)
-    metadata = _parse(content)
-  except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-    raise ValueError(
-      f'{folder}/metadata.json is damaged ({type(error).__name__}: {error}): '
-      f'prepare the data again with {_PREPARE}{folder}'
-    ) from error
-  _check(folder, metadata=metadata)
-  return metadata
-
-
-def _refuse_unknown(folder: pathlib.Path, *, content: Mapping) -> None:
-  for field, known in (
-    ('format_version', (FORMAT_VERSION,)),
-    ('encoding', get_args(Encoding)),
-  ):
-    if content[field] not in known:
-      raise ValueError(
-        f'{folder} has {field} {content[field]!r}, this program reads '
-        f'{" or ".join(map(str, known))}: prepare again with {_PREPARE}{folder}'
-      )
-
-
-def _parse(content: Mapping[str, Any]) -> Metadata:
-  """The content, every field of its kind.
-
-  Raises:
-    TypeError, KeyError: if one is not, or is missing.
-  """
-  splits = {
-    name: SplitInfo(
-      _of(int, split['num_images']),
-      tuple(_of(str, shard) for shard in _of(list, split['shards'])),
-    )
-    for name, split in _of(dict, content['splits']).items()
-  }
-  classes = [
-    dataset.ClassInfo(**{k: _of(str, v) for k, v in c.items()})
-    for c in _of(list, content['classes'])
-  ]
-  return Metadata(
-    name=_of(str, content['name']),
-    image_size=_of(int, content['image_size']),
-    encoding=content['encoding'],
-    splits=splits,
-    classes=tuple(classes),
-    skipped=tuple(Skipped(**s) for s in _of(list, content['skipped'])),
-    checksums=_of(dict, content['checksums']),
+  metadata_lib.write(
+    folder,
+    metadata=dataclasses.replace(
+      metadata, checksums={**metadata.checksums, **new}
+    ),
   )
-
-
-def _of(kind: type[T], value: Any) -> T:
-  if not isinstance(value, kind):
-    raise TypeError(f'{value!r} is no {kind.__name__}')
-  return value
-
-
-def _check(folder: pathlib.Path, *, metadata: Metadata) -> None:
-  wrong = None
-  shards = [name for s in metadata.splits.values() for name in s.shards]
-  outside = [name for name in shards if pathlib.PurePath(name).name != name]
-  missing = [name for name in shards if not (folder / name).is_file()]
-  ids = collections.Counter(c.id for c in metadata.classes)
-  if outside:
-    wrong = f'names a shard {outside[0]!r}, which leads out of the folder'
-  elif not ids:
-    wrong = 'has no classes'
-  elif max(ids.values()) > 1:
-    wrong = f'has the class {ids.most_common(1)[0][0]!r} twice'
-  elif missing:
-    wrong = f'is incomplete: {missing[0]} and {len(missing) - 1} more missing'
-  elif not {'train', 'val'} <= set(metadata.splits):
-    wrong = f'lacks a split: train and val expected, {[*metadata.splits]} there'
-  if wrong:
-    raise ValueError(
-      f'{folder} {wrong}; prepare the data again with {_PREPARE}{folder}'
-    )
 
 
 def write_statistics(
@@ -258,59 +143,61 @@ def write_statistics(
     scratch.replace(folder / name)
 
 
-def replace_statistics(
-  folder: pathlib.Path, *, statistics: stats.Statistics
-) -> None:
-  """Writes new statistics into a prepared folder, and their checksums."""
-  metadata = read_metadata(folder)
-  write_statistics(folder, statistics=statistics)
-  new = {name: checksum(folder / name) for name in STATISTICS_FILES}
-  write_metadata(
-    folder,
-    metadata=dataclasses.replace(
-      metadata, checksums={**metadata.checksums, **new}
-    ),
-  )
-
-
-def checksum(path: pathlib.Path) -> str:
-  """SHA-256 of a file."""
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
 def read_statistics(
-  folder: pathlib.Path, *, image_size: int
+  folder: pathlib.Path, *, image_size: int, fix: str = ''
 ) -> stats.Statistics:
-  """Reads them back, float32."""
+  """Reads them back, float32.
+
+  Args:
+    folder: that they are in.
+    image_size: of the data set.
+    fix: flags of tools.prepare that write them anew, for the message; those of
+      a prepared folder if not given.
+
+  Raises:
+    ValueError: in one line, if they are damaged or not of such images.
+  """
   try:
-    # No pickles, which is numpy's default too: they could run anything.
-    mean_image = np.load(folder / 'mean_image.npy', allow_pickle=False)
-    with np.load(folder / 'rgb_pca.npz', allow_pickle=False) as arrays:
-      pca = stats.RgbPca(
-        arrays['components'].astype(np.float32),
-        arrays['stddevs'].astype(np.float32),
-      )
-  except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    mean, axes, stddevs = _load_statistics(folder)
+    return stats.Statistics(
+      _sound(mean, shape=(image_size, image_size, 3), low=0.0, high=255.0),
+      stats.RgbPca(
+        _sound(axes, shape=(3, 3), low=-1.001, high=1.001),
+        _sound(stddevs, shape=(3,), low=0.0, high=255.0),
+      ),
+    )
+  except ValueError as error:
     raise ValueError(
-      f'cannot read the statistics of {folder} ({error}): prepare the data '
-      f'again with {_PREPARE}{folder}'
+      f'cannot read the statistics of {folder} ({error}): make them anew with '
+      'python -m alexnet_jax.tools.prepare '
+      + (fix or f'--stats_only --output={folder}')
     ) from error
-  if mean_image.shape != (image_size, image_size, 3):
-    raise ValueError(
-      f'{folder}/mean_image.npy has shape {mean_image.shape}, not that of '
-      f'images of {image_size} pixels: prepare the data again'
-    )
-  if pca.components.shape != (3, 3) or pca.stddevs.shape != (3,):
-    raise ValueError(
-      f'{folder}/rgb_pca.npz has shapes {pca.components.shape} and '
-      f'{pca.stddevs.shape}, not (3, 3) and (3,): prepare the data again'
-    )
-  if not all(np.isfinite(array).all() for array in (mean_image, *pca)):
-    raise ValueError(
-      f'the statistics of {folder} are not finite: prepare the data again'
-    )
-  return stats.Statistics(mean_image.astype(np.float32), pca)
+
+
+def _load_statistics(folder: pathlib.Path) -> list[Any]:
+  """The mean image, components and standard deviations, not yet looked at."""
+  mean_file, pca_file = (folder / name for name in STATISTICS_FILES)
+  try:
+    # Never a pickle, which is numpy's default too: to load one is to run it.
+    mean = np.load(mean_file, allow_pickle=False)
+    with open(pca_file, 'rb') as file:
+      arrays = np.load(file, allow_pickle=False)
+      return [mean, *(arrays[name] for name in stats.RgbPca._fields)]
+  except Exception as error:  # numpy, zipfile and zlib: each has its own
+    raise ValueError(str(error)) from error
+
+
+def _sound(
+  array: Any, *, shape: tuple[int, ...], low: float, high: float
+) -> Float32[np.ndarray, '...']:
+  """An array as it has to be, float32."""
+  if not isinstance(array, np.ndarray) or array.dtype.kind != 'f':
+    raise ValueError(f'{type(array).__name__} where floats belong')
+  if array.shape != shape:
+    raise ValueError(f'shape {array.shape} where {shape} belongs')
+  if not ((array >= low) & (array <= high)).all():  # NaN is neither
+    raise ValueError(f'values that are no numbers from {low:g} to {high:g}')
+  return array.astype(np.float32)
 
 
 class PreparedSplit:
@@ -321,13 +208,17 @@ class PreparedSplit:
   """
 
   def __init__(
-    self, folder: pathlib.Path, *, metadata: Metadata, split: str
+    self,
+    folder: pathlib.Path,
+    *,
+    metadata: metadata_lib.Metadata,
+    split: str,
   ) -> None:
     info = metadata.splits[split]
     self._split = split
     self._image_size = metadata.image_size
-    self._classes = len(metadata.classes)
-    self._encoding: Encoding = metadata.encoding
+    self._encoding: metadata_lib.Encoding = metadata.encoding
+    self._num_classes = len(metadata.classes)
     self._paths = [folder / shard for shard in info.shards]
     self._reset()
     counts = [self._reader(k).num_records() for k in range(len(self._paths))]
@@ -335,7 +226,7 @@ class PreparedSplit:
     if len(self) != info.num_images:
       raise ValueError(
         f'{folder} holds {len(self)} {split} images, its metadata.json says '
-        f'{info.num_images}: prepare the data again'
+        f'{info.num_images}: {_again(folder)}'
       )
 
   @property
@@ -345,6 +236,22 @@ class PreparedSplit:
   def _reset(self) -> None:
     self._lock = threading.Lock()
     self._readers = [None] * len(self._paths)
+
+  def refuse_unreadable(self) -> None:
+    """Looks at a few images before a run writes anything.
+
+    Raises:
+      ValueError: if all of them are damaged.
+    """
+    number = min(len(self), _LOOKED_AT)
+    few = np.linspace(0, len(self) - 1, number).astype(int).tolist()
+    seen = self.take(few)
+    if all(isinstance(example, dataset.Unreadable) for example in seen):
+      folder = self._paths[0].parent
+      raise ValueError(
+        f'{folder}: not one of {number} images can be used ({seen[0]}): '
+        f'{_again(folder)}'
+      )
 
   def __len__(self) -> int:
     return int(self._starts[-1])
@@ -392,15 +299,20 @@ class PreparedSplit:
   ) -> dataset.Example | dataset.Unreadable:
     if isinstance(record, dataset.Unreadable):
       return record
+    place = f'image {index} of {self._split}'
     try:
       example = decode(
         record, image_size=self._image_size, encoding=self._encoding
       )
-      if not 0 <= example.label < self._classes:
-        raise ValueError(f'label {example.label} of {self._classes} classes')
     except (ValueError, OSError, struct.error) as error:
       reason = re.sub(r' at 0x[0-9a-f]+', '', str(error))
-      return dataset.Unreadable(f'image {index} of {self._split}: {reason}')
+      return dataset.Unreadable(f'{place}: {reason}')
+    # Where it is not refused, JAX would take the nearest class there is.
+    if not 0 <= example.label < self._num_classes:
+      return dataset.Unreadable(
+        f'{place}: its label is {example.label}, classes are 0 to '
+        f'{self._num_classes - 1}'
+      )
     return example
 
   def __getstate__(self) -> dict[str, Any]:
@@ -425,6 +337,10 @@ def _open(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
     reader.close()  # raises, and says what is wrong
   except RuntimeError as error:
     raise ValueError(
-      f'{path} is damaged ({error}): prepare the data again'
+      f'{path} is damaged ({error}): {_again(path.parent)}'
     ) from error
-  raise ValueError(f'{path} is damaged: prepare the data again')
+  raise ValueError(f'{path} is damaged: {_again(path.parent)}')
+
+
+def _again(folder: pathlib.Path) -> str:
+  return f'prepare the data again with {metadata_lib.PREPARE}{folder}'

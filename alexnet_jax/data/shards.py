@@ -17,6 +17,7 @@ import numpy as np
 from array_record.python import array_record_module
 
 from alexnet_jax.data import dataset, images, layouts, records, stats
+from alexnet_jax.data import metadata as metadata_lib
 
 WRITING = 'writing-'  # begins the names of files that are not whole
 
@@ -26,7 +27,7 @@ class Options:
   """What decides the bytes written, apart from the source."""
 
   image_size: int = 256
-  encoding: records.Encoding = 'raw'
+  encoding: metadata_lib.Encoding = 'raw'
   # Paper silent: how the 256 x 256 images are kept.
   # 2012: as JPEGs, of quality 85 to judge by a folder's name
   # (fix-big-imgnet.py:7).
@@ -47,7 +48,7 @@ class Result(NamedTuple):
 
   file: str
   num_images: int
-  skipped: tuple[records.Skipped, ...]
+  skipped: tuple[metadata_lib.Skipped, ...]
   checksum: str  # SHA-256 of the file
   sums: stats.Sums  # over its images if of the training split, else of none
 
@@ -73,7 +74,7 @@ def write(
     try:
       record = _record(item, options=options)
     except dataset.Unreadable as error:
-      skipped.append(records.Skipped(item.member.name, str(error)))
+      skipped.append(metadata_lib.Skipped(item.member.name, str(error)))
     else:
       with _full_disk(folder):
         writer.write(record)
@@ -85,7 +86,7 @@ def write(
   os.replace(unfinished, path)
   count = len(shard.items) - len(skipped)
   result = Result(
-    shard.file, count, tuple(skipped), records.checksum(path), sums
+    shard.file, count, tuple(skipped), metadata_lib.checksum(path), sums
   )
   _save(result, folder=folder)
   return result
@@ -154,10 +155,13 @@ def finished(shard: Shard, *, folder: pathlib.Path) -> Result | None:
   note = _note(shard.file, folder=folder)
   if not note.is_file() or not (folder / shard.file).is_file():
     return None
-  with np.load(note) as arrays:
-    content = json.loads(str(arrays['content']))
-    sums = stats.Sums(int(arrays['count']), arrays['image'], arrays['outer'])
-  skipped = tuple(records.Skipped(*entry) for entry in content['skipped'])
+  try:
+    with open(note, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
+      content = json.loads(str(arrays['content']))
+      sums = stats.Sums(int(arrays['count']), arrays['image'], arrays['outer'])
+  except Exception:  # numpy, zipfile and zlib: each has its own
+    return None  # it is as good as none: the shard is written again
+  skipped = tuple(metadata_lib.Skipped(*entry) for entry in content['skipped'])
   return Result(**content | {'skipped': skipped, 'sums': sums})
 
 

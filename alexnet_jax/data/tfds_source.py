@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from alexnet_jax.data import dataset, images, layouts, records
+from alexnet_jax.data import dataset, images, layouts, records, tfds_files
 
 PREFIX = 'tfds:'
 _SPLITS = {'train': ('train',), 'val': ('validation', 'val', 'test')}
@@ -37,7 +37,15 @@ class Member(NamedTuple):
 
   def label(self) -> int:
     """Its class."""
-    return int(_record(self)['label'])
+    return _label(_record(self), name=self.name)
+
+
+def _label(record: dict[str, Any], *, name: str) -> int:
+  """The class of a record; TFDS has -1 where there is none to tell."""
+  label = int(record['label'])
+  if label < 0:
+    raise dataset.Unreadable(f'{name}: its label is {label}, no class')
+  return label
 
 
 @functools.lru_cache(maxsize=1)
@@ -81,14 +89,14 @@ def load(name: str, *, data_dir: str, image_size: int) -> dataset.Dataset:
     for split, theirs in _splits(builder).items()
   }
   folder = statistics_folder(str(builder.data_dir), image_size=image_size)
+  again = f'--stats_only --source={PREFIX}{name} --image_size={image_size}'
+  again += f' --tfds_data_dir={data_dir}' if data_dir else ''
   if not folder.is_dir():
     raise ValueError(
       f'{_name(builder)} has no mean image of {image_size} pixels yet: run '
-      'python -m alexnet_jax.tools.prepare --stats_only '
-      f'--source={PREFIX}{name} --image_size={image_size}'
-      + (f' --tfds_data_dir={data_dir}' if data_dir else '')
+      f'python -m alexnet_jax.tools.prepare {again}'
     )
-  statistics = records.read_statistics(folder, image_size=image_size)
+  statistics = records.read_statistics(folder, image_size=image_size, fix=again)
   classes = _classes(builder)
   identity = repr((_name(builder), classes, image_size, _counts(builder)))
   return dataset.Dataset(
@@ -157,16 +165,22 @@ class Split:
     self, record: dict[str, Any], *, name: str
   ) -> dataset.Example | dataset.Unreadable:
     try:
+      label = _label(record, name=name)
+    except dataset.Unreadable as error:
+      return error
+    try:
       image = images.square(record['image'], size=self.image_size)
     except dataset.Unreadable as error:
       return dataset.Unreadable(f'{name}: {error}')
-    return dataset.Example(image, int(record['label']), name)
+    return dataset.Example(image, label, name)
 
 
 def _builder(name: str, *, data_dir: str) -> Any:
   """The builder of a prepared data set."""
   import tensorflow_datasets as tfds  # takes a second
 
+  tfds_files.refuse_name(name)
+  tfds_files.refuse_foreign(name, data_dir=data_dir)
   try:
     builder = tfds.builder(name, data_dir=data_dir or None)
   except (

@@ -24,18 +24,24 @@ from absl import flags
 from alexnet_jax.data import (
   listing,
   measure,
+  paths,
   prepare,
   records,
   shards,
   sources,
   tfds_source,
 )
+from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.tools import cli
 
 _SOURCE = flags.DEFINE_string('source', '', f'What to prepare: {listing.KNOWN}')
 _OUTPUT = flags.DEFINE_string('output', '', 'Folder to make; must not exist.')
 _IMAGE_SIZE = flags.DEFINE_integer(
-  'image_size', 256, 'Pixels a side of the stored squares.', lower_bound=1
+  'image_size',
+  256,
+  'Pixels a side of the stored squares.',
+  lower_bound=1,
+  upper_bound=4096,
 )
 _ENCODING = flags.DEFINE_enum(
   'encoding',
@@ -72,18 +78,18 @@ def main() -> None:
   for name, value in (('source', _SOURCE.value), ('output', _OUTPUT.value)):
     if not value:
       raise ValueError(f'--{name} is missing: --help says what it can be')
-  output = pathlib.Path(_OUTPUT.value).expanduser().resolve()
+  output = paths.given(_OUTPUT.value).resolve()
   prepare.refuse_existing(output)
   print(f'Listing {_SOURCE.value} ...', flush=True)
   options = shards.Options(
     image_size=_IMAGE_SIZE.value,
-    encoding=cast(records.Encoding, _ENCODING.value),
+    encoding=cast(metadata_lib.Encoding, _ENCODING.value),
     jpeg_quality=_JPEG_QUALITY.value,
   )
   layout = listing.find(_SOURCE.value, tfds_data_dir=_TFDS_DATA_DIR.value)
   work = prepare.plan(layout, options=options)
   _announce(work, output=output)
-  with tqdm.tqdm(total=work.num_images, unit=' images') as bar:
+  with tqdm.tqdm(total=work.num_images, unit=' images', delay=1) as bar:
     metadata = prepare.run(
       work,
       output=output,
@@ -128,10 +134,10 @@ def _statistics() -> None:
     )
     folder = tfds_source.statistics_folder(split.folder, image_size=size)
   else:
-    folder = pathlib.Path(_OUTPUT.value).expanduser()
-    metadata = records.read_metadata(folder)
+    folder = paths.given(_OUTPUT.value)
+    metadata = metadata_lib.read(folder)
     split = records.PreparedSplit(folder, metadata=metadata, split='train')
-  with tqdm.tqdm(total=len(split), unit=' images') as bar:
+  with tqdm.tqdm(total=len(split), unit=' images', delay=1) as bar:
     found, skipped = measure.statistics(
       split, workers=_WORKERS.value, progress=bar.update
     )

@@ -1,0 +1,202 @@
+"""metadata.json: what a prepared folder says of itself (not in the paper).
+
+Everything in it is checked before it is believed, since the folder may come
+from anyone: types, names of files that lead out of the folder, and text that a
+terminal would obey.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+from alexnet_jax.data import dataset, paths
+
+FILE = 'metadata.json'
+FORMAT_VERSION = 1
+Encoding = Literal['raw', 'jpeg']
+_MOST_PIXELS = 4096  # a side
+PREPARE = 'python -m alexnet_jax.tools.prepare --source=... --output='
+
+
+class SplitInfo(NamedTuple):
+  num_images: int
+  shards: tuple[str, ...]  # file names
+
+
+class Skipped(NamedTuple):
+  """An image that could not be used, and why."""
+
+  file: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metadata:
+  """metadata.json. Labels index `classes`, in that order."""
+
+  name: str
+  image_size: int
+  encoding: Encoding
+  splits: Mapping[str, SplitInfo]
+  classes: tuple[dataset.ClassInfo, ...]
+  skipped: tuple[Skipped, ...]
+  checksums: Mapping[str, str]  # file name -> SHA-256 of the file
+  format_version: int = FORMAT_VERSION
+
+
+def fingerprint(metadata: Metadata) -> str:
+  """SHA-256 of the checksums, the splits' shards and the order of classes."""
+  identity = {
+    'checksums': dict(metadata.checksums),
+    'splits': {k: list(v.shards) for k, v in metadata.splits.items()},
+    'classes': [c.id for c in metadata.classes],
+  }
+  return hashlib.sha256(_json(identity).encode()).hexdigest()
+
+
+def checksum(path: pathlib.Path) -> str:
+  """SHA-256 of a file."""
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def write(folder: pathlib.Path, *, metadata: Metadata) -> None:
+  """Writes metadata.json; the same bytes for the same metadata."""
+  content = dataclasses.asdict(metadata)
+  content['splits'] = {k: v._asdict() for k, v in metadata.splits.items()}
+  content['classes'] = [c._asdict() for c in metadata.classes]
+  content['skipped'] = [s._asdict() for s in metadata.skipped]
+  scratch = folder / f'.{FILE}'
+  scratch.write_text(_json(content) + '\n', 'utf-8')
+  scratch.replace(folder / FILE)
+
+
+def _json(content: Any) -> str:
+  return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+
+
+def read(folder: pathlib.Path) -> Metadata:
+  """Reads and checks metadata.json, and that every shard is there.
+
+  Raises:
+    ValueError: in one line, with what is wrong and what to do.
+  """
+  again = f'prepare the data again with {PREPARE}{folder}'
+  if not (folder / FILE).is_file():
+    raise ValueError(
+      f'no prepared data set at {str(folder)!r} (it has no {FILE}): '
+      f'make one with {PREPARE}{folder}, or use the embedded data'
+    )
+  try:
+    content = json.loads((folder / FILE).read_text('utf-8'))
+    _refuse_unknown(content)
+    metadata = _parse(content)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(
+      f'{folder}/{FILE} is damaged ({error}): {again}'
+    ) from error
+  missing = [
+    name for name in _shards(metadata) if not (folder / name).is_file()
+  ]
+  if missing:
+    raise ValueError(
+      f'{folder} is incomplete: {missing[0]} and {len(missing) - 1} more '
+      f'missing; {again}'
+    )
+  return metadata
+
+
+def _shards(metadata: Metadata) -> list[str]:
+  return [name for split in metadata.splits.values() for name in split.shards]
+
+
+def _refuse_unknown(content: Any) -> None:
+  for field, kind, known in (
+    ('format_version', int, (FORMAT_VERSION,)),
+    ('encoding', str, get_args(Encoding)),
+  ):
+    value = _take(content, field, kind)
+    if value not in known:
+      choices = ' or '.join(map(str, known))
+      raise ValueError(f'{field} {value!r}, this program reads {choices}')
+
+
+def _parse(content: Mapping[str, Any]) -> Metadata:
+  """Metadata from JSON; a ValueError says what is wrong with it."""
+  splits = _take(content, 'splits', dict)
+  metadata = Metadata(
+    name=_text(content, 'name'),
+    image_size=_count(content, 'image_size', most=_MOST_PIXELS),
+    encoding=content['encoding'],
+    splits={name: _split(name, split) for name, split in splits.items()},
+    classes=tuple(map(_class, _take(content, 'classes', list))),
+    skipped=tuple(
+      Skipped(_take(s, 'file', str), _take(s, 'reason', str))
+      for s in _take(content, 'skipped', list)
+    ),
+    checksums=_take(content, 'checksums', dict),
+  )
+  if not {'train', 'val'} <= set(splits):
+    raise ValueError(
+      f'lacks a split: train and val expected, {[*splits]} there'
+    )
+  if not metadata.classes:
+    raise ValueError('classes is empty')
+  _refuse_twice((c.id for c in metadata.classes), what='class')
+  _refuse_twice(_shards(metadata), what='shard')
+  return metadata
+
+
+def _refuse_twice(names: Iterable[str], *, what: str) -> None:
+  name, count = Counter(names).most_common(1)[0]
+  if count > 1:
+    raise ValueError(f'the {what} {name!r} is listed {count} times')
+
+
+def _split(name: str, content: Any) -> SplitInfo:
+  shards = _take(content, 'shards', list)
+  for shard in shards:
+    if not paths.is_plain_name(shard):
+      raise ValueError(f'the {name} shard {shard!r} is no plain file name')
+  if not shards:
+    raise ValueError(f'the {name} split has no shards')
+  return SplitInfo(_count(content, 'num_images'), tuple(shards))
+
+
+def _class(content: Any) -> dataset.ClassInfo:
+  return dataset.ClassInfo(
+    *(_text(content, field) for field in dataset.ClassInfo._fields)
+  )
+
+
+def _count(content: Any, name: str, *, most: int = 2**31) -> int:
+  value = _take(content, name, int)
+  if not 1 <= value <= most:
+    raise ValueError(f'{name} is {value}, not 1 to {most}')
+  return value
+
+
+def _text(content: Any, name: str) -> str:
+  value = _take(content, name, str)
+  if not value.isprintable():
+    raise ValueError(f'{name} {value!r} has characters that cannot be shown')
+  return value
+
+
+_KINDS = {str: 'text', int: 'a whole number', list: 'a list', dict: 'an object'}
+
+
+def _take(content: Any, name: str, kind: type) -> Any:
+  """A field of a JSON object, which must be of that kind."""
+  if not isinstance(content, dict):
+    raise ValueError(f'{content!r:.40} where an object was expected')
+  if name not in content:
+    raise ValueError(f'{name} is missing')
+  value = content[name]
+  if not isinstance(value, kind) or isinstance(value, bool):
+    raise ValueError(f'{name} is {value!r:.40}, not {_KINDS[kind]}')
+  return value
