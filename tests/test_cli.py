@@ -29,7 +29,12 @@ def _parsed():
       1,
       "[Errno 2] No such file: 'x'",
     ),
-    (OSError(errno.ENOSPC, 'No space left'), 1, 'No space left'),
+    (OSError(errno.ENOSPC, 'No space left'), 1, 'No space left: make room'),
+    (OSError(errno.ENAMETOOLONG, 'Too long', 'x'), 1, 'give a shorter one'),
+    (FileNotFoundError('of no number'), 1, 'error: of no number\n'),
+    (MemoryError('9 TiB'), 1, '9 TiB: use a smaller --config.batch_size'),
+    (RuntimeError('RESOURCE_EXHAUSTED: 9 TiB\nat x'), 1, '9 TiB: use a small'),
+    (ValueError('\x1b[2J\u202eexe\udc80'), 1, r'\x1b[2J\u202eexe\udc80'),
     (KeyboardInterrupt(), 130, 'error: interrupted\n'),
   ],
 )

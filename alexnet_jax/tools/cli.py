@@ -6,6 +6,7 @@ is a bug and keeps its traceback.
 """
 
 import errno
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -23,7 +24,26 @@ USER_ERRORS = (
   PermissionError,
 )
 _HELP = '; --help lists the flags'
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_NO_VALUE = (  # what absl says of a value, and what to use
+  ('invalid literal for int', ': use a whole number'),
+  ('could not convert string to float', ': use a number'),
+  ('Non-boolean argument', ': use true or false'),
+)
+_XLA_NO_MEMORY = 'RESOURCE_EXHAUSTED'
+_FIX = {  # of what the operating system says, which names the file
+  errno.ENOENT: 'give one that exists',
+  errno.EEXIST: 'move it away, or give another',
+  errno.ENOTDIR: 'give a path in which all but the last is a folder',
+  errno.EISDIR: 'give a file',
+  errno.EACCES: 'give one that you may read and write',
+  errno.EPERM: 'give one that you may read and write',
+  errno.ENAMETOOLONG: 'give a shorter one',
+  errno.ELOOP: 'a link leads back to itself: give another',
+  errno.ENOSPC: 'make room, or give another place',
+  errno.EDQUOT: 'make room, or give another place',
+  errno.EFBIG: 'allow for larger files, with ulimit -f',
+  errno.EROFS: 'give a place that can be written to',
+}
 
 _TRACEBACK = flags.DEFINE_bool(
   'traceback', False, 'Show where in the program an error was raised.'
@@ -32,6 +52,8 @@ _TRACEBACK = flags.DEFINE_bool(
 
 def run(main: Callable[[], int | None]) -> None:
   """Parses the flags, calls `main`, and exits with what it returns."""
+  if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text
+    sys.stdout.reconfigure(errors='backslashreplace')
   if 'config' in flags.FLAGS:
     if config_flag.asks_for_ablations(sys.argv[1:]):
       print(ablations.table())
@@ -49,7 +71,7 @@ def parse(argv: Sequence[str]) -> list[str]:
   except SystemExit:  # --help and its kin: absl says 1
     sys.exit(0)
   except (flags.Error, *USER_ERRORS) as error:
-    _fail(error, hint=_HELP)
+    _fail(error, hint=_hint(str(error)))
     sys.exit(2)
   if rest[1:]:
     _fail(f'{rest[1]!r} is no flag', hint=_HELP)
@@ -57,6 +79,14 @@ def parse(argv: Sequence[str]) -> list[str]:
   if not flags.FLAGS['verbosity'].present:  # orbax and jax tell all at INFO
     logging.set_verbosity(logging.WARNING)
   return rest
+
+
+def _hint(error: str) -> str:
+  """What to use in place of a flag's value, or where to look."""
+  for said, use in _NO_VALUE:
+    if said in error:
+      return use
+  return _HELP
 
 
 def guard(main: Callable[[], int | None]) -> int:
@@ -69,20 +99,32 @@ def guard(main: Callable[[], int | None]) -> int:
   except USER_ERRORS as error:
     return _refuse(error)
   except OSError as error:
-    if error.errno not in _FULL:
+    if error.errno not in _FIX:
       raise
     return _refuse(error)
+  except (MemoryError, RuntimeError) as error:
+    if isinstance(error, RuntimeError) and _XLA_NO_MEMORY not in str(error):
+      raise
+    return _refuse(error, said=f'out of memory: {error}'.split('\n')[0])
 
 
-def _refuse(error: Exception) -> int:
+def _refuse(error: Exception, *, said: str = '') -> int:
   if flags.FLAGS.is_parsed() and _TRACEBACK.value:
     raise error
-  _fail(error)
+  fix = _FIX.get(error.errno or 0) if isinstance(error, OSError) else None
+  if said:
+    fix = 'use a smaller --config.batch_size, more devices or fewer --workers'
+  _fail(said or error, hint=f': {fix}' if fix else '')
   return 1
 
 
 def _fail(what: object, *, hint: str = '') -> None:
-  line = ' '.join(str(what).split())
-  # Names come from files of others: no escape code of theirs may act.
-  shown = (c if c.isprintable() else ascii(c)[1:-1] for c in line)
-  print(f'error: {"".join(shown)}{hint}', file=sys.stderr)
+  line = ''.join(map(_visible, ' '.join(str(what).split())))
+  print(f'error: {line}{hint}', file=sys.stderr)
+
+
+def _visible(character: str) -> str:
+  """What a terminal would obey, from a hostile name, is spelled out."""
+  if character.isprintable():
+    return character
+  return character.encode('unicode_escape').decode()
