@@ -3,6 +3,9 @@
 import tempfile
 
 import jax
+import pytest
+
+from tests import commands
 
 jax.config.update('jax_num_cpu_devices', 4)
 # Compiling takes most of the time of these tests; they check the program.
@@ -14,3 +17,10 @@ _cache = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
 jax.config.update('jax_compilation_cache_dir', _cache.name)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+@pytest.fixture(scope='session')
+def command():
+  """Runs a command as a user types it: command('alexnet_jax.main', *args)."""
+  with commands.Server() as server:
+    yield server.run

@@ -1,354 +1,485 @@
-"""Whatever a user may get wrong: one line with the fix, and nothing changed.
+"""What users get wrong, and what others may send them: one line for each.
 
-Each row: what is done to a good folder, what is typed, the exit code, and what
-the line must name. A row's files lie in {tmp}: `data`, a prepared data set of
-80 x 80 images, `step`, a checkpoint of smoke.py, `pictures`, class folders.
+Every row is a command with one thing wrong. It ends with exit code 1, or 2 for
+a flag that cannot be read, and with one line that names what is wrong and what
+to do; no file has changed. What is in the files may be hostile: nothing of it
+is run, no name in it leads out of its folder.
+
+Damage that training finds in its own checkpoints is in tests/faults: such a
+step is set aside, and the run goes on.
 """
 
-import json
-import pathlib
 import shutil
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from array_record.python import array_record_module
 
-from alexnet_jax.data import dataset, records
-from tests import commands, official
+from tests import commands, damage
+from tests.damage import cut, edited, emptied, gone, metadata, step, written
 
-SMOKE = '--config=configs/smoke.py'
-SIZE = 80
+# Flags of smoke.py: what the line says is wrong, and what to do.
+CONFIGS = [
+  ('batch_size=0', 'batch_size = 0', 'from 1 to 65536'),
+  ('batch_size=-16', 'batch_size = -16', 'from 1 to 65536'),
+  ('batch_size=1000000000', '1000000000', 'from 1 to 65536'),
+  ('batchsize=3', 'config.batchsize', 'there is batch_size'),
+  ('optim.lr=3', 'config.optim.lr', 'there is optim.'),
+  ('=3', '--config.:', 'there is ablations, augment'),
+  ('optim=3', '--config.optim has fields', 'such as --config.optim.'),
+  ('model.layer={}', 'config.model.layer has', 'such as --config.model.layer.'),
+  ('num_epochs=0', 'num_epochs = 0', 'from 1 to 100000'),
+  ('total_steps=0', 'total_steps = 0', 'from 1 to 2147483647'),
+  ('total_steps=3000000000', '3000000000', 'from 1 to 2147483647'),
+  ('seed=-1', 'seed = -1', 'from 0 to 4294967295'),
+  ('seed=99999999999999999999', '99999999999', 'from 0 to 4294967295'),
+  ('mesh.data=0', 'mesh.data = 0', 'from 1 to 1024'),
+  ('mesh.data=3', 'batch_size = 16', 'such as 15'),
+  ('mesh.column=0', 'mesh.column = 0', 'number 1 or more'),
+  ('mesh.column=3', 'mesh.column = 3', 'use --config.mesh.column=1'),
+  ('optim.learning_rate=nan', 'learning_rate = nan', 'number 0 or more'),
+  ('optim.learning_rate=inf', 'learning_rate = inf', 'number 0 or more'),
+  ('optim.learning_rate=-0.1', 'learning_rate = -0.1', 'number 0 or more'),
+  ('optim.momentum=1', 'momentum = 1.0', '0 or more and below 1'),
+  ('optim.weight_decay=inf', 'weight_decay = inf', 'number 0 or more'),
+  ('plateau.factor=1.5', 'factor = 1.5', 'above 0 and below 1'),
+  ('health.min_signal=nan', 'min_signal = nan', 'number 0 or more'),
+  ('model.dropout_rate=1', 'dropout_rate = 1.0', '0 or more and below 1'),
+  ('model.lrn.k=0', 'lrn.k = 0.0', 'number above 0'),
+  ('model.lrn.n=4', 'lrn.n = 4', 'use an odd number'),
+  ('model.lrn.alpha=nan', 'lrn.alpha = nan', 'number 0 or more'),
+  ('model.lrn.beta=-inf', 'lrn.beta = -inf', 'number that is finite'),
+  ('model.columns=3', 'columns = 3', 'use 1 or 2'),
+  ('model.num_classes=1', 'num_classes = 1', 'from 2 to 1000000'),
+  ('model.num_classes=9', 'num_classes = 9', '--config.model.num_classes=10'),
+  ('model.activation=rleu', "'rleu'", "use 'relu' or 'tanh'"),
+  ('model.leave_out=conv9', "leave_out holds 'conv9'", 'use conv2'),
+  ('model.layer.conv1.then=poool', "then holds 'poool'", 'use activation'),
+  ('model.layer.conv1.sees=own', "conv1.sees = 'own'", "use 'image'"),
+  ('model.layer.conv2.kernels=31', 'conv2.kernels = 31', 'use a multiple'),
+  ('model.layer.conv2.stride=0', 'conv2.stride = 0', 'number 1 or more'),
+  ('model.layer.conv2.stddev=nan', 'conv2.stddev = nan', 'number 0 or more'),
+  ('model.pool.stride=4', 'stride = 4', 'size = 3 or less'),
+  ('data.crop_size=81', 'crop_size = 81', 'use that or less'),
+  ('data.crop_size=20', 'the 2 x 2 maps of conv2', 'use a larger config.data'),
+  ('data.image_size=100000', 'image_size = 100000', 'from 1 to 4096'),
+  ('data.source=imagenet', "source = 'imagenet'", "use 'embedded' or"),
+  ('data.dir=/data', 'data.dir = /data', 'add --config.data.source=prepared'),
+  ('data.source=tfds', "config.data.tfds = ''", '--config.data.tfds='),
+  ('data.tfds=mnist', "data.tfds = 'mnist'", '--config.data.source=tfds'),
+  ('data.read_threads=-1', 'read_threads = -1', 'from 0 to 1024'),
+  ('checkpoint.every_minutes=-1', 'minutes = -1.0', 'number 0 or more'),
+  ('guard.max_skipped_steps=-1', 'steps = -1', 'whole number 0 or more'),
+  ('eval.final_views=5', 'final_views = 5', 'use 1 or 10'),
+  ('schedule.kernel=((1,1),)', '((1, 1),)', 'use times that begin with 0'),
+  ('schedule.kernel=()', 'kernel = ()', 'use times that begin with 0'),
+  ('schedule.kernel=0', 'kernel = (0,)', 'use pairs of a time and a factor'),
+  ('schedule.bias=((0,-1),)', '((0, -1),)', 'use factors of 0 or more'),
+  ('schedule.bias=((0,1),(9,1),(5,1))', '(5, 1)', 'begin with 0 and rise'),
+  ('schedule.bias=((0,1),(1e999,1))', '(inf, 1)', 'use pairs of a time'),
+  ('schedule.bias=((0,1),(1e9,1))', '(1000000000.0, 1)', 'below 100,000'),
+  ("ablations=('tanh',)", 'config.ablations', 'use --ablation=NAME'),
+]
 
+START = """
+from configs import smoke
+def get_config():
+  c = smoke.get_config()
+"""
+# A config file of the user's own.
+CONFIG_FILES = [
+  ('def get_config(:\n', 'my.py cannot be used: SyntaxError', 'Mend it'),
+  ('import nosuch\n', 'line 1: ModuleNotFoundError: No module', 'Mend it'),
+  ('x = 1\n', 'my.py gives no ConfigDict', 'let its get_config() return one'),
+  (START, 'my.py gives no ConfigDict', 'let its get_config() return one'),
+  (
+    f'{START}  c.optim.momentun = 0.8\n  return c\n',
+    'config.optim.momentun: no such field',
+    'there is optim.momentum',
+  ),
+  (
+    f'{START}  del c.optim.momentum\n  return c\n',
+    'config.optim.momentum is missing',
+    'begin with the get_config() of configs/default.py',
+  ),
+  (
+    f"{START}  c.batch_size = 'many'\n  return c\n",
+    'line 5: TypeError',
+    'Mend it',
+  ),
+  (
+    f"{START}  c.log = dict(every_steps='often')\n  return c\n",
+    "log.every_steps = 'often'",
+    'use a whole number 1 or more',
+  ),
+]
 
-@pytest.fixture(scope='module')
-def server():
-  """Runs commands."""
-  server = commands.Server()
-  yield server
-  server.close()
+# The exit code, and flags that are wrong whatever the config.
+FLAGS = [
+  (1, '', '--config is missing', 'use --config=configs/default.py'),
+  (1, '--config', '--config is missing', 'use --config=configs/default.py'),
+  (1, '--config=nosuch.py', '--config=nosuch.py', 'configs/default.py'),
+  (1, '--config=README.md', '--config=README.md', 'configs/default.py'),
+  (1, 'SMOKE:x', 'smoke.py:x cannot be used: TypeError', 'Mend it'),
+  (1, 'SMOKE --flagfile=/no/such', '/no/such', 'give --flagfile a file'),
+  (1, 'SMOKE --ablation=no_lnr', 'no_lnr is unknown', 'there is no_lrn'),
+  (1, 'SMOKE --ablation=tanh --ablation=tanh', 'is given twice', 'give it'),
+  (
+    *(1, 'SMOKE --ablation=ungrouped --ablation=no_exchange'),
+    *('cannot be made together', 'use one of them'),
+  ),
+  (
+    *(1, 'SMOKE --ablation=no_dropout --config.model.dropout_rate=0.3'),
+    *('but --ablation=no_dropout sets it to 0.0', 'use one of the two'),
+  ),
+  (1, 'SMOKE --restore=x', '--restore=x goes with --mode=eval', '--workdir'),
+  (2, 'SMOKE --wrkdir=x', "flag 'wrkdir'", 'Did you mean: workdir'),
+  (2, 'SMOKE train', "'train' is no flag", '--help lists the flags'),
+  (2, 'SMOKE --workdir', 'Missing value for flag --workdir', '--help lists'),
+  (2, 'SMOKE --mode=evil', '--mode=evil', 'one of <train|eval|summary>'),
+  (2, 'SMOKE --config.batch_size=many', 'size=many', 'use a whole number'),
+  (2, 'SMOKE --config.batch_size=3.5', 'size=3.5', 'use a whole number'),
+  (2, 'SMOKE --config.optim.momentum=big', 'momentum=big', 'use a number'),
+  (2, 'SMOKE --config.data.reshuffle=maybe', 'e=maybe', 'use true or false'),
+  (2, 'SMOKE --config.schedule.bias=((0,1)', 'bias=((0,1)', 'use quotes'),
+]
 
+# Files and folders that flags name.
+PREPARED = '--config.data.source=prepared --config.data.dir='
+TFDS = '--config.data.source=tfds --config.data.dir=tfds --config.data.tfds='
+FOREIGN = b'{"pythonClassName": "this.Features", "featuresDict": {}}'
+PETS = damage.both(
+  damage.folder('tfds/pets/1.0.0'),
+  written('tfds/pets/1.0.0/features.json', FOREIGN),
+)
+FOLDERS = [
+  ('--workdir=f', written('f'), 'f is a file', 'give another --workdir'),
+  ('--workdir=f/w', written('f'), "'f/w'", 'but the last is a folder'),
+  (f'--workdir={"w" * 300}', None, 'name too long', 'give a shorter one'),
+  (PREPARED, None, 'no folder given', 'use --config.data.dir=DIR'),
+  (f'{PREPARED}/no/such', None, "'/no/such'", 'tools.prepare --source'),
+  (f'{PREPARED}f', written('f'), "set at 'f'", 'tools.prepare --source'),
+  (f'{PREPARED}~nosuch/f', None, '~nosuch has no', 'give the whole path'),
+  (f'{PREPARED}\x1b[31mf', None, r'\x1b[31mf', 'tools.prepare --source'),
+  (f'{TFDS}nosuch', None, "no data set 'nosuch'", 'see https://'),
+  (f'{TFDS}some:pets', None, "no data set 'some:pets'", 'give NAME'),
+  (f'{TFDS}pets', PETS, "names 'this.Features'", 'with the features of TFDS'),
+]
 
-@pytest.fixture(scope='module')
-def good(server, tmp_path_factory):
-  """What the rows spoil."""
-  folder = tmp_path_factory.mktemp('good')
-  _write_data(folder / 'data')
-  for split in ('train', 'val'):
-    for name in ('ant', 'bee'):
-      place = folder / 'pictures' / split / name
-      place.mkdir(parents=True)
-      (place / '1.png').write_bytes(official.png(1)[1])
-  args = (SMOKE, f'--workdir={folder}/run', '--config.total_steps=1')
-  done = server.run('alexnet_jax.main', *args)
-  assert done.returncode == 0, done.stderr
-  shutil.move(folder / 'run' / 'checkpoints' / '1', folder / 'step')
-  shutil.rmtree(folder / 'run')
-  return folder
+# Of metadata.json, for all of which the advice is to prepare the data again.
+TWICE = [{'id': 'n0', 'name': 'a', 'words': 'a'}] * 10
+METADATA = [
+  (gone('data/metadata.json'), 'it has no metadata.json'),
+  (written('data/metadata.json'), 'is damaged (Expecting value'),
+  (cut('data/metadata.json', end=-9), 'metadata.json is damaged (Expecting'),
+  (written('data/metadata.json', b'\xff'), "damaged ('utf-8' codec can't"),
+  (written('data/metadata.json', damage.program), 'metadata.json is damaged'),
+  (written('data/metadata.json', b'[]'), '[] where an object was expected'),
+  (written('data/metadata.json', b'[' * 10**5), 'maximum recursion depth'),
+  (metadata(format_version=2), 'format_version 2, this program reads 1'),
+  (metadata(format_version=True), 'format_version is True, not a whole number'),
+  (metadata(encoding='png'), "encoding 'png', this program reads raw or jpeg"),
+  (metadata(encoding=['raw']), "encoding is ['raw'], not text"),
+  (metadata(name=None), 'name is missing'),
+  (metadata(name=7), 'name is 7, not text'),
+  (metadata(name='\x1b[2J'), r"name '\x1b[2J' has characters"),
+  (metadata(image_size='80'), "image_size is '80', not a whole number"),
+  (metadata(image_size=-80), 'image_size is -80, not 1 to 4096'),
+  (metadata(image_size=64), 'prepare again with --image_size=80'),
+  (metadata(splits=None), 'splits is missing'),
+  (metadata(splits=[]), 'splits is [], not an object'),
+  (metadata(splits={}), 'train and val expected'),
+  (metadata('splits', train=None), "expected, ['val'] there"),
+  (metadata('splits', train=3), '3 where an object was expected'),
+  (metadata('splits', 'val', num_images='24'), "num_images is '24', not"),
+  (metadata('splits', 'val', num_images=-24), 'num_images is -24'),
+  (metadata('splits', 'val', num_images=25), 'holds 24 val images, its'),
+  (metadata('splits', 'val', shards='val'), "shards is 'val', not a list"),
+  (metadata('splits', 'val', shards=[]), 'the val split has no shards'),
+  (metadata('splits', 'val', shards=[7]), '7 is no plain file name'),
+  (metadata('splits', 'val', shards=['../val']), "'../val' is no plain file"),
+  (metadata('splits', 'val', shards=['/val']), "'/val' is no plain file name"),
+  (metadata('splits', 'val', shards=['..']), "'..' is no plain file name"),
+  (metadata('splits', 'val', shards=['train']), "'train' is listed 2 times"),
+  (metadata('splits', 'val', shards=['lost']), 'is incomplete: lost'),
+  (metadata(classes={}), 'classes is {}, not a list'),
+  (metadata(classes=[]), 'classes is empty'),
+  (metadata(classes=[{'id': 'n0'}]), 'name is missing'),
+  (metadata('classes', 0, id=7), 'id is 7, not text'),
+  (metadata(classes=TWICE), "the class 'n0' is listed 10 times"),
+  (metadata(checksums=[]), 'checksums is [], not an object'),
+]
 
+# Of the mean image and the RGB components: to make them anew.
+MEAN, PCA = 'data/mean_image.npy', 'data/rgb_pca.npz'
+IMAGE = np.ones((80, 80, 3), np.float32)
+AXES, STDDEVS = np.eye(3, dtype=np.float32), np.ones(3, np.float32)
+STATISTICS = [
+  (gone(MEAN), 'No such file'),
+  (written(MEAN), 'No data left in file'),
+  (cut(MEAN, end=999), 'cannot read the statistics of data'),
+  (written(MEAN, damage.program), 'contains pickled (object) data'),
+  (written(MEAN, damage.program_npy), 'allow_pickle=False'),
+  (
+    written(MEAN, damage.npy(IMAGE[:64])),
+    'shape (64, 80, 3) where (80, 80, 3) belongs',
+  ),
+  (written(MEAN, damage.npy(IMAGE.astype('i4'))), 'where floats belong'),
+  (written(MEAN, damage.npy(IMAGE * np.nan)), 'no numbers from 0 to 255'),
+  (written(MEAN, damage.npy(IMAGE * 256)), 'no numbers from 0 to 255'),
+  (written(MEAN, damage.npz(a=IMAGE)), 'cannot read the statistics of data'),
+  (gone(PCA), 'No such file'),
+  (written(PCA, b'PK\3\4'), 'cannot read the statistics of data'),
+  (cut(PCA, end=-99), 'cannot read the statistics of data'),
+  (written(PCA, damage.program_npz), 'allow_pickle=False'),
+  (written(PCA, damage.npy(AXES)), 'cannot read the statistics of data'),
+  (written(PCA, damage.npz(components=AXES)), 'stddevs is not a file'),
+  (
+    written(PCA, damage.npz(components=AXES[0], stddevs=STDDEVS)),
+    'shape (3,) where (3, 3) belongs',
+  ),
+  (
+    written(PCA, damage.npz(components=AXES, stddevs=-STDDEVS)),
+    'no numbers from 0 to 255',
+  ),
+]
 
-def _write_data(folder):
-  folder.mkdir()
-  names = {
-    'train': 'train-00000-of-00001.array_record',
-    'val': 'val-00000-of-00001.array_record',
-  }
-  for name in names.values():
-    _write_records(folder / name, labels=range(3))
-  np.save(folder / 'mean_image.npy', np.full((SIZE, SIZE, 3), 9, np.float32))
-  eye = np.eye(3, dtype=np.float32)
-  np.savez(folder / 'rgb_pca.npz', components=eye, stddevs=eye[0])
-  metadata = {
-    'name': 'tiny',
-    'format_version': 1,
-    'image_size': SIZE,
-    'encoding': 'raw',
-    'splits': {k: {'num_images': 3, 'shards': [v]} for k, v in names.items()},
-    'classes': [{'id': c, 'name': c, 'words': c} for c in 'abc'],
-    'skipped': [],
-    'checksums': {},
-  }
-  (folder / 'metadata.json').write_text(json.dumps(metadata))
+# Of the records: to prepare the data again.
+RECORDS = [
+  (written('data/train'), 'data/train is damaged'),
+  (written('data/train', b'x' * 999), 'data/train is damaged'),
+  (cut('data/train', end=-9), 'data/train is damaged'),
+  (cut('data/val', start=9), 'data/val is damaged'),
+  (damage.split('train', []), 'data holds 0 train images, its metadata.json'),
+  (damage.every_record('train', damage.record(-1)), 'its label is -1, classes'),
+  (damage.every_record('train', damage.record(10)), 'its label is 10, classes'),
+  (damage.every_record('val', damage.record(99)), 'its label is 99, classes'),
+  (damage.every_record('val', damage.record(pixels=9)), 'image 0 of val'),
+  (damage.every_record('val', b''), 'image 0 of val: unpack'),
+  (damage.every_record('val', b'\0\0\0\0\xff\xff'), 'image 0 of val: offset'),
+]
 
+# What tools.prepare is told to read and to write.
+OUT = '--output=out --source='
+KIT = 'ILSVRC2012_devkit_t12.tar.gz'
+FOREIGN_PARTIAL = (damage.folder('out.partial'), written('out.partial/mine'))
+SOURCES = [
+  ('--output=out', None, '--source is missing', '--help says'),
+  ('--source=tree', None, '--output is missing', '--help says'),
+  (f'{OUT}nosuch', None, 'no source at', 'give --source, a folder'),
+  (f'{OUT}~nosuch/f', None, '~nosuch has no home', 'give the whole path'),
+  (f'{OUT}.', None, 'has no known layout', 'expected class folders'),
+  (f'{OUT}f', written('f', b'Dear diary'), 'f is not a whole', 'decompress it'),
+  (
+    *(f'{OUT}a.tar', damage.both(damage.tar('a.tar'), cut('a.tar', end=1400))),
+    *('a.tar is cut short', 'download it again'),
+  ),
+  (
+    *(f'{OUT}a.tar', damage.endless_tar('a.tar')),
+    *('a.tar is damaged', 'download it again'),
+  ),
+  (
+    *(f'{OUT}a.tgz', damage.tar('a.tgz', mode='w:gz')),
+    *('a.tgz is not a whole, uncompressed tar', 'decompress it first'),
+  ),
+  (
+    *(f'{OUT}official', damage.downloads(gone(f'official/{KIT}'))),
+    *(f'{KIT} is missing', 'download it from image-net.org'),
+  ),
+  (
+    *(f'{OUT}official', damage.downloads(cut(f'official/{KIT}', end=1400))),
+    *(f'{KIT} is not a whole ILSVRC2012 devkit', 'download it again'),
+  ),
+  (
+    f'{OUT}official',
+    damage.downloads(written('official/ILSVRC2012_img_val.tar', b'x')),
+    *('img_val.tar is not a whole', 'download it again'),
+  ),
+  (
+    *('--source=tree --output=tree', damage.class_folders()),
+    *('tree exists and is no prepared data set', 'give another --output'),
+  ),
+  (
+    *('--source=tree --output=f/out', damage.class_folders(written('f'))),
+    *('/f is no folder', 'give another --output'),
+  ),
+  (
+    *(f'{OUT}tree', damage.class_folders(*FOREIGN_PARTIAL)),
+    *('out.partial was not made by prepare', 'move it away'),
+  ),
+  (
+    *(f'--source=tree --output={"o" * 250}', damage.class_folders()),
+    *('name too long', 'give a shorter one'),
+  ),
+  (f'{OUT}tfds:nosuch', None, "no data set 'nosuch'", 'see https://'),
+  (f'{OUT}tfds:some:pets', None, "data set 'some:pets'", 'give NAME'),
+  (f'{OUT}tfds:pets --tfds_data_dir=tfds', PETS, 'this.F', 'features of TFDS'),
+  (
+    *('--source=tree --output=data', damage.class_folders()),
+    *('data exists and is complete', 'give another --output'),
+  ),
+  ('--stats_only', None, '--stats_only', 'or with --output=DIR of a prepared'),
+  ('--stats_only --output=.', None, 'it has no metadata.json', 'make one with'),
+]
+SOURCE_FLAGS = [
+  ('--image_size=0', '--image_size=0', 'in the range [1, 4096]'),
+  ('--image_size=1000000', '--image_size=1000000', 'in the range [1, 4096]'),
+  ('--encoding=png', '--encoding=png', 'one of <raw|jpeg>'),
+  ('--jpeg_quality=96', '--jpeg_quality=96', 'in the range [1, 95]'),
+  ('--workers=0', '--workers=0', 'not a positive integer'),
+]
 
-def _write_records(path, *, labels, encoding='raw'):
-  writer = array_record_module.ArrayRecordWriter(
-    str(path), records.WRITER_OPTIONS
-  )
-  image = np.zeros((SIZE, SIZE, 3), np.uint8)
-  for label in labels:
-    example = dataset.Example(image, label, f'{label}.png')
-    writer.write(records.encode(example, encoding=encoding))
-  writer.close()
-
-
-def _nothing(folder):
-  """The good folder as it is."""
-
-
-def _text(path, text):
-  return lambda folder: (folder / path).write_text(text)
-
-
-def _field(path, value):
-  """Sets a field of metadata.json; ... removes it."""
-
-  def spoil(folder):
-    file = folder / 'data' / 'metadata.json'
-    content = json.loads(file.read_text())
-    *parents, last = path
-    inner = content
-    for key in parents:
-      inner = inner[key]
-    inner[last] = value
-    if value is ...:
-      del inner[last]
-    file.write_text(json.dumps(content))
-
-  return spoil
-
-
-def _shard(**what):
-  return lambda folder: _write_records(
-    folder / 'data' / 'train-00000-of-00001.array_record', **what
-  )
-
-
-def _array(name, array, **options):
-  return lambda folder: np.save(folder / 'data' / name, array, **options)
-
-
-def _pca(**arrays):
-  return lambda folder: np.savez(folder / 'data' / 'rgb_pca.npz', **arrays)
-
-
-def _cut(path, length):
-  def spoil(folder):
-    data = (folder / path).read_bytes()
-    (folder / path).write_bytes(data[:length])
-
-  return spoil
-
-
-def _remove(path):
-  def spoil(folder):
-    path_ = folder / path
-    shutil.rmtree(path_) if path_.is_dir() else path_.unlink()
-
-  return spoil
-
-
-def _only(path):
-  def spoil(folder):
-    shutil.rmtree(folder / path)
-    (folder / path).mkdir()
-
-  return spoil
-
-
-def _fresh_sums(spoil):
-  """A step whose sums were made after it was spoilt."""
-
-  def both(folder):
-    from alexnet_jax import integrity
-
-    spoil(folder)
-    sums = integrity.file_sums(folder / 'step')
-    (folder / 'step' / 'files.json').write_text(json.dumps(sums))
-
-  return both
-
-
-def _tar(files, *, cut=None, name='pictures.tar'):
-  data = official.tar(files)[:cut]
-  return lambda folder: (folder / name).write_bytes(data)
-
-
-def _train(*args):
-  return ['alexnet_jax.main', SMOKE, '--workdir={tmp}/run', *args]
-
-
-def _data(*args):
-  return _train('--config.data.source=prepared', '--config.data.dir={tmp}/data',
-                '--config.batch_size=2', '--config.total_steps=2', *args)  # fmt: skip
-
-
-def _evaluate(path, *args):
-  mode = ('--mode=eval', f'--restore={path}')
-  return ['alexnet_jax.main', SMOKE, *mode, *args]
-
-
-def _prepare(source, *args, output='{tmp}/out'):
-  flags = (f'--source={source}', f'--output={output}')
-  return ['alexnet_jax.tools.prepare', *flags, '--workers=1', *args]
-
-
-def _checkpoint(*args):
-  return ['alexnet_jax.tools.checkpoint', *args]
-
-
-BAD_JPEG = {'train/a/1.jpg': b'no image', 'val/a/1.jpg': b'no image'}
-OBJECTS = np.array([print], dtype=object)
-NAN = np.full((SIZE, SIZE, 3), np.nan, np.float32)
-EYE = np.eye(3, dtype=np.float32)
-MODEL = '--config.model'
-
-ROWS = {
-  'flags': [
-    (_nothing, ['alexnet_jax.main'], 1, '--config=configs/default.py'),
-    (_nothing, ['alexnet_jax.main', '--config=configs/nosuch.py'], 1, 'configs/nosuch.py'),
-    (_nothing, ['alexnet_jax.main', '--config=README.md'], 1, 'README.md is no Python file'),
-    (_nothing, ['alexnet_jax.main', SMOKE, '--mode=evil'], 2, 'train|eval|summary'),
-    (_nothing, _train('--wrkdir=x'), 2, 'wrkdir'),
-    (_nothing, _train('train'), 2, "'train' is no flag"),
-    (_nothing, _train('--restore={tmp}/step'), 1, 'goes with --mode=eval'),
-    (_nothing, _train('--ablation=no_lnr'), 1, 'there is no_lrn'),
-    (_nothing, _train('--ablation=tanh', '--ablation=tanh'), 1, 'is given twice'),
-    (_nothing, _train('--ablation=ungrouped', '--ablation=no_exchange'), 1, 'cannot be made together'),
-    (_nothing, _train('--ablation=no_dropout', '--config.model.dropout_rate=0.3'), 1, 'sets it to 0.0'),
-    (_nothing, _train("--config.ablations=('tanh',)"), 1, 'use --ablation=NAME'),
-    (_nothing, _checkpoint(), 1, '--dir is missing'),
-    (_nothing, _prepare('', output=''), 1, '--source is missing'),
-    (_nothing, _prepare('{tmp}/pictures', '--image_size=0'), 2, 'image_size'),
-    (_nothing, _prepare('{tmp}/pictures', '--encoding=png'), 2, 'raw|jpeg'),
-  ],
-  'configs': [
-    (_nothing, _train('--config.batchsize=3'), 1, 'there is batch_size'),
-    (_nothing, _train('--config.batch_size=many'), 2, 'many'),
-    (_nothing, _train('--config.batch_size=0'), 1, 'use 1 or more'),
-    (_nothing, _train('--config.batch_size=17', '--config.mesh.data=2'), 1, 'such as 16'),
-    (_nothing, _train('--config.mesh.column=3'), 1, 'use --config.mesh.column=1'),
-    (_nothing, _train('--config.optim.learning_rate=-1.0'), 1, 'use 0.0 or more'),
-    (_nothing, _train('--config.optim.learning_rate=nan'), 1, 'learning_rate = nan'),
-    (_nothing, _train('--config.optim.learning_rate=inf'), 1, 'learning_rate = inf'),
-    (_nothing, _train('--config.checkpoint.every_minutes=-1.0'), 1, 'use 0.0 or more'),
-    (_nothing, _train('--config.guard.max_skipped_steps=-1'), 1, 'use 0 or more'),
-    (_nothing, _train('--config.schedule.kernel=((1.0,1.0),)'), 1, 'times that begin with 0'),
-    (_nothing, _train(f'{MODEL}.activation=relo'), 1, "'relu' or 'tanh'"),
-    (_nothing, _train(f'{MODEL}.layer.conv2.stddev=inf'), 1, 'stddev = inf'),
-    (_nothing, _train(f'{MODEL}.lrn.alpha=nan'), 1, 'alpha = nan'),
-    (_nothing, _train(f'{MODEL}.num_classes=5'), 1, '--config.model.num_classes=10'),
-    (_nothing, _train('--config.data.crop_size=99'), 1, 'is larger than'),
-    (_nothing, _train('--config.data.dir={tmp}/data'), 1, '--config.data.source=prepared'),
-    (_nothing, _train('--config.data.source=tfds'), 1, '--config.data.tfds='),
-  ],
-  'folders': [
-    (_nothing, _train('--config.data.source=prepared'), 1, 'tools.prepare'),
-    (_remove('data'), _data(), 1, 'it has no metadata.json'),
-    (_text('run', 'a file'), _train(), 1, 'run is a file'),
-    (_text('file', ''), _train('--workdir={tmp}/file/run'), 1, '{tmp}/file/run'),
-    (_text('file', ''), _data('--config.data.dir={tmp}/file'), 1, 'no prepared data set'),
-  ],
-  'metadata': [
-    (_cut('data/metadata.json', 99), _data(), 1, 'metadata.json is damaged'),
-    (_text('data/metadata.json', '\x00\xff'), _data(), 1, 'metadata.json is damaged'),
-    (_text('data/metadata.json', '[]'), _data(), 1, 'metadata.json is damaged'),
-    (_field(['splits'], ...), _data(), 1, "KeyError: 'splits'"),
-    (_field(['splits'], []), _data(), 1, 'metadata.json is damaged'),
-    (_field(['splits', 'train'], ...), _data(), 1, 'lacks a split'),
-    (_field(['format_version'], 7), _data(), 1, 'format_version 7'),
-    (_field(['encoding'], 'png'), _data(), 1, "encoding 'png'"),
-    (_field(['image_size'], '80'), _data(), 1, 'metadata.json is damaged'),
-    (_field(['image_size'], 96), _data(), 1, '--config.data.image_size=96'),
-    (_field(['splits', 'train', 'num_images'], 4), _data(), 1, 'says 4'),
-    (_field(['splits', 'train', 'num_images'], -3), _data(), 1, 'says -3'),
-    (_field(['splits', 'train', 'shards'], ['../data/val-00000-of-00001.array_record']), _data(), 1, 'leads out of the folder'),
-    (_field(['splits', 'train', 'shards'], ['/etc/passwd']), _data(), 1, 'leads out of the folder'),
-    (_field(['splits', 'train', 'shards'], ['gone.array_record']), _data(), 1, 'gone.array_record'),
-    (_field(['splits', 'train', 'shards'], 'train-00000-of-00001.array_record'), _data(), 1, 'metadata.json is damaged'),
-    (_field(['classes'], []), _data(), 1, 'no classes'),
-    (_field(['classes', 0, 'id'], 'b'), _data(), 1, "class 'b' twice"),
-    (_field(['classes', 0, 'id'], 7), _data(), 1, 'metadata.json is damaged'),
-    (_field(['checksums'], None), _data(), 1, 'metadata.json is damaged'),
-    (_field(['name'], '\x1b[2Jtiny'), _data('--config.model.num_classes=2'), 1, '\\x1b[2Jtiny has 3 classes'),
-  ],
-  'statistics': [
-    (_array('mean_image.npy', OBJECTS, allow_pickle=True), _data(), 1, 'cannot read the statistics'),
-    (_array('mean_image.npy', np.zeros((3, 3))), _data(), 1, 'has shape (3, 3)'),
-    (_array('mean_image.npy', NAN), _data(), 1, 'not finite'),
-    (_cut('data/mean_image.npy', 200), _data(), 1, 'cannot read the statistics'),
-    (_cut('data/rgb_pca.npz', 100), _data(), 1, 'cannot read the statistics'),
-    (_pca(components=EYE), _data(), 1, 'cannot read the statistics'),
-    (_pca(components=EYE[0], stddevs=EYE[0]), _data(), 1, 'rgb_pca.npz has shapes'),
-    (_remove('data/rgb_pca.npz'), _data(), 1, 'cannot read the statistics'),
-  ],
-  'records': [
-    (_cut('data/train-00000-of-00001.array_record', 0), _data(), 1, 'is damaged'),
-    (_text('data/train-00000-of-00001.array_record', 'x' * 999), _data(), 1, 'is damaged'),
-    (_shard(labels=[]), _data(), 1, 'holds 0 train images'),
-  ],
-  'checkpoints': [
-    (_nothing, _evaluate('/no/such'), 1, '/no/such does not exist'),
-    (_nothing, _evaluate('configs'), 1, 'configs is no checkpoint'),
-    (_nothing, _checkpoint('--dir=/no/such'), 1, '/no/such does not exist'),
-    (lambda folder: _as_step(folder, _only), _evaluate('{tmp}/1'), 1, 'it is empty'),
-    (lambda folder: _as_step(folder, _remove, 'meta'), _evaluate('{tmp}/1'), 1, 'it has no meta'),
-    (lambda folder: _as_step(folder, _cut, 'meta/metadata', 50), _evaluate('{tmp}/1'), 1, 'is not what was written'),
-    (lambda folder: _as_step(folder, _cut, 'files.json', 50), _evaluate('{tmp}/1'), 1, 'files.json cannot be read'),
-    (lambda folder: _as_step(folder, _only), _checkpoint('--dir={tmp}/1', '--show_config'), 1, 'cannot be read'),
-    (lambda folder: _as_step(folder), _evaluate('{tmp}/1', f'{MODEL}.layer.conv3.kernels=50'), 1, 'conv3.kernels was 48, is 50'),
-    (lambda folder: _as_step(folder), _evaluate('{tmp}/1', f'{MODEL}.num_classes=11'), 1, 'fc8.units was 10, is 11'),
-    (lambda folder: _as_step(folder), _evaluate('{tmp}/1', '--ablation=tanh'), 1, 'of a run with no --ablation'),
-  ],
-  'sources': [
-    (_nothing, _prepare('/no/such'), 1, '/no/such'),
-    (_only('pictures'), _prepare('{tmp}/pictures'), 1, '{tmp}/pictures'),
-    (_text('text', 'hello'), _prepare('{tmp}/text'), 1, '{tmp}/text'),
-    (_tar(BAD_JPEG, cut=700), _prepare('{tmp}/pictures.tar'), 1, 'pictures.tar'),
-    (_nothing, _prepare('{tmp}/pictures', output='{tmp}/data'), 1, 'exists'),
-    (_text('file', ''), _prepare('{tmp}/pictures', output='{tmp}/file'), 1, '{tmp}/file'),
-    (_nothing, _prepare('tfds:no_such_set'), 1, "no data set 'no_such_set'"),
-  ],
-}  # fmt: skip
-
-
-def _as_step(folder, spoil=None, path='', *args):
-  """The step under the name of one, spoilt."""
-  (folder / 'step').rename(folder / '1')
-  if spoil:
-    spoil(pathlib.Path('1', path), *args)(folder)
-
-
-CASES = [
-  pytest.param(*row, id=f'{group}-{number}')
-  for group, rows in ROWS.items()
-  for number, row in enumerate(rows, start=1)
+# What --mode=eval is told to restore.
+RUN = '--restore=run'
+META = 'run/checkpoints/1/meta/metadata'
+SUMS = 'run/checkpoints/1/files.json'
+ARRAYS = 'run/checkpoints/1/state/manifest.ocdbt'
+ANOTHER = 'use another step of the run'
+CHECKPOINTS = [
+  ('--restore=/no/such', None, '/no/such does not exist', 'give a WORKDIR'),
+  ('--restore=.', None, '. is no checkpoint', 'give a WORKDIR'),
+  ('--restore=f', written('f'), 'f is no checkpoint', 'give a WORKDIR'),
+  ('--workdir=w', None, 'w does not exist', 'give a WORKDIR'),
+  (RUN, emptied(damage.STEP), 'run/checkpoints/1 is damaged', ANOTHER),
+  (RUN, cut(SUMS, end=50), 'its files.json cannot be read', ANOTHER),
+  (RUN, gone(f'{damage.STEP}/meta'), 'run/checkpoints/1 is damaged', ANOTHER),
+  (RUN, written(META, b'{'), 'its file meta/metadata is not', ANOTHER),
+  (RUN, step(written(META, b'{')), 'its meta/metadata cannot be', ANOTHER),
+  (RUN, step(written(META, b'[]')), 'its meta/metadata is no', ANOTHER),
+  (RUN, step(written(META, damage.program)), 'its meta/metadata', ANOTHER),
+  (RUN, step(edited(META, config=None)), 'its meta has no config', ANOTHER),
+  (RUN, step(edited(META, digests={})), 'is not the one that', ANOTHER),
+  (RUN, step(edited(META, classes=[])), 'knows the 0 classes', 'use that data'),
+  (RUN, step(gone(ARRAYS)), 'its state cannot be read', ANOTHER),
+  (RUN, step(written(ARRAYS, damage.program)), 'its state', ANOTHER),
+  (
+    *(RUN, damage.split('val', [damage.record(10), damage.record()] * 12)),
+    *('11 images are damaged, more than config.data.max', 'Prepare the data'),
+  ),
+  (
+    *(f'{RUN} --config.model.layer.conv1.kernels=24', None),
+    *('conv1.kernels was 12', 'use --config.model.layer.conv1.kernels=12'),
+  ),
+  (
+    *(f'{RUN} --config.model.num_classes=11', None),
+    *('fc8.units was 10, is 11', 'use --config.model.layer.fc8.units=10'),
+  ),
+  (
+    *(f'{RUN} --ablation=tanh', None),
+    *('is of a run with no --ablation', 'use the same'),
+  ),
+]
+# What tools.checkpoint is told to look at.
+LISTED = [
+  ('', None, '--dir is missing', 'give a WORKDIR'),
+  ('--dir=/no/such', None, '/no/such does not exist', 'give a WORKDIR'),
+  ('--dir=run --show_config', emptied(damage.STEP), 'is damaged', ANOTHER),
 ]
 
 
-def test_there_are_sixty_of_them():
-  assert len(CASES) >= 60
+class Row(NamedTuple):
+  """A command with one thing wrong.
+
+  Attributes:
+    group: of the table.
+    flags: as they are typed.
+    damage: makes or damages files in the folder it is run in.
+    says: what the line holds.
+    code: exit code.
+    module: the command.
+  """
+
+  group: str
+  flags: str
+  damage: Any
+  says: tuple[str, ...]
+  code: int = 1
+  module: str = 'alexnet_jax.main'
 
 
-def _snapshot(folder):
-  """Every name, with the time and size of what has it."""
-  found = {path: path.lstat() for path in folder.rglob('*')}
-  return {path: (s.st_mtime_ns, s.st_size) for path, s in found.items()}
+def _rows():
+  prepared = f'SMOKE --workdir=w {PREPARED}data'
+  again = ('tools.prepare --source',)
+  for flag, *says in CONFIGS:
+    yield Row('config', f'SMOKE --workdir=w --config.{flag}', None, says)
+  for text, *says in CONFIG_FILES:
+    way = written('my.py', text.encode())
+    yield Row('config file', '--config=my.py --workdir=w', way, says)
+  for code, flags, *says in FLAGS:
+    yield Row('flag', flags, None, says, code)
+  for flags, way, *says in FOLDERS:
+    yield Row('folder', f'SMOKE {flags}', way, says)
+  for way, said in METADATA:
+    fix = () if '--image_size' in said else again
+    yield Row('metadata', prepared, way, (said, *fix))
+  for way, said in STATISTICS:
+    fix = 'tools.prepare --stats_only --output=data'
+    yield Row('statistics', prepared, way, (said, fix))
+  for way, said in RECORDS:
+    yield Row('records', prepared, way, (said, *again))
+  tool = 'alexnet_jax.tools.prepare'
+  for flags, way, *says in SOURCES:
+    yield Row('source', flags, way, says, module=tool)
+  for flags, *says in SOURCE_FLAGS:
+    yield Row('source', flags, None, says, code=2, module=tool)
+  evaluate = f'SMOKE --mode=eval {PREPARED}data'
+  for flags, way, *says in CHECKPOINTS:
+    yield Row('checkpoint', f'{evaluate} {flags}', way, says)
+  tool = 'alexnet_jax.tools.checkpoint'
+  for flags, way, *says in LISTED:
+    yield Row('checkpoint', flags, way, says, module=tool)
 
 
-@pytest.mark.parametrize(('spoil', 'args', 'code', 'named'), CASES)
-def test_one_line_with_the_fix_and_nothing_changed(
-  good, server, tmp_path, spoil, args, code, named
-):
-  folder = tmp_path / 'x'
-  shutil.copytree(good, folder)
-  spoil(folder)
-  before = _snapshot(folder)
-  done = server.run(*(arg.replace('{tmp}', str(folder)) for arg in args))
-  assert done.returncode == code, done.stderr
-  assert done.stderr.startswith('error: '), done.stderr
-  assert done.stderr.count('\n') == 1, done.stderr
-  assert named.replace('{tmp}', str(folder)) in done.stderr
-  assert '\x1b' not in done.stderr
-  assert _snapshot(folder) == before
+ROWS = list(_rows())
 
 
-@pytest.mark.parametrize('label', [-1, 3])
-def test_labels_beyond_the_classes_are_damage(good, server, tmp_path, label):
-  """Told of like other damaged records; too many of them end the run."""
-  shutil.copytree(good, tmp_path / 'x')
-  _shard(labels=[0, label, label])(tmp_path / 'x')
-  args = [a.replace('{tmp}', str(tmp_path / 'x')) for a in _data()]
-  done = server.run(*args, '--config.data.max_bad_records=1')
-  assert done.returncode == 1, done.stderr
-  assert done.stderr.startswith('error: 2 images are damaged')
-  assert f'label {label}' in done.stderr and done.stderr.count('\n') == 1
+@pytest.fixture(scope='module')
+def sound(tmp_path_factory, command):
+  """A prepared data set, and a run of a step on it."""
+  folder = tmp_path_factory.mktemp('sound')
+  damage.prepare(folder / 'data')
+  flags = f'SMOKE --workdir=run {PREPARED}data --config.total_steps=1'
+  done = _run(
+    command, Row('', f'{flags} --config.eval.final_views=1', None, ()), folder
+  )
+  assert done.returncode == 0, done.stderr
+  return folder
+
+
+def _run(command, row, here):
+  flags = row.flags.replace(
+    'SMOKE', f'--config={commands.ROOT}/configs/smoke.py'
+  )
+  return command(row.module, *flags.split(' ') if flags else (), cwd=here)
+
+
+def _look(here):
+  """Every file and folder: name, size and time of the last change."""
+  found = ((path, path.lstat()) for path in [here, *here.rglob('*')])
+  return {path: (info.st_size, info.st_mtime_ns) for path, info in found}
+
+
+@pytest.mark.parametrize(
+  'row', ROWS, ids=[f'{row.group}: {row.says[0]}' for row in ROWS]
+)
+def test_costs_one_line_and_changes_nothing(row, sound, command, tmp_path):
+  for name in ('data', 'run'):
+    if f'={name}' in row.flags:
+      shutil.copytree(sound / name, tmp_path / name)
+  if row.damage:
+    row.damage(tmp_path)
+  before = _look(tmp_path)
+  done = _run(command, row, tmp_path)
+  assert _look(tmp_path) == before
+  assert done.returncode == row.code, done.stderr
+  line, end, rest = done.stderr.partition('\n')
+  assert line.startswith('error: ') and (end, rest) == ('\n', ''), done.stderr
+  assert line.isprintable()
+  for part in row.says:
+    assert part in line
+
+
+def test_there_are_sixty_rows_and_no_two_are_the_same():
+  assert len(ROWS) >= 60
+  distinct = {(row.flags, row.damage, *row.says) for row in ROWS}
+  assert len(distinct) == len(ROWS)

@@ -1,33 +1,29 @@
 """The command as a user types it: output, exit codes, one-line errors."""
 
 import json
-import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
-SMOKE = '--config=configs/smoke.py'
+from tests import commands
 
-
-def _run(*args, **environment):
-  return subprocess.run(
-    [sys.executable, '-m', 'alexnet_jax.main', *args],
-    cwd=ROOT,
-    env=os.environ | environment,
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
+MAIN = 'alexnet_jax.main'
+SMOKE = f'--config={commands.ROOT}/configs/smoke.py'
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """smoke.py from beginning to end, as the README says."""
+  """smoke.py from beginning to end, in a process of its own."""
   workdir = tmp_path_factory.mktemp('smoke')
-  return workdir, _run(SMOKE, f'--workdir={workdir}')
+  done = subprocess.run(
+    [sys.executable, '-m', MAIN, SMOKE, f'--workdir={workdir}'],
+    cwd=commands.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  return workdir, done
 
 
 def test_smoke_trains_on_two_columns(run):
@@ -41,9 +37,9 @@ def test_smoke_trains_on_two_columns(run):
   assert {d.name for d in (workdir / 'checkpoints').iterdir()} == {'6', '12'}
 
 
-def test_evaluation_repeats_the_last_lines_to_the_last_digit(run):
+def test_evaluation_repeats_the_last_lines_to_the_last_digit(command, run):
   workdir, _ = run
-  done = _run(SMOKE, '--mode=eval', f'--restore={workdir}')
+  done = command(MAIN, SMOKE, '--mode=eval', f'--restore={workdir}')
   assert done.returncode == 0, done.stderr
   records = [
     json.loads(line)
@@ -55,38 +51,29 @@ def test_evaluation_repeats_the_last_lines_to_the_last_digit(run):
       assert f'{record[error]:.4f} ({wrong} of 50)' in done.stdout
 
 
-def test_same_command_again_says_done(run):
+def test_same_command_again_says_done(command, run):
   workdir, _ = run
-  done = _run(SMOKE, f'--workdir={workdir}')
+  done = command(MAIN, SMOKE, f'--workdir={workdir}')
   assert done.returncode == 0 and 'done already: step 12,' in done.stdout
 
 
-def test_summary_prints_the_table():
-  done = _run('--config=configs/default.py', '--mode=summary')
+def test_summary_prints_the_table(command):
+  done = command(MAIN, '--config=configs/default.py', '--mode=summary')
   assert done.returncode == 0 and '60,965,224' in done.stdout
 
 
 @pytest.mark.parametrize('args', [['--ablation=help'], ['--ablation', 'help']])
-def test_ablations_are_listed_without_a_config(args):
-  done = _run(*args)
+def test_ablations_are_listed_without_a_config(command, args):
+  done = command(MAIN, *args)
   assert done.returncode == 0 and not done.stderr
   assert 'no_lrn          §3.3' in done.stdout
   assert done.stdout.count('\n') == 32  # two of heading, two for each
 
 
-def test_an_ablated_run_has_a_workdir_of_its_own(tmp_path):
-  done = subprocess.run(
-    [
-      *(sys.executable, '-m', 'alexnet_jax.main'),
-      *(f'--config={ROOT}/configs/smoke.py', '--ablation=no_lrn'),
-      *('--ablation=single_view', '--config.total_steps=1'),
-    ],
-    cwd=tmp_path,
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
+def test_an_ablated_run_has_a_workdir_of_its_own(command, tmp_path):
+  flags = ('--ablation=no_lrn', '--ablation=single_view')
+  steps = '--config.total_steps=1'
+  done = command(MAIN, SMOKE, *flags, steps, cwd=tmp_path)
   assert done.returncode == 0, done.stderr
   workdir = tmp_path / 'runs' / 'smoke-no_lrn-single_view'
   config = json.loads((workdir / 'config.json').read_text())
@@ -118,21 +105,21 @@ def _times(workdir):
   ],
 )
 def test_what_cannot_be_gone_on_with_is_said_and_left_as_it_was(
-  run, args, said
+  command, run, args, said
 ):
   workdir, _ = run
   before = _times(workdir)
-  done = _run(SMOKE, f'--workdir={workdir}', *args)
+  done = command(MAIN, SMOKE, f'--workdir={workdir}', *args)
   assert done.returncode == 1, done.stderr
   assert said in done.stderr and done.stderr.count('\n') == 1
   assert _times(workdir) == before
 
 
-def test_another_networks_workdir_is_left_as_it_was(run):
+def test_another_networks_workdir_is_left_as_it_was(command, run):
   workdir, _ = run
   before = _times(workdir)
-  done = _run(
-    SMOKE, f'--workdir={workdir}', '--config.model.layer.conv1.kernels=16'
+  done = command(
+    MAIN, SMOKE, f'--workdir={workdir}', '--config.model.layer.conv1.kernels=16'
   )
   assert done.returncode == 1
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
