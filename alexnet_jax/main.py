@@ -97,7 +97,7 @@ def _evaluate(config: config_lib.Config) -> int:
 
 def _workdir() -> pathlib.Path:
   if _WORKDIR.value:
-    return pathlib.Path(_WORKDIR.value)
+    return pathlib.Path(_WORKDIR.value).expanduser()
   return pathlib.Path('runs') / config_flag.name()
 
 

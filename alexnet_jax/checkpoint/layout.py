@@ -51,7 +51,7 @@ def find(path: str) -> pathlib.Path:
   Raises:
     ValueError: if the path is neither a step folder nor a run's.
   """
-  given = pathlib.Path(path)
+  given = pathlib.Path(path).expanduser()
   if (
     given.name.isdecimal() and given.is_dir() and not (given / FOLDER).exists()
   ):

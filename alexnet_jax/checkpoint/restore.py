@@ -24,6 +24,7 @@ _KINDS = {  # of the fields of layout.Meta that are looked at
   'fingerprint': str,
   'classes': list,
   'digests': dict,
+  'top1_error': (float, int, type(None)),
   'evaluation_due': bool,
   'pending': list,
   'skipped': int,

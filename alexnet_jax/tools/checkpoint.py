@@ -100,9 +100,11 @@ def table(reports: list[Report]) -> str:
       f'{r.step:>9} {error:>12} {r.bytes / 1e6:>9.1f}  {sound:11} '
       f'{r.digest or "-"}'
     )
-    lines += [f'{"":9} {r.reason}'] if r.reason else []
+    lines += [f'{"":9} {cli.printable(r.reason)}'] if r.reason else []
   names = dict.fromkeys(r.dataset for r in reports if r.dataset)
-  return '\n'.join([*lines, *(f'data set: {name}' for name in names)])
+  return '\n'.join(
+    [*lines, *(f'data set: {cli.printable(name)}' for name in names)]
+  )
 
 
 def _fields(config: dict, prefix: str = '') -> str:

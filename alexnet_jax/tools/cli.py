@@ -119,12 +119,12 @@ def _refuse(error: Exception, *, said: str = '') -> int:
 
 
 def _fail(what: object, *, hint: str = '') -> None:
-  line = ''.join(map(_visible, ' '.join(str(what).split())))
+  line = printable(' '.join(str(what).split()))
   print(f'error: {line}{hint}', file=sys.stderr)
 
 
-def _visible(character: str) -> str:
+def printable(text: str) -> str:
   """What a terminal would obey, from a hostile name, is spelled out."""
-  if character.isprintable():
-    return character
-  return character.encode('unicode_escape').decode()
+  return ''.join(
+    c if c.isprintable() else c.encode('unicode_escape').decode() for c in text
+  )
