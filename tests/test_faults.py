@@ -12,7 +12,7 @@ def place(tmp_path_factory):
 
 
 def test_killed_at_random_moments_it_ends_the_same(place):
-  injected.kills(place, times=3)
+  injected.kills(place, times=2)
 
 
 def test_stopped_at_random_moments_it_saves_and_ends_the_same(place):
@@ -23,7 +23,8 @@ def test_a_flipped_bit_is_found_and_the_step_before_used(place):
   injected.flips(place, times=1)
 
 
-def test_disks_that_fill_up_protect_themselves_or_go(place):
+def test_disks_that_fill_up_or_go(place):
   if not injected.can_mount():
     pytest.skip('mounting a small disk needs root on Linux')
-  injected.disks(place, times=1)
+  faults = (injected.fill, injected.take_away)
+  injected.disks(place, times=1, faults=faults)

@@ -75,12 +75,9 @@ def test_stopped_again_and_again_it_gives_the_same_numbers(whole, tmp_path):
   assert _digest(tmp_path) == _digest(whole)
 
 
-@pytest.mark.parametrize('looks', [2, 6])
-def test_on_other_meshes_the_losses_are_the_same_to_rounding(
-  whole, tmp_path, looks
-):
+def test_on_other_meshes_the_losses_are_the_same_to_rounding(whole, tmp_path):
   for (data, column), limit in (
-    ((1, 2), looks),
+    ((1, 2), 2),
     ((1, 1), 2),
     ((2, 2), 99),
   ):

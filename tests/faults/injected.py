@@ -150,15 +150,15 @@ def can_mount():
   return os.geteuid() == 0 and shutil.which('mount') is not None
 
 
-def disks(place, *, times):
+def disks(place, *, times, faults=None):
   """Disks that fill up, become read-only, or go, in the middle of a run."""
   if not can_mount():
     return 'not run: mounting needs root on Linux'
   said = []
   for number in range(times):
-    for fault in (_fill, _protect, _take_away):
+    for fault in faults or (fill, protect, take_away):
       disk = place.workdir(f'disk-{number}{fault.__name__}')
-      mounted = fault is not _protect  # which tmpfs knows nothing of
+      mounted = fault is not protect  # which tmpfs knows nothing of
       with small_disk(disk) if mounted else contextlib.nullcontext():
         workdir = disk / 'run'
         process = place.start(workdir)
@@ -173,7 +173,7 @@ def disks(place, *, times):
 
 
 @contextlib.contextmanager
-def _fill(disk):
+def fill(disk):
   filler = disk / 'filler'
   with open(filler, 'wb', buffering=0) as file, contextlib.suppress(OSError):
     while file.write(bytes(4096)):
@@ -183,7 +183,7 @@ def _fill(disk):
 
 
 @contextlib.contextmanager
-def _protect(disk):
+def protect(disk):
   # Not by mounting it anew: files are open. Root is refused this way, too.
   folder = str(disk / 'run' / 'checkpoints')
   subprocess.run(['chattr', '+i', folder], check=True)
@@ -194,7 +194,7 @@ def _protect(disk):
 
 
 @contextlib.contextmanager
-def _take_away(disk):
+def take_away(disk):
   (disk / 'run').rename(disk / 'elsewhere')
   yield
   shutil.rmtree(disk / 'run', ignore_errors=True)
