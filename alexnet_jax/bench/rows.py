@@ -3,6 +3,7 @@
 Not in the paper. README's tables are made from the files in results/.
 """
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -12,7 +13,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
@@ -42,15 +43,37 @@ def row(bench: str, what: str, rounds: Sequence[Round]) -> Row:
   }
 
 
-def conditions() -> Row:
-  """Where and with what the rows were measured."""
+def spread(name: str, values: Sequence[float], *, digits: int = 3) -> Row:
+  """Median and range of the repetitions as two fields; of none, null."""
+  if not values:
+    return {name: None, f'{name}_range': None}
+  ends = [round(end, digits) for end in (min(values), max(values))]
+  return {
+    name: round(statistics.median(values), digits),
+    f'{name}_range': ends,
+  }
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+  """Ours over theirs, pair by pair; none if there are none of theirs."""
+  pairs = zip(ours, theirs, strict=bool(theirs))
+  return [one / other for one, other in pairs]
+
+
+def conditions(arguments: Sequence[str] | None = None) -> Row:
+  """Where and with what the rows were measured.
+
+  Args:
+    arguments: of the command; None: those of this process.
+  """
+  arguments = sys.argv[1:] if arguments is None else arguments
   return {
     'date': datetime.date.today().isoformat(),
     'hardware': f'{_processor()}, {os.cpu_count()} cores',
     'python': platform.python_version(),
-    'versions': {name: importlib.metadata.version(name) for name in _PACKAGES},
+    'versions': dict(_versions()),
     'commit': _commit(),
-    'command': ' '.join(['python -m', _module(), *map(_short, sys.argv[1:])]),
+    'command': ' '.join(['python -m', _module(), *map(_short, arguments)]),
   }
 
 
@@ -62,10 +85,19 @@ def save(rows: Sequence[Row], *, name: str) -> pathlib.Path:
   return path
 
 
+def _versions() -> Iterator[tuple[str, str]]:
+  """Of the packages that are installed."""
+  for name in _PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      yield name, importlib.metadata.version(name)
+
+
 def _short(argument: str) -> str:
-  """A flag without the folders of its path, which are one machine's own."""
+  """A flag without the folders of a path that is one machine's own."""
   name, equals, value = argument.partition('=')
-  return f'{name}{equals}{pathlib.PurePath(value).name}' if equals else name
+  path = pathlib.PurePath(value)
+  own = path.is_absolute() or '..' in path.parts
+  return f'{name}{equals}{path.name}' if own else argument
 
 
 def _module() -> str:

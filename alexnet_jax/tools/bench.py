@@ -1,45 +1,91 @@
 """Measures this program on this machine, beside its peers.
 
   python -m alexnet_jax.tools.bench --what=input --source=ILSVRC2012
+  python -m alexnet_jax.tools.bench --what=step --torch_python=PYTHON --json
 
 --what=input: images/s and CPU time an image of preparing, of the training
 pipeline, and of a plain numpy loop; with --torch_python of torch's DataLoader.
+--what=step: the whole training step of a config, images on the device; eval:
+ten views of whole images; ops: each operation, forward and backward; scaling:
+the step on three meshes and in batches of 16 to 512. These need neither grain,
+TFDS nor orbax, nor a --config for the paper's net.
 """
 
 import json
 import pathlib
+import sys
 import tempfile
 
 from absl import flags
 
-from alexnet_jax.bench import input as input_bench
-from alexnet_jax.bench import rows
+from alexnet_jax.bench import ops, peer, rows, scaling, step
 from alexnet_jax.parallel import host_memory
-from alexnet_jax.tools import cli
+from alexnet_jax.tools import cli, config_flag
 
-_WHAT = flags.DEFINE_enum('what', 'input', ['input'], 'What to measure.')
+config_flag.define()
+_WHAT = flags.DEFINE_enum(
+  'what', 'input', ['input', 'step', 'eval', 'ops', 'scaling'],
+  'What to measure.',
+)  # fmt: skip
 _SOURCE = flags.DEFINE_string(
-  'source', '', 'Images, as tools.prepare takes them, but for tfds:NAME.'
+  'source', '', 'input: images, as tools.prepare takes them, but for tfds:NAME.'
 )
 _IMAGES = flags.DEFINE_integer(
-  'images', 4000, 'Training images; the source is repeated.', lower_bound=256
+  'images', 4000, 'input: training images, repeated.', lower_bound=256
+)
+_BATCH_SIZE = flags.DEFINE_list(
+  'batch_size', ['128'], 'step, eval, ops: images; one number or some.'
+)
+_DTYPE = flags.DEFINE_list(
+  'dtype', ['float32'], 'step, eval, ops: float32, bfloat16 or both.'
+)
+_MESH = flags.DEFINE_list(
+  'mesh', ['1x1'], 'step, eval: data x column, as 1x1,1x2; they take turns.'
 )
 _SECONDS = flags.DEFINE_float('seconds', 3.0, 'Of a round.', lower_bound=0.1)
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Of each kind.', lower_bound=1)
 _TORCH_PYTHON = flags.DEFINE_string(
   'torch_python', '', 'An interpreter that has PyTorch, numpy and Pillow.'
 )
-_SAVE = flags.DEFINE_bool('save', False, 'Write bench/results/DATE_input.json.')
+_PEER_FORMS = flags.DEFINE_list(
+  'peer_forms', [], 'step, eval: LAYOUT/MODE/LRN of the peer; default: all.'
+)
+_SAVE = flags.DEFINE_bool('save', False, 'Write bench/results/DATE_WHAT.json.')
 _JSON = flags.DEFINE_bool('json', False, 'Print one JSON object instead.')
+_DEFAULT = pathlib.Path(__file__).parents[2] / 'configs' / 'default.py'
+_TYPED = sys.argv[1:]
+_DTYPES = ('float32', 'bfloat16')
 
 
 def main() -> None:
   """Measures, prints, and saves if so told."""
+  conditions = rows.conditions(_TYPED)
+  if _WHAT.value == 'input':
+    found = _input()
+    conditions |= {'images': _IMAGES.value}
+  else:
+    conditions |= {'config': config_flag.name()}
+    found = _on_device()
+  if _SAVE.value:
+    gpu = found[0].get('platform') == 'gpu'
+    name = _WHAT.value + '_gpu' * gpu
+    rows.save([row | conditions for row in found], name=name)
+  if _JSON.value:
+    first = found[0] if _WHAT.value != 'input' else {}
+    print(json.dumps(first | {'rows': found, 'conditions': conditions}))
+    return
+  for row in found:
+    print(_line(row))
+
+
+def _input() -> list[rows.Row]:
+  from alexnet_jax.bench import input as input_bench  # grain, TFDS
+
   if not _SOURCE.value:
     raise ValueError('--source is missing: give images, as for tools.prepare')
   host_memory.keep_freed_memory()
   with tempfile.TemporaryDirectory() as folder:
-    found = input_bench.run(
+    return input_bench.run(
       input_bench.Bench(
         folder=pathlib.Path(folder),
         source=_SOURCE.value,
@@ -49,20 +95,115 @@ def main() -> None:
         torch_python=_TORCH_PYTHON.value,
       )
     )
-  conditions = rows.conditions() | {'images': _IMAGES.value}
-  if _SAVE.value:
-    rows.save([row | conditions for row in found], name=_WHAT.value)
-  if _JSON.value:
-    print(json.dumps({'rows': found, 'conditions': conditions}, indent=1))
-    return
-  for row in found:
-    low, high = row['range']
-    print(
-      f'{row["what"]:42}{row["images_per_second"]:>10,.0f} images/s '
-      f'({low:,.0f} to {high:,.0f}, n = {row["n"]}), '
-      f'{row["cpu_us_per_image"]:,.0f} us of CPU an image'
+
+
+def _on_device() -> list[rows.Row]:
+  """The rows of all batch sizes and dtypes."""
+  benches = _benches()
+  match _WHAT.value:
+    case 'ops':
+      return [row for bench in benches for row in ops.run(bench)]
+    case 'scaling':
+      return [row for bench in benches for row in scaling.run(bench)]
+    case _:
+      return [row for bench in benches for row in step.run(bench)]
+
+
+def _benches() -> list[step.Bench]:
+  """One for each dtype and batch size.
+
+  Raises:
+    ValueError: if a flag's value cannot be used.
+  """
+  theirs = peer.Peer(
+    python=_TORCH_PYTHON.value, forms=tuple(map(peer.parse, _PEER_FORMS.value))
+  )
+  wrong = [dtype for dtype in _DTYPE.value if dtype not in _DTYPES]
+  if wrong:
+    raise ValueError(f'--dtype={wrong[0]}: use {" or ".join(_DTYPES)}')
+  return [
+    step.Bench(
+      what='eval' if _WHAT.value == 'eval' else 'step',
+      config=config_flag.value(),
+      batch_size=_number('batch_size', batch_size),
+      meshes=[_mesh(mesh) for mesh in _MESH.value],
+      dtype=dtype,
+      seconds=_SECONDS.value,
+      rounds=_ROUNDS.value,
+      peer=theirs if theirs.python else None,
     )
+    for dtype in _DTYPE.value
+    for batch_size in _BATCH_SIZE.value
+  ]
+
+
+def _number(flag: str, text: str) -> int:
+  if not text.isdecimal() or int(text) < 1:
+    raise ValueError(f'--{flag} holds {text!r}: use 1 or more')
+  return int(text)
+
+
+def _mesh(text: str) -> step.Mesh:
+  parts = text.split('x')
+  if len(parts) != 2:
+    raise ValueError(f'--mesh holds {text!r}: use data x column, as 1x2')
+  return step.Mesh(*(_number('mesh', part) for part in parts))
+
+
+def _line(row: rows.Row) -> str:
+  """A row in words."""
+  if 'cpu_us_per_image' in row:
+    return _input_line(row)
+  if 'failed' in row:
+    return f'{row["batch_size"]} images: {row["failed"]}'
+  return _op_line(row) if 'ms' in row else _step_line(row)
+
+
+def _input_line(row: rows.Row) -> str:
+  low, high = row['range']
+  return (
+    f'{row["what"]:42}{row["images_per_second"]:>10,.0f} images/s '
+    f'({low:,.0f} to {high:,.0f}, n = {row["n"]}), '
+    f'{row["cpu_us_per_image"]:,.0f} us of CPU an image'
+  )
+
+
+def _op_line(row: rows.Row) -> str:
+  kinds = {'': 'ms', 'naive': 'naive_ms', 'PyTorch': 'peer_ms'}
+  kinds |= {'at least': 'floor_ms'}
+  times = [
+    f'{name} {row[kind]:,.2f} ms'.strip()
+    for name, kind in kinds.items()
+    if row[kind] is not None
+  ]
+  return f'{row["what"]:22}{", ".join(times)}, {row["gflops"]:,.0f} GFLOP/s'
+
+
+def _step_line(row: rows.Row) -> str:
+  theirs = ''
+  if row['ratio'] is not None:
+    theirs = (
+      f'; PyTorch {row["peer_images_per_second"]:,.1f} ({row["peer_form"]}), '
+      f'ratio {row["ratio"]:.2f} ({row["ratio_range"][0]:.2f} to '
+      f'{row["ratio_range"][1]:.2f}), '
+      f'{row["peer_peak_memory_bytes"] / 1e9:.2f} GB'
+    )
+  low, high = row['images_per_second_range']
+  return (
+    f'{row["bench"]}, {row["batch_size"]} images, {row["mesh"]}, '
+    f'{row["dtype"]}: {row["images_per_second"]:,.1f} images/s ({low:,.1f} to '
+    f'{high:,.1f}, n = {row["n"]}), {row["matmul_share"]:.0%} of a matrix '
+    f'product, {row["peak_memory_bytes"] / 1e9:.2f} GB, compiled in '
+    f'{row["compile_seconds"]:.1f} s{theirs}'
+  )
+
+
+def with_config(argv: list[str]) -> list[str]:
+  """The command line, with configs/default.py where it names no config."""
+  given = any(a.split('=')[0].lstrip('-') == 'config' for a in argv)
+  return argv if given else [*argv, f'--config={_DEFAULT}']
 
 
 if __name__ == '__main__':
+  sys.argv = with_config(sys.argv)
   cli.run(main)

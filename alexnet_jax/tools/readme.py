@@ -8,6 +8,8 @@
 - presets: training curves, from the rows of the newest
   alexnet_jax/bench/results/*_presets.json.
 - input: images/s of preparing and feeding, from *_input.json.
+- step, ops: training steps and ten views beside PyTorch, and each operation,
+  from *_step.json, *_eval.json and *_ops.json, once there are any.
 """
 
 import json
@@ -52,6 +54,10 @@ def rewrite(readme: str, *, root: pathlib.Path) -> str:
     'input': rates(_newest(root, 'input')),
     'deviations': table(deviations(root)),
   }
+  steps = _newest(root, 'step') + _newest(root, 'eval')
+  operations = _newest(root, 'ops')
+  parts |= {'step': speeds(steps)} if steps else {}
+  parts |= {'ops': times(operations)} if operations else {}
   for name, part in parts.items():
     readme = _replace(readme, name=name, part=part)
   return readme
@@ -83,9 +89,9 @@ def curves(rows: list[dict[str, Any]]) -> str:
 
 
 def _newest(root: pathlib.Path, name: str) -> list[dict[str, Any]]:
-  """The rows of the newest results of that name."""
+  """The rows of the newest results of that name; none, if there are none."""
   files = sorted((root / _RESULTS).glob(f'*_{name}.json'))
-  return json.loads(files[-1].read_text())
+  return json.loads(files[-1].read_text()) if files else []
 
 
 def rates(rows: list[dict[str, Any]]) -> str:
@@ -107,6 +113,61 @@ def rates(rows: list[dict[str, Any]]) -> str:
     f'`{first["command"]}`.',
   ]
   return '\n'.join(lines) + '\n'
+
+
+def speeds(rows: list[dict[str, Any]]) -> str:
+  """Steps and ten views beside PyTorch's, as Markdown."""
+  heads = (
+    'what', 'images', 'mesh', 'dtype', 'images/s', 'PyTorch', 'ratio', 'range',
+    'of a matrix product', 'peak memory', 'of PyTorch', 'n',
+  )  # fmt: skip
+  what = {'step': 'training step', 'eval': 'ten views'}
+  lines = [_row(list(heads)), '|' + '---|' * len(heads)]
+  for row in rows:
+    low, high = row['ratio_range'] or (None, None)
+    cells = [
+      what[row['bench']], str(row['batch_size']), row['mesh'], row['dtype'],
+      f'{row["images_per_second"]:,.1f}',
+      _number(row['peer_images_per_second'], ',.1f'),
+      _number(row['ratio'], '.2f'),
+      f'{low:.2f} to {high:.2f}' if low else '-',
+      f'{row["matmul_share"]:.0%}',
+      _gigabytes(row['peak_memory_bytes']),
+      _gigabytes(row['peer_peak_memory_bytes']),
+      str(row['n']),
+    ]  # fmt: skip
+    lines.append(_row(cells))
+  return '\n'.join([*lines, '', *_measured(rows)]) + '\n'
+
+
+def times(rows: list[dict[str, Any]]) -> str:
+  """Milliseconds of each operation, as Markdown."""
+  heads = ['operation', 'ms', 'naive', 'PyTorch', 'at least', 'GFLOP/s', 'n']
+  lines = [_row(heads), '|' + '---|' * len(heads)]
+  kinds = ('ms', 'naive_ms', 'peer_ms', 'floor_ms')
+  for row in rows:
+    cells = [_number(row[kind], ',.2f') for kind in kinds]
+    rate = f'{row["gflops"]:,.0f}' if row['flop'] else '-'
+    lines.append(_row([row['what'], *cells, rate, str(row['n'])]))
+  return '\n'.join([*lines, '', *_measured(rows)]) + '\n'
+
+
+def _number(value: float | None, form: str) -> str:
+  return '-' if value is None else format(value, form)
+
+
+def _gigabytes(size: int | None) -> str:
+  return '-' if size is None else f'{size / 1e9:.2f} GB'
+
+
+def _measured(rows: list[dict[str, Any]]) -> list[str]:
+  """Where, when and by what commands."""
+  firsts = {row['command']: row for row in rows}.values()
+  return [
+    f'{row["hardware"]}, Python {row["python"]}, {row["date"]}; '
+    f'`{row["command"]}`.'
+    for row in firsts
+  ]
 
 
 def _row(cells: list[str]) -> str:

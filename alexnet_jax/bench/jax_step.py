@@ -1,0 +1,196 @@
+"""This program's side of bench/step.py: training steps, or ten views (§4.1).
+
+  python -m alexnet_jax.bench.jax_step '{"config": {...}, "dtype": "float32"}'
+
+A process of its own, see bench/turns.py. Batches are drawn at random and are on
+the device before anything is timed; the state is donated as in training. It
+imports neither grain nor TFDS nor orbax.
+"""
+
+import functools
+import json
+import operator
+import os
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+from ml_collections import config_dict
+
+from alexnet_jax import config as config_lib
+from alexnet_jax import inputs, steps
+from alexnet_jax.bench import turns
+from alexnet_jax.data import augment
+from alexnet_jax.models import summary
+from alexnet_jax.parallel import host_memory, placement
+from alexnet_jax.parallel import mesh as mesh_lib
+
+Config = config_dict.ConfigDict
+_PRODUCT = 4096  # rows and columns of the matrices
+
+
+def main() -> None:
+  """Answers until stdin ends."""
+  options = json.loads(sys.argv[1])
+  config = as_config(options['config'])
+  set_up(config)
+  turns.serve(
+    {
+      'step': lambda: training(config),
+      'eval': lambda: ten_views(config),
+      'product': lambda: product(options['dtype']),
+    },
+    facts=machine(),
+    peak_memory=peak_memory_bytes,
+  )
+
+
+def set_up(config: Config) -> None:
+  """What main.py does before its first array; room for peers on a GPU."""
+  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+  mesh_lib.make_cpu_devices(config.mesh.data * config.mesh.column)
+  if jax.default_backend() == 'cpu':
+    host_memory.keep_freed_memory()
+
+
+def machine() -> turns.Answer:
+  """What JAX runs on."""
+  device = jax.devices()[0]
+  return {'platform': device.platform, 'device': device.device_kind}
+
+
+def as_config(tree: dict[str, Any]) -> Config:
+  """A config from JSON, which has lists for tuples."""
+
+  def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+      return {name: plain(v) for name, v in value.items()}
+    return tuple(map(plain, value)) if isinstance(value, list) else value
+
+  return Config(plain(tree))
+
+
+def training(config: Config) -> turns.Work:
+  """The whole training step; its state goes from one to the next."""
+  mesh, programs = _programs(config)
+  mean_image = placement.replicate(_mean_image(config), mesh=mesh)
+  batch = placement.put_batch(draw(config), mesh=mesh)
+  start = time.perf_counter()
+  step = programs.train.lower(programs.state, mean_image, batch).compile()
+  facts = _facts(config, what='step', since=start)
+  state = [programs.init()]
+
+  def once() -> Any:
+    state[0], means = step(state[0], mean_image, batch)
+    return means
+
+  return turns.Work(once, jax.block_until_ready, facts)
+
+
+def ten_views(config: Config) -> turns.Work:
+  """Class probabilities of whole images, the mean over ten views (§4.1)."""
+  mesh, programs = _programs(config)
+  mean_image = placement.replicate(_mean_image(config), mesh=mesh)
+  images = placement.put_batch(_whole_images(config), mesh=mesh)
+  sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
+  views = [
+    placement.replicate(
+      inputs.View(np.array([v.y, v.x], np.int32), np.array(v.mirror)),
+      mesh=mesh,
+    )
+    for v in augment.views(**sizes)
+  ]
+  params = programs.init().params
+  start = time.perf_counter()
+  predict = programs.predict.lower(params, mean_image, images, views[0])
+  predict = predict.compile()
+  facts = _facts(config, what='eval', since=start)
+
+  def once() -> Array:
+    each = [predict(params, mean_image, images, view) for view in views]
+    return functools.reduce(operator.add, each) / len(each)
+
+  return turns.Work(once, jax.block_until_ready, facts)
+
+
+def product(dtype: str) -> turns.Work:
+  """A product of square matrices: what the machine can do at most."""
+  size = _PRODUCT
+  key = jax.random.key(0)
+  a = jax.random.normal(key, (size, size)).astype(dtype)
+  multiply = jax.jit(operator.matmul)
+  return turns.Work(
+    lambda: multiply(a, a), jax.block_until_ready, {'flop': 2 * size**3}
+  )
+
+
+def _programs(config: Config) -> tuple[jax.sharding.Mesh, steps.Steps]:
+  mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
+  plan = config_lib.plan(config, train_images=1_281_167)
+  return mesh, steps.build(config, mesh=mesh, plan=plan)
+
+
+def _facts(config: Config, *, what: str, since: float) -> turns.Answer:
+  training = what == 'step'
+  flop = operations(config)['train' if training else 'eval']
+  return {
+    'compile_seconds': time.perf_counter() - since,
+    'images': config.batch_size if training else config.eval.batch_size,
+    'flop_per_image': flop if training else 10 * flop,
+  }
+
+
+def operations(config: Config) -> dict[str, int]:
+  """Floating-point operations on weights for an image: two a multiply-add.
+
+  Training adds the gradient by weights and, but for the first layer, by inputs.
+  """
+  layers = summary.rows(config.model, crop_size=config.data.crop_size)
+  forward = 2 * sum(row.multiply_adds for row in layers)
+  return {
+    'train': 3 * forward - 2 * layers[0].multiply_adds,
+    'eval': forward,
+  }
+
+
+def draw(config: Config) -> dict[str, np.ndarray]:
+  """A minibatch as the pipeline gives it, drawn at random."""
+  rng = np.random.default_rng(0)
+  images, data = config.batch_size, config.data
+  room = data.image_size - data.crop_size + 1
+  shape = (images, data.crop_size, data.crop_size, 3)
+  classes = config.model.num_classes
+  return {
+    'image': rng.integers(0, 256, shape, dtype=np.uint8),
+    'offset': rng.integers(0, room, (images, 2)).astype(np.int32),
+    'mirror': rng.random(images) < 0.5,
+    'colour': 10 * rng.normal(size=(images, 3)).astype(np.float32),
+    'label': rng.integers(0, classes, images).astype(np.int32),
+    'scale': np.ones(images, np.float32),
+  }
+
+
+def _whole_images(config: Config) -> np.ndarray:
+  side = config.data.image_size
+  shape = (config.eval.batch_size, side, side, 3)
+  return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _mean_image(config: Config) -> np.ndarray:
+  side = config.data.image_size
+  return np.full((side, side, 3), 120, np.float32)
+
+
+def peak_memory_bytes() -> int:
+  """Of the fullest accelerator; on a CPU, of this process."""
+  stats = [device.memory_stats() for device in jax.local_devices()]
+  if jax.default_backend() == 'cpu' or not all(stats):
+    return turns.host_peak_bytes()
+  return max(s['peak_bytes_in_use'] for s in stats if s)
+
+
+if __name__ == '__main__':
+  main()

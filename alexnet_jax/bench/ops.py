@@ -1,0 +1,109 @@
+"""How long each operation takes, forward and backward, and how long it must.
+
+Beside each its naive form, PyTorch's (the faster of two layouts), and a floor:
+its arithmetic at the rate of a matrix product, or its bytes at the rate of a
+copy, whichever takes longer, both rates of this machine and this run. Not in
+the paper. See bench/jax_ops.py for the names.
+"""
+
+import contextlib
+import json
+import pathlib
+import statistics
+import sys
+
+from alexnet_jax.bench import rows, step, turns
+
+_PEER = pathlib.Path(__file__).with_name('torch_ops.py')
+_LAYOUTS = ('contiguous', 'channels_last')
+
+
+def run(bench: step.Bench) -> list[rows.Row]:
+  """A row for each operation and direction."""
+  config = step.with_mesh(bench, step.Mesh(1, 1)).to_dict()
+  options = {'config': config, 'dtype': bench.dtype}
+  module = 'alexnet_jax.bench.jax_ops'
+  command = [sys.executable, '-m', module, json.dumps(options)]
+  with contextlib.ExitStack() as stack:
+    ours = stack.enter_context(turns.started(command))
+    platform = ours.machine['platform']
+    peers = [
+      stack.enter_context(turns.started(peer))
+      for peer in _peers(bench, options | {'platform': platform})
+    ]
+    most = {
+      work: [ours.ask(work, seconds=bench.seconds) for _ in range(bench.rounds)]
+      for work in ('product', 'copy')
+    }
+    common = {
+      'bench': 'ops',
+      'batch_size': bench.batch_size,
+      'dtype': bench.dtype,
+      'platform': platform,
+      'device': ours.machine['device'],
+    }
+    return [
+      _row(work, ours=ours, peers=peers, bench=bench, most=most) | common
+      for work in _ops(ours)
+      if not work.endswith(' naive')
+    ]
+
+
+def _peers(bench: step.Bench, options: dict) -> list[list[str]]:
+  """Commands of the peer's processes, one for each layout."""
+  if bench.peer is None:
+    return []
+  common = {'lrn': 'torch', 'memory': 'returned'}
+  forms = [{'layout': layout} | common for layout in _LAYOUTS]
+  script = [bench.peer.python, str(_PEER)]
+  return [[*script, json.dumps(options | {'form': form})] for form in forms]
+
+
+def _row(
+  work: str,
+  *,
+  ours: turns.Process,
+  peers: list[turns.Process],
+  bench: step.Bench,
+  most: dict[str, list[turns.Answer]],
+) -> rows.Row:
+  """The operation, its naive form and the peer's, in turns."""
+  names = [name for name in (work, f'{work} naive') if name in _ops(ours)]
+  sides = [(ours, name) for name in names] + [(peer, work) for peer in peers]
+  answers: list[list[turns.Answer]] = [[] for _ in sides]
+  for _ in range(bench.rounds):
+    for (process, name), found in zip(sides, answers, strict=True):
+      found.append(process.ask(name, seconds=bench.seconds))
+  times = [[1e3 * a['seconds'] for a in found] for found in answers]
+  own, others = times[0], times[len(names) :]
+  theirs = min(others, key=statistics.median, default=[])
+  flop, bytes_ = (answers[0][0][unit] for unit in ('flop', 'bytes'))
+  return {
+    'what': work,
+    **rows.spread('ms', own),
+    **rows.spread('naive_ms', times[1] if len(names) == 2 else []),
+    **rows.spread('peer_ms', theirs),
+    **rows.spread('ratio', rows.ratios(theirs, own) if theirs else []),
+    'flop': flop,
+    'bytes': bytes_,
+    'floor_ms': round(_floor(flop, bytes_, most=most), 3),
+    'gflops': round(flop / statistics.median(own) / 1e6, 1),
+    'gb_per_second': round(bytes_ / statistics.median(own) / 1e6, 2),
+    'n': bench.rounds,
+  }
+
+
+def _ops(ours: turns.Process) -> list[str]:
+  return ours.machine['ops']
+
+
+def _floor(
+  flop: int, bytes_: int, *, most: dict[str, list[turns.Answer]]
+) -> float:
+  """The least milliseconds for so much arithmetic and so many bytes."""
+
+  def rate(work: str, unit: str) -> float:
+    return statistics.median(a[unit] / a['seconds'] for a in most[work])
+
+  floors = (flop / rate('product', 'flop'), bytes_ / rate('copy', 'bytes'))
+  return 1e3 * max(floors)

@@ -1,0 +1,390 @@
+"""Measuring: rows, processes that take turns, the works, the command."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax.bench import (
+  jax_ops,
+  jax_step,
+  peer,
+  rows,
+  scaling,
+  step,
+  turns,
+)
+from configs import default
+from tests import nets
+
+# Of the worker's own, as a process of bench/turns.py: goes of 1 and 2 ms.
+SLEEPER = """
+import os, sys, time
+from alexnet_jax.bench import turns
+
+def work(seconds):
+  print('noise on stdout')
+  begun.append(seconds)
+  facts = {'begun': len(begun)}
+  return turns.Work(lambda: time.sleep(seconds), lambda _: None, facts)
+
+begun = []
+works = {'one': lambda: work(0.001), 'two': lambda: work(0.002)}
+turns.serve(works, facts={'platform': 'cpu'}, peak_memory=turns.host_peak_bytes)
+"""
+
+
+def _script(tmp_path, text):
+  path = tmp_path / 'script.py'
+  path.write_text(textwrap.dedent(text))
+  return [sys.executable, str(path), '{}']
+
+
+def test_spread_is_median_and_range():
+  assert rows.spread('ms', [3.0, 1.0, 2.00049]) == {
+    'ms': 2.0,
+    'ms_range': [1.0, 3.0],
+  }
+  assert rows.spread('ms', []) == {'ms': None, 'ms_range': None}
+
+
+def test_ratios_are_of_pairs():
+  assert rows.ratios([4.0, 9.0], [2.0, 3.0]) == [2.0, 3.0]
+  assert rows.ratios([4.0, 9.0], []) == []
+
+
+def test_conditions_name_what_is_installed_and_no_folder_of_this_machine(
+  monkeypatch,
+):
+  monkeypatch.setattr(rows, '_PACKAGES', ('numpy', 'no-such-package'))
+  found = rows.conditions(
+    ['--config=configs/smoke.py', '--torch_python=/a/b/python', '--json']
+  )
+  assert found['versions'] == {'numpy': np.__version__}
+  assert found['command'].endswith(
+    ' --config=configs/smoke.py --torch_python=python --json'
+  )
+
+
+def test_a_process_answers_for_the_seconds_it_is_given(tmp_path):
+  with turns.started(_script(tmp_path, SLEEPER)) as process:
+    assert process.machine == {'platform': 'cpu'}
+    first = process.ask('two', seconds=0.01)
+    assert 1 <= first['calls'] <= 5 and first['seconds'] >= 0.002
+    assert process.ask('one', seconds=0.0)['calls'] == 1
+    again = process.ask('two', seconds=0.0)
+    assert again['begun'] == first['begun'] == 1  # built once
+    assert 2**20 < again['peak_memory_bytes'] < 2**30
+  assert process._process.returncode == 0
+
+
+def test_no_more_goes_are_on_their_way_than_in_training():
+  events = []
+  work = turns.Work(
+    lambda: events.append(1), lambda _: events.append(-1), facts={}
+  )
+  turns._timed(work, calls=6)
+  assert sum(events) == 0 and max(np.cumsum(events)) == turns._LAG + 1
+
+
+def test_what_a_process_says_last_is_the_error(tmp_path):
+  command = _script(tmp_path, 'x = 1\nraise KeyError("lost")')
+  with pytest.raises(turns.Failed, match="ended with 1: KeyError: 'lost'"):
+    turns.Process(command)
+  late = _script(
+    tmp_path, 'import sys\nprint("{}", flush=True)\ninput()\n1 / 0'
+  )
+  with turns.started(late) as process:
+    with pytest.raises(turns.Failed, match='division by zero'):
+      process.ask('one', seconds=1.0)
+
+
+# A peer without PyTorch: half as long in channels_last, no compiler.
+PEER = """\
+#!{python}
+import json, sys, time
+options = json.loads(sys.argv[2])
+form, config = options['form'], options['config']
+assert sys.argv[1].endswith('torch_step.py') and options['platform'] == 'cpu'
+if form['mode'] == 'compile':
+  sys.exit('RuntimeError: no C++ compiler')
+seconds = 0.01 if form['layout'] == 'contiguous' else 0.005
+seconds *= 1 + (form['lrn'] == 'torch') + (form['memory'] == 'kept')
+print(json.dumps({{'version': '0', 'threads': 1}}), flush=True)
+for line in sys.stdin:
+  answer = {{'seconds': seconds, 'calls': 1, 'images': config['batch_size']}}
+  answer['peak_memory_bytes'] = 10**9
+  print(json.dumps(answer), flush=True)
+"""
+
+
+@pytest.fixture
+def fake_peer(tmp_path):
+  path = tmp_path / 'python'
+  path.write_text(PEER.format(python=sys.executable))
+  path.chmod(0o755)
+  return str(path)
+
+
+def _options(**config):
+  return {'what': 'step', 'platform': 'cpu', 'config': config}
+
+
+def test_the_fastest_form_of_the_peer_is_found(fake_peer):
+  found = peer.Peer(python=fake_peer)
+  form, tried = found.best(_options(batch_size=8), seconds=0.1)
+  assert str(form) in (
+    'channels_last/eager/shifts/returned',
+    'channels_last/eager/cumsum/returned',
+  )
+  assert len(tried) == 13  # two layouts, two modes, three sums; kept memory
+  assert tried['channels_last/eager/torch/returned'] == 800
+  assert tried[str(form)] == 1600
+  assert tried[str(form._replace(memory='kept'))] == 800
+  assert 'no C++ compiler' in tried['contiguous/compile/shifts/returned']
+
+
+def test_forms_are_given_by_name_and_one_that_runs_is_enough(fake_peer):
+  forms = ('contiguous/eager/torch/kept', 'contiguous/compile/torch')
+  found = peer.Peer(python=fake_peer, forms=tuple(map(peer.parse, forms)))
+  form, tried = found.best(_options(batch_size=8), seconds=0.1)
+  assert str(form) == forms[0] and len(tried) == 2
+  none = peer.Peer(python=fake_peer, forms=found.forms[1:])
+  with pytest.raises(turns.Failed, match='no C'):
+    none.best(_options(batch_size=8), seconds=0.1)
+
+
+@pytest.mark.parametrize('text', ['contiguous', 'a/eager/torch', 'a/b/c/d/e'])
+def test_forms_that_are_none_are_refused(text):
+  with pytest.raises(ValueError, match=f'--peer_forms={text}: use '):
+    peer.parse(text)
+
+
+def test_arithmetic_is_that_of_figure_2():
+  """Weights times positions of conv1 to fc8; no gradient by the image."""
+  forward = (
+    (55 * 55) * 96 * (11 * 11 * 3)
+    + (27 * 27) * 256 * (5 * 5 * 48)
+    + (13 * 13) * 384 * (3 * 3 * 256)
+    + (13 * 13) * 384 * (3 * 3 * 192)
+    + (13 * 13) * 256 * (3 * 3 * 192)
+    + (6 * 6 * 256) * 4096 + 4096 * 4096 + 4096 * 1000
+  )  # fmt: skip
+  assert jax_step.operations(default.get_config()) == {
+    'eval': 2 * forward,
+    'train': 6 * forward - 2 * (55 * 55) * 96 * (11 * 11 * 3),
+  }
+
+
+def test_a_config_survives_json():
+  config = nets.config()
+  again = jax_step.as_config(json.loads(json.dumps(config.to_dict())))
+  assert again.to_dict() == config.to_dict()
+
+
+def test_steps_go_on_from_each_other():
+  work = jax_step.training(nets.config(data=2, column=2))
+  losses = [float(work.once()['loss']) for _ in range(3)]
+  assert np.isfinite(losses).all() and len(set(losses)) == 3
+  assert work.facts['images'] == nets.BATCH
+  assert work.facts['compile_seconds'] > 0
+
+
+def test_ten_views_give_probabilities():
+  config = nets.config()
+  config.eval.batch_size = 3
+  work = jax_step.ten_views(config)
+  probabilities = work.once()
+  assert probabilities.shape == (3, 10) and work.facts['images'] == 3
+  np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+OPS = dict(jax_ops.operations(nets.config()))
+
+
+def test_every_operation_of_the_net_is_there():
+  layers = ['conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'fc6', 'fc7', 'fc8']
+  assert [name for name in OPS if '/' not in name] == layers
+  assert [name for name in OPS if '/' in name] == [
+    'conv1/lrn', 'conv1/pool', 'conv2/lrn', 'conv2/pool', 'conv5/pool',
+  ]  # fmt: skip
+  total = sum(op.flop for op in OPS.values())
+  assert total == nets.BATCH * jax_step.operations(nets.config())['eval']
+
+
+@pytest.mark.parametrize('name', [n for n, op in OPS.items() if op.naive])
+def test_naive_forms_are_the_same_function(name):
+  op = OPS[name]
+  shapes = [(2, *op.shapes[0][1:]), *op.shapes[1:]]
+  keys = jax.random.split(jax.random.key(0), len(shapes))
+  arguments = [
+    jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)
+  ]
+
+  def loss(function, *arguments):
+    y = function(*arguments)
+    return (y * jnp.cos(jnp.arange(y.size)).reshape(y.shape)).sum()
+
+  places = tuple(range(1, 1 + len(arguments)))
+  values = [
+    jax.jit(jax.value_and_grad(loss, argnums=places), static_argnums=0)(
+      function, *arguments
+    )
+    for function in (op.function, op.naive)
+  ]
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+    *values,
+  )
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_works_of_operations(dtype):
+  """Bytes and arithmetic of conv2: 16 kernels a column, 5 x 5, on 6 maps."""
+  size = jnp.dtype(dtype).itemsize
+  op = OPS['conv2']
+  x, kernel, y = nets.BATCH * 7 * 7 * 12, 25 * 6 * 32, nets.BATCH * 7 * 7 * 32
+  there = jax_ops.forward(op, dtype=dtype)
+  assert there.facts == {
+    'flop': 2 * nets.BATCH * 7 * 7 * kernel,
+    'bytes': size * (x + kernel + 32 + y),
+  }
+  back = jax_ops.backward(op, dtype=dtype)
+  assert back.facts == {
+    'flop': 2 * there.facts['flop'],
+    'bytes': size * (2 * (x + kernel + 32) + y),
+  }
+  assert [g.shape for g in back.once()] == list(op.shapes)
+  images = jax_ops.backward(OPS['conv1'], dtype=dtype)
+  assert [g.shape for g in images.once()] == list(OPS['conv1'].shapes[1:])
+
+
+def test_the_update_is_timed_on_all_parameters():
+  work = jax_ops.update(nets.config())
+  assert work.facts == {'flop': 0, 'bytes': 5 * 4 * 47_354}
+  for _ in range(2):
+    work.wait(work.once())
+
+
+def _bench(**fields):
+  fields = {
+    'what': 'step', 'config': nets.config(), 'batch_size': 4,
+    'meshes': [step.Mesh(1, 2)], 'dtype': 'float32', 'seconds': 0.1,
+    'rounds': 2,
+  } | fields  # fmt: skip
+  return step.Bench(**fields)
+
+
+def test_a_config_is_given_mesh_batch_and_dtype():
+  config = step.with_mesh(_bench(), step.Mesh(1, 2))
+  assert (config.mesh.data, config.mesh.column) == (1, 2)
+  assert config.batch_size == config.eval.batch_size == 4
+  with pytest.raises(ValueError, match='shared out evenly'):
+    step.with_mesh(_bench(), step.Mesh(3, 1))
+  config = nets.config()
+  if 'dtype' in config:
+    del config.dtype
+  with pytest.raises(ValueError, match='--dtype=bfloat16: the config has no'):
+    step.with_mesh(_bench(config=config, dtype='bfloat16'), step.Mesh(1, 1))
+
+
+def test_scaling_is_three_meshes_then_six_sizes(monkeypatch):
+  asked = []
+
+  def run(bench):
+    asked.append((list(map(str, bench.meshes)), bench.batch_size))
+    if bench.batch_size == 512:
+      raise turns.Failed('no memory')
+    return [{'mesh': str(mesh)} for mesh in bench.meshes]
+
+  monkeypatch.setattr(step, 'run', run)
+  found = scaling.run(_bench(batch_size=8))
+  assert asked[0] == (['1x1', '1x2', '2x1'], 8)
+  assert asked[1:] == [(['1x1'], 2**n) for n in range(4, 10)]
+  assert len(found) == 9 and found[0] == {'mesh': '1x1', 'bench': 'scaling'}
+  failed = {'batch_size': 512, 'failed': 'no memory', 'bench': 'scaling'}
+  assert found[-1] == failed
+
+
+BLOCKED = """
+import subprocess
+import sys
+for name in ('grain', 'tensorflow_datasets', 'orbax', 'array_record', 'PIL',
+             'scipy', 'simplejpeg', 'tensorboardX', 'tqdm', 'torch'):
+  sys.modules[name] = None
+"""
+
+
+@pytest.mark.multiprocess
+def test_command_measures_with_few_packages(tmp_path, fake_peer):
+  """Both processes, from a folder without the repository, as JSON."""
+  (tmp_path / 'sitecustomize.py').write_text(BLOCKED)
+  root = pathlib.Path(__file__).parent.parent
+  done = subprocess.run(
+    [
+      *(sys.executable, '-m', 'alexnet_jax.tools.bench', '--what=step'),
+      *('--batch_size=4', '--mesh=1x1,1x2', '--rounds=2', '--seconds=0.1'),
+      *(f'--config={root / "configs" / "smoke.py"}', '--json'),
+      *(f'--torch_python={fake_peer}', '--peer_forms=contiguous/eager/torch'),
+    ],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': f'{tmp_path}{os.pathsep}{root}'},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 0, done.stderr
+  found = json.loads(done.stdout.splitlines()[-1])
+  one, two = found['rows']
+  assert {name: found[name] for name in one} == one
+  assert (one['mesh'], two['mesh']) == ('1x1', '1x2')
+  for row in (one, two):
+    assert row['peer_images_per_second'] == 200 and row['n'] == 2
+    assert row['ratio'] == pytest.approx(row['images_per_second'] / 200, 0.01)
+    low, high = row['images_per_second_range']
+    assert 0 < low <= row['images_per_second'] <= high
+    rate = row['images_per_second'] * row['flop_per_image'] / 1e9
+    assert row['matmul_share'] > 0 and rate < row['matmul_gflops']
+    assert row['compile_seconds'] > 0
+    assert row['peak_memory_bytes'] > 10**8
+    assert row['peer_peak_memory_bytes'] == 10**9
+  assert one['ratio_to_first_mesh'] == 1
+  assert found['conditions']['config'] == 'smoke'
+  assert 'grain' not in done.stderr
+
+
+@pytest.mark.parametrize(
+  ('flag', 'says'),
+  [
+    ('--mesh=1', "--mesh holds '1': use data x column, as 1x2"),
+    ('--mesh=1xb', "--mesh holds 'b': use 1 or more"),
+    ('--batch_size=0', "--batch_size holds '0': use 1 or more"),
+    ('--dtype=float16', '--dtype=float16: use float32 or bfloat16'),
+    ('--peer_forms=nchw/eager/torch', 'use contiguous or channels_last'),
+    ('--torch_python=/no/such/python', '/no/such/python'),
+  ],
+)
+def test_wrong_flags_are_one_line(command, flag, says):
+  done = command(
+    'alexnet_jax.tools.bench',
+    '--what=step',
+    '--config=configs/smoke.py',
+    flag,
+  )
+  assert done.returncode == 1, done.stderr
+  assert says in done.stderr and done.stderr.count('\n') == 1
+  assert done.stdout == ''
+
+
+def test_no_config_is_the_papers_net(command):
+  done = command(
+    'alexnet_jax.tools.bench', '--what=step', '--mesh=1x3', '--rounds=1'
+  )
+  assert 'the network has 2 columns' in done.stderr
