@@ -1,9 +1,10 @@
 """How long each operation takes, forward and backward, and how long it must.
 
 Beside each its naive form, PyTorch's (the faster of two layouts), and a floor:
-its arithmetic at the rate of a matrix product, or its bytes at the rate of a
-copy, whichever takes longer, both rates of this machine and this run. Not in
-the paper. See bench/jax_ops.py for the names.
+its arithmetic at the rate of a matrix product (the faster of JAX's and
+PyTorch's), or its bytes at that of adding 1 in place, whichever takes longer;
+rates of this machine and this run. What fits a cache can go below it. Not in
+the paper. bench/jax_ops.py explains the names.
 """
 
 import contextlib
@@ -31,10 +32,7 @@ def run(bench: step.Bench) -> list[rows.Row]:
       stack.enter_context(turns.started(peer))
       for peer in _peers(bench, options | {'platform': platform})
     ]
-    most = {
-      work: [ours.ask(work, seconds=bench.seconds) for _ in range(bench.rounds)]
-      for work in ('product', 'copy')
-    }
+    limits = _limits(ours, peers=peers, bench=bench)
     common = {
       'bench': 'ops',
       'batch_size': bench.batch_size,
@@ -43,7 +41,7 @@ def run(bench: step.Bench) -> list[rows.Row]:
       'device': ours.machine['device'],
     }
     return [
-      _row(work, ours=ours, peers=peers, bench=bench, most=most) | common
+      _row(work, ours=ours, peers=peers, bench=bench, limits=limits) | common
       for work in _ops(ours)
       if not work.endswith(' naive')
     ]
@@ -65,7 +63,7 @@ def _row(
   ours: turns.Process,
   peers: list[turns.Process],
   bench: step.Bench,
-  most: dict[str, list[turns.Answer]],
+  limits: dict[str, float],
 ) -> rows.Row:
   """The operation, its naive form and the peer's, in turns."""
   names = [name for name in (work, f'{work} naive') if name in _ops(ours)]
@@ -78,6 +76,7 @@ def _row(
   own, others = times[0], times[len(names) :]
   theirs = min(others, key=statistics.median, default=[])
   flop, bytes_ = (answers[0][0][unit] for unit in ('flop', 'bytes'))
+  floor = 1e3 * max(flop / limits['flop'], bytes_ / limits['bytes'])
   return {
     'what': work,
     **rows.spread('ms', own),
@@ -86,9 +85,11 @@ def _row(
     **rows.spread('ratio', rows.ratios(theirs, own) if theirs else []),
     'flop': flop,
     'bytes': bytes_,
-    'floor_ms': round(_floor(flop, bytes_, most=most), 3),
+    'floor_ms': round(floor, 3),
     'gflops': round(flop / statistics.median(own) / 1e6, 1),
     'gb_per_second': round(bytes_ / statistics.median(own) / 1e6, 2),
+    'limit_gflops': round(limits['flop'] / 1e9, 1),
+    'limit_gb_per_second': round(limits['bytes'] / 1e9, 2),
     'n': bench.rounds,
   }
 
@@ -97,13 +98,18 @@ def _ops(ours: turns.Process) -> list[str]:
   return ours.machine['ops']
 
 
-def _floor(
-  flop: int, bytes_: int, *, most: dict[str, list[turns.Answer]]
-) -> float:
-  """The least milliseconds for so much arithmetic and so many bytes."""
+def _limits(
+  ours: turns.Process, *, peers: list[turns.Process], bench: step.Bench
+) -> dict[str, float]:
+  """Operations and bytes a second that the machine has been seen to do."""
 
-  def rate(work: str, unit: str) -> float:
-    return statistics.median(a[unit] / a['seconds'] for a in most[work])
+  def seconds(process: turns.Process, work: str) -> float:
+    return statistics.median(
+      process.ask(work, seconds=bench.seconds)['seconds']
+      for _ in range(bench.rounds)
+    )
 
-  floors = (flop / rate('product', 'flop'), bytes_ / rate('copy', 'bytes'))
-  return 1e3 * max(floors)
+  flop = ours.ask('product', seconds=0.0)['flop']
+  bytes_ = ours.ask('copy', seconds=0.0)['bytes']
+  product = min(seconds(process, 'product') for process in [ours, *peers])
+  return {'flop': flop / product, 'bytes': bytes_ / seconds(ours, 'copy')}

@@ -5,10 +5,12 @@ dtype, so each is tried, in a process of its own, in which a form that cannot
 run (torch.compile without a C++ compiler) costs no more than a line.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import pathlib
+import statistics
 import sys
 from typing import Any, NamedTuple
 
@@ -42,6 +44,12 @@ class Form(NamedTuple):
     return '/'.join(self)
 
 
+_ALL = tuple(
+  itertools.starmap(Form, itertools.product(*list(_CHOICES.values())[:3]))
+)
+_FINALISTS = 3
+
+
 def parse(text: str) -> Form:
   """A form from 'channels_last/eager/shifts', with '/kept' or without.
 
@@ -63,7 +71,7 @@ class Peer:
 
   Attributes:
     python: the interpreter.
-    forms: to try; empty: all, the fastest of them with kept memory as well.
+    forms: to try; empty: all, the fastest one with kept memory as well.
   """
 
   python: str
@@ -79,38 +87,63 @@ class Peer:
   ) -> tuple[Form, dict[str, float | str]]:
     """The fastest form; of each its images/s, or why it does not run.
 
+    Each is tried by itself, then the best few take turns.
+
     Raises:
       turns.Failed: if none runs.
     """
     tried: dict[Form, float | str] = {}
-
-    def fastest() -> Form:
-      rates = {f: r for f, r in tried.items() if isinstance(r, float)}
-      if not rates:
-        raise turns.Failed(f'--torch_python={self.python}: {tried[forms[0]]}')
-      return max(rates, key=lambda form: rates[form])
-
-    def attempt(form: Form) -> None:
-      tried[form] = self._rate(options, form=form, seconds=seconds)
-      print(f'peer, {form}: {tried[form]}', file=sys.stderr, flush=True)
-
-    forms = self.forms or tuple(
-      itertools.starmap(Form, itertools.product(*list(_CHOICES.values())[:3]))
-    )
-    for form in forms:
-      attempt(form)
+    for form in self.forms or _ALL:
+      tried[form] = self._attempt(options, form=form, seconds=seconds)
+    rates = {form: r for form, r in tried.items() if isinstance(r, float)}
+    if not rates:
+      why = next(iter(tried.values()))
+      raise turns.Failed(f'--torch_python={self.python}: {why}')
+    few = sorted(rates, key=lambda form: -rates[form])[:_FINALISTS]
     if not self.forms:
-      attempt(fastest()._replace(memory='kept'))
-    return fastest(), {str(form): rate for form, rate in tried.items()}
+      few.append(few[0]._replace(memory='kept'))
+    finals = self._finals(options, forms=few, seconds=seconds)
+    rates |= finals
+    best = max(few, key=lambda form: rates[form])
+    return best, {str(form): rate for form, rate in (tried | rates).items()}
 
-  def _rate(
+  def _attempt(
     self, options: dict[str, Any], *, form: Form, seconds: float
   ) -> float | str:
     """Images/s, the better of two rounds; or what is wrong."""
     try:
       with turns.started(self.command(options, form=form)) as process:
-        what = options['what']
-        rounds = [process.ask(what, seconds=seconds) for _ in range(2)]
+        rate = max(_rate(process, options, seconds=seconds) for _ in range(2))
     except turns.Failed as error:
-      return str(error)
-    return round(max(r['images'] / r['seconds'] for r in rounds), 2)
+      rate = str(error)
+    print(f'peer, {form}: {rate}', file=sys.stderr, flush=True)
+    return rate
+
+  def _finals(
+    self, options: dict[str, Any], *, forms: list[Form], seconds: float
+  ) -> dict[Form, float]:
+    """Images/s of forms that take turns, the median of three rounds."""
+    if len(forms) == 1:
+      return {}
+    with contextlib.ExitStack() as stack:
+      processes = [
+        stack.enter_context(turns.started(self.command(options, form=form)))
+        for form in forms
+      ]
+      rounds = [
+        [_rate(process, options, seconds=seconds) for process in processes]
+        for _ in range(3)
+      ]
+    medians = map(statistics.median, zip(*rounds, strict=True))
+    finals = dict(zip(forms, medians, strict=True))
+    for form, rate in finals.items():
+      print(f'peer, {form}, in turns: {rate}', file=sys.stderr, flush=True)
+    return finals
+
+
+def _rate(
+  process: turns.Process, options: dict[str, Any], *, seconds: float
+) -> float:
+  """Images/s of a round."""
+  answer = process.ask(options['what'], seconds=seconds)
+  return round(answer['images'] / answer['seconds'], 2)

@@ -106,6 +106,7 @@ def main():
     for make in (forward, backward)
   }
   works['update'] = functools.partial(update, bench)
+  works['product'] = functools.partial(torch_step.product, options)
   torch_step.serve(works, bench.device)
 
 

@@ -238,6 +238,13 @@ class Bench:
     return once, {'images': number}
 
 
+def product(options):
+  """A function that multiplies what bench/jax_step.py does."""
+  dtype, size = getattr(torch, options['dtype']), 4096
+  a = torch.randn((size, size), device=device(options)).to(dtype)
+  return lambda: a @ a, {'flop': 2 * size**3}
+
+
 def device(options):
   return torch.device('cuda' if options['platform'] == 'gpu' else 'cpu')
 

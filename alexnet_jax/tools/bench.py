@@ -170,13 +170,16 @@ def _input_line(row: rows.Row) -> str:
 
 def _op_line(row: rows.Row) -> str:
   kinds = {'': 'ms', 'naive': 'naive_ms', 'PyTorch': 'peer_ms'}
-  kinds |= {'at least': 'floor_ms'}
+  kinds |= {'a product or copy': 'floor_ms'}
   times = [
     f'{name} {row[kind]:,.2f} ms'.strip()
     for name, kind in kinds.items()
     if row[kind] is not None
   ]
-  return f'{row["what"]:22}{", ".join(times)}, {row["gflops"]:,.0f} GFLOP/s'
+  rate = f'{row["gb_per_second"]:,.0f} GB/s'
+  if row['flop']:
+    rate = f'{row["gflops"]:,.0f} GFLOP/s'
+  return f'{row["what"]:22}{", ".join(times)}, {rate}'
 
 
 def _step_line(row: rows.Row) -> str:
@@ -189,6 +192,8 @@ def _step_line(row: rows.Row) -> str:
       f'{row["peer_peak_memory_bytes"] / 1e9:.2f} GB'
     )
   low, high = row['images_per_second_range']
+  if row['ratio_to_first_mesh'] != 1:
+    theirs = f'; {row["ratio_to_first_mesh"]:.2f} of the first mesh{theirs}'
   return (
     f'{row["bench"]}, {row["batch_size"]} images, {row["mesh"]}, '
     f'{row["dtype"]}: {row["images_per_second"]:,.1f} images/s ({low:,.1f} to '

@@ -142,7 +142,9 @@ def speeds(rows: list[dict[str, Any]]) -> str:
 
 def times(rows: list[dict[str, Any]]) -> str:
   """Milliseconds of each operation, as Markdown."""
-  heads = ['operation', 'ms', 'naive', 'PyTorch', 'at least', 'GFLOP/s', 'n']
+  heads = [
+    'operation', 'ms', 'naive', 'PyTorch', 'a product or copy', 'GFLOP/s', 'n',
+  ]  # fmt: skip
   lines = [_row(heads), '|' + '---|' * len(heads)]
   kinds = ('ms', 'naive_ms', 'peer_ms', 'floor_ms')
   for row in rows:

@@ -1,0 +1,64 @@
+"""README's tables of steps and operations, made from rows."""
+
+import json
+
+import pytest
+
+from alexnet_jax.bench import rows
+from alexnet_jax.tools import readme
+
+
+def _measured(**fields):
+  return {
+    'hardware': 'H', 'python': '3.11', 'date': '2026-01-02', 'n': 5,
+    'command': 'python -m x',
+  } | fields  # fmt: skip
+
+
+def test_readme_has_steps_beside_the_peer():
+  row = _measured(
+    bench='step', batch_size=128, mesh='1x1', dtype='float32',
+    images_per_second=30.04, peer_images_per_second=20.0, ratio=1.502,
+    ratio_range=[1.4, 1.6], matmul_share=0.4449, peak_memory_bytes=2 * 10**9,
+    peer_peak_memory_bytes=None,
+  )  # fmt: skip
+  alone = row | {'bench': 'eval', 'peer_images_per_second': None}
+  alone |= {'ratio': None, 'ratio_range': None, 'command': 'python -m y'}
+  lines = readme.speeds([row, alone]).splitlines()
+  assert lines[2] == (
+    '| training step | 128 | 1x1 | float32 | 30.0 | 20.0 | 1.50 | '
+    '1.40 to 1.60 | 44% | 2.00 GB | - | 5 |'
+  )
+  assert '| ten views | 128 | 1x1 | float32 | 30.0 | - | - | - |' in lines[3]
+  assert lines[5:] == [
+    f'H, Python 3.11, 2026-01-02; `python -m {name}`.' for name in 'xy'
+  ]
+
+
+def test_readme_has_operations():
+  row = _measured(
+    what='conv1 forward', ms=1.234, naive_ms=None, peer_ms=2.0, floor_ms=1.0,
+    flop=1, gflops=99.6,
+  )  # fmt: skip
+  lines = readme.times([row, row | {'flop': 0}]).splitlines()
+  cells = '| conv1 forward | 1.23 | - | 2.00 | 1.00 |'
+  assert lines[2:4] == [f'{cells} 100 | 5 |', f'{cells} - | 5 |']
+
+
+def test_readme_needs_room_for_results_once_there_are_any(tmp_path):
+  folder = tmp_path / 'alexnet_jax' / 'bench' / 'results'
+  folder.mkdir(parents=True)
+  marks = '<!-- {0} -->\n<!-- end of {0} -->\n'
+  for name in ('presets', 'input'):
+    (folder / f'2026-01-01_{name}.json').write_bytes(
+      next(rows.RESULTS.glob(f'*_{name}.json')).read_bytes()
+    )
+  text = ''.join(marks.format(n) for n in ('presets', 'input', 'deviations'))
+  readme.rewrite(text, root=tmp_path)
+  row = _measured(
+    what='fc6 forward', ms=1.0, naive_ms=1.0, peer_ms=1.0, floor_ms=1.0,
+    flop=1, gflops=1.0,
+  )  # fmt: skip
+  (folder / '2026-01-01_ops.json').write_text(json.dumps([row]))
+  with pytest.raises(ValueError, match='<!-- ops -->'):
+    readme.rewrite(text, root=tmp_path)
