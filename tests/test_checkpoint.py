@@ -240,13 +240,6 @@ def test_a_step_that_made_way_comes_back_unless_it_was_written_again(directory):
   assert int(restore.read_meta(step)['pending'][0]['loss']) == 3
 
 
-# What orbax leaves behind when a write fails is collected whenever it is.
-_LEFTOVERS = pytest.mark.filterwarnings(
-  'ignore::pytest.PytestUnraisableExceptionWarning'
-)
-
-
-@_LEFTOVERS
 def test_a_disk_with_no_room_is_told_of_before_anything_is_written(
   tmp_path, batches
 ):
@@ -268,7 +261,6 @@ def test_a_disk_with_no_room_is_told_of_before_anything_is_written(
     assert int(_read(disk / 'c' / '2')['step']) == 2
 
 
-@_LEFTOVERS
 def test_a_disk_that_fills_up_while_saving_leaves_the_steps_before(
   tmp_path, batches, capfd
 ):

@@ -17,8 +17,9 @@ from absl import logging
 @contextlib.contextmanager
 def orbax() -> Iterator[None]:
   """Inside, orbax logs nothing; late callbacks stay unheard afterwards."""
-  if not isinstance(sys.unraisablehook, functools.partial):
-    sys.unraisablehook = functools.partial(_hook, sys.unraisablehook)
+  before = sys.unraisablehook
+  if getattr(before, 'func', None) is not _hook:  # others use partial, too
+    sys.unraisablehook = functools.partial(_hook, before)
   verbosity = logging.get_verbosity()
   logging.set_verbosity(logging.FATAL)
   try:
