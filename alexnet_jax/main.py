@@ -24,6 +24,7 @@ from alexnet_jax import config as config_lib
 from alexnet_jax import evaluate, train, writers
 from alexnet_jax import run as run_lib
 from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.data import paths
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
@@ -97,7 +98,7 @@ def _evaluate(config: config_lib.Config) -> int:
 
 def _workdir() -> pathlib.Path:
   if _WORKDIR.value:
-    return pathlib.Path(_WORKDIR.value).expanduser()
+    return paths.given(_WORKDIR.value)
   return pathlib.Path('runs') / config_flag.name()
 
 

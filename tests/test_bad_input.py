@@ -154,6 +154,7 @@ PETS = damage.both(
 )
 FOLDERS = [
   ('--workdir=f', written('f'), 'f is a file', 'give another --workdir'),
+  ('--workdir=~nosuch/w', None, '~nosuch has no home', 'give the whole path'),
   ('--workdir=f/w', written('f'), "'f/w'", 'but the last is a folder'),
   (f'--workdir={"w" * 300}', None, 'name too long', 'give a shorter one'),
   (PREPARED, None, 'no folder given', 'use --config.data.dir=DIR'),
@@ -340,6 +341,7 @@ CHECKPOINTS = [
   ('--restore=.', None, '. is no checkpoint', 'give a WORKDIR'),
   ('--restore=f', written('f'), 'f is no checkpoint', 'give a WORKDIR'),
   ('--workdir=w', None, 'w does not exist', 'give a WORKDIR'),
+  ('--restore=~nosuch/w', None, '~nosuch has no home', 'give the whole path'),
   (RUN, emptied(damage.STEP), 'run/checkpoints/1 is damaged', ANOTHER),
   (RUN, cut(SUMS, end=50), 'its files.json cannot be read', ANOTHER),
   (RUN, gone(f'{damage.STEP}/meta'), 'run/checkpoints/1 is damaged', ANOTHER),

@@ -13,6 +13,7 @@ import shutil
 from typing import Any, TypedDict
 
 import alexnet_jax
+from alexnet_jax.data import paths
 
 FOLDER = 'checkpoints'
 SUMS = 'files.json'  # in a step: the SHA-256 of its files
@@ -51,7 +52,7 @@ def find(path: str) -> pathlib.Path:
   Raises:
     ValueError: if the path is neither a step folder nor a run's.
   """
-  given = pathlib.Path(path).expanduser()
+  given = paths.given(path)
   if (
     given.name.isdecimal() and given.is_dir() and not (given / FOLDER).exists()
   ):
