@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.bench import jax_ops, jax_step
+from alexnet_jax.models import summary
 from configs import default
 from tests import nets
 
@@ -22,7 +23,7 @@ def test_arithmetic_is_that_of_figure_2():
     + (13 * 13) * 256 * (3 * 3 * 192)
     + (6 * 6 * 256) * 4096 + 4096 * 4096 + 4096 * 1000
   )  # fmt: skip
-  assert jax_step.operations(default.get_config()) == {
+  assert summary.operations(default.get_config().model, crop_size=224) == {
     'eval': 2 * forward,
     'train': 6 * forward - 2 * (55 * 55) * 96 * (11 * 11 * 3),
   }
@@ -61,7 +62,9 @@ def test_every_operation_of_the_net_is_there():
     'conv1/lrn', 'conv1/pool', 'conv2/lrn', 'conv2/pool', 'conv5/pool',
   ]  # fmt: skip
   total = sum(op.flop for op in OPS.values())
-  assert total == nets.BATCH * jax_step.operations(nets.config())['eval']
+  model = nets.config().model
+  forward = summary.operations(model, crop_size=nets.CROP)['eval']
+  assert total == nets.BATCH * forward
 
 
 def _uneven():

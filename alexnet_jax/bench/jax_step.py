@@ -135,24 +135,13 @@ def _programs(config: Config) -> tuple[jax.sharding.Mesh, steps.Steps]:
 
 def _facts(config: Config, *, what: str, since: float) -> turns.Answer:
   training = what == 'step'
-  flop = operations(config)['train' if training else 'eval']
+  flop = summary.operations(config.model, crop_size=config.data.crop_size)[
+    'train' if training else 'eval'
+  ]
   return {
     'compile_seconds': time.perf_counter() - since,
     'images': config.batch_size if training else config.eval.batch_size,
     'flop_per_image': flop if training else 10 * flop,
-  }
-
-
-def operations(config: Config) -> dict[str, int]:
-  """Floating-point operations on weights for an image: two a multiply-add.
-
-  Training adds the gradient by weights and, but for the first layer, by inputs.
-  """
-  layers = summary.rows(config.model, crop_size=config.data.crop_size)
-  forward = 2 * sum(row.multiply_adds for row in layers)
-  return {
-    'train': 3 * forward - 2 * layers[0].multiply_adds,
-    'eval': forward,
   }
 
 

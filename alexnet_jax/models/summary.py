@@ -128,6 +128,22 @@ def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
   return '\n'.join(lines)
 
 
+def operations(
+  config: alexnet.ModelConfig, *, crop_size: int
+) -> dict[str, int]:
+  """Floating-point operations on weights for an image: two a multiply-add.
+
+  Training ('train') adds the gradient by weights and, but for the first layer,
+  by inputs, to what a prediction ('eval') takes.
+  """
+  layers = rows(config, crop_size=crop_size)
+  forward = 2 * sum(row.multiply_adds for row in layers)
+  return {
+    'train': 3 * forward - 2 * layers[0].multiply_adds,
+    'eval': forward,
+  }
+
+
 def _line(name: str, *cells: str) -> str:
   widths = (12, 12, 12, 12, 9, 9, 14)
   *numbers, sees, then = cells

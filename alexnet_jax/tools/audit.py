@@ -59,7 +59,7 @@ def _as_json(report: communication.Report) -> dict:
 
 
 def _as_text(report: communication.Report, *, config: config_lib.Config) -> str:
-  operations = _operations(config)
+  operations = summary.operations(config.model, crop_size=config.data.crop_size)
   lines = [f'mesh: data {config.mesh.data} x column {config.mesh.column}']
   for name, images, found, wanted in (
     ('train', config.batch_size, report.train, report.expected_train),
@@ -79,19 +79,6 @@ def _as_text(report: communication.Report, *, config: config_lib.Config) -> str:
     )
   verdict = 'something else moves' if report.problems else 'nothing else moves'
   return '\n'.join([*lines, '', verdict])
-
-
-def _operations(config: config_lib.Config) -> dict[str, int]:
-  """Floating-point operations on weights for an image: two a multiply-add.
-
-  Training adds the gradient by weights and, but for the first layer, by inputs.
-  """
-  layers = summary.rows(config.model, crop_size=config.data.crop_size)
-  forward = 2 * sum(row.multiply_adds for row in layers)
-  return {
-    'train': 3 * forward - 2 * layers[0].multiply_adds,
-    'eval': forward,
-  }
 
 
 _HEADER = (
