@@ -9,6 +9,7 @@ import pytest
 from alexnet_jax import integrity, stopping, train
 from alexnet_jax.checkpoint import layout, restore
 from tests import test_train
+from tests.faults import runs
 
 
 class _StopAfter(stopping.Stop):
@@ -52,7 +53,9 @@ def whole(tmp_path_factory):
   return workdir
 
 
-def test_stopped_again_and_again_it_gives_the_same_numbers(whole, tmp_path):
+def test_stopped_again_and_again_it_gives_the_same_numbers(
+  whole, tmp_path, capsys
+):
   """Each start takes one step, or gets as far as one look in an evaluation."""
   places = []
   for looks in [1, 2, 1, 0, 2, 3, 1, 9]:
@@ -62,6 +65,8 @@ def test_stopped_again_and_again_it_gives_the_same_numbers(whole, tmp_path):
       step = layout.find(str(tmp_path))
       due = restore.read_meta(step)['evaluation_due']
       places.append((int(step.name), due))
+      last = capsys.readouterr().out.splitlines()[-1]
+      assert last.startswith('stopped, and saved: run the same command again')
   assert places == [
     (1, False),
     (3, False),
@@ -71,7 +76,7 @@ def test_stopped_again_and_again_it_gives_the_same_numbers(whole, tmp_path):
     (8, True),
     (8, False),  # before the evaluation with ten views
   ]
-  assert test_train._lines(tmp_path) == test_train._lines(whole)
+  assert runs.lines(tmp_path) == runs.lines(whole)
   assert _digest(tmp_path) == _digest(whole)
 
 
@@ -87,7 +92,7 @@ def test_on_other_meshes_the_losses_are_the_same_to_rounding(whole, tmp_path):
       _run(tmp_path, config, looks=limit)
     except stopping.Stopped:
       pass
-  ours, theirs = test_train._lines(tmp_path), test_train._lines(whole)
+  ours, theirs = runs.lines(tmp_path), runs.lines(whole)
   assert [(r['step'], r['split']) for r in ours] == [
     (r['step'], r['split']) for r in theirs
   ]
@@ -117,9 +122,7 @@ def test_a_change_is_told_and_kept_in_the_history(tmp_path, capsys):
   }
   assert content['optim']['learning_rate'] == 0.001
   rates = [
-    r['learning_rate']
-    for r in test_train._lines(tmp_path)
-    if r['split'] == 'train'
+    r['learning_rate'] for r in runs.lines(tmp_path) if r['split'] == 'train'
   ]
   np.testing.assert_allclose(rates, [0.0025] * 3 + [0.001, 0.0001], rtol=1e-6)
 
@@ -148,7 +151,7 @@ def test_past_a_damaged_step_it_is_the_same(whole, tmp_path, capsys):
     assert f'checkpoints/{step} is damaged: ' in out
     assert (workdir / 'set_aside' / str(step)).is_dir()
   assert 'goes on from step 4' in out
-  assert test_train._lines(workdir) == test_train._lines(whole)
+  assert runs.lines(workdir) == runs.lines(whole)
   assert _digest(workdir) == _digest(whole)
 
 
@@ -159,7 +162,7 @@ def test_with_no_sound_step_it_begins_again(whole, tmp_path, capsys):
     shutil.rmtree(step / 'state')
   _run(workdir, _config())
   assert 'goes on from step 0' in capsys.readouterr().out
-  assert test_train._lines(workdir) == test_train._lines(whole)
+  assert runs.lines(workdir) == runs.lines(whole)
   assert _digest(workdir) == _digest(whole)
 
 

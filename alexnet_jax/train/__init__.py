@@ -51,7 +51,11 @@ def train(
     return
   with locking.locked(workdir, fix='give another --workdir'):
     resume.clear(found, workdir=workdir)
-    _run(setup, found, workdir=workdir, stop=stop)
+    try:
+      _run(setup, found, workdir=workdir, stop=stop)
+    except stopping.Stopped:  # and the last checkpoint is whole by now
+      print('stopped, and saved: run the same command again to go on')
+      raise
 
 
 def _run(

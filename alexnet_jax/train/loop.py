@@ -158,7 +158,6 @@ class Loop:
     """
     if self._stop.asked:
       self._save(state)
-      self._progress.say(f'stopped at step {self._step}: {_GO_ON}')
       self._stop.check()
 
   def _save_if_time(self, state: steps.TrainState) -> None:
@@ -195,7 +194,6 @@ class Loop:
         errors = self._evaluate(state, views=1)
       except stopping.Stopped:
         self._save(state, evaluation_due=True)
-        self._progress.say(f'stopped in the evaluation: {_GO_ON}')
         raise
       self._write_val(errors, views=1)
       return errors.top1_error, self._observe(state, errors.top1_error)
@@ -308,6 +306,3 @@ class Loop:
       'pending': self._pending,
       'skipped': self._guard.skipped,
     }
-
-
-_GO_ON = 'saved; run the same command again to go on'
