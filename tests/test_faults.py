@@ -16,7 +16,8 @@ def test_killed_at_random_moments_it_ends_the_same(place):
 
 
 def test_stopped_at_random_moments_it_saves_and_ends_the_same(place):
-  injected.terms(place, times=2)
+  injected.terms(place, times=1)
+  injected.interrupts(place, times=1)
 
 
 def test_a_flipped_bit_is_found_and_the_step_before_used(place):
@@ -28,3 +29,7 @@ def test_disks_that_fill_up_or_go(place):
     pytest.skip('mounting a small disk needs root on Linux')
   faults = (injected.fill, injected.take_away)
   injected.disks(place, times=1, faults=faults)
+
+
+def test_data_that_are_lost_are_told_of_and_nothing_else_is(place):
+  injected.lost_data(place, times=1)

@@ -14,6 +14,7 @@ from alexnet_jax.ops import pool
 from alexnet_jax.parallel import placement
 from alexnet_jax.train import guard, resume
 from tests import nets, test_train
+from tests.faults import runs
 
 MESHES = [(1, 1), (1, 2), (2, 1), (2, 2)]
 
@@ -157,7 +158,7 @@ def test_a_few_bad_minibatches_are_left_out_if_so_asked(
   out = capsys.readouterr().out
   assert 'warning: step 2: the loss is nan' in out
   assert 'step 6' in out and '2 of at most 2' in out
-  lines = test_train._lines(tmp_path)
+  lines = runs.lines(tmp_path)
   steps = [r['step'] for r in lines if r['split'] == 'train']
   assert steps == [1, 3, 4, 5, 7, 8]
 

@@ -10,8 +10,7 @@ import pytest
 from alexnet_jax import evaluate, run, train
 from alexnet_jax.checkpoint import layout, restore
 from configs import smoke
-
-UNTIMED = ('time', 'images_per_second', 'input_wait_fraction')
+from tests.faults import runs
 
 
 def _config(**fields):
@@ -24,12 +23,6 @@ def _config(**fields):
   config.total_steps = 8
   config.update_from_flattened_dict(fields)
   return config
-
-
-def _lines(workdir):
-  text = (workdir / 'metrics.jsonl').read_text()
-  records = [json.loads(line) for line in text.splitlines()]
-  return [{k: r[k] for k in r if k not in UNTIMED} for r in records]
 
 
 def _arrays(workdir):
@@ -87,7 +80,7 @@ def test_a_checkpoint_at_each_epoch_and_the_config_beside_it(whole):
 def test_a_run_stopped_after_an_epoch_gives_the_same_numbers(whole, tmp_path):
   train.train(_config(total_steps=4), workdir=tmp_path)
   train.train(_config(), workdir=tmp_path)
-  ours, theirs = _lines(tmp_path), _lines(whole)
+  ours, theirs = runs.lines(tmp_path), runs.lines(whole)
   # The first command took its own end for the run's, with ten views.
   ours = [r for r in ours if (r['step'], r.get('views')) != (4, 10)]
   assert ours == theirs
@@ -108,15 +101,15 @@ def test_means_over_several_steps_survive_a_stop(tmp_path):
   train.train(_config(**fields), workdir=tmp_path / 'whole')
   train.train(_config(total_steps=4, **fields), workdir=tmp_path / 'parts')
   train.train(_config(**fields), workdir=tmp_path / 'parts')
-  parts = [r for r in _lines(tmp_path / 'parts') if r['split'] == 'train']
-  whole = [r for r in _lines(tmp_path / 'whole') if r['split'] == 'train']
+  parts = [r for r in runs.lines(tmp_path / 'parts') if r['split'] == 'train']
+  whole = [r for r in runs.lines(tmp_path / 'whole') if r['split'] == 'train']
   assert parts == whole
   assert [r['step'] for r in whole] == [1, 3, 4, 6, 8]
 
 
 def test_one_final_view_is_not_evaluated_twice(tmp_path):
   train.train(_config(**{'eval.final_views': 1}), workdir=tmp_path)
-  val = [r['step'] for r in _lines(tmp_path) if r['split'] == 'val']
+  val = [r['step'] for r in runs.lines(tmp_path) if r['split'] == 'val']
   assert val == [4, 8]
 
 
@@ -126,7 +119,7 @@ def test_a_run_stopped_before_its_last_evaluation_makes_it_up(whole, tmp_path):
   lines = path.read_text().splitlines(keepends=True)
   path.write_text(''.join(lines[:-1]))
   train.train(_config(), workdir=tmp_path)
-  assert _lines(tmp_path) == _lines(whole)
+  assert runs.lines(tmp_path) == runs.lines(whole)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +158,7 @@ def test_the_plateau_after_the_last_drop_ends_training(tmp_path):
     'total_steps': 40,
   }
   train.train(_config(**fields), workdir=tmp_path)
-  last = _lines(tmp_path)[-1]
+  last = runs.lines(tmp_path)[-1]
   assert last['views'] == 10 and 2 < last['epoch'] < 3.5
   assert last['step'] == 12  # images 32, 64 and 96 end the first three epochs
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 
+from tests import damage
 from tests.faults import runs
 
 
@@ -58,47 +59,65 @@ class Place:
 
 def kills(place, *, times):
   """SIGKILLs at random moments, restarting each time."""
-  reached, run = [], 0
-  workdir = place.workdir('kills-0')
-  while len(reached) < times:
-    process = place.start(workdir)
-    place.wait(workdir, process)
+
+  def kill(process, workdir):
     if process.poll() is None:
       process.kill()
       process.communicate()
-      reached.append(runs.steps_written(workdir))
-      continue
+      return runs.steps_written(workdir)
     code, _, err = runs.finish(process)  # it was done before its moment came
     assert code == 0, err
-    place.check(workdir)
-    run += 1
-    workdir = place.workdir(f'kills-{run}')
-  place.check(workdir)
-  return f'{times} SIGKILLs over {run + 1} runs, at steps {reached}: the same'
+    return None
+
+  reached, number = _disturb(place, kill, times=times)
+  return f'{times} SIGKILLs over {number} runs, at steps {reached}: the same'
 
 
 def terms(place, *, times):
-  """SIGTERMs and SIGINTs in turn: each saves and exits with 75."""
-  took, run = [], 0
-  workdir = place.workdir('terms-0')
-  while len(took) < times:
-    process = place.start(workdir)
-    place.wait(workdir, process)
-    number = (signal.SIGTERM, signal.SIGINT)[len(took) % 2]
-    sent = time.monotonic()
-    running = process.poll() is None
+  """SIGTERMs: each saves and exits with 75."""
+  return _signals(place, signal.SIGTERM, times=times)
+
+
+def interrupts(place, *, times):
+  """The same with SIGINTs, which is what Ctrl-C sends."""
+  return _signals(place, signal.SIGINT, times=times)
+
+
+def _signals(place, number, *, times):
+  def stop(process, _):
+    running, sent = process.poll() is None, time.monotonic()
     process.send_signal(number)
     code, _, err = runs.finish(process)
     if running and code == 75:
-      took.append(time.monotonic() - sent)
-      assert took[-1] < 10 and 'Traceback' not in err, err
+      seconds = time.monotonic() - sent
+      assert seconds < 10 and 'Traceback' not in err, err
+      return seconds
+    assert code == 0, (code, err)  # it came in the last moment
+    return None
+
+  took, count = _disturb(place, stop, times=times)
+  return (
+    f'{times} of {number.name} over {count} runs: each exit 75, the slowest '
+    f'in {max(took):.1f} s; the same'
+  )
+
+
+def _disturb(place, disturb, *, times):
+  """Disturbs runs until it has come off so often; what it gave, and runs."""
+  seen, run = [], 0
+  workdir = place.workdir(f'{disturb.__name__}-0')
+  while len(seen) < times:
+    process = place.start(workdir)
+    place.wait(workdir, process)
+    found = disturb(process, workdir)
+    if found is not None:
+      seen.append(found)
       continue
-    assert code == 0, (number, code, err)  # it came in the last moment
-    place.check(workdir)
+    place.check(workdir)  # this one has ended: another run
     run += 1
-    workdir = place.workdir(f'terms-{run}')
+    workdir = place.workdir(f'{disturb.__name__}-{run}')
   place.check(workdir)
-  return f'{times} signals over {run + 1} runs, exit 75 in {max(took):.1f} s'
+  return seen, run + 1
 
 
 def flips(place, *, times):
@@ -199,3 +218,33 @@ def take_away(disk):
   yield
   shutil.rmtree(disk / 'run', ignore_errors=True)
   (disk / 'elsewhere').rename(disk / 'run')
+
+
+def lost_data(place, *, times):
+  """The folder of the data set is emptied in the middle of a run, and back."""
+  folder = place.folder / 'data'
+  damage.prepare(folder)
+  flags = (
+    '--config.data.source=prepared',
+    f'--config.data.dir={folder}',
+    '--config.model.num_classes=10',
+  )
+  whole = place.workdir('data-whole')
+  code, _, err = runs.finish(place.start(whole, *flags))
+  assert code == 0, err
+  for number in range(times):
+    workdir = place.workdir(f'data-{number}')
+    process = place.start(workdir, *flags)
+    runs.wait_for_step(workdir, process, place.random.randint(2, 9))
+    kept = {p: p.read_bytes() for p in folder.iterdir()}
+    for path in kept:
+      os.truncate(path, 0)
+    code, _, err = runs.finish(process)
+    assert code == 1 and err.count('\n') == 1, (code, err)
+    assert err.startswith('error: ') and 'Prepare the data again' in err, err
+    for path, data in kept.items():
+      path.write_bytes(data)
+    code, _, err = runs.finish(place.start(workdir, *flags))
+    assert code == 0, err
+    assert runs.result(workdir) == runs.result(whole)
+  return f'{times} times an error in one line; with the data back, the same'
