@@ -1,0 +1,50 @@
+"""What orbax's threads print late is not heard; everything else is."""
+
+import asyncio
+import gc
+import logging
+import sys
+import types
+
+from alexnet_jax.checkpoint import quiet
+
+
+def _unraisable(text):
+  error = RuntimeError(text)
+  return types.SimpleNamespace(
+    exc_type=RuntimeError,
+    exc_value=error,
+    exc_traceback=None,
+    err_msg=None,
+    object=None,
+  )
+
+
+def test_callbacks_after_their_loop_are_not_heard_others_are(monkeypatch):
+  heard = []
+  monkeypatch.setattr(sys, 'unraisablehook', heard.append)
+  for _ in range(3):  # wrapped once
+    with quiet.orbax():
+      pass
+  sys.unraisablehook(_unraisable('Event loop is closed'))
+  sys.unraisablehook(_unraisable('something else'))
+  assert [str(args.exc_value) for args in heard] == ['something else']
+
+
+def test_failed_tasks_that_are_collected_late_are_not_heard(caplog):
+  async def fail():
+    raise ValueError('No space left on device')
+
+  async def forget():
+    task = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    del task
+
+  with quiet.orbax():
+    pass
+  asyncio.run(forget())
+  gc.collect()
+  logging.getLogger('asyncio').error('something else')
+  assert [record.getMessage() for record in caplog.records] == [
+    'something else'
+  ]
