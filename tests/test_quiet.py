@@ -36,9 +36,11 @@ def test_failed_tasks_that_are_collected_late_are_not_heard(caplog):
     raise ValueError('No space left on device')
 
   async def forget():
-    task = asyncio.create_task(fail())
-    await asyncio.sleep(0)
-    del task
+    forgotten = [asyncio.create_task(fail()), asyncio.gather(fail(), fail())]
+    future = asyncio.get_running_loop().create_future()
+    future.set_exception(ValueError('No space left on device'))
+    await asyncio.sleep(0.01)
+    del forgotten, future
 
   with quiet.orbax():
     pass

@@ -15,7 +15,8 @@ from typing import Any
 
 from absl import logging as absl_logging
 
-_UNHEARD = ('Task exception was never', 'Future exception was never')
+# asyncio says it of tasks, futures and gatherings of them: KIND exception was ...
+_UNHEARD = 'exception was never retrieved'
 
 
 @contextlib.contextmanager
@@ -39,4 +40,4 @@ def _hook(before: Callable[[Any], Any], args: Any) -> None:
 
 
 def _is_heard(record: logging.LogRecord) -> bool:
-  return not record.getMessage().startswith(_UNHEARD)
+  return _UNHEARD not in record.getMessage()
