@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import logging as absl_logging
 
-# asyncio says it of tasks, futures and gatherings of them: KIND exception was ...
+# asyncio says it of tasks, of futures and of gatherings of them.
 _UNHEARD = 'exception was never retrieved'
 
 
