@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -84,6 +85,19 @@ def wait_for_step(workdir, process, step):
     with contextlib.suppress(FileNotFoundError):
       if f'"step": {step},' in path.read_text():
         return
+    time.sleep(0.005)
+
+
+def wait_until_caught(process, number):
+  """Until a process has a handler of its own for a signal, or ends.
+
+  Before that, while Python itself starts, a signal is the kernel's.
+  """
+  while process.poll() is None:
+    status = pathlib.Path(f'/proc/{process.pid}/status').read_text()
+    caught = re.search(r'^SigCgt:\t(\w+)$', status, re.MULTILINE)
+    if caught and int(caught[1], 16) >> (number - 1) & 1:
+      return
     time.sleep(0.005)
 
 
