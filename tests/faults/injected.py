@@ -85,7 +85,7 @@ def interrupts(place, *, times):
 
 def _signals(place, number, *, times):
   def stop(process, _):
-    runs.wait_until_caught(process, number)
+    runs.wait_until_it_listens(process)
     running, sent = process.poll() is None, time.monotonic()
     process.send_signal(number)
     code, _, err = runs.finish(process)

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -88,15 +89,16 @@ def wait_for_step(workdir, process, step):
     time.sleep(0.005)
 
 
-def wait_until_caught(process, number):
-  """Until a process has a handler of its own for a signal, or ends.
+def wait_until_it_listens(process):
+  """Until the program takes signals, or ends.
 
-  Before that, while Python itself starts, a signal is the kernel's.
+  Before that, while Python starts, they are the kernel's (SIGTERM) or Python's
+  own (SIGINT).
   """
   while process.poll() is None:
     status = pathlib.Path(f'/proc/{process.pid}/status').read_text()
     caught = re.search(r'^SigCgt:\t(\w+)$', status, re.MULTILINE)
-    if caught and int(caught[1], 16) >> (number - 1) & 1:
+    if caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
       return
     time.sleep(0.005)
 
