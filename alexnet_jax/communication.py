@@ -30,7 +30,7 @@ from alexnet_jax.models import alexnet, summary
 from alexnet_jax.parallel import audit
 from alexnet_jax.parallel import mesh as mesh_lib
 
-_BYTES = 4  # of a float32
+_BYTES = 4  # of a float32: scores, gradients of parameters
 _METRICS = 3  # loss and two error rates, summed with the gradients
 
 
@@ -169,7 +169,7 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
     sees = config.model.layer[row.name].sees
     if sees == 'both':
       # Each device lacks the maps of the other columns.
-      sent = math.prod(row.input) * _BYTES * (column - 1)
+      sent = math.prod(row.input) * _width(config) * (column - 1)
       found += [
         Movement(row.name, 'forward', 'all-gather', 'column', 1, sent),
         Movement(row.name, 'backward', 'reduce-scatter', 'column', 1, sent),
@@ -186,6 +186,12 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
   sent = 2 * (data - 1) * column * values * _BYTES / config.batch_size
   found.append(Movement('', 'backward', 'all-reduce', 'data', 1, sent))
   return sorted((m for m in found if m.bytes_per_image), key=_order)
+
+
+def _width(config: config_dict.ConfigDict) -> int:
+  """Bytes of an activity, as it moves; XLA on a CPU moves all as float32."""
+  on_cpu = jax.default_backend() == 'cpu'
+  return _BYTES if on_cpu else jnp.dtype(config.dtype).itemsize
 
 
 def _gradient_values(config: config_dict.ConfigDict) -> int:

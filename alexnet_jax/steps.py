@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
@@ -27,8 +26,9 @@ from alexnet_jax import health, inputs, metrics
 from alexnet_jax.models import alexnet
 from alexnet_jax.ops import columns
 from alexnet_jax.optim import plateau, schedule, sgd
+from alexnet_jax.parallel import compiler, placement
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.parallel import placement
+from alexnet_jax.parallel import rows as rows_lib
 
 Batch = dict[str, Array]
 _MEANS = {
@@ -99,35 +99,42 @@ def build(
   model = alexnet.create(
     config.model,
     columns_here=config.model.columns // mesh.shape[mesh_lib.COLUMN],
+    dtype=config.dtype,
   )
-  rows = P(mesh_lib.DATA)
+  rows = rows_lib.of(mesh)
   train = jax.shard_map(
     _train_step(
-      config, plan=plan, model=model, rule=rule, key=dropout_key, specs=specs
+      config,
+      plan=plan,
+      rows=rows,
+      model=model,
+      rule=rule,
+      key=dropout_key,
+      specs=specs,
     ),
     mesh=mesh,
-    in_specs=(specs, P(), rows),
+    in_specs=(specs, P(), rows.spec),
     out_specs=(specs, _MEANS),
   )
   predict = jax.shard_map(
     _predict_step(config, model=model),
     mesh=mesh,
-    in_specs=(specs.params, P(), rows, P()),
-    out_specs=rows,
+    in_specs=(specs.params, P(), rows.spec, P()),
+    out_specs=rows.spec,
   )
   probe = jax.shard_map(
     _probe_step(config, model=model),
     mesh=mesh,
-    in_specs=(specs.params, P(), rows),
+    in_specs=(specs.params, P(), rows.spec),
     out_specs=_moment_specs(config),
   )
   return Steps(
     state=jax.tree.map(_with_sharding, abstract, state_shardings),
     init=jax.jit(init, out_shardings=state_shardings),
-    train=jax.jit(train, donate_argnums=0),
-    predict=jax.jit(predict),
+    train=compiler.jit(train, donate_argnums=0),
+    predict=compiler.jit(predict),
     score=jax.jit(_score),
-    probe=jax.jit(probe),
+    probe=compiler.jit(probe),
   )
 
 
@@ -166,6 +173,7 @@ def _train_step(
   config: config_dict.ConfigDict,
   *,
   plan: config_lib.Plan,
+  rows: rows_lib.Rows,
   model: alexnet.AlexNet,
   rule: optax.GradientTransformationExtraArgs,
   key: Array,
@@ -186,14 +194,11 @@ def _train_step(
     labels = batch['label']
     images = inputs.of_batch(config, mean_image=mean_image, batch=batch)
     here = labels.shape[0]
-    first = lax.axis_index(mesh_lib.DATA) * here
     dropout = alexnet.Dropout(
-      key=jax.random.fold_in(key, state.step), examples=first + jnp.arange(here)
+      key=jax.random.fold_in(key, state.step),
+      examples=rows.first_image(here) + jnp.arange(here),
     )
-    # Each row of devices differentiates its own images: told that the
-    # parameters differ between rows, JAX leaves the sum over rows to the one
-    # reduction below.
-    params = lax.pcast(state.params, mesh_lib.DATA, to='varying')
+    params = rows.apart(state.params)
     (loss, logits), grads = jax.value_and_grad(losses, has_aux=True)(
       params, images, labels, dropout
     )
@@ -203,7 +208,7 @@ def _train_step(
       'top1_error': (rank >= 1).sum() / config.batch_size,
       'top5_error': (rank >= 5).sum() / config.batch_size,
     }
-    grads, means = lax.psum((grads, sums), mesh_lib.DATA)
+    grads, means = rows.total((grads, sums))
     rate, rates = _rates(config, plan=plan, state=state)
     updates, opt_state = rule.update(
       grads, state.opt_state, state.params, rates=rates
@@ -317,6 +322,7 @@ def _probe_step(
 
 
 def _moments(x: Float[Array, 'b ...']) -> health.Moments:
+  x = x.astype(jnp.float32)
   mean = x.mean(axis=0, keepdims=True)
   return health.Moments(
     mean=mean,

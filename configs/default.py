@@ -23,6 +23,9 @@ def get_config() -> config_dict.ConfigDict:
   config.batch_size = paper.BATCH_SIZE  # images a step on all devices, §5
   config.num_epochs = paper.NUM_EPOCHS  # at most: see plateau, §5
   config.total_steps = config_dict.placeholder(int)  # set: wins over num_epochs
+  # Of activations and their gradients: or 'bfloat16', for machines that are
+  # faster at it. Parameters, velocities and the loss are float32 in any case.
+  config.dtype = 'float32'
   config.mesh = mesh()
   config.model = model()
   config.optim = optim()

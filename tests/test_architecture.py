@@ -93,7 +93,7 @@ def test_each_package_stays_where_it_belongs(path):
 
 
 def test_collectives_are_called_in_two_places_only():
-  """Of the model in ops/columns.py, of the gradient in steps.py (DESIGN 2)."""
+  """Of the model in ops/columns.py, of gradients in parallel/rows.py."""
   calls = (
     'psum',
     'all_gather',
@@ -108,7 +108,7 @@ def test_collectives_are_called_in_two_places_only():
     for node in ast.walk(ast.parse(path.read_text()))
     if isinstance(node, ast.Attribute) and node.attr in calls
   }
-  assert users == {'ops/columns.py', 'steps.py'}
+  assert users == {'ops/columns.py', 'parallel/rows.py'}
 
 
 def test_configs_import_only_the_paper_and_each_other():

@@ -177,11 +177,8 @@ def test_a_config_is_given_mesh_batch_and_dtype():
   assert config.batch_size == config.eval.batch_size == 4
   with pytest.raises(ValueError, match='shared out evenly'):
     step.with_mesh(_bench(), step.Mesh(3, 1))
-  config = nets.config()
-  if 'dtype' in config:
-    del config.dtype
-  with pytest.raises(ValueError, match='--dtype=bfloat16: the config has no'):
-    step.with_mesh(_bench(config=config, dtype='bfloat16'), step.Mesh(1, 1))
+  config = step.with_mesh(_bench(dtype='bfloat16'), step.Mesh(1, 1))
+  assert config.dtype == 'bfloat16'
 
 
 def test_scaling_is_three_meshes_then_six_sizes(monkeypatch):

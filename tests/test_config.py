@@ -10,9 +10,12 @@ from configs import (
   smoke,
   source2012,
   source2012_automatic,
+  throughput,
 )
 
-SHIPPED = [default, imagenet, smoke, source2012, source2012_automatic]
+SHIPPED = [
+  *(default, imagenet, smoke, source2012, source2012_automatic, throughput)
+]
 REFUSED = [  # field, value, what the message must name
   ('batch_size', 0, 'from 1 to 65536'),
   ('num_epochs', 0, 'from 1 to 100000'),

@@ -29,6 +29,7 @@ from alexnet_jax.bench import jax_step, turns
 from alexnet_jax.models import alexnet
 from alexnet_jax.ops import lrn, pool
 from alexnet_jax.optim import sgd
+from alexnet_jax.parallel import compiler
 
 Shape = tuple[int, ...]
 
@@ -211,7 +212,7 @@ def _works(
 def forward(op: Op, *, dtype: str) -> turns.Work:
   """The operation itself."""
   arguments = _draw(op.shapes, dtype)
-  function = jax.jit(op.function)
+  function = compiler.jit(op.function)
   out = function(*arguments)
   facts = {'flop': op.flop, 'bytes': _bytes(arguments, out)}
   return turns.Work(lambda: function(*arguments), jax.block_until_ready, facts)
@@ -231,9 +232,9 @@ def backward(op: Op, *, dtype: str) -> turns.Work:
 
     return jax.vjp(function, *(arguments[place] for place in chosen))
 
-  y, pull = jax.jit(pull_back)(*arguments)
+  y, pull = compiler.jit(pull_back)(*arguments)
   (g,) = _draw((y.shape,), dtype)
-  gradients = jax.jit(lambda pull, g: pull(g))
+  gradients = compiler.jit(lambda pull, g: pull(g))
   out = gradients(pull, g)
   kinds = sum(arguments[place].ndim > 1 for place in chosen)
   facts = {'flop': kinds * op.flop, 'bytes': _bytes(arguments, g, out)}
@@ -251,7 +252,7 @@ def update(config: config_dict.ConfigDict) -> turns.Work:
   gradients = jax.tree.map(jnp.ones_like, params)
   state = [(params, rule.init(params))]
 
-  @functools.partial(jax.jit, donate_argnums=1)
+  @functools.partial(compiler.jit, donate_argnums=1)
   def apply(gradients: Any, state: Any) -> Any:
     params, velocities = state
     updates, velocities = rule.update(
@@ -273,7 +274,7 @@ def copy(dtype: str) -> turns.Work:
   slabs = (256 << 20) // (1024 * 1024 * jnp.dtype(dtype).itemsize)
   state = [jnp.ones((slabs, 1024, 1024), dtype)]
   facts = {'flop': 0, 'bytes': 2 * _bytes(state)}
-  add = jax.jit(lambda x: x + 1, donate_argnums=0)
+  add = compiler.jit(lambda x: x + 1, donate_argnums=0)
 
   def once() -> Array:
     state[0] = add(state[0])

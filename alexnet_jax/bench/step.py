@@ -120,12 +120,7 @@ def with_mesh(bench: Bench, mesh: Mesh) -> Config:
   config = bench.config.copy_and_resolve_references()
   config.mesh.data, config.mesh.column = mesh
   config.batch_size = config.eval.batch_size = bench.batch_size
-  if 'dtype' in config:
-    config.dtype = bench.dtype
-  elif bench.dtype != 'float32':
-    raise ValueError(
-      f'--dtype={bench.dtype}: the config has no dtype, use --dtype=float32'
-    )
+  config.dtype = bench.dtype
   config_lib.check(config)
   return config
 

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from ml_collections import config_dict
 
@@ -68,7 +69,10 @@ def stages(config: ModelConfig) -> tuple[str, ...]:
 
 
 class Conv(nn.Module):
-  """The kernels of one convolutional layer and their biases (§3.5)."""
+  """The kernels of one convolutional layer and their biases (§3.5).
+
+  Arithmetic is in the dtype of x; kernels and biases are kept as float32.
+  """
 
   config: config_dict.FrozenConfigDict  # of the layer
   kernels: int  # on this device
@@ -85,12 +89,12 @@ class Conv(nn.Module):
     bias = self.param('bias', nn.initializers.constant(c.bias), (self.kernels,))
     y = conv.conv(
       x,
-      kernel,
+      kernel.astype(x.dtype),
       stride=c.stride,
       padding=(self._padding(x.shape[1]), self._padding(x.shape[2])),
       groups=self.groups,
     )
-    return y + bias[None, None, None]
+    return _add_bias(y, bias)
 
   def _padding(self, size: int) -> tuple[int, int]:
     """Zeros before and after, along an axis of that many pixels."""
@@ -99,7 +103,10 @@ class Conv(nn.Module):
 
 
 class Dense(nn.Module):
-  """The weights of one fully-connected layer and its biases (§3.5)."""
+  """The weights of one fully-connected layer and its biases (§3.5).
+
+  Arithmetic is in the dtype of x; what columns add up is float32.
+  """
 
   config: config_dict.FrozenConfigDict  # of the layer
   units: int  # on this device
@@ -113,11 +120,27 @@ class Dense(nn.Module):
       'kernel', nn.initializers.normal(c.stddev), (x.shape[-1], self.units)
     )
     bias = self.param('bias', nn.initializers.constant(c.bias), (self.units,))
-    parts = jnp.split(kernel, x.shape[1], axis=-1)
+    out = jnp.float32 if self.sum_columns else x.dtype
+    parts = jnp.split(kernel.astype(x.dtype), x.shape[1], axis=-1)
     y = jnp.concatenate(
-      [x[:, group] @ part for group, part in enumerate(parts)], axis=-1
+      [
+        jnp.matmul(x[:, group], part, preferred_element_type=out)
+        for group, part in enumerate(parts)
+      ],
+      axis=-1,
     )
-    return (columns.combine(y) if self.sum_columns else y) + bias[None]
+    return _add_bias(columns.combine(y) if self.sum_columns else y, bias)
+
+
+def _add_bias(
+  y: Float[Array, 'b ... k'], bias: Float[Array, ' k']
+) -> Float[Array, 'b ... k']:
+  """y + bias, in float32, and so the sum over y that is the bias's gradient.
+
+  In bfloat16 that sum stops growing at 256 times what is added to it.
+  """
+  bias = bias.reshape((1,) * (y.ndim - 1) + bias.shape)
+  return (y.astype(jnp.float32) + bias).astype(y.dtype)
 
 
 def _flatten(
@@ -134,10 +157,13 @@ class AlexNet(nn.Module):
   Attributes:
     config: `config.model` of configs/default.py.
     columns_here: columns that this device holds.
+    dtype: of activations and their gradients: float32 or bfloat16. Parameters
+      and their gradients are float32 always, and so are the logits.
   """
 
   config: config_dict.FrozenConfigDict
   columns_here: int = 1
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(
@@ -154,7 +180,7 @@ class AlexNet(nn.Module):
       activation) and of what follows it ('conv1/activation', 'conv1/pool').
     """
     activations = {}
-    x = images
+    x = images.astype(self.dtype)
     for stage in stages(self.config):
       name, _, op = stage.partition('/')
       if op:
@@ -245,9 +271,11 @@ def _alpha(norm: config_dict.FrozenConfigDict, *, window: int) -> float:
   return norm.alpha / window if norm.alpha_of == 'mean' else norm.alpha
 
 
-def create(config: ModelConfig, *, columns_here: int) -> AlexNet:
+def create(
+  config: ModelConfig, *, columns_here: int, dtype: DTypeLike = jnp.float32
+) -> AlexNet:
   """The module for a device that holds `columns_here` of the columns."""
-  return AlexNet(config_dict.FrozenConfigDict(config), columns_here)
+  return AlexNet(config_dict.FrozenConfigDict(config), columns_here, dtype)
 
 
 def whole(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,8 @@ edges (`ceil_padding`), and none at the top and left.
 """
 
 import functools
+import math
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -62,11 +64,10 @@ def conv(
     return _lax_conv(x, kernel, stride, padding, groups)
   xs = jnp.split(x, groups, axis=-1)
   kernels = jnp.split(kernel, groups, axis=-1)
-  ys: list = [
-    _cpu_conv(*_vary_alike(*pair), stride, padding)
-    for pair in zip(xs, kernels, strict=True)
-  ]
-  return jnp.concatenate(ys, axis=-1)
+  pairs = (_vary_alike(*pair) for pair in zip(xs, kernels, strict=True))
+  return jnp.concatenate(
+    [_cpu_conv(x, kernel, stride, padding) for x, kernel in pairs], axis=-1
+  )
 
 
 def _lax_conv(x, kernel, stride, padding, groups=1):
@@ -80,69 +81,82 @@ def _lax_conv(x, kernel, stride, padding, groups=1):
   )
 
 
-# On a CPU two things of XLA's are slow (bench/NOTES.md): grouped convolution,
-# 4 to 11 times slower than a convolution a group; and the gradient of the
-# kernels, up to 6 times slower than the one matrix product written here:
-#
-#   dL/dkernel[i,j,c,k] = sum_{b,h,w} x[b, s*h + i, s*w + j, c] g[b,h,w,k]
-#
-# is patches^T g, when row (b,h,w) of `patches` holds the window of x that
-# output position (h, w) of image b sees. Memory pays for it: the patches are 9
-# to 25 times the size of x. XLA's own forward pass and input gradient stay.
-# Elsewhere everything is XLA's (cuDNN's, on a GPU).
+# On a CPU three things of XLA's are slow (bench/NOTES.md): grouped convolution,
+# so here is one for each group; strides, so conv1 sees 4 x 4 pixels as one of
+# 48 channels and has a stride of 1; and the gradient of the kernels where maps
+# are large, so it is summed over a few images at a time. Elsewhere everything
+# is XLA's (cuDNN's, on a GPU).
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _cpu_conv(x, kernel, stride, padding):
-  return _lax_conv(x, kernel, stride, padding)
-
-
-def _cpu_conv_forward(x, kernel, stride, padding):
-  return _cpu_conv(x, kernel, stride, padding), (x, kernel)
-
-
-def _cpu_conv_backward(stride, padding, saved, g):
-  x, kernel = saved
-  _, pull_back = jax.vjp(lambda x: _lax_conv(x, kernel, stride, padding), x)
-  (dx,) = pull_back(g)  # Of conv1 nobody asks for it: jit removes it.
+  if stride == 1:
+    return _convolve(x, kernel, padding)
   x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-  dkernel = _kernel_gradient(x, g, size=kernel.shape[:2], stride=stride)
+  kh, kw = kernel.shape[:2]
+  h, w = ((x.shape[i + 1] - s) // stride + 1 for i, s in enumerate((kh, kw)))
+  # Windows of so many blocks, the last ones filled with zeros.
+  taps_h, taps_w = (-(-s // stride) for s in (kh, kw))
+  x = _cut(x, (h + taps_h - 1) * stride, (w + taps_w - 1) * stride, axes=(1, 2))
+  kernel = _cut(kernel, taps_h * stride, taps_w * stride, axes=(0, 1))
+  return _convolve(
+    _blocks(x, stride),
+    _blocks(kernel.transpose(3, 0, 1, 2), stride).transpose(1, 2, 3, 0),
+    ((0, 0), (0, 0)),
+  )
+
+
+def _cut(x, *sizes, axes):
+  """Cuts axes off at the end, or fills them with zeros."""
+  config = [(0, 0, 0)] * x.ndim
+  for axis, size in zip(axes, sizes, strict=True):
+    config[axis] = (0, size - x.shape[axis], 0)
+  return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _blocks(x, size):
+  """[B, H, W, C] -> [B, H / size, W / size, size * size * C]."""
+  b, h, w, c = x.shape
+  x = x.reshape(b, h // size, size, w // size, size, c)
+  return lax.collapse(x.transpose(0, 1, 3, 2, 4, 5), 3)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(x, kernel, padding):
+  """A convolution of stride 1."""
+  return _lax_conv(x, kernel, 1, padding)
+
+
+def _convolve_forward(x, kernel, padding):
+  return _convolve(x, kernel, padding), (x, kernel)
+
+
+def _convolve_backward(padding, saved, g):
+  x, kernel = saved
+  _, pull_back = jax.vjp(lambda x: _lax_conv(x, kernel, 1, padding), x)
+  (dx,) = pull_back(g)  # Of conv1 nobody asks for it: jit removes it.
+  few = _few_images(g)
+  parts = (
+    _kernel_gradient(x[i : i + few], kernel, padding, g[i : i + few])
+    for i in range(0, len(x), few)
+  )
+  dkernel = functools.reduce(operator.add, parts)
   return dx, dkernel.astype(kernel.dtype)
 
 
-_cpu_conv.defvjp(_cpu_conv_forward, _cpu_conv_backward)
+_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _kernel_gradient(x, g, *, size, stride):
-  """The gradient of the kernels, float32, from padded images x."""
-  taps_h, taps_w = (-(-s // stride) for s in size)  # Of stride x stride blocks.
-  h, w = g.shape[1:3]
-  x = _space_to_depth(x, h + taps_h - 1, w + taps_w - 1, stride)
-  patches = jnp.concatenate(
-    [x[:, i : i + h, j : j + w] for i in range(taps_h) for j in range(taps_w)],
-    axis=-1,
-  )  # [B, H', W', taps * C]
-  dkernel = jnp.einsum(
-    'bhwp,bhwk->pk', patches, g, preferred_element_type=jnp.float32
+def _few_images(g, *, positions=2**14):
+  """Images with so many positions together, at most; a power of two."""
+  return 2 ** max(0, (positions // math.prod(g.shape[1:3])).bit_length() - 1)
+
+
+def _kernel_gradient(x, kernel, padding, g):
+  """Of a few images, float32."""
+  _, pull_back = jax.vjp(
+    lambda kernel: _lax_conv(x, kernel, 1, padding), kernel
   )
-  # [taps * s * s * C, K] -> [taps_h * s, taps_w * s, C, K] -> [kh, kw, C, K]
-  dkernel = dkernel.reshape(taps_h, taps_w, stride, stride, -1, g.shape[-1])
-  dkernel = dkernel.transpose(0, 2, 1, 3, 4, 5)
-  dkernel = lax.collapse(lax.collapse(dkernel, 0, 2), 1, 3)
-  return dkernel[: size[0], : size[1]]
-
-
-def _space_to_depth(x, h, w, stride):
-  """h x w blocks of stride x stride pixels, each block's pixels as channels.
-
-  A convolution of stride s is one of stride 1 over such blocks: 11x11 kernels
-  of stride 4 on 3 channels become 3x3 on 48. Zeros fill the last blocks.
-  """
-  b, rows, cols, c = x.shape
-  fill = ((0, 0, 0), (0, h * stride - rows, 0), (0, w * stride - cols, 0))
-  x = lax.pad(x, jnp.zeros((), x.dtype), (*fill, (0, 0, 0)))
-  x = x.reshape(b, h, stride, w, stride, c).transpose(0, 1, 3, 2, 4, 5)
-  return x.reshape(b, h, w, -1)
+  return pull_back(g)[0].astype(jnp.float32)
 
 
 def _vary_alike(*arrays):

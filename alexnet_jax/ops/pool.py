@@ -38,9 +38,11 @@ def max_pool(
   return x
 
 
-# Slices and lax.max in place of lax.reduce_window, whose gradient is a scatter
-# (bench/NOTES.md): a window's maximum is the maximum over its rows of each
-# row's maximum, so each axis is pooled for itself.
+# A window's maximum is the maximum over its rows of each row's maximum, so each
+# axis is pooled for itself, with a gradient in place of XLA's scatter. The
+# first axis is slices and lax.max, which is fast; XLA computes such things anew
+# for each reader of the result, so that the second is a lax.reduce_window,
+# which it does not (bench/NOTES.md).
 #
 # Paper silent: which of several equal maxima gets the gradient.
 # 2012: each of them, whole (conv_util.cu:1497 of the public predecessor).
@@ -51,7 +53,16 @@ def max_pool(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_along(x, axis, size, stride):
   """Pools one axis."""
-  return functools.reduce(jnp.maximum, _taps(x, axis, size, stride))
+  if axis == 2:
+    return functools.reduce(jnp.maximum, _taps(x, axis, size, stride))
+  return lax.reduce_window(
+    x,
+    -jnp.inf,
+    lax.max,
+    window_dimensions=(1, size, 1, 1),
+    window_strides=(1, stride, 1, 1),
+    padding=((0, 0), (0, _hanging(x, axis, size, stride)), (0, 0), (0, 0)),
+  )
 
 
 def _max_along_forward(x, axis, size, stride):
@@ -95,15 +106,20 @@ def _shares(taps, y, g):
 
 def _taps(x, axis, size, stride):
   """Element 0, 1, ... size - 1 of every window along one axis."""
-  length = x.shape[axis]
-  if length < size:
-    raise ValueError(f'cannot pool {length} rows by windows of {size}')
-  last = -((size - length) // stride) * stride  # Start of the last window.
-  x = _pad(x, axis, 0, last + size - length, value=-jnp.inf)
+  x = _pad(x, axis, 0, _hanging(x, axis, size, stride), value=-jnp.inf)
+  last = x.shape[axis] - size  # Start of the last window.
   return [
     lax.slice_in_dim(x, tap, tap + last + 1, stride, axis)
     for tap in range(size)
   ]
+
+
+def _hanging(x, axis, size, stride):
+  """Elements by which the last window along an axis hangs over the end."""
+  length = x.shape[axis]
+  if length < size:
+    raise ValueError(f'cannot pool {length} rows by windows of {size}')
+  return (size - length) % stride
 
 
 def _pad(x, axis, before, after, value=0.0):

@@ -9,7 +9,14 @@ import numpy as np
 from alexnet_jax import ablations, communication
 from alexnet_jax import config as config_lib
 from alexnet_jax.models import alexnet
-from configs import default, imagenet, smoke, source2012, source2012_automatic
+from configs import (
+  default,
+  imagenet,
+  smoke,
+  source2012,
+  source2012_automatic,
+  throughput,
+)
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = {
@@ -18,6 +25,7 @@ CONFIGS = {
   'smoke': smoke,
   'source2012': source2012,
   'source2012_automatic': source2012_automatic,
+  'throughput': throughput,
 }
 PRESETS = ('default', 'source2012')
 MESHES = ((1, 1), (2, 1), (1, 2), (2, 2))

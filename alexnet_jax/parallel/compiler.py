@@ -1,0 +1,45 @@
+"""What XLA is told when it compiles for a CPU; not in the paper.
+
+jaxlib 0.10 hands convolutions on a CPU to a library, YNNPACK, whose kernels are
+slower for this net than XLA's older ones (Eigen's): a training step of 32
+images takes 1.2 times as long (bench/NOTES.md). Products and sums are left
+to it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+_CPU = {
+  'xla_cpu_experimental_ynn_fusion_type': (
+    'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
+  ),
+  # Finds out that parameters are read before they are overwritten, where the
+  # default copies the kernels of fc6 and fc7 first.
+  'xla_cpu_copy_insertion_use_region_analysis': True,
+}
+
+
+def jit(function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
+  """`jax.jit`, compiled as is fastest on this backend."""
+  return jax.jit(
+    function,
+    compiler_options=compiler_options(jax.default_backend()),
+    **options,
+  )
+
+
+@functools.cache
+def compiler_options(backend: str) -> dict[str, str | bool] | None:
+  """For `jax.jit`; none where this jaxlib does not know them."""
+  if backend != 'cpu':
+    return None
+  try:
+    jax.jit(lambda: 0, compiler_options=_CPU).lower().compile()
+  except jax.errors.JaxRuntimeError as error:
+    if 'No such compile option' not in str(error):
+      raise
+    return None
+  return _CPU
