@@ -118,6 +118,13 @@ def _check_mesh(config: Config) -> None:
         f'config.mesh.data = {mesh.data} rows of devices: use a multiple, '
         f'such as {fits}'
       )
+  parts = config.grad_accumulation_steps
+  if config.batch_size // mesh.data % parts:
+    raise ValueError(
+      f'config.grad_accumulation_steps = {parts} does not divide the '
+      f'{config.batch_size // mesh.data} images that a device takes '
+      '(config.batch_size / config.mesh.data): use a divisor'
+    )
 
 
 def _check_sizes(config: Config) -> None:

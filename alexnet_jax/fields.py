@@ -107,6 +107,7 @@ FIELDS: dict[str, Rule] = {
   'batch_size': whole(1, most=_IMAGES),
   'num_epochs': whole(1, most=10**5),
   'total_steps': whole(1, most=MOST_STEPS, optional=True),
+  'grad_accumulation_steps': whole(1, most=_IMAGES),
   'dtype': Choice(('float32', 'bfloat16')),
   'ablations': Sequence(),
   'mesh.data': whole(1, most=_DEVICES),

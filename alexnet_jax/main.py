@@ -26,7 +26,7 @@ from alexnet_jax import run as run_lib
 from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.data import paths
 from alexnet_jax.models import summary
-from alexnet_jax.parallel import host_memory, mesh
+from alexnet_jax.parallel import compiler, host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
 
 config_flag.define()
@@ -59,6 +59,7 @@ def main() -> int:
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   if jax.default_backend() == 'cpu':
     host_memory.keep_freed_memory()
+  compiler.keep_programs()
   match _MODE.value:
     case 'train':
       return _train(config)

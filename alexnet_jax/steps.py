@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
@@ -31,10 +32,9 @@ from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import rows as rows_lib
 
 Batch = dict[str, Array]
+_SUMMED = ('loss', 'top1_error', 'top5_error')  # over a minibatch's images
 _MEANS = {
-  'loss': P(),
-  'top1_error': P(),
-  'top5_error': P(),
+  **dict.fromkeys(_SUMMED, P()),
   'learning_rate': P(),
   'finite': P(mesh_lib.COLUMN),
 }
@@ -188,27 +188,56 @@ def _train_step(
     each = metrics.cross_entropy(logits, labels)
     return each.sum() / config.batch_size, logits
 
-  def step(
-    state: TrainState, mean_image: Array, batch: Batch
-  ) -> tuple[TrainState, dict[str, Array]]:
+  def gradients(
+    params: PyTree, mean_image: Array, batch: Batch, dropout: alexnet.Dropout
+  ) -> tuple[PyTree, dict[str, Array]]:
+    """What some images add to the gradient and to the means of a minibatch."""
     labels = batch['label']
     images = inputs.of_batch(config, mean_image=mean_image, batch=batch)
-    here = labels.shape[0]
-    dropout = alexnet.Dropout(
-      key=jax.random.fold_in(key, state.step),
-      examples=rows.first_image(here) + jnp.arange(here),
-    )
-    params = rows.apart(state.params)
     (loss, logits), grads = jax.value_and_grad(losses, has_aux=True)(
       params, images, labels, dropout
     )
     rank = metrics.ranks(logits, labels)
-    sums = {
+    return grads, {
       'loss': loss,
       'top1_error': (rank >= 1).sum() / config.batch_size,
       'top5_error': (rank >= 5).sum() / config.batch_size,
     }
-    grads, means = rows.total((grads, sums))
+
+  def in_parts(
+    params: PyTree, mean_image: Array, batch: Batch, dropout: alexnet.Dropout
+  ) -> tuple[PyTree, dict[str, Array]]:
+    """The same of all images here, added up over a loop."""
+    nothing = (
+      jax.tree.map(jnp.zeros_like, params),
+      rows.apart({name: jnp.float32(0) for name in _SUMMED}),
+    )
+
+    def add(total: PyTree, part: tuple[Batch, Array]) -> tuple[PyTree, None]:
+      images, examples = part
+      more = gradients(
+        params, mean_image, images, dropout._replace(examples=examples)
+      )
+      return jax.tree.map(jnp.add, total, more), None
+
+    parts = jax.tree.map(
+      lambda x: x.reshape(config.grad_accumulation_steps, -1, *x.shape[1:]),
+      (batch, dropout.examples),
+    )
+    return lax.scan(add, nothing, parts)[0]
+
+  def step(
+    state: TrainState, mean_image: Array, batch: Batch
+  ) -> tuple[TrainState, dict[str, Array]]:
+    here = len(batch['label'])
+    dropout = alexnet.Dropout(
+      key=jax.random.fold_in(key, state.step),
+      examples=rows.first_image(here) + jnp.arange(here),
+    )
+    find = gradients if config.grad_accumulation_steps == 1 else in_parts
+    grads, means = rows.total(
+      find(rows.apart(state.params), mean_image, batch, dropout)
+    )
     rate, rates = _rates(config, plan=plan, state=state)
     updates, opt_state = rule.update(
       grads, state.opt_state, state.params, rates=rates

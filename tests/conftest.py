@@ -1,5 +1,7 @@
 """Every test: four CPU devices, and no silent change of dtype or rank."""
 
+import os
+import signal
 import tempfile
 
 import jax
@@ -12,11 +14,18 @@ jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_disable_most_optimizations', True)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
-# The same programs come up in many tests; each is compiled once a session.
+# The same programs come up in many tests and in the commands that they run:
+# each is compiled once a session.
 _cache = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
-jax.config.update('jax_compilation_cache_dir', _cache.name)
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+for _name, _value in (
+  ('jax_compilation_cache_dir', _cache.name),
+  ('jax_persistent_cache_min_compile_time_secs', 0.0),
+  ('jax_persistent_cache_min_entry_size_bytes', -1),
+):
+  jax.config.update(_name, _value)
+  os.environ[_name.upper()] = str(_value)
+# In the background a shell has Ctrl-C ignored, by the commands that we run too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session')

@@ -44,9 +44,11 @@ def mean_image():
 
 
 @functools.cache
-def trained(*, data, column):
-  """Five steps on a mesh, taken once."""
-  return Trained(config(data=data, column=column), num_steps=5)
+def trained(*, data, column, parts=1):
+  """Five steps on a mesh, each in so many parts, taken once."""
+  on_mesh = config(data=data, column=column)
+  on_mesh.grad_accumulation_steps = parts
+  return Trained(on_mesh, num_steps=5)
 
 
 class Trained:

@@ -27,9 +27,9 @@ BACKWARD = [
 ]
 
 
-def _moved(*, data, column):
+def _moved(*, data, column, parts=1):
   """(layer, direction, kind, bytes) by axis, of the training step."""
-  run = nets.trained(data=data, column=column)
+  run = nets.trained(data=data, column=column, parts=parts)
   mesh = mesh_lib.create(data=data, column=column)
   batch = placement.put_batch(nets.batch(), mesh=mesh)
   step = run.programs.train.lower(run.programs.state, run.mean, batch)
@@ -55,6 +55,11 @@ def test_rows_of_devices_add_one_sum_of_gradients():
   assert moved['data'] == [('', 'backward', 'all-reduce', 4 * values * 4)]
 
 
+def test_parts_of_a_minibatch_move_what_the_whole_would():
+  moved = _moved(data=1, column=2, parts=4)
+  assert moved == {'column': FORWARD + BACKWARD, 'data': [], 'data,column': []}
+
+
 def test_one_device_moves_nothing():
   assert not any(_moved(data=1, column=1).values())
 
@@ -66,6 +71,26 @@ def mesh():
 
 def _read(text, mesh):
   return [(c.kind, c.axis, c.bytes) for c in audit.collectives(text, mesh=mesh)]
+
+
+LOOP = """
+%sums (a: f32[6]) -> f32[6] {
+  %r = f32[6]{0} all-reduce(%a), replica_groups={{0,2},{1,3}}, to_apply=%add
+}
+%round (a: f32[6]) -> f32[6] {
+  ROOT %c = f32[6]{0} call(%a), to_apply=%sums
+}
+ENTRY %main (a: f32[6]) -> f32[6] {
+  ROOT %w = f32[6]{0} while(%a), condition=%go, body=%round, backend_config={KNOWN}
+}
+"""  # noqa: E501
+
+
+def test_a_loop_moves_every_time_round(mesh):
+  three = LOOP.replace('KNOWN', '"known_trip_count":{"n":"3"}')
+  assert _read(three, mesh) == [('all-reduce', 'data', 3 * 6 * 4 * 4)]
+  with pytest.raises(ValueError, match='in round, a loop of unknown length'):
+    _read(LOOP.replace('KNOWN', ''), mesh)
 
 
 def test_start_and_done_are_one(mesh):

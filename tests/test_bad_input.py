@@ -35,6 +35,7 @@ CONFIGS = [
   ('seed=99999999999999999999', '99999999999', 'from 0 to 4294967295'),
   ('mesh.data=0', 'mesh.data = 0', 'from 1 to 1024'),
   ('mesh.data=3', 'batch_size = 16', 'such as 15'),
+  ('grad_accumulation_steps=3', 'the 16 images', 'use a divisor'),
   ('mesh.column=0', 'mesh.column = 0', 'number 1 or more'),
   ('mesh.column=3', 'mesh.column = 3', 'use --config.mesh.column=1'),
   ('optim.learning_rate=nan', 'learning_rate = nan', 'number 0 or more'),

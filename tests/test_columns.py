@@ -1,4 +1,4 @@
-"""One network on four meshes: the same losses, parameters and gradients."""
+"""One network on four meshes, or in parts: the same losses and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,17 @@ from alexnet_jax import inputs, metrics
 from alexnet_jax.models import alexnet
 from tests import nets
 
-MESHES = [(1, 1), (2, 1), (1, 2), (2, 2)]
+# Rows and columns of devices, and parts of a minibatch one after the other.
+MESHES = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (2, 2, 1), (1, 1, 4), (2, 2, 2)]
 
 
 @pytest.fixture(scope='module')
 def runs():
   """Five steps with dropout and augmentation on each mesh."""
-  return {(d, c): nets.trained(data=d, column=c) for d, c in MESHES}
+  return {
+    (d, c, parts): nets.trained(data=d, column=c, parts=parts)
+    for d, c, parts in MESHES
+  }
 
 
 @pytest.fixture(scope='module')
@@ -49,20 +53,20 @@ def plain():
 
 @pytest.mark.parametrize('mesh', MESHES[1:])
 def test_losses_do_not_depend_on_the_mesh(runs, mesh):
-  np.testing.assert_allclose(runs[mesh].losses, runs[1, 1].losses, rtol=1e-5)
+  np.testing.assert_allclose(runs[mesh].losses, runs[1, 1, 1].losses, rtol=1e-5)
   assert len(set(runs[mesh].losses)) == 5
 
 
 @pytest.mark.parametrize('mesh', MESHES[1:])
 def test_initial_values_do_not_depend_on_the_mesh(runs, mesh):
   jax.tree.map(
-    np.testing.assert_array_equal, runs[mesh].first, runs[1, 1].first
+    np.testing.assert_array_equal, runs[mesh].first, runs[1, 1, 1].first
   )
 
 
 @pytest.mark.parametrize('mesh', MESHES[1:])
 def test_parameters_after_five_steps_agree(runs, mesh):
-  ours, theirs = runs[mesh].state.params, runs[1, 1].state.params
+  ours, theirs = runs[mesh].state.params, runs[1, 1, 1].state.params
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours, theirs
   )

@@ -23,6 +23,7 @@ REFUSED = [  # field, value, what the message must name
   ('seed', -1, 'from 0 to 4294967295'),
   ('mesh.data', 3, 'multiple, such as 15'),
   ('mesh.column', 3, '2 columns'),
+  ('grad_accumulation_steps', 3, 'use a divisor'),
   ('model.activation', 'rleu', "'relu' or 'tanh'"),
   ('model.columns', 3, '1 or 2'),
   ('model.dropout_rate', 1.0, '0 or more and below 1'),

@@ -22,6 +22,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from ml_collections import config_dict
 
@@ -39,7 +40,8 @@ class Op(NamedTuple):
 
   Attributes:
     function: of activities, then of parameters.
-    shapes: of its arguments.
+    shapes: of its arguments: activities in the dtype that is measured, then
+      parameters, always float32.
     naive: the same in a few plain words of JAX; None: there is no other way.
     flop: on weights, forward, of the whole batch.
     differentiate: the arguments whose gradients training needs.
@@ -112,13 +114,13 @@ def _conv(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
   def naive(x: Array, kernel: Array, bias: Array) -> Array:
     y = lax.conv_general_dilated(
       x,
-      kernel,
+      kernel.astype(x.dtype),
       window_strides=(layer.stride, layer.stride),
       padding=ends,
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
       feature_group_count=groups,
     )
-    return y + bias[None, None, None]
+    return y + bias.astype(x.dtype)[None, None, None]
 
   return Op(
     function=_with_params(module),
@@ -211,7 +213,7 @@ def _works(
 
 def forward(op: Op, *, dtype: str) -> turns.Work:
   """The operation itself."""
-  arguments = _draw(op.shapes, dtype)
+  arguments = _arguments(op, dtype)
   function = compiler.jit(op.function)
   out = function(*arguments)
   facts = {'flop': op.flop, 'bytes': _bytes(arguments, out)}
@@ -220,7 +222,7 @@ def forward(op: Op, *, dtype: str) -> turns.Work:
 
 def backward(op: Op, *, dtype: str) -> turns.Work:
   """Its gradients, from what the operation has kept."""
-  arguments = _draw(op.shapes, dtype)
+  arguments = _arguments(op, dtype)
   chosen = op.differentiate
 
   def pull_back(*arguments: Array) -> tuple[Array, Any]:
@@ -233,7 +235,7 @@ def backward(op: Op, *, dtype: str) -> turns.Work:
     return jax.vjp(function, *(arguments[place] for place in chosen))
 
   y, pull = compiler.jit(pull_back)(*arguments)
-  (g,) = _draw((y.shape,), dtype)
+  g = _draw(y.shape, y.dtype)
   gradients = compiler.jit(lambda pull, g: pull(g))
   out = gradients(pull, g)
   kinds = sum(arguments[place].ndim > 1 for place in chosen)
@@ -283,10 +285,14 @@ def copy(dtype: str) -> turns.Work:
   return turns.Work(once, jax.block_until_ready, facts)
 
 
-def _draw(shapes: tuple[Shape, ...], dtype: str) -> list[Array]:
-  keys = jax.random.split(jax.random.key(0), len(shapes))
-  pairs = zip(keys, shapes, strict=True)
-  return [jax.random.normal(k, s).astype(dtype) for k, s in pairs]
+def _arguments(op: Op, dtype: str) -> list[Array]:
+  x, *parameters = op.shapes
+  return [_draw(x, dtype)] + [_draw(s, 'float32') for s in parameters]
+
+
+def _draw(shape: Shape, dtype: DTypeLike) -> Array:
+  seed = math.prod(shape)
+  return jax.random.normal(jax.random.key(seed), shape).astype(dtype)
 
 
 def _bytes(*trees: Any) -> int:

@@ -132,15 +132,14 @@ def _convolve_forward(x, kernel, padding):
 
 def _convolve_backward(padding, saved, g):
   x, kernel = saved
-  _, pull_back = jax.vjp(lambda x: _lax_conv(x, kernel, 1, padding), x)
-  (dx,) = pull_back(g)  # Of conv1 nobody asks for it: jit removes it.
   few = _few_images(g)
   parts = (
-    _kernel_gradient(x[i : i + few], kernel, padding, g[i : i + few])
+    _kernel_gradient(x[i : i + few], padding, g[i : i + few])
     for i in range(0, len(x), few)
   )
   dkernel = functools.reduce(operator.add, parts)
-  return dx, dkernel.astype(kernel.dtype)
+  # Of conv1 nobody asks for dx: jit removes it.
+  return _image_gradient(kernel, padding, g), dkernel.astype(kernel.dtype)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -151,12 +150,25 @@ def _few_images(g, *, positions=2**14):
   return 2 ** max(0, (positions // math.prod(g.shape[1:3])).bit_length() - 1)
 
 
-def _kernel_gradient(x, kernel, padding, g):
-  """Of a few images, float32."""
-  _, pull_back = jax.vjp(
-    lambda kernel: _lax_conv(x, kernel, 1, padding), kernel
+# Both gradients are convolutions again. Their axes are put into the order that
+# XLA's kernels take: in a loop, as of config.grad_accumulation_steps, it does
+# not see to that by itself, and falls back on code that takes 30 times as long.
+
+
+def _image_gradient(kernel, padding, g):
+  """The kernels turned around, over g with zeros about it."""
+  turned = kernel[::-1, ::-1].swapaxes(2, 3)
+  about = tuple(
+    (size - 1 - before, size - 1 - after)
+    for size, (before, after) in zip(kernel.shape, padding, strict=False)
   )
-  return pull_back(g)[0].astype(jnp.float32)
+  return _lax_conv(g, turned, 1, about)
+
+
+def _kernel_gradient(x, padding, g):
+  """g, as kernels as large as itself, over a few images; float32."""
+  y = _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, padding)
+  return y.transpose(1, 2, 0, 3).astype(jnp.float32)
 
 
 def _vary_alike(*arrays):

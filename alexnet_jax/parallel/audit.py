@@ -1,10 +1,10 @@
 """What a compiled program moves between devices (§3.2, Figure 2).
 
 Read from the optimised HLO, where nothing is left to intend: each collective
-with its layer, direction, mesh axis and bytes. Three things a reader of HLO
-gets wrong: one operation may carry many arrays (its type is a tuple), a
-`-start` and its `-done` are one operation, and groups of one device move
-nothing.
+with its layer, direction, mesh axis and bytes. Four things a reader of HLO gets
+wrong: one operation may carry many arrays (its type is a tuple), a `-start` and
+its `-done` are one operation, one in a loop moves its bytes every time round,
+and groups of one device move nothing.
 """
 
 import math
@@ -33,6 +33,9 @@ _IOTA = re.compile(
 )
 _MESH = re.compile(r'replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}')
 _PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{}]*\})\}')
+_COMPUTATION = re.compile(r'^(?:ENTRY )?%?(\S+) \(.*\{$')
+_CALLED = re.compile(r'\b(body|calls|to_apply)=%?([^,\s)]+)')
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _NAME = re.compile(r'op_name="([^"]*)"')
 _LAYER = re.compile(r'\b(conv\d|fc\d)(?:_[a-z_]+)?\b')  # conv1, conv1_lrn
 _BYTES = {'pred': 1, 'bf16': 2, 'f16': 2, 'f32': 4, 'f64': 8}
@@ -49,8 +52,9 @@ class Collective(NamedTuple):
     kind: as HLO names it.
     axis: of the mesh: 'data', 'column', or 'data,column' for both at once.
     shapes: of what each device gets, as 'f32[32,13,13,256]'.
-    bytes: that leave a device for another, over all devices; of a sum, the
-      least that it can take (2 (g - 1) / g of the array in a group of g).
+    bytes: that leave a device for another, over all devices and all times
+      round a loop; of a sum, the least that it can take (2 (g - 1) / g of the
+      array in a group of g).
   """
 
   layer: str
@@ -65,17 +69,53 @@ def collectives(hlo: str, *, mesh: Mesh) -> list[Collective]:
   """The operations in a program's text that move something on this mesh.
 
   Raises:
-    ValueError: if one runs over devices that are no axis of the mesh.
+    ValueError: if one runs over devices that are no axis of the mesh, or in a
+      loop that runs nobody knows how often.
   """
+  callers = _callers(hlo)
   found = []
-  for line in hlo.splitlines():
+  for within, line in _lines(hlo):
     match = _OPERATION.search(line)
     if match is None:
       continue
     groups = _groups(line, devices=mesh.size)
     if max(map(len, groups)) > 1:
-      found.append(_collective(line, match, groups=groups, mesh=mesh))
+      one = _collective(line, match, groups=groups, mesh=mesh)
+      times = _times(within, callers)
+      found.append(one._replace(bytes=one.bytes * times))
   return found
+
+
+def _lines(hlo: str) -> Iterator[tuple[str, str]]:
+  """Each line, and the computation that it is in."""
+  within = ''
+  for line in hlo.splitlines():
+    header = _COMPUTATION.match(line)
+    within = header.group(1) if header else within
+    yield within, line
+
+
+def _callers(hlo: str) -> dict[str, tuple[str, int | None]]:
+  """Of each computation, who calls it, and how often; None: unknown."""
+  callers = {}
+  for within, line in _lines(hlo):
+    trips = _TRIPS.search(line)
+    for kind, name in _CALLED.findall(line):
+      times = int(trips.group(1)) if trips else None
+      callers[name] = (within, times if kind == 'body' else 1)
+  return callers
+
+
+def _times(name: str, callers: dict[str, tuple[str, int | None]]) -> int:
+  """How often a computation runs when the program does."""
+  times = 1
+  while name in callers:
+    loop = name
+    name, trips = callers[name]
+    if trips is None:
+      raise ValueError(f'a collective in {loop}, a loop of unknown length')
+    times *= trips
+  return times
 
 
 def _collective(

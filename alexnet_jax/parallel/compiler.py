@@ -1,4 +1,4 @@
-"""What XLA is told when it compiles for a CPU; not in the paper.
+"""How the steps are compiled, and kept compiled; not in the paper.
 
 jaxlib 0.10 hands convolutions on a CPU to a library, YNNPACK, whose kernels are
 slower for this net than XLA's older ones (Eigen's): a training step of 32
@@ -7,6 +7,8 @@ to it.
 """
 
 import functools
+import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -43,3 +45,23 @@ def compiler_options(backend: str) -> dict[str, str | bool] | None:
       raise
     return None
   return _CPU
+
+
+def keep_programs() -> None:
+  """Keeps what is compiled in the user's cache folder, for the next run.
+
+  That is $XDG_CACHE_HOME/alexnet_jax, or ~/.cache/alexnet_jax, unless
+  JAX_COMPILATION_CACHE_DIR names another. Of an entry that it cannot read or
+  write JAX warns, and compiles. Without a home to write to nothing is kept.
+  """
+  if jax.config.jax_compilation_cache_dir:
+    return
+  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  folder = pathlib.Path(home) / 'alexnet_jax'
+  try:  # others must not write what is run here
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+  except OSError:
+    return
+  if os.access(folder, os.W_OK):
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)

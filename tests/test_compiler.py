@@ -1,0 +1,102 @@
+"""What the compiler is told, and that it keeps what it has made."""
+
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from alexnet_jax.parallel import compiler
+
+PROGRAM = """
+import sys
+import jax
+from alexnet_jax.parallel import compiler
+compiler.keep_programs()
+print(jax.config.jax_compilation_cache_dir)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+jax.jit(lambda: 1)()
+"""
+
+
+@pytest.fixture
+def fresh():
+  compiler.compiler_options.cache_clear()
+  yield
+  compiler.compiler_options.cache_clear()
+
+
+def _convolution_calls(options):
+  """What becomes of a convolution: XLA's own operation, or a library's."""
+  x, kernel = jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 4, 4))
+  program = jax.jit(
+    lambda x, kernel: jax.lax.conv_general_dilated(
+      x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    ),
+    compiler_options=options,
+  )
+  text = program.lower(x, kernel).compile().as_text()
+  return text.split('ENTRY')[1].count(' convolution(')
+
+
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='options of a CPU')
+def test_convolutions_are_left_to_xla(fresh):
+  options = compiler.compiler_options('cpu')
+  if options is None:
+    pytest.skip('this jaxlib has no such options')
+  assert _convolution_calls(options) == 1
+
+
+def test_other_backends_are_told_nothing(fresh):
+  assert compiler.compiler_options('gpu') is None
+
+
+def test_options_that_jaxlib_does_not_know_are_left_out(fresh, monkeypatch):
+  monkeypatch.setattr(compiler, '_CPU', {'xla_cpu_no_such_option': True})
+  assert compiler.compiler_options('cpu') is None
+  doubled = compiler.jit(lambda x: 2 * x)
+  assert doubled(jnp.float32(3)) == 6
+
+
+def test_values_that_jaxlib_does_not_take_are_an_error(fresh, monkeypatch):
+  name = next(iter(compiler._CPU))
+  monkeypatch.setattr(compiler, '_CPU', {name: 'NO_SUCH_LIBRARY'})
+  with pytest.raises(jax.errors.JaxRuntimeError):
+    compiler.compiler_options('cpu')
+
+
+def _run(monkeypatch, **env):
+  for name in ('JAX_COMPILATION_CACHE_DIR', 'XDG_CACHE_HOME'):
+    monkeypatch.delenv(name, raising=False)
+  for name, value in env.items():
+    monkeypatch.setenv(name, str(value))
+  done = subprocess.run(
+    [sys.executable, '-c', PROGRAM],
+    capture_output=True,
+    text=True,
+    check=True,
+    cwd=pathlib.Path(__file__).parent.parent,
+  )
+  assert not done.stderr
+  return done.stdout.strip()
+
+
+def test_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):
+  folder = _run(monkeypatch, HOME=tmp_path)
+  assert folder == str(tmp_path / '.cache' / 'alexnet_jax')
+  assert list(pathlib.Path(folder).glob('jit_*'))
+  assert pathlib.Path(folder).stat().st_mode & 0o777 == 0o700
+  assert _run(monkeypatch, XDG_CACHE_HOME=tmp_path) == f'{tmp_path}/alexnet_jax'
+
+
+def test_the_users_own_folder_is_used(monkeypatch, tmp_path):
+  own = tmp_path / 'own'
+  found = _run(monkeypatch, HOME=tmp_path, JAX_COMPILATION_CACHE_DIR=own)
+  assert found == str(own)
+  assert not (tmp_path / '.cache').exists()
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch):
+  assert _run(monkeypatch, HOME='/proc/nowhere') == 'None'
