@@ -28,6 +28,7 @@ from alexnet_jax.data import paths
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import compiler, host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
+from alexnet_jax.train import profile
 
 config_flag.define()
 _WORKDIR = flags.DEFINE_string(
@@ -44,6 +45,9 @@ _MODE = flags.DEFINE_enum(
 _RESTORE = flags.DEFINE_string(
   'restore', None, 'A checkpoint to evaluate: WORKDIR or its checkpoints/STEP.'
 )
+_PROFILE = flags.DEFINE_string(
+  'profile', '', 'START:STOP: write a trace of these steps to WORKDIR/profile.'
+)
 
 
 def main() -> int:
@@ -53,6 +57,10 @@ def main() -> int:
     raise ValueError(
       f'--restore={_RESTORE.value} goes with --mode=eval; training goes on '
       'from what --workdir holds'
+    )
+  if _PROFILE.value and _MODE.value != 'train':
+    raise ValueError(
+      f'--profile={_PROFILE.value} goes with --mode=train: it traces its steps'
     )
   if _MODE.value != 'train':
     _stop.ignore()  # there is nothing to save
@@ -72,8 +80,9 @@ def main() -> int:
 
 
 def _train(config: config_lib.Config) -> int:
+  steps = profile.parse(_PROFILE.value) if _PROFILE.value else range(0)
   try:
-    train.train(config, workdir=_workdir(), stop=_stop)
+    train.train(config, workdir=_workdir(), stop=_stop, profile=steps)
   except (train.DivergedError, FloatingPointError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 3

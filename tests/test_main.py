@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from tests import commands
@@ -17,7 +18,10 @@ def run(tmp_path_factory):
   """smoke.py from beginning to end, in a process of its own."""
   workdir = tmp_path_factory.mktemp('smoke')
   done = subprocess.run(
-    [sys.executable, '-m', MAIN, SMOKE, f'--workdir={workdir}'],
+    [
+      *(sys.executable, '-m', MAIN, SMOKE, f'--workdir={workdir}'),
+      '--profile=3:4',
+    ],
     cwd=commands.ROOT,
     capture_output=True,
     text=True,
@@ -35,6 +39,21 @@ def test_smoke_trains_on_two_columns(run):
   assert (last['split'], last['views'], last['num_images']) == ('val', 10, 50)
   assert last['step'] >= 10 and last['epoch'] >= 2
   assert {d.name for d in (workdir / 'checkpoints').iterdir()} == {'6', '12'}
+
+
+def test_a_trace_has_the_steps_that_were_asked_for(run):
+  workdir, done = run
+  assert f'the trace of --profile is in {workdir}/profile' in done.stdout
+  (file,) = workdir.glob('profile/plugins/profile/*/*.xplane.pb')
+  trace = jax.profiler.ProfileData.from_file(str(file))
+  steps = [
+    dict(event.stats)['step_num']
+    for plane in trace.planes
+    for line in plane.lines
+    for event in line.events
+    if event.name == 'train'
+  ]
+  assert steps == [3, 4]
 
 
 def test_evaluation_repeats_the_last_lines_to_the_last_digit(command, run):
@@ -98,6 +117,7 @@ def _times(workdir):
     (['--ablation=no_crops'], 'is of a run with no --ablation'),
     (['--ablation=no_lrn'], 'is of a run with no --ablation'),
     (['--config.total_steps=6'], 'beyond the 6 steps of this config'),
+    (['--config.total_steps=14', '--profile=9:12'], 'takes steps 13 to 14'),
     (
       ["--config.model.layer.fc6.then=('activation',)"],
       """use --config.model.layer.fc6.then="('activation', 'dropout')",""",

@@ -54,7 +54,7 @@ def keep_programs() -> None:
   JAX_COMPILATION_CACHE_DIR names another. Of an entry that it cannot read or
   write JAX warns, and compiles. Without a home to write to nothing is kept.
   """
-  if jax.config.jax_compilation_cache_dir:
+  if 'JAX_COMPILATION_CACHE_DIR' in os.environ:  # JAX reads it itself
     return
   home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   folder = pathlib.Path(home) / 'alexnet_jax'

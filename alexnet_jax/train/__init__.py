@@ -3,6 +3,7 @@
   resume   what a workdir holds, and what may go on from it
   loop     step, log, evaluate, lower the rate, save, stop
   guard    losses and gradients that are no numbers
+  profile  a trace of a few steps
 
 The same command goes on where the workdir's newest sound checkpoint is.
 Everything random is a function of the seed and the step, so a run that was
@@ -18,6 +19,7 @@ from alexnet_jax import locking, stopping, writers
 from alexnet_jax import run as run_lib
 from alexnet_jax.checkpoint import layout, store
 from alexnet_jax.train import loop as loop_lib
+from alexnet_jax.train import profile as profile_lib
 from alexnet_jax.train import resume
 from alexnet_jax.train.guard import DivergedError
 
@@ -29,6 +31,7 @@ def train(
   *,
   workdir: pathlib.Path,
   stop: stopping.Stop | None = None,
+  profile: range = range(0),
 ) -> None:
   """Trains to the end of the config, or goes on from the newest checkpoint.
 
@@ -36,10 +39,11 @@ def train(
     config: every field.
     workdir: made if need be; one process at a time.
     stop: told by signals; none given: they end the process.
+    profile: steps of which WORKDIR/profile gets a trace.
 
   Raises:
-    ValueError: if the workdir holds a run that this config cannot continue, or
-      a checkpoint cannot be written.
+    ValueError: if the workdir holds a run that this config cannot continue, a
+      checkpoint cannot be written, or `profile` has steps that will not come.
     DivergedError: if the loss or a gradient is no longer finite.
     stopping.Stopped: if `stop` was asked to; what there was is saved.
   """
@@ -49,10 +53,12 @@ def train(
   if loop_lib.is_done(setup, found):
     print(f'done already: {writers.describe(found.kept[-1])}')
     return
+  trace = profile_lib.Profile(profile, workdir / 'profile')
+  trace.check(step=found.step, total_steps=setup.plan.total_steps)
   with locking.locked(workdir, fix='give another --workdir'):
     resume.clear(found, workdir=workdir)
     try:
-      _run(setup, found, workdir=workdir, stop=stop)
+      _run(setup, found, workdir=workdir, stop=stop, trace=trace)
     except stopping.Stopped:  # and the last checkpoint is whole by now
       print('stopped, and saved: run the same command again to go on')
       raise
@@ -64,6 +70,7 @@ def _run(
   *,
   workdir: pathlib.Path,
   stop: stopping.Stop,
+  trace: profile_lib.Profile,
 ) -> None:
   """Opens what a run writes to, and runs the loop."""
   saved = store.Store(
@@ -77,6 +84,9 @@ def _run(
   with stop.held(), contextlib.ExitStack() as closing:
     closing.callback(log.close)
     closing.callback(saved.close)
-    loop = loop_lib.Loop(setup, found, store=saved, log=log, stop=stop)
+    profile = closing.enter_context(trace)
+    loop = loop_lib.Loop(
+      setup, found, store=saved, log=log, stop=stop, profile=profile
+    )
     closing.callback(loop.close)
     loop.run(found.state)

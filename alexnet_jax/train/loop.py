@@ -25,6 +25,7 @@ from alexnet_jax.data import pipeline
 from alexnet_jax.optim import plateau
 from alexnet_jax.parallel import placement
 from alexnet_jax.train import guard, resume
+from alexnet_jax.train import profile as profile_lib
 
 Config = config_dict.ConfigDict
 
@@ -85,12 +86,14 @@ class Loop:
     store: store_lib.Store,
     log: writers.Metrics,
     stop: stopping.Stop,
+    profile: profile_lib.Profile,
   ):
     meta = found.meta
     self._setup = setup
     self._store = store
     self._log = log
     self._stop = stop
+    self._profile = profile
     self._step = found.step
     self._batches = found.batches
     self._evaluation_due = bool(meta and meta['evaluation_due'])
@@ -122,12 +125,15 @@ class Loop:
       self._save_if_asked(state)
       with self._clock.waiting():
         batch = placement.put_batch(next(self._batches), mesh=setup.mesh)
-      with jax.transfer_guard('disallow'):
+      profiled = self._profile.of(self._step + 1)
+      with jax.transfer_guard('disallow'), profiled:
         state, means = setup.programs.train(state, setup.mean_image, batch)
       self._step += 1
       self._guard.send(self._step, batch=batch, means=means)
       self._land(state)
       self._progress.advance()
+      if told := self._profile.end(self._step, state=state):
+        self._progress.say(told)
       if self._step % setup.config.log.every_steps == 0 or self._step == 1:
         self._write_train(state)
       state = self._end_epoch(state)
