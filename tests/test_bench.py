@@ -85,7 +85,7 @@ def test_no_more_goes_are_on_their_way_than_in_training():
   work = turns.Work(
     lambda: events.append(1), lambda _: events.append(-1), facts={}
   )
-  turns._timed(work, calls=6)
+  turns.timed(work, calls=6)
   assert sum(events) == 0 and max(np.cumsum(events)) == turns._LAG + 1
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alexnet_jax.bench import rows
+from alexnet_jax.bench import rows, tables
 from alexnet_jax.tools import readme
 
 
@@ -17,19 +17,21 @@ def _measured(**fields):
 
 def test_readme_has_steps_beside_the_peer():
   row = _measured(
-    bench='step', batch_size=128, mesh='1x1', dtype='float32',
+    bench='step', batch_size=128, parts=4, mesh='1x1', dtype='float32',
     images_per_second=30.04, peer_images_per_second=20.0, ratio=1.502,
     ratio_range=[1.4, 1.6], matmul_share=0.4449, peak_memory_bytes=2 * 10**9,
     peer_peak_memory_bytes=None,
   )  # fmt: skip
   alone = row | {'bench': 'eval', 'peer_images_per_second': None}
   alone |= {'ratio': None, 'ratio_range': None, 'command': 'python -m y'}
-  lines = readme.speeds([row, alone]).splitlines()
+  lines = tables.speeds([row, alone]).splitlines()
   assert lines[2] == (
-    '| training step | 128 | 1x1 | float32 | 30.0 | 20.0 | 1.50 | '
+    '| training step | 128 | 4 | 1x1 | float32 | 30.0 | 20.0 | 1.50 | '
     '1.40 to 1.60 | 44% | 2.00 GB | - | 5 |'
   )
-  assert '| ten views | 128 | 1x1 | float32 | 30.0 | - | - | - |' in lines[3]
+  assert (
+    '| ten views | 128 | 4 | 1x1 | float32 | 30.0 | - | - | - |' in lines[3]
+  )
   assert lines[5:] == [
     f'H, Python 3.11, 2026-01-02; `python -m {name}`.' for name in 'xy'
   ]
@@ -40,9 +42,41 @@ def test_readme_has_operations():
     what='conv1 forward', ms=1.234, naive_ms=None, peer_ms=2.0, floor_ms=1.0,
     flop=1, gflops=99.6,
   )  # fmt: skip
-  lines = readme.times([row, row | {'flop': 0}]).splitlines()
+  lines = tables.times([row, row | {'flop': 0}]).splitlines()
   cells = '| conv1 forward | 1.23 | - | 2.00 | 1.00 |'
   assert lines[2:4] == [f'{cells} 100 | 5 |', f'{cells} - | 5 |']
+
+
+def test_readme_has_meshes_and_sizes():
+  row = _measured(
+    batch_size=32, mesh='1x2', images_per_second=28.0, ratio_to_first_mesh=0.93,
+    peak_memory_bytes=10**9, moved_bytes_per_image=452_448,
+  )  # fmt: skip
+  failed = _measured(batch_size=512, failed='out of memory')
+  lines = tables.scaled([row, failed]).splitlines()
+  assert lines[2] == '| 32 | 1x2 | 28.0 | 0.93 | 1.00 GB | 452,448 | 5 |'
+  assert lines[3] == '| 512 | out of memory | - | - | - | - | - |'
+
+
+def test_readme_has_training_from_records():
+  row = _measured(
+    what='from raw records', batch_size=128, images_per_second=30.0,
+    of_step_alone=0.991, of_step_alone_range=[0.97, 1.01],
+  )  # fmt: skip
+  assert tables.fed([row]).splitlines()[2] == (
+    '| from raw records | 128 | 30.0 | 0.991 | 0.970 to 1.010 | 5 |'
+  )
+
+
+def test_rows_of_other_commands_of_the_day_are_kept(tmp_path, monkeypatch):
+  monkeypatch.setattr(rows, 'RESULTS', tmp_path)
+  rows.save([{'command': 'a', 'n': 1}, {'command': 'a', 'n': 2}], name='step')
+  rows.save([{'command': 'b', 'n': 3}], name='step')
+  path = rows.save([{'command': 'a', 'n': 4}], name='step')
+  assert json.loads(path.read_text()) == [
+    {'command': 'b', 'n': 3},
+    {'command': 'a', 'n': 4},
+  ]
 
 
 def test_readme_needs_room_for_results_once_there_are_any(tmp_path):

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from alexnet_jax.bench import tables
 from alexnet_jax.tools import readme
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -68,7 +69,7 @@ def test_curves_are_means_over_seeds():
     return {'name': name, 'steps': steps, 'loss': loss, 'val_errors': errors}
 
   rows = [row('a', [3.0, 1.0], 0), row('b', [4.0, 2.0], 7), row('a', [2, 0], 1)]
-  lines = readme.curves(rows).splitlines()
+  lines = tables.curves(rows).splitlines()
   assert lines[0].split(' | ')[1:3] == ['1-2', '3-4']
   assert lines[2:] == [
     '| `a` | 2.50 | 0.50 | 2 | 0, 1 |',
@@ -82,7 +83,7 @@ def test_rates_are_rows_with_their_conditions():
     'cpu_us_per_image': 99.6, 'n': 5, 'hardware': 'H', 'python': '3.11',
     'date': '2026-01-02', 'images': 4000, 'command': 'python -m x',
   }  # fmt: skip
-  lines = readme.rates([row]).splitlines()
+  lines = tables.rates([row]).splitlines()
   assert lines[2] == '| train | 12,346 | 12,000 to 13,000 | 5 | 100 us |'
   assert lines[-1] == (
     'H, Python 3.11, 2026-01-02, 4,000 training images; `python -m x`.'

@@ -66,7 +66,7 @@ class Bench:
 
 def run(bench: Bench) -> list[rows.Row]:
   """All kinds in turn; the rows of preparing, then those of feeding."""
-  prepared = _prepare(bench)
+  prepared = write_records(bench)
   _write_folders(bench)
   _write_numpy(bench)
   kinds = {
@@ -107,8 +107,8 @@ def _timed(batches: Iterator[Any], *, bench: Bench) -> Callable[[], rows.Round]:
   return take
 
 
-def _prepare(bench: Bench) -> list[rows.Row]:
-  """Prepares raw and JPEG records; the rates of that."""
+def write_records(bench: Bench) -> list[rows.Row]:
+  """Prepares DIR/raw and DIR/jpeg; the rates of that."""
   layout = listing.find(bench.source)
   train = itertools.islice(
     itertools.cycle(layout.splits['train']), bench.images

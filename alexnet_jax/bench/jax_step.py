@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Array
 from ml_collections import config_dict
 
+from alexnet_jax import communication, inputs, steps
 from alexnet_jax import config as config_lib
-from alexnet_jax import inputs, steps
 from alexnet_jax.bench import turns
 from alexnet_jax.data import augment
 from alexnet_jax.models import summary
@@ -73,21 +73,36 @@ def as_config(tree: dict[str, Any]) -> Config:
   return Config(plain(tree))
 
 
-def training(config: Config) -> turns.Work:
-  """The whole training step; its state goes from one to the next."""
-  mesh, programs = _programs(config)
-  mean_image = placement.replicate(_mean_image(config), mesh=mesh)
-  batch = placement.put_batch(draw(config), mesh=mesh)
-  start = time.perf_counter()
-  step = programs.train.lower(programs.state, mean_image, batch).compile()
-  facts = _facts(config, what='step', since=start)
-  state = [programs.init()]
+class Trainer:
+  """A compiled training step, and the state that goes from one to the next."""
 
-  def once() -> Any:
-    state[0], means = step(state[0], mean_image, batch)
+  def __init__(self, config: Config):
+    self.mesh, programs = _programs(config)
+    self._mean_image = placement.replicate(_mean_image(config), mesh=self.mesh)
+    batch = placement.put_batch(draw(config), mesh=self.mesh)
+    start = time.perf_counter()
+    self._step = programs.train.lower(
+      programs.state, self._mean_image, batch
+    ).compile()
+    self.facts = _facts(config, what='step', since=start)
+    self._batch = batch
+    self._state = programs.init()
+
+  def take(self, batch: steps.Batch) -> Any:
+    """Begins a step on a minibatch that lies on the devices."""
+    self._state, means = self._step(self._state, self._mean_image, batch)
     return means
 
-  return turns.Work(once, jax.block_until_ready, facts)
+  def work(self) -> turns.Work:
+    """The same minibatch again and again."""
+    return turns.Work(
+      lambda: self.take(self._batch), jax.block_until_ready, self.facts
+    )
+
+
+def training(config: Config) -> turns.Work:
+  """The whole training step."""
+  return Trainer(config).work()
 
 
 def ten_views(config: Config) -> turns.Work:
@@ -138,8 +153,14 @@ def _facts(config: Config, *, what: str, since: float) -> turns.Answer:
   flop = summary.operations(config.model, crop_size=config.data.crop_size)[
     'train' if training else 'eval'
   ]
+  moved = [
+    movement.bytes_per_image
+    for movement in communication.expected(config)
+    if training or movement.direction == 'forward'
+  ]
   return {
     'compile_seconds': time.perf_counter() - since,
+    'moved_bytes_per_image': sum(moved),
     'images': config.batch_size if training else config.eval.batch_size,
     'flop_per_image': flop if training else 10 * flop,
   }

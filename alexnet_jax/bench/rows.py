@@ -78,9 +78,15 @@ def conditions(arguments: Sequence[str] | None = None) -> Row:
 
 
 def save(rows: Sequence[Row], *, name: str) -> pathlib.Path:
-  """Writes results/DATE_NAME.json, a row a line."""
+  """Writes results/DATE_NAME.json, a row a line.
+
+  Rows that other commands have left there on that day are kept.
+  """
   path = RESULTS / f'{datetime.date.today().isoformat()}_{name}.json'
-  lines = ',\n'.join(f' {json.dumps(r)}' for r in rows)
+  before = json.loads(path.read_text()) if path.exists() else []
+  new = {row['command'] for row in rows}
+  kept = [row for row in before if row['command'] not in new]
+  lines = ',\n'.join(f' {json.dumps(r)}' for r in [*kept, *rows])
   path.write_text(f'[\n{lines}\n]\n')
   return path
 

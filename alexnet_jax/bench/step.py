@@ -107,6 +107,7 @@ def run(bench: Bench) -> list[rows.Row]:
     _row(sides[str(mesh)], sides=sides)
     | {'bench': bench.what, 'mesh': str(mesh), 'dtype': bench.dtype}
     | {'batch_size': bench.batch_size, **found}
+    | {'parts': bench.config.grad_accumulation_steps}
     for mesh in bench.meshes
   ]
 
@@ -160,6 +161,7 @@ def _row(ours: Side, *, sides: dict[str, Side]) -> rows.Row:
     'peak_memory_bytes': ours.facts['peak_memory_bytes'],
     'peer_peak_memory_bytes': peer and peer.facts['peak_memory_bytes'],
     'flop_per_image': flop,
+    'moved_bytes_per_image': round(ours.facts['moved_bytes_per_image']),
     'n': len(ours.rounds),
     'platform': ours.process.machine['platform'],
     'device': ours.process.machine['device'],

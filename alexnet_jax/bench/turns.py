@@ -138,7 +138,7 @@ def serve(
       built[name] = works[name]()
       usual[name] = _warm_up(built[name])
     calls = max(1, round(request['run'] / usual[name]))
-    usual[name] = _timed(built[name], calls=calls)
+    usual[name] = timed(built[name], calls=calls)
     answer = {
       'seconds': usual[name],
       'calls': calls,
@@ -157,11 +157,11 @@ def _own_stdout() -> Any:
 
 def _warm_up(work: Work) -> float:
   """Seconds of a go, after a first one."""
-  _timed(work, calls=1)
-  return _timed(work, calls=1)
+  timed(work, calls=1)
+  return timed(work, calls=1)
 
 
-def _timed(work: Work, *, calls: int) -> float:
+def timed(work: Work, *, calls: int) -> float:
   """Seconds of one of that many goes."""
   start, begun = time.perf_counter(), collections.deque()
   for _ in range(calls):

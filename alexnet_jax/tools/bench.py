@@ -5,10 +5,11 @@
 
 --what=input: images/s and CPU time an image of preparing, of the training
 pipeline, and of a plain numpy loop; with --torch_python of torch's DataLoader.
+--what=end_to_end: training steps fed from records, beside the step alone.
 --what=step: the whole training step of a config, images on the device; eval:
 ten views of whole images; ops: each operation, forward and backward; scaling:
-the step on three meshes and in batches of 16 to 512. These need neither grain,
-TFDS nor orbax, nor a --config for the paper's net.
+the step on three meshes and in batches of 16 to 512. These three need neither
+grain, TFDS nor orbax. Without a --config the net is the paper's.
 """
 
 import json
@@ -24,23 +25,30 @@ from alexnet_jax.tools import cli, config_flag
 
 config_flag.define()
 _WHAT = flags.DEFINE_enum(
-  'what', 'input', ['input', 'step', 'eval', 'ops', 'scaling'],
+  'what', 'input', ['input', 'end_to_end', 'step', 'eval', 'ops', 'scaling'],
   'What to measure.',
 )  # fmt: skip
 _SOURCE = flags.DEFINE_string(
-  'source', '', 'input: images, as tools.prepare takes them, but for tfds:NAME.'
+  'source',
+  '',
+  'input, end_to_end: images, as tools.prepare takes them, but for tfds:NAME.',
 )
 _IMAGES = flags.DEFINE_integer(
-  'images', 4000, 'input: training images, repeated.', lower_bound=256
+  'images',
+  4000,
+  'input, end_to_end: training images, repeated.',
+  lower_bound=256,
 )
 _BATCH_SIZE = flags.DEFINE_list(
-  'batch_size', ['128'], 'step, eval, ops: images; one number or some.'
+  'batch_size', ['128'], 'All but input: images; one number or some.'
 )
 _DTYPE = flags.DEFINE_list(
-  'dtype', ['float32'], 'step, eval, ops: float32, bfloat16 or both.'
+  'dtype', ['float32'], 'All but input: float32, bfloat16 or both.'
 )
 _MESH = flags.DEFINE_list(
-  'mesh', ['1x1'], 'step, eval: data x column, as 1x1,1x2; they take turns.'
+  'mesh',
+  ['1x1'],
+  'end_to_end, step, eval: data x column, as 1x1,1x2; they take turns.',
 )
 _SECONDS = flags.DEFINE_float('seconds', 3.0, 'Of a round.', lower_bound=0.1)
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Of each kind.', lower_bound=1)
@@ -60,41 +68,63 @@ _DTYPES = ('float32', 'bfloat16')
 def main() -> None:
   """Measures, prints, and saves if so told."""
   conditions = rows.conditions(_TYPED)
-  if _WHAT.value == 'input':
-    found = _input()
+  fed = _WHAT.value in ('input', 'end_to_end')
+  found = _fed() if fed else _on_device()
+  if fed:
     conditions |= {'images': _IMAGES.value}
-  else:
+  if _WHAT.value != 'input':
     conditions |= {'config': config_flag.name()}
-    found = _on_device()
   if _SAVE.value:
     gpu = found[0].get('platform') == 'gpu'
     name = _WHAT.value + '_gpu' * gpu
     rows.save([row | conditions for row in found], name=name)
   if _JSON.value:
-    first = found[0] if _WHAT.value != 'input' else {}
+    first = {} if fed else found[0]
     print(json.dumps(first | {'rows': found, 'conditions': conditions}))
     return
   for row in found:
     print(_line(row))
 
 
-def _input() -> list[rows.Row]:
-  from alexnet_jax.bench import input as input_bench  # grain, TFDS
+def _fed() -> list[rows.Row]:
+  """The rows of what reads records."""
+  from alexnet_jax.bench import end_to_end  # grain, TFDS
+  from alexnet_jax.bench import input as input_bench
 
   if not _SOURCE.value:
     raise ValueError('--source is missing: give images, as for tools.prepare')
   host_memory.keep_freed_memory()
   with tempfile.TemporaryDirectory() as folder:
-    return input_bench.run(
-      input_bench.Bench(
-        folder=pathlib.Path(folder),
-        source=_SOURCE.value,
-        images=_IMAGES.value,
-        seconds=_SECONDS.value,
-        rounds=_ROUNDS.value,
-        torch_python=_TORCH_PYTHON.value,
-      )
+    bench = input_bench.Bench(
+      folder=pathlib.Path(folder),
+      source=_SOURCE.value,
+      images=_IMAGES.value,
+      seconds=_SECONDS.value,
+      rounds=_ROUNDS.value,
+      torch_python=_TORCH_PYTHON.value,
     )
+    if _WHAT.value == 'input':
+      return input_bench.run(bench)
+    return end_to_end.run(bench, _one_config())
+
+
+def _one_config() -> step.Config:
+  """The config of the only batch size, dtype and mesh.
+
+  Raises:
+    ValueError: if there are more.
+  """
+  for name, values in (
+    ('batch_size', _BATCH_SIZE.value),
+    ('dtype', _DTYPE.value),
+    ('mesh', _MESH.value),
+  ):
+    if len(values) != 1:
+      raise ValueError(
+        f'--{name}={",".join(values)}: --what=end_to_end takes one at a time'
+      )
+  (bench,) = _benches()
+  return step.with_mesh(bench, bench.meshes[0])
 
 
 def _on_device() -> list[rows.Row]:
@@ -154,6 +184,8 @@ def _line(row: rows.Row) -> str:
   """A row in words."""
   if 'cpu_us_per_image' in row:
     return _input_line(row)
+  if 'of_step_alone' in row:
+    return _fed_line(row)
   if 'failed' in row:
     return f'{row["batch_size"]} images: {row["failed"]}'
   return _op_line(row) if 'ms' in row else _step_line(row)
@@ -165,6 +197,15 @@ def _input_line(row: rows.Row) -> str:
     f'{row["what"]:42}{row["images_per_second"]:>10,.0f} images/s '
     f'({low:,.0f} to {high:,.0f}, n = {row["n"]}), '
     f'{row["cpu_us_per_image"]:,.0f} us of CPU an image'
+  )
+
+
+def _fed_line(row: rows.Row) -> str:
+  low, high = row['of_step_alone_range']
+  return (
+    f'{row["what"]:18}{row["images_per_second"]:>10,.1f} images/s, '
+    f'{row["of_step_alone"]:.2f} of the step alone ({low:.2f} to {high:.2f}, '
+    f'n = {row["n"]})'
   )
 
 
@@ -198,8 +239,9 @@ def _step_line(row: rows.Row) -> str:
     f'{row["bench"]}, {row["batch_size"]} images, {row["mesh"]}, '
     f'{row["dtype"]}: {row["images_per_second"]:,.1f} images/s ({low:,.1f} to '
     f'{high:,.1f}, n = {row["n"]}), {row["matmul_share"]:.0%} of a matrix '
-    f'product, {row["peak_memory_bytes"] / 1e9:.2f} GB, compiled in '
-    f'{row["compile_seconds"]:.1f} s{theirs}'
+    f'product, {row["peak_memory_bytes"] / 1e9:.2f} GB, '
+    f'{row["moved_bytes_per_image"]:,} bytes an image between devices, '
+    f'compiled in {row["compile_seconds"]:.1f} s{theirs}'
   )
 
 

@@ -8,19 +8,20 @@
 - presets: training curves, from the rows of the newest
   alexnet_jax/bench/results/*_presets.json.
 - input: images/s of preparing and feeding, from *_input.json.
-- step, ops: training steps and ten views beside PyTorch, and each operation,
-  from *_step.json, *_eval.json and *_ops.json, once there are any.
+- step, ops, scaling, end_to_end: training steps and ten views beside PyTorch,
+  each operation, other meshes and minibatches, training from records; from
+  *_step.json, *_eval.json and so on, once there are any.
 """
 
 import json
 import pathlib
 import re
-import statistics
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from absl import flags
 
+from alexnet_jax.bench import tables
 from alexnet_jax.tools import cli
 
 _ROOT = flags.DEFINE_string('root', '.', 'The folder of README.md.')
@@ -50,14 +51,19 @@ def main() -> None:
 def rewrite(readme: str, *, root: pathlib.Path) -> str:
   """The text with its generated parts made from the tree at `root`."""
   parts = {
-    'presets': curves(_newest(root, 'presets')),
-    'input': rates(_newest(root, 'input')),
+    'presets': tables.curves(_newest(root, 'presets')),
+    'input': tables.rates(_newest(root, 'input')),
     'deviations': table(deviations(root)),
   }
   steps = _newest(root, 'step') + _newest(root, 'eval')
-  operations = _newest(root, 'ops')
-  parts |= {'step': speeds(steps)} if steps else {}
-  parts |= {'ops': times(operations)} if operations else {}
+  parts |= {'step': tables.speeds(steps)} if steps else {}
+  for name, make in (
+    ('ops', tables.times),
+    ('scaling', tables.scaled),
+    ('end_to_end', tables.fed),
+  ):
+    found = _newest(root, name)
+    parts |= {name: make(found)} if found else {}
   for name, part in parts.items():
     readme = _replace(readme, name=name, part=part)
   return readme
@@ -73,107 +79,10 @@ def _replace(readme: str, *, name: str, part: str) -> str:
   return before + begin + part + closed + after
 
 
-def curves(rows: list[dict[str, Any]]) -> str:
-  """Mean training loss of each run's steps, seeds together, as Markdown."""
-  names = list(dict.fromkeys(row['name'] for row in rows))
-  spans = [f'{first}-{last}' for first, last in rows[0]['steps']]
-  heads = ['training loss, steps', *spans, 'n', 'validation errors of 300']
-  lines = [_row(heads), '|' + '---|' * len(heads)]
-  for name in names:
-    own = [row for row in rows if row['name'] == name]
-    losses = zip(*(row['loss'] for row in own), strict=True)
-    means = [f'{statistics.mean(values):.2f}' for values in losses]
-    wrong = ', '.join(str(row['val_errors']) for row in own)
-    lines.append(_row([f'`{name}`', *means, str(len(own)), wrong]))
-  return '\n'.join(lines) + '\n'
-
-
 def _newest(root: pathlib.Path, name: str) -> list[dict[str, Any]]:
   """The rows of the newest results of that name; none, if there are none."""
   files = sorted((root / _RESULTS).glob(f'*_{name}.json'))
   return json.loads(files[-1].read_text()) if files else []
-
-
-def rates(rows: list[dict[str, Any]]) -> str:
-  """Images/s, median and range, and CPU time an image, as Markdown."""
-  lines = [
-    _row(['what', 'images/s', 'range', 'n', 'CPU time an image']),
-    '|---|---|---|---|---|',
-  ]
-  for row in rows:
-    low, high = row['range']
-    rate, cpu = row['images_per_second'], row['cpu_us_per_image']
-    cells = [f'{rate:,.0f}', f'{low:,.0f} to {high:,.0f}', f'{row["n"]}']
-    lines.append(_row([row['what'], *cells, f'{cpu:,.0f} us']))
-  first = rows[0]
-  lines += [
-    '',
-    f'{first["hardware"]}, Python {first["python"]}, {first["date"]}, '
-    f'{first["images"]:,} training images; '
-    f'`{first["command"]}`.',
-  ]
-  return '\n'.join(lines) + '\n'
-
-
-def speeds(rows: list[dict[str, Any]]) -> str:
-  """Steps and ten views beside PyTorch's, as Markdown."""
-  heads = (
-    'what', 'images', 'mesh', 'dtype', 'images/s', 'PyTorch', 'ratio', 'range',
-    'of a matrix product', 'peak memory', 'of PyTorch', 'n',
-  )  # fmt: skip
-  what = {'step': 'training step', 'eval': 'ten views'}
-  lines = [_row(list(heads)), '|' + '---|' * len(heads)]
-  for row in rows:
-    low, high = row['ratio_range'] or (None, None)
-    cells = [
-      what[row['bench']], str(row['batch_size']), row['mesh'], row['dtype'],
-      f'{row["images_per_second"]:,.1f}',
-      _number(row['peer_images_per_second'], ',.1f'),
-      _number(row['ratio'], '.2f'),
-      f'{low:.2f} to {high:.2f}' if low else '-',
-      f'{row["matmul_share"]:.0%}',
-      _gigabytes(row['peak_memory_bytes']),
-      _gigabytes(row['peer_peak_memory_bytes']),
-      str(row['n']),
-    ]  # fmt: skip
-    lines.append(_row(cells))
-  return '\n'.join([*lines, '', *_measured(rows)]) + '\n'
-
-
-def times(rows: list[dict[str, Any]]) -> str:
-  """Milliseconds of each operation, as Markdown."""
-  heads = [
-    'operation', 'ms', 'naive', 'PyTorch', 'a product or copy', 'GFLOP/s', 'n',
-  ]  # fmt: skip
-  lines = [_row(heads), '|' + '---|' * len(heads)]
-  kinds = ('ms', 'naive_ms', 'peer_ms', 'floor_ms')
-  for row in rows:
-    cells = [_number(row[kind], ',.2f') for kind in kinds]
-    rate = f'{row["gflops"]:,.0f}' if row['flop'] else '-'
-    lines.append(_row([row['what'], *cells, rate, str(row['n'])]))
-  return '\n'.join([*lines, '', *_measured(rows)]) + '\n'
-
-
-def _number(value: float | None, form: str) -> str:
-  return '-' if value is None else format(value, form)
-
-
-def _gigabytes(size: int | None) -> str:
-  return '-' if size is None else f'{size / 1e9:.2f} GB'
-
-
-def _measured(rows: list[dict[str, Any]]) -> list[str]:
-  """Where, when and by what commands."""
-  firsts = {row['command']: row for row in rows}.values()
-  return [
-    f'{row["hardware"]}, Python {row["python"]}, {row["date"]}; '
-    f'`{row["command"]}`.'
-    for row in firsts
-  ]
-
-
-def _row(cells: list[str]) -> str:
-  return '| ' + ' | '.join(cell.replace('|', r'\|') for cell in cells) + ' |'
 
 
 def deviations(root: pathlib.Path) -> list[Deviation]:
@@ -228,13 +137,11 @@ def _comments(text: str) -> Iterator[str]:
 
 def table(rows: list[Deviation]) -> str:
   """The rows as Markdown."""
-  lines = [
-    _row(['where', 'the paper', 'the 2012 program', 'here']),
-    '|---|---|---|---|',
-  ]
+  lines = tables.begin(['where', 'the paper', 'the 2012 program', 'here'])
   for row in rows:
     paper = f'silent: {row.paper}' if row.silent else row.paper
-    lines.append(_row([f'`{row.file}`', paper, row.program or '-', row.here]))
+    cells = [f'`{row.file}`', paper, row.program or '-', row.here]
+    lines.append(tables.line(cells))
   return '\n'.join(lines) + '\n'
 
 

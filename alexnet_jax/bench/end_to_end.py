@@ -1,0 +1,84 @@
+"""What is lost between a step alone and training from prepared records.
+
+Steps on a minibatch that lies on the device take turns with steps on what the
+pipeline feeds, decoded, cropped and brought to the device while others run.
+Not in the paper.
+"""
+
+from collections.abc import Iterator
+
+import jax
+from ml_collections import config_dict
+
+from alexnet_jax.bench import input as input_bench
+from alexnet_jax.bench import jax_step, rows, turns
+from alexnet_jax.data import augment, pipeline, records
+from alexnet_jax.parallel import placement
+
+Config = config_dict.ConfigDict
+_ALONE = 'step alone'
+
+
+def run(bench: input_bench.Bench, config: Config) -> list[rows.Row]:
+  """A row of the step alone, and one for each way to keep records."""
+  input_bench.write_records(bench)
+  jax_step.set_up(config)
+  trainer = jax_step.Trainer(config)
+  works = {_ALONE: trainer.work()} | {
+    f'from {kind} records': _fed(trainer, _batches(bench, config, kind))
+    for kind in ('raw', 'jpeg')
+  }
+  rates: dict[str, list[float]] = {what: [] for what in works}
+  for work in works.values():
+    turns.timed(work, calls=2)
+  usual = turns.timed(works[_ALONE], calls=2)
+  calls = max(2, round(bench.seconds / usual))
+  for _ in range(bench.rounds):
+    for what, work in works.items():
+      seconds = turns.timed(work, calls=calls)
+      rates[what].append(config.batch_size / seconds)
+  return [_row(what, rates, config=config) for what in works]
+
+
+def _batches(
+  bench: input_bench.Bench, config: Config, kind: str
+) -> Iterator[pipeline.TrainBatch]:
+  """As training gets them from prepared records (train/resume.py)."""
+  folder = str(bench.folder / kind)
+  return iter(
+    pipeline.train_batches(
+      records.load(folder, image_size=config.data.image_size),
+      batch_size=config.batch_size,
+      crop_size=config.data.crop_size,
+      seed=config.seed,
+      total_steps=10**9,
+      augment=augment.Augment(**config.augment),
+      threads=config.data.read_threads,
+      prefetch=config.data.prefetch_batches,
+    )
+  )
+
+
+def _fed(
+  trainer: jax_step.Trainer, batches: Iterator[pipeline.TrainBatch]
+) -> turns.Work:
+  def once() -> object:
+    return trainer.take(placement.put_batch(next(batches), mesh=trainer.mesh))
+
+  return turns.Work(once, jax.block_until_ready, {})
+
+
+def _row(
+  what: str, rates: dict[str, list[float]], *, config: Config
+) -> rows.Row:
+  return {
+    'bench': 'end_to_end',
+    'what': what,
+    'batch_size': config.batch_size,
+    'mesh': f'{config.mesh.data}x{config.mesh.column}',
+    'dtype': config.dtype,
+    **rows.spread('images_per_second', rates[what], digits=2),
+    **rows.spread('of_step_alone', rows.ratios(rates[what], rates[_ALONE])),
+    'n': len(rates[what]),
+    **jax_step.machine(),
+  }
