@@ -65,8 +65,8 @@ def of_batch(
 
 
 def _mean_offset(
-  offset: Int[Array, 'b 2'], *, config: config_dict.ConfigDict
-) -> Int[Array, 'b 2']:
+  offset: Int[Array, '*b 2'], *, config: config_dict.ConfigDict
+) -> Int[Array, '*b 2']:
   """Where in the mean image crops taken at `offset` lose their mean."""
   if config.data.mean_at == 'crop':
     return offset
@@ -82,17 +82,20 @@ def of_view(
   view: View,
 ) -> Float[Array, 'b s s 3']:
   """One view of whole images as the network sees it."""
-  b, size = images.shape[0], config.data.crop_size
+  size = config.data.crop_size
   offset = jnp.asarray(view.offset)
   crops = lax.dynamic_slice(
-    images, (0, offset[0], offset[1], 0), (b, size, size, 3)
+    images, (0, offset[0], offset[1], 0), (len(images), size, size, 3)
   )
-  offsets = jnp.broadcast_to(offset[None], (b, 2))
-  return normalise(
+  middle = _mean_offset(offset, config=config)
+  mean = lax.dynamic_slice(
+    mean_image, (middle[0], middle[1], 0), (size, size, 3)
+  )
+  crops, mean = lax.cond(  # here, where pixels are bytes yet
+    jnp.asarray(view.mirror),
+    lambda crops, mean: (crops[:, :, ::-1], mean[:, ::-1]),
+    lambda crops, mean: (crops, mean),
     crops,
-    mean_image=mean_image,
-    offset=_mean_offset(offsets, config=config),
-    mirror=jnp.broadcast_to(jnp.asarray(view.mirror)[None], (b,)),
-    colour=jnp.zeros((b, 3)),
-    scale=jnp.ones(b),
+    mean,
   )
+  return crops.astype(jnp.float32) - mean[None]

@@ -13,7 +13,7 @@ Each device holds `here` columns, as the blocks of its last axis. `agree` is not
 of the model: see config.guard.
 """
 
-import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -21,8 +21,14 @@ AXIS = 'column'
 
 
 def gather(x: Float[Array, '... c']) -> Float[Array, '... whole']:
-  """The channels of all columns, on each of them: [..., C/2] -> [..., C]."""
-  return lax.all_gather(x, AXIS, axis=x.ndim - 1, tiled=True)
+  """The channels of all columns, on each of them: [..., C/2] -> [..., C].
+
+  They arrive one column after the other and are then put side by side: of XLA's
+  own gathering of the last axis come layouts with the channels outermost, in
+  which all that is near takes several times as long (bench/NOTES.md).
+  """
+  columns = lax.all_gather(x, AXIS)  # [columns, ..., C/2]
+  return lax.collapse(jnp.moveaxis(columns, 0, -2), x.ndim - 1)
 
 
 def combine(partial: Float[Array, '...']) -> Float[Array, '...']:
@@ -32,9 +38,9 @@ def combine(partial: Float[Array, '...']) -> Float[Array, '...']:
 
 def agree(sound: Bool[Array, '']) -> Bool[Array, '']:
   """Whether all columns say so. Not in the paper: only where a config asks."""
-  return lax.psum(1 - sound.astype(jax.numpy.int32), AXIS) == 0
+  return lax.psum(1 - sound.astype(jnp.int32), AXIS) == 0
 
 
 def indices(here: int) -> Int[Array, ' here']:
   """The numbers, counted over the whole network, of this device's columns."""
-  return lax.axis_index(AXIS) * here + jax.numpy.arange(here)
+  return lax.axis_index(AXIS) * here + jnp.arange(here)

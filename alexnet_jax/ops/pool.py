@@ -33,16 +33,15 @@ def max_pool(
   """
   if stride > size:
     raise ValueError(f'stride {stride} > size {size}: pooling skips activities')
-  for axis in (2, 1):  # [B, H, W, C] -> [B, H, W', C] -> [B, H', W', C]
-    x = _max_along(x, axis, size, stride)
-  return x
+  return _max_pool(x, size, stride)
 
 
-# A window's maximum is the maximum over its rows of each row's maximum, so each
-# axis is pooled for itself, with a gradient in place of XLA's scatter. The
-# first axis is slices and lax.max, which is fast; XLA computes such things anew
-# for each reader of the result, so that the second is a lax.reduce_window,
-# which it does not (bench/NOTES.md).
+# To train, each axis is pooled for itself, since a window's maximum is that of
+# its rows' maxima: so there is a gradient in place of XLA's scatter. The first
+# axis is slices and lax.max, which is fast; XLA computes such things anew for
+# each reader of the result, and what they read as well, so that the second is a
+# lax.reduce_window, which it does not. At test time nothing is kept, and one
+# lax.reduce_window does it all (bench/NOTES.md).
 #
 # Paper silent: which of several equal maxima gets the gradient.
 # 2012: each of them, whole (conv_util.cu:1497 of the public predecessor).
@@ -50,33 +49,42 @@ def max_pool(
 # zeros, but for a few, and ReLU stops their gradient.
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_along(x, axis, size, stride):
-  """Pools one axis."""
-  if axis == 2:
-    return functools.reduce(jnp.maximum, _taps(x, axis, size, stride))
-  return lax.reduce_window(
-    x,
-    -jnp.inf,
-    lax.max,
-    window_dimensions=(1, size, 1, 1),
-    window_strides=(1, stride, 1, 1),
-    padding=((0, 0), (0, _hanging(x, axis, size, stride)), (0, 0), (0, 0)),
-  )
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x, size, stride):
+  return _reduce_windows(x, (1, 2), size, stride)
 
 
-def _max_along_forward(x, axis, size, stride):
-  y = _max_along(x, axis, size, stride)
-  return y, (x, y)
+def _max_pool_forward(x, size, stride):
+  """[B, H, W, C] -> [B, H, W', C] -> [B, H', W', C]."""
+  across = functools.reduce(jnp.maximum, _taps(x, 2, size, stride))
+  y = _reduce_windows(across, (1,), size, stride)
+  return y, (x, across, y)
 
 
-def _max_along_backward(axis, size, stride, saved, g):
-  """Adds to each element what the windows that chose it pass back.
+def _max_pool_backward(size, stride, saved, g):
+  x, across, y = saved
+  g = _back_along(across, y, g, axis=1, size=size, stride=stride)
+  return (_back_along(x, across, g, axis=2, size=size, stride=stride),)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _reduce_windows(x, axes, size, stride):
+  """The maximum over windows along some axes."""
+  dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
+  for axis in axes:
+    dimensions[axis], strides[axis] = size, stride
+    padding[axis] = (0, _hanging(x, axis, size, stride))
+  return lax.reduce_window(x, -jnp.inf, lax.max, dimensions, strides, padding)
+
+
+def _back_along(x, y, g, *, axis, size, stride):
+  """Adds to each element of x what the windows that chose it pass back.
 
   Element m * stride + p is tap p of window m, tap p + stride of window m - 1,
   and so on: the gradients of each p are summed apart, then interleaved.
   """
-  x, y = saved
   shares = _shares(_taps(x, axis, size, stride), y, g)
   late = (size - 1) // stride  # How many windows back an element is seen.
   phases = [
@@ -87,10 +95,7 @@ def _max_along_backward(axis, size, stride, saved, g):
     for p in range(stride)
   ]
   dx = lax.collapse(jnp.stack(phases, axis + 1), axis, axis + 2)
-  return (lax.slice_in_dim(dx, 0, x.shape[axis], axis=axis),)
-
-
-_max_along.defvjp(_max_along_forward, _max_along_backward)
+  return lax.slice_in_dim(dx, 0, x.shape[axis], axis=axis)
 
 
 def _shares(taps, y, g):
