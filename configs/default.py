@@ -23,7 +23,7 @@ def get_config() -> config_dict.ConfigDict:
   config.batch_size = paper.BATCH_SIZE  # images a step on all devices, §5
   # Parts in which a device takes its images of a step, one after the other,
   # adding up their gradients: the same numbers but for rounding, in less
-  # memory (of a step of 128 on a CPU: 1.53, 1.03, 0.71 GB in 1, 2, 4 parts).
+  # memory (scratch of 128 images on a CPU: 1.53, 1.03, 0.71 GB in 1, 2, 4).
   config.grad_accumulation_steps = 1
   config.num_epochs = paper.NUM_EPOCHS  # at most: see plateau, §5
   config.total_steps = config_dict.placeholder(int)  # set: wins over num_epochs

@@ -91,6 +91,29 @@ def test_a_loop_moves_every_time_round(mesh):
   assert _read(three, mesh) == [('all-reduce', 'data', 3 * 6 * 4 * 4)]
   with pytest.raises(ValueError, match='in round, a loop of unknown length'):
     _read(LOOP.replace('KNOWN', ''), mesh)
+  with pytest.raises(ValueError, match='in round, which nothing calls'):
+    _read(three.replace('body=%round', ''), mesh)
+
+
+BRANCHES = """
+%turned (a: f32[6]) -> f32[6] {
+  ROOT %r = f32[6]{0} all-reduce(%a), replica_groups={{0,2},{1,3}}, to_apply=%add
+}
+%round (a: f32[6]) -> f32[6] {
+  ROOT %c = f32[6]{0} conditional(%p, %a, %a), branch_computations={%turned, %as_it_is}
+}
+%outer (a: f32[6]) -> f32[6] {
+  %once = f32[6]{0} call(%a), to_apply=%turned
+  ROOT %w = f32[6]{0} while(%a), body=%round, backend_config={"known_trip_count":{"n":"3"}}
+}
+ENTRY %main (a: f32[6]) -> f32[6] {
+  ROOT %w = f32[6]{0} while(%a), body=%outer, backend_config={"known_trip_count":{"n":"2"}}
+}
+"""  # noqa: E501
+
+
+def test_branches_in_loops_in_loops_and_second_callers_count(mesh):
+  assert _read(BRANCHES, mesh) == [('all-reduce', 'data', 2 * (3 + 1) * 96)]
 
 
 def test_start_and_done_are_one(mesh):

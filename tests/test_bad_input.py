@@ -137,7 +137,7 @@ FLAGS = [
   (1, 'SMOKE --profile=5', '--profile=5: give the first', 'as 10:12'),
   (1, 'SMOKE --profile=5:4', '--profile=5:4: give the first', 'as 10:12'),
   (1, 'SMOKE --profile=0:4', '--profile=0:4: give the first', 'as 10:12'),
-  (1, 'SMOKE --profile=9:99', 'this run takes steps 1 to 12', 'give some of'),
+  (1, 'SMOKE --profile=9:99', 'the run has 12 steps', 'give some of'),
   (1, 'SMOKE --profile=1:2 --mode=eval', '--profile=1:2 goes with', '=train'),
   (2, 'SMOKE --wrkdir=x', "flag 'wrkdir'", 'Did you mean: workdir'),
   (2, 'SMOKE train', "'train' is no flag", '--help lists the flags'),

@@ -118,6 +118,27 @@ def test_every_backend_computes_the_same(name, monkeypatch):
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
+def test_kernel_gradients_of_a_few_images_at_a_time_add_up(monkeypatch):
+  """Five images, two at a time: 2 + 2 + 1."""
+  op, x, kernel, _ = case('conv1')
+  x = jax.random.normal(jax.random.key(5), (5, *x.shape[1:]))
+  g = jax.random.normal(jax.random.key(6), jax.eval_shape(op, x, kernel).shape)
+  _, (_, whole) = pull_back(op, x, kernel, g)
+  monkeypatch.setattr(conv, '_POSITIONS', 1)
+  monkeypatch.setattr(conv, '_GROUPS', 2)
+  taken = []
+  one = conv._kernel_gradient
+  monkeypatch.setattr(
+    conv,
+    '_kernel_gradient',
+    lambda x, *rest: taken.append(len(x)) or one(x, *rest),
+  )
+  op = functools.partial(conv.conv, **op.keywords)  # to be traced anew
+  _, (_, parts) = pull_back(op, x, kernel, g)
+  assert taken == [2, 2, 1]
+  np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-4)
+
+
 def test_a_number_worked_by_hand():
   x = jnp.arange(9.0).reshape(1, 3, 3, 1)  # 0 1 2 / 3 4 5 / 6 7 8
   kernel = jnp.asarray([[1.0, 2.0], [3.0, 4.0]])[:, :, None, None]

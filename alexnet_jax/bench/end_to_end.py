@@ -53,6 +53,7 @@ def _batches(
       seed=config.seed,
       total_steps=10**9,
       augment=augment.Augment(**config.augment),
+      reshuffle=config.data.reshuffle,
       threads=config.data.read_threads,
       prefetch=config.data.prefetch_batches,
     )

@@ -107,7 +107,7 @@ def run(bench: Bench) -> list[rows.Row]:
     _row(sides[str(mesh)], sides=sides)
     | {'bench': bench.what, 'mesh': str(mesh), 'dtype': bench.dtype}
     | {'batch_size': bench.batch_size, **found}
-    | {'parts': bench.config.grad_accumulation_steps}
+    | {'parts': configs[first].grad_accumulation_steps}
     for mesh in bench.meshes
   ]
 
@@ -116,12 +116,14 @@ def with_mesh(bench: Bench, mesh: Mesh) -> Config:
   """The config as it is measured.
 
   Raises:
-    ValueError: if it does not fit the mesh or has no such dtype.
+    ValueError: if it does not fit the mesh.
   """
   config = bench.config.copy_and_resolve_references()
   config.mesh.data, config.mesh.column = mesh
   config.batch_size = config.eval.batch_size = bench.batch_size
   config.dtype = bench.dtype
+  if bench.what == 'eval':
+    config.grad_accumulation_steps = 1
   config_lib.check(config)
   return config
 

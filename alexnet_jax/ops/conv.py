@@ -145,9 +145,14 @@ def _convolve_backward(padding, saved, g):
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _few_images(g, *, positions=2**14):
-  """Images with so many positions together, at most; a power of two."""
-  return 2 ** max(0, (positions // math.prod(g.shape[1:3])).bit_length() - 1)
+_POSITIONS = 2**14  # of which the kernels' gradient is taken at once
+_GROUPS = 32  # of images, at most: each is compiled for itself
+
+
+def _few_images(g):
+  """Images with so many positions together, about; a power of two."""
+  few = max(_POSITIONS // math.prod(g.shape[1:3]), len(g) // _GROUPS, 1)
+  return 2 ** (few.bit_length() - 1)
 
 
 # Both gradients are convolutions again. Their axes are put into the order that
@@ -166,7 +171,10 @@ def _image_gradient(kernel, padding, g):
 
 
 def _kernel_gradient(x, padding, g):
-  """g, as kernels as large as itself, over a few images; float32."""
+  """g, as kernels as large as itself, over a few images.
+
+  It is float32, of values in the dtype of x.
+  """
   y = _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, padding)
   return y.transpose(1, 2, 0, 3).astype(jnp.float32)
 

@@ -7,6 +7,7 @@ its `-done` are one operation, one in a loop moves its bytes every time round,
 and groups of one device move nothing.
 """
 
+import collections
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,12 @@ _IOTA = re.compile(
 _MESH = re.compile(r'replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}')
 _PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{}]*\})\}')
 _COMPUTATION = re.compile(r'^(?:ENTRY )?%?(\S+) \(.*\{$')
-_CALLED = re.compile(r'\b(body|calls|to_apply)=%?([^,\s)]+)')
+_CALLED = re.compile(
+  r'\b(body|calls|to_apply|(?:true|false)_computation)=%?([^,\s)]+)'
+)
+_BRANCHES = re.compile(
+  r'\b(branch_computations|called_computations)=\{([^}]*)\}'
+)
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _NAME = re.compile(r'op_name="([^"]*)"')
 _LAYER = re.compile(r'\b(conv\d|fc\d)(?:_[a-z_]+)?\b')  # conv1, conv1_lrn
@@ -87,35 +93,41 @@ def collectives(hlo: str, *, mesh: Mesh) -> list[Collective]:
 
 
 def _lines(hlo: str) -> Iterator[tuple[str, str]]:
-  """Each line, and the computation that it is in."""
+  """Each line, and the computation that it is in; '': the whole program."""
   within = ''
   for line in hlo.splitlines():
     header = _COMPUTATION.match(line)
-    within = header.group(1) if header else within
+    if header:
+      within = '' if line.startswith('ENTRY') else header.group(1)
     yield within, line
 
 
-def _callers(hlo: str) -> dict[str, tuple[str, int | None]]:
+def _callers(hlo: str) -> dict[str, list[tuple[str, int | None]]]:
   """Of each computation, who calls it, and how often; None: unknown."""
-  callers = {}
+  callers = collections.defaultdict(list)
   for within, line in _lines(hlo):
     trips = _TRIPS.search(line)
-    for kind, name in _CALLED.findall(line):
+    called = _CALLED.findall(line)
+    for kind, names in _BRANCHES.findall(line):
+      called += [(kind, name.strip(' %')) for name in names.split(',')]
+    for kind, name in called:
       times = int(trips.group(1)) if trips else None
-      callers[name] = (within, times if kind == 'body' else 1)
+      callers[name].append((within, times if kind == 'body' else 1))
   return callers
 
 
-def _times(name: str, callers: dict[str, tuple[str, int | None]]) -> int:
-  """How often a computation runs when the program does."""
-  times = 1
-  while name in callers:
-    loop = name
-    name, trips = callers[name]
-    if trips is None:
-      raise ValueError(f'a collective in {loop}, a loop of unknown length')
-    times *= trips
-  return times
+def _times(name: str, callers: dict[str, list[tuple[str, int | None]]]) -> int:
+  """How often a computation runs, or may run, when the program does."""
+  if not name:
+    return 1
+  if not callers[name]:
+    raise ValueError(f'a collective in {name}, which nothing calls')
+  total = 0
+  for within, times in callers[name]:
+    if times is None:
+      raise ValueError(f'a collective in {name}, a loop of unknown length')
+    total += times * _times(within, callers)
+  return total
 
 
 def _collective(

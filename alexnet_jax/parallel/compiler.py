@@ -9,6 +9,7 @@ to it.
 import functools
 import os
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -34,17 +35,22 @@ def jit(function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
 
 
 @functools.cache
-def compiler_options(backend: str) -> dict[str, str | bool] | None:
-  """For `jax.jit`; none where this jaxlib does not know them."""
+def compiler_options(backend: str) -> dict[str, str | bool]:
+  """For `jax.jit`; without those that this jaxlib does not know."""
   if backend != 'cpu':
-    return None
+    return {}
+  return {name: value for name, value in _CPU.items() if _is_known(name, value)}
+
+
+def _is_known(name: str, value: str | bool) -> bool:
+  """Whether jaxlib takes an option; a value that it refuses is told of."""
   try:
-    jax.jit(lambda: 0, compiler_options=_CPU).lower().compile()
+    jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
   except jax.errors.JaxRuntimeError as error:
     if 'No such compile option' not in str(error):
-      raise
-    return None
-  return _CPU
+      warnings.warn(f'this jaxlib refuses {name}={value}', stacklevel=2)
+    return False
+  return True
 
 
 def keep_programs() -> None:
@@ -52,16 +58,21 @@ def keep_programs() -> None:
 
   That is $XDG_CACHE_HOME/alexnet_jax, or ~/.cache/alexnet_jax, unless
   JAX_COMPILATION_CACHE_DIR names another. Of an entry that it cannot read or
-  write JAX warns, and compiles. Without a home to write to nothing is kept.
+  write JAX warns, and compiles. Nothing is kept where there is no such folder
+  that this user alone can write, for what it holds is run.
   """
   if 'JAX_COMPILATION_CACHE_DIR' in os.environ:  # JAX reads it itself
     return
   home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   folder = pathlib.Path(home) / 'alexnet_jax'
-  try:  # others must not write what is run here
+  if not folder.is_absolute():  # no home is known
+    return
+  try:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
   except OSError:
     return
-  if os.access(folder, os.W_OK):
+  own = found.st_uid == os.getuid() and not found.st_mode & 0o022
+  if own and os.access(folder, os.W_OK):
     jax.config.update('jax_compilation_cache_dir', str(folder))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)

@@ -28,15 +28,15 @@ class Rows(NamedTuple):
     """Place in the minibatch of the first of the `here` images of a row."""
     return lax.axis_index(mesh_lib.DATA) * here if self.count > 1 else 0
 
-  def apart(self, params: PyTree) -> PyTree:
-    """Parameters, marked as differing between rows.
+  def apart(self, tree: PyTree) -> PyTree:
+    """Arrays, marked as differing between rows.
 
-    So each row differentiates its own images, and JAX leaves the sum over rows
-    to `total`.
+    Of parameters so marked each row finds the gradient of its own images, and
+    JAX leaves the sum over rows to `total`.
     """
     if self.count == 1:
-      return params
-    return lax.pcast(params, mesh_lib.DATA, to='varying')
+      return tree
+    return lax.pcast(tree, mesh_lib.DATA, to='varying')
 
   def total(self, tree: PyTree) -> PyTree:
     """Sums over rows, in one reduction."""

@@ -8,8 +8,9 @@ pipeline, and of a plain numpy loop; with --torch_python of torch's DataLoader.
 --what=end_to_end: training steps fed from records, beside the step alone.
 --what=step: the whole training step of a config, images on the device; eval:
 ten views of whole images; ops: each operation, forward and backward; scaling:
-the step on three meshes and in batches of 16 to 512. These three need neither
-grain, TFDS nor orbax. Without a --config the net is the paper's.
+the step on three meshes and in batches of 16 to 512. The last four need neither
+grain, TFDS nor orbax. Without a --config the net is the paper's, in float32 and
+minibatches of 128.
 """
 
 import json
@@ -19,6 +20,7 @@ import tempfile
 
 from absl import flags
 
+from alexnet_jax import paper
 from alexnet_jax.bench import ops, peer, rows, scaling, step
 from alexnet_jax.parallel import host_memory
 from alexnet_jax.tools import cli, config_flag
@@ -40,10 +42,10 @@ _IMAGES = flags.DEFINE_integer(
   lower_bound=256,
 )
 _BATCH_SIZE = flags.DEFINE_list(
-  'batch_size', ['128'], 'All but input: images; one number or some.'
+  'batch_size', [], 'All but input: images; default: those of --config.'
 )
 _DTYPE = flags.DEFINE_list(
-  'dtype', ['float32'], 'All but input: float32, bfloat16 or both.'
+  'dtype', [], 'All but input: float32, bfloat16; default: that of --config.'
 )
 _MESH = flags.DEFINE_list(
   'mesh',
@@ -119,7 +121,7 @@ def _one_config() -> step.Config:
     ('dtype', _DTYPE.value),
     ('mesh', _MESH.value),
   ):
-    if len(values) != 1:
+    if len(values) > 1:
       raise ValueError(
         f'--{name}={",".join(values)}: --what=end_to_end takes one at a time'
       )
@@ -148,13 +150,18 @@ def _benches() -> list[step.Bench]:
   theirs = peer.Peer(
     python=_TORCH_PYTHON.value, forms=tuple(map(peer.parse, _PEER_FORMS.value))
   )
-  wrong = [dtype for dtype in _DTYPE.value if dtype not in _DTYPES]
+  config = config_flag.value()
+  if not any(map(_is_config, _TYPED)):
+    config.batch_size = paper.BATCH_SIZE
+  batch_sizes = _BATCH_SIZE.value or [str(config.batch_size)]
+  dtypes = _DTYPE.value or [config.dtype]
+  wrong = [dtype for dtype in dtypes if dtype not in _DTYPES]
   if wrong:
     raise ValueError(f'--dtype={wrong[0]}: use {" or ".join(_DTYPES)}')
   return [
     step.Bench(
       what='eval' if _WHAT.value == 'eval' else 'step',
-      config=config_flag.value(),
+      config=config,
       batch_size=_number('batch_size', batch_size),
       meshes=[_mesh(mesh) for mesh in _MESH.value],
       dtype=dtype,
@@ -162,8 +169,8 @@ def _benches() -> list[step.Bench]:
       rounds=_ROUNDS.value,
       peer=theirs if theirs.python else None,
     )
-    for dtype in _DTYPE.value
-    for batch_size in _BATCH_SIZE.value
+    for dtype in dtypes
+    for batch_size in batch_sizes
   ]
 
 
@@ -247,8 +254,12 @@ def _step_line(row: rows.Row) -> str:
 
 def with_config(argv: list[str]) -> list[str]:
   """The command line, with configs/default.py where it names no config."""
-  given = any(a.split('=')[0].lstrip('-') == 'config' for a in argv)
+  given = any(map(_is_config, argv))
   return argv if given else [*argv, f'--config={_DEFAULT}']
+
+
+def _is_config(argument: str) -> bool:
+  return argument.split('=')[0].lstrip('-') == 'config'
 
 
 if __name__ == '__main__':

@@ -43,7 +43,7 @@ def train(
 
   Raises:
     ValueError: if the workdir holds a run that this config cannot continue, a
-      checkpoint cannot be written, or `profile` has steps that will not come.
+      checkpoint cannot be written, or `profile` has steps beyond the end.
     DivergedError: if the loss or a gradient is no longer finite.
     stopping.Stopped: if `stop` was asked to; what there was is saved.
   """
@@ -54,9 +54,11 @@ def train(
     print(f'done already: {writers.describe(found.kept[-1])}')
     return
   trace = profile_lib.Profile(profile, workdir / 'profile')
-  trace.check(step=found.step, total_steps=setup.plan.total_steps)
+  said = trace.check(step=found.step, total_steps=setup.plan.total_steps)
   with locking.locked(workdir, fix='give another --workdir'):
     resume.clear(found, workdir=workdir)
+    if said:
+      print(said)
     try:
       _run(setup, found, workdir=workdir, stop=stop, trace=trace)
     except stopping.Stopped:  # and the last checkpoint is whole by now

@@ -125,15 +125,16 @@ class Loop:
       self._save_if_asked(state)
       with self._clock.waiting():
         batch = placement.put_batch(next(self._batches), mesh=setup.mesh)
-      profiled = self._profile.of(self._step + 1)
+      with self._clock.paused():
+        profiled = self._profile.of(self._step + 1)
       with jax.transfer_guard('disallow'), profiled:
         state, means = setup.programs.train(state, setup.mean_image, batch)
       self._step += 1
       self._guard.send(self._step, batch=batch, means=means)
       self._land(state)
       self._progress.advance()
-      if told := self._profile.end(self._step, state=state):
-        self._progress.say(told)
+      with self._clock.paused():
+        self._profile.end(self._step, state=state)
       if self._step % setup.config.log.every_steps == 0 or self._step == 1:
         self._write_train(state)
       state = self._end_epoch(state)

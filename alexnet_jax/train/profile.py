@@ -35,48 +35,58 @@ class Profile:
 
   with Profile(range(10, 13), folder) as profile:
     with profile.of(step): ...
-    said = profile.end(step, state=state)
+    profile.end(step, state=state)
   """
 
   def __init__(self, steps: range, folder: pathlib.Path):
     self._steps = steps
     self._folder = folder
-    self._trace = contextlib.ExitStack()
-    self._begun = False
+    self._open = False
 
   def __enter__(self) -> 'Profile':
     return self
 
   def __exit__(self, *error: object) -> None:
-    self._trace.close()
+    if self._open:
+      self._close()
 
-  def check(self, *, step: int, total_steps: int) -> None:
-    """Whether a run that is at a step will come to these.
+  def check(self, *, step: int, total_steps: int) -> str:
+    """What to tell the user of a run that is at a step already, or ''.
 
     Raises:
-      ValueError: if it will not.
+      ValueError: if the run ends before these steps do.
     """
     if not self._steps:
-      return
-    if not step < self._steps[-1] <= total_steps:
+      return ''
+    first, last = self._steps[0], self._steps[-1]
+    if last > total_steps:
       raise ValueError(
-        f'--profile={self._steps[0]}:{self._steps[-1]}: this run takes steps '
-        f'{step + 1} to {total_steps}, give some of them'
+        f'--profile={first}:{last}: the run has {total_steps} steps, give '
+        'some of them'
       )
+    return f'the steps of --profile={first}:{last} are past' * (last <= step)
 
   def of(self, step: int) -> contextlib.AbstractContextManager[object]:
     """To take a step in; begins the trace if it is the first of them."""
     if step not in self._steps:
       return contextlib.nullcontext()
-    if not self._begun:
-      self._trace.enter_context(jax.profiler.trace(self._folder))
-      self._begun = True
+    if not self._open:
+      jax.profiler.start_trace(self._folder)
+      self._open = True
     return jax.profiler.StepTraceAnnotation('train', step_num=step)
 
-  def end(self, step: int, *, state: PyTree) -> str:
-    """Ends the trace after the last of them; what to tell the user, or ''."""
-    if not self._begun or step != self._steps[-1]:
-      return ''
-    jax.block_until_ready(state)
-    self._trace.close()
-    return f'the trace of --profile is in {self._folder}'
+  def end(self, step: int, *, state: PyTree) -> None:
+    """Ends the trace if that was the last of them, once it is done."""
+    if self._open and step == self._steps[-1]:
+      jax.block_until_ready(state)
+      self._close()
+
+  def _close(self) -> None:
+    """Writes the trace; a disk that is full costs no more than the trace."""
+    self._open = False
+    try:
+      jax.profiler.stop_trace()
+    except (OSError, RuntimeError) as error:
+      print(f'warning: no trace of --profile: {error}', flush=True)
+    else:
+      print(f'the trace of --profile is in {self._folder}', flush=True)
