@@ -55,6 +55,9 @@ def test_equals_the_windows(dtype, size, stride, h):
   assert y.dtype == dtype
   expected = reference(np.asarray(x, np.float32), size=size, stride=stride)
   np.testing.assert_array_equal(np.asarray(y, np.float32), expected)
+  op = functools.partial(pool.max_pool, size=size, stride=stride)
+  in_training, _ = jax.vjp(op, x)  # another form: see ops/pool.py
+  np.testing.assert_array_equal(in_training, y)
 
 
 @pytest.mark.parametrize(
