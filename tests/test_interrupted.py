@@ -92,14 +92,21 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_bytes(
   assert not partial.exists()
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+  ('number', 'seconds'),
+  [
+    (signal.SIGTERM, 0.8),
+    (signal.SIGINT, 0.8),
+    (signal.SIGINT, 0.2),  # while the workers start
+  ],
+)
 def test_stopped_it_says_so_and_leaves_no_worker_behind(
-  source, tmp_path, number
+  source, tmp_path, number, seconds
 ):
   process = _start(source, tmp_path / 'out')
   while not (tmp_path / 'out.partial' / 'plan').exists():
     time.sleep(0.01)
-  time.sleep(0.8)
+  time.sleep(seconds)
   process.send_signal(number)
   _, errors = process.communicate(timeout=30)
   assert process.returncode == 130

@@ -94,4 +94,5 @@ def results(
       ) from error
     finally:
       stop.set()
-      pool.shutdown(wait=False, cancel_futures=True)
+      # Waits: a worker that still starts looks for what is shared by its name.
+      pool.shutdown(cancel_futures=True)
