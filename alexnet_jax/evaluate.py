@@ -48,7 +48,7 @@ def error_rates(
   )
   rounds = -(-len(split) // batch_size)
   for batch in tqdm.tqdm(
-    batches, total=rounds, desc=f'{views} views', delay=5, leave=False
+    batches, total=rounds, desc=f'views: {views}', delay=5, leave=False
   ):
     check()
     images, labels = placement.put_batch(

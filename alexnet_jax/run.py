@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import grain
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -17,7 +18,7 @@ from ml_collections import config_dict
 from alexnet_jax import config as config_lib
 from alexnet_jax import health, steps
 from alexnet_jax.checkpoint import layout
-from alexnet_jax.data import faults, sources
+from alexnet_jax.data import augment, faults, pipeline, sources
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
@@ -81,6 +82,25 @@ def load_data(config: Config) -> sources.Dataset:
       f'classes: use --config.model.num_classes={classes}'
     )
   return dataset
+
+
+def train_batches(setup: Setup, *, total_steps: int) -> grain.DatasetIterator:
+  """The minibatches of a run from its beginning."""
+  config = setup.config
+  return iter(
+    pipeline.train_batches(
+      setup.dataset,
+      batch_size=config.batch_size,
+      crop_size=config.data.crop_size,
+      seed=config.seed,
+      total_steps=total_steps,
+      augment=augment.Augment(**config.augment),
+      reshuffle=config.data.reshuffle,
+      threads=config.data.read_threads,
+      prefetch=config.data.prefetch_batches,
+      faults=setup.faults,
+    )
+  )
 
 
 def probe(

@@ -204,27 +204,9 @@ def _train_step(
       'top5_error': (rank >= 5).sum() / config.batch_size,
     }
 
-  def in_parts(
-    params: PyTree, mean_image: Array, batch: Batch, dropout: alexnet.Dropout
-  ) -> tuple[PyTree, dict[str, Array]]:
-    """The same of all images here, added up over a loop."""
-    nothing = (
-      jax.tree.map(jnp.zeros_like, params),
-      rows.apart({name: jnp.float32(0) for name in _SUMMED}),
-    )
-
-    def add(total: PyTree, part: tuple[Batch, Array]) -> tuple[PyTree, None]:
-      images, examples = part
-      more = gradients(
-        params, mean_image, images, dropout._replace(examples=examples)
-      )
-      return jax.tree.map(jnp.add, total, more), None
-
-    parts = jax.tree.map(
-      lambda x: x.reshape(config.grad_accumulation_steps, -1, *x.shape[1:]),
-      (batch, dropout.examples),
-    )
-    return lax.scan(add, nothing, parts)[0]
+  accumulated = _in_parts(
+    gradients, parts=config.grad_accumulation_steps, rows=rows
+  )
 
   def step(
     state: TrainState, mean_image: Array, batch: Batch
@@ -234,10 +216,8 @@ def _train_step(
       key=jax.random.fold_in(key, state.step),
       examples=rows.first_image(here) + jnp.arange(here),
     )
-    find = gradients if config.grad_accumulation_steps == 1 else in_parts
-    grads, means = rows.total(
-      find(rows.apart(state.params), mean_image, batch, dropout)
-    )
+    params = rows.apart(state.params)
+    grads, means = rows.total(accumulated(params, mean_image, batch, dropout))
     rate, rates = _rates(config, plan=plan, state=state)
     updates, opt_state = rule.update(
       grads, state.opt_state, state.params, rates=rates
@@ -256,6 +236,35 @@ def _train_step(
     return state, means | {'learning_rate': rate, 'finite': finite}
 
   return step
+
+
+def _in_parts(
+  gradients: Callable[..., PyTree], *, parts: int, rows: rows_lib.Rows
+) -> Callable[..., PyTree]:
+  """The same of all images, so many parts of them one after the other."""
+  if parts == 1:
+    return gradients
+
+  def accumulated(
+    params: PyTree, mean_image: Array, batch: Batch, dropout: alexnet.Dropout
+  ) -> PyTree:
+    def add(total: PyTree, part: tuple[Batch, Array]) -> tuple[PyTree, None]:
+      images, examples = part
+      more = gradients(
+        params, mean_image, images, dropout._replace(examples=examples)
+      )
+      return jax.tree.map(jnp.add, total, more), None
+
+    nothing = (
+      jax.tree.map(jnp.zeros_like, params),
+      rows.apart({name: jnp.float32(0) for name in _SUMMED}),
+    )
+    each = jax.tree.map(
+      lambda x: x.reshape(parts, -1, *x.shape[1:]), (batch, dropout.examples)
+    )
+    return lax.scan(add, nothing, each)[0]
+
+  return accumulated
 
 
 class _Verdict(NamedTuple):

@@ -17,7 +17,6 @@ import pytest
 
 from alexnet_jax import integrity, run
 from alexnet_jax.checkpoint import layout, restore, store
-from alexnet_jax.train import resume
 from configs import smoke
 from tests.faults import injected
 
@@ -26,7 +25,7 @@ from tests.faults import injected
 def batches():
   """An iterator for the `data` of a step."""
   setup = run.set_up(smoke.get_config())
-  return resume.train_batches(setup, total_steps=9)
+  return run.train_batches(setup, total_steps=9)
 
 
 def _state(seed=0):

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from alexnet_jax import communication, health, integrity, train
+from alexnet_jax import run as run_lib
 from alexnet_jax.ops import pool
 from alexnet_jax.parallel import placement
-from alexnet_jax.train import guard, resume
+from alexnet_jax.train import guard
 from tests import nets, test_train
 from tests.faults import runs
 
@@ -115,7 +116,7 @@ def test_agreed_or_not_a_sound_step_is_the_same(data, column):
 
 def _train(workdir, monkeypatch, *, bad, **fields):
   """A run; minibatches with these numbers, from 1, are shifted by infinity."""
-  fine = resume.train_batches
+  fine = run_lib.train_batches
 
   def batches(setup, *, total_steps):
     found = fine(setup, total_steps=total_steps)
@@ -131,7 +132,7 @@ def _train(workdir, monkeypatch, *, bad, **fields):
     found.__class__ = Bad
     return found
 
-  monkeypatch.setattr(resume, 'train_batches', batches)
+  monkeypatch.setattr(run_lib, 'train_batches', batches)
   train.train(test_train._config(**fields), workdir=workdir)
 
 

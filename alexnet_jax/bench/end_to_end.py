@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import jax
 from ml_collections import config_dict
 
+from alexnet_jax import run as run_lib
 from alexnet_jax.bench import input as input_bench
 from alexnet_jax.bench import jax_step, rows, turns
-from alexnet_jax.data import augment, pipeline, records
+from alexnet_jax.data import pipeline
+from alexnet_jax.fields import MOST_STEPS
 from alexnet_jax.parallel import placement
 
 Config = config_dict.ConfigDict
@@ -43,21 +45,10 @@ def run(bench: input_bench.Bench, config: Config) -> list[rows.Row]:
 def _batches(
   bench: input_bench.Bench, config: Config, kind: str
 ) -> Iterator[pipeline.TrainBatch]:
-  """As training gets them from prepared records (train/resume.py)."""
-  folder = str(bench.folder / kind)
-  return iter(
-    pipeline.train_batches(
-      records.load(folder, image_size=config.data.image_size),
-      batch_size=config.batch_size,
-      crop_size=config.data.crop_size,
-      seed=config.seed,
-      total_steps=10**9,
-      augment=augment.Augment(**config.augment),
-      reshuffle=config.data.reshuffle,
-      threads=config.data.read_threads,
-      prefetch=config.data.prefetch_batches,
-    )
-  )
+  """What training from the prepared records would get."""
+  config = config.copy_and_resolve_references()
+  config.data.source, config.data.dir = 'prepared', str(bench.folder / kind)
+  return run_lib.train_batches(run_lib.set_up(config), total_steps=MOST_STEPS)
 
 
 def _fed(

@@ -38,9 +38,7 @@ _COMPUTATION = re.compile(r'^(?:ENTRY )?%?(\S+) \(.*\{$')
 _CALLED = re.compile(
   r'\b(body|calls|to_apply|(?:true|false)_computation)=%?([^,\s)]+)'
 )
-_BRANCHES = re.compile(
-  r'\b(branch_computations|called_computations)=\{([^}]*)\}'
-)
+_BRANCHES = re.compile(r'\b(?:branch|called)_computations=\{([^}]*)\}')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _NAME = re.compile(r'op_name="([^"]*)"')
 _LAYER = re.compile(r'\b(conv\d|fc\d)(?:_[a-z_]+)?\b')  # conv1, conv1_lrn
@@ -108,8 +106,8 @@ def _callers(hlo: str) -> dict[str, list[tuple[str, int | None]]]:
   for within, line in _lines(hlo):
     trips = _TRIPS.search(line)
     called = _CALLED.findall(line)
-    for kind, names in _BRANCHES.findall(line):
-      called += [(kind, name.strip(' %')) for name in names.split(',')]
+    for names in _BRANCHES.findall(line):
+      called += [('branch', name.strip(' %')) for name in names.split(',')]
     for kind, name in called:
       times = int(trips.group(1)) if trips else None
       callers[name].append((within, times if kind == 'body' else 1))

@@ -34,7 +34,7 @@ def check_health(
   setup: run_lib.Setup, state: steps.TrainState, *, workdir: pathlib.Path
 ) -> None:
   """Shows what the network makes of the first minibatch, and what is odd."""
-  batch = next(resume.train_batches(setup, total_steps=1))
+  batch = next(run_lib.train_batches(setup, total_steps=1))
   report = run_lib.probe(setup, params=state.params, batch=batch)
   minimum = setup.config.health.min_signal
   print(health.table(report), flush=True)

@@ -9,12 +9,10 @@ import time
 from typing import Any, NamedTuple
 
 import grain
-from ml_collections import config_dict
 
 from alexnet_jax import run as run_lib
 from alexnet_jax import steps, writers
 from alexnet_jax.checkpoint import layout, restore
-from alexnet_jax.data import augment, pipeline
 
 Change = tuple[str, Any, Any]  # field, its value before, and now
 
@@ -56,7 +54,7 @@ def find(setup: run_lib.Setup, *, workdir: pathlib.Path) -> Found:
     return meta, int(path.name), state
 
   history = writers.read_metrics(workdir / 'metrics.jsonl')
-  batches = train_batches(setup, total_steps=setup.plan.total_steps)
+  batches = run_lib.train_batches(setup, total_steps=setup.plan.total_steps)
   found, damaged = restore.newest_sound(workdir / layout.FOLDER, read=read)
   if found:
     meta, step, state = found
@@ -119,24 +117,3 @@ def _entry(changes: list[Change], *, step: int) -> dict[str, Any]:
     'time': time.time(),
     'changes': [{'field': f, 'was': old, 'is': new} for f, old, new in changes],
   }
-
-
-def train_batches(
-  setup: run_lib.Setup, *, total_steps: int
-) -> grain.DatasetIterator:
-  """The minibatches of a run from its beginning."""
-  config: config_dict.ConfigDict = setup.config
-  return iter(
-    pipeline.train_batches(
-      setup.dataset,
-      batch_size=config.batch_size,
-      crop_size=config.data.crop_size,
-      seed=config.seed,
-      total_steps=total_steps,
-      augment=augment.Augment(**config.augment),
-      reshuffle=config.data.reshuffle,
-      threads=config.data.read_threads,
-      prefetch=config.data.prefetch_batches,
-      faults=setup.faults,
-    )
-  )
