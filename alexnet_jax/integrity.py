@@ -2,8 +2,10 @@
 
 Two sums, because neither sees everything. A digest of each array is computed on
 the device before saving and after restoring, so whatever goes wrong in between
-shows. SHA-256 of each file shows damage in what a restore happens not to read,
-and tells a rotten disk from a program's mistake.
+shows. CRC-32 of each file shows damage in what a restore happens not to read,
+and tells a rotten disk from a program's mistake. It is against damage only, as
+whoever can change a file can change its sum, and it is quick: SHA-256 takes
+0.3 s of a processor that trains for each checkpoint of 0.5 GB, this 0.1 s.
 
 The digest of an array x of n elements is, for two seeds,
 
@@ -18,6 +20,7 @@ import functools
 import hashlib
 import json
 import pathlib
+import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -32,6 +35,7 @@ from jaxtyping import Array, PyTree, UInt32
 _SEEDS = (0x243F6A88, 0xB7E15162)  # first digits of pi and of e
 _GOLDEN = 0x9E3779B1
 _MIX = (0x85EBCA6B, 0xC2B2AE35)  # of MurmurHash3's fmix32
+_BLOCK = 2**18  # bytes read at a time
 
 
 class Digests(NamedTuple):
@@ -170,14 +174,19 @@ def _mix(h: UInt32[Array, '...']) -> UInt32[Array, '...']:
 
 
 def file_sums(folder: pathlib.Path) -> dict[str, str]:
-  """SHA-256 of every file in the folders in `folder`, by its path from there.
+  """CRC-32 of every file in the folders in `folder`, by its path from there.
+
+  It is written in eight hexadecimal digits.
 
   Files in `folder` itself are left out.
   """
   paths = [path for path in sorted(folder.glob('*/**/*')) if path.is_file()]
-  return {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
+  return {path.relative_to(folder).as_posix(): _crc32(path) for path in paths}
 
 
-def _sha256(path: pathlib.Path) -> str:
+def _crc32(path: pathlib.Path) -> str:
+  crc = 0
   with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+    while block := file.read(_BLOCK):
+      crc = zlib.crc32(block, crc)
+  return f'{crc:08x}'

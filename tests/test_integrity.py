@@ -1,6 +1,7 @@
 """Digests of arrays and of files: what they see, what they do not depend on."""
 
 import hashlib
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -116,11 +117,16 @@ def test_one_digest_of_all_depends_on_names_and_values():
   assert len(set(digests)) == 3 and all(len(d) == 32 for d in digests)
 
 
+LONG = bytes(range(256)) * 5000  # more than is read at a time
+
+
 def test_file_sums_are_of_the_files_in_subfolders(tmp_path):
   (tmp_path / 'a' / 'b').mkdir(parents=True)
   (tmp_path / 'a' / 'b' / 'c').write_bytes(b'abc')
   (tmp_path / 'a' / 'empty').write_bytes(b'')
+  (tmp_path / 'a' / 'long').write_bytes(LONG)
   (tmp_path / 'top').write_bytes(b'left out')
   sums = integrity.file_sums(tmp_path)
-  assert sums['a/b/c'] == hashlib.sha256(b'abc').hexdigest()
-  assert set(sums) == {'a/b/c', 'a/empty'}
+  assert sums['a/b/c'] == '352441c2'
+  assert sums['a/long'] == f'{zlib.crc32(LONG):08x}'
+  assert set(sums) == {'a/b/c', 'a/empty', 'a/long'}

@@ -2,7 +2,7 @@
 
 A step is a folder with three orbax items, `state` (TrainState), `data` (the
 grain iterator's state) and `meta` (JSON, layout.Meta), and files.json with the
-SHA-256 of every file in them. Parameters are whole arrays whatever mesh wrote
+CRC-32 of every file in them. Parameters are whole arrays whatever mesh wrote
 them, so any mesh can read them. Not in the paper.
 
   layout   what lies where in a workdir, and what a killed process leaves

@@ -16,7 +16,7 @@ import alexnet_jax
 from alexnet_jax.data import paths
 
 FOLDER = 'checkpoints'
-SUMS = 'files.json'  # in a step: the SHA-256 of its files
+SUMS = 'files.json'  # in a step: the CRC-32 of its files
 BEING_WRITTEN = '.orbax-checkpoint-tmp'
 _SET_ASIDE = 'set_aside'
 _UNEVALUATED = '.unevaluated'
