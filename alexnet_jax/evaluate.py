@@ -8,20 +8,66 @@ are averaged, not logits.
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import config_dict
 
-from alexnet_jax import inputs, metrics
+from alexnet_jax import inputs, metrics, predictions
 from alexnet_jax import run as run_lib
-from alexnet_jax.data import augment, pipeline
+from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
+
+
+def predict(
+  setup: run_lib.Setup,
+  *,
+  params: PyTree,
+  views: int,
+  check: Callable[[], None] = lambda: None,
+) -> predictions.Predictions:
+  """What the network says of every validation image, each exactly once.
+
+  Args:
+    setup: the run's; its `faults` counts damaged images, which are left out.
+    params: of the network, on the mesh.
+    views: 1, the centre crop, or 10.
+    check: called between minibatches; may raise, to end it.
+  """
+  crops = place_views(setup.config, views=views, mesh=setup.mesh)
+  names, rows = [], []
+  for batch in minibatches(
+    setup, setup.dataset.val, what=f'views: {views}', check=check
+  ):
+    each = [
+      setup.programs.predict(params, setup.mean_image, batch.images, view)
+      for view in crops
+    ]
+    mean = functools.reduce(operator.add, each) / len(each)
+    score = setup.programs.score(mean, batch.labels)
+    names += batch.names
+    rows.append(
+      [array[batch.there] for array in jax.device_get((mean, *score))]
+      + [batch.own_labels]
+    )
+  probabilities, losses, ranks, labels = map(
+    np.concatenate, zip(*rows, strict=True)
+  )
+  return predictions.Predictions(
+    names=names,
+    labels=labels,
+    probabilities=probabilities,
+    losses=losses,
+    ranks=ranks,
+    views=views,
+    classes=[c.id for c in setup.dataset.classes],
+  )
 
 
 def error_rates(
@@ -31,40 +77,76 @@ def error_rates(
   views: int,
   check: Callable[[], None] = lambda: None,
 ) -> metrics.Errors:
-  """Loss, top-1 and top-5 error over every validation image exactly once.
+  """Loss, top-1 and top-5 error of `predict`."""
+  return predict(setup, params=params, views=views, check=check).errors
+
+
+class Minibatch(NamedTuple):
+  """Whole images of a split, in order.
+
+  Attributes:
+    images: uint8, on the mesh; padding at the end of the last one.
+    labels: on the mesh, likewise.
+    there: bool, which of both are images that could be read.
+    names: of those, as all that follows.
+    own_labels: on the host.
+    index: in the split.
+  """
+
+  images: Array
+  labels: Int[Array, ' b']
+  there: np.ndarray
+  names: list[str]
+  own_labels: Int[np.ndarray, 'n']
+  index: Int[np.ndarray, 'n']
+
+
+def minibatches(
+  setup: run_lib.Setup,
+  split: dataset.Split,
+  *,
+  what: str,
+  check: Callable[[], None] = lambda: None,
+) -> Iterator[Minibatch]:
+  """Every image of a split once, with a progress bar if it takes long.
 
   Args:
-    setup: the run's; its `faults` counts damaged images, which are left out.
-    params: of the network, on the mesh.
-    views: 1, the centre crop, or 10.
-    check: called between minibatches; may raise, to end it.
+    setup: the run's; its `faults` counts damaged images.
+    split: of its data set, or a part of one.
+    what: name of the bar.
+    check: called before each; may raise, to end it.
   """
-  config, split, mesh = setup.config, setup.dataset.val, setup.mesh
-  batch_size = _batch_size(config, images=len(split), mesh=mesh)
-  crops = place_views(config, views=views, mesh=mesh)
-  losses, ranks = [], []
-  batches = pipeline.eval_batches(
-    split, batch_size=batch_size, faults=setup.faults
-  )
-  rounds = -(-len(split) // batch_size)
+  size = _batch_size(setup.config, images=len(split), mesh=setup.mesh)
+  batches = pipeline.eval_batches(split, batch_size=size, faults=setup.faults)
+  rounds = -(-len(split) // size)
   for batch in tqdm.tqdm(
-    batches, total=rounds, desc=f'views: {views}', delay=5, leave=False
+    batches, total=rounds, desc=what, delay=5, leave=False
   ):
     check()
     images, labels = placement.put_batch(
-      [batch['image'], batch['label']], mesh=mesh
+      [batch['image'], batch['label']], mesh=setup.mesh
     )
-    each = [
-      setup.programs.predict(params, setup.mean_image, images, view)
-      for view in crops
-    ]
-    mean = functools.reduce(operator.add, each) / len(each)
-    loss, rank = jax.device_get(setup.programs.score(mean, labels))
-    losses.append(loss[batch['mask']])
-    ranks.append(rank[batch['mask']])
-  return metrics.errors(
-    losses=np.concatenate(losses), ranks=np.concatenate(ranks)
-  )
+    there = batch['mask']
+    yield Minibatch(
+      images=images,
+      labels=labels,
+      there=there,
+      names=[batch['name'][row] for row in np.flatnonzero(there)],
+      own_labels=batch['label'][there],
+      index=batch['index'][there],
+    )
+
+
+def features(
+  setup: run_lib.Setup, batch: Minibatch, *, params: PyTree
+) -> Float[np.ndarray, 'n units']:
+  """What fc7 makes of the centre crop of each image that could be read (§6.1).
+
+  float32, after the ReLU; at test time fc8 sees them times 1 - dropout rate.
+  """
+  (centre,) = place_views(setup.config, views=1, mesh=setup.mesh)
+  out = setup.programs.features(params, setup.mean_image, batch.images, centre)
+  return jax.device_get(out)[batch.there]
 
 
 def place_views(

@@ -9,6 +9,7 @@ Here: the one with the lower number, as in a stable sort, so that a net that
 gives every class the same score does not pass for a good one.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -42,6 +43,23 @@ class Errors(NamedTuple):
   top1_error: float
   top5_error: float
   num_images: int
+
+
+def interval(error: float, *, images: int) -> tuple[float, float]:
+  """Wilson's 95 % interval for an error rate counted on that many images.
+
+  It says what other images of the same kind would give, not what another run
+  of training would. E. B. Wilson, JASA 22 (1927), 209-212.
+
+  >>> [round(limit, 4) for limit in interval(0.0, images=300)]
+  [0.0, 0.0126]
+  """
+  z = 1.959964  # of a normal distribution, 2.5 % on either side
+  middle = error + z**2 / (2 * images)
+  half = z * math.sqrt(error * (1 - error) / images + z**2 / (4 * images**2))
+  scale = 1 + z**2 / images
+  low, high = (middle - half) / scale, (middle + half) / scale
+  return max(low, 0.0), min(high, 1.0)
 
 
 def errors(*, losses: np.ndarray, ranks: np.ndarray) -> Errors:

@@ -165,6 +165,17 @@ def check_same_network(
       f'is {new}{more}; use {_as_flag(field, old)}, or another checkpoint or '
       'workdir'
     )
+  check_same_classes(meta, setup, path=path)
+
+
+def check_same_classes(
+  meta: layout.Meta, setup: Setup, *, path: pathlib.Path
+) -> None:
+  """Refuses a checkpoint for other classes than those of the data.
+
+  Raises:
+    ValueError: with both.
+  """
   ours = [c._asdict() for c in setup.dataset.classes]
   if meta['classes'] != ours:
     raise ValueError(
@@ -225,6 +236,14 @@ def _as_flag(field: str, value: Any) -> str:
 
 def _as_tuple(value: Any) -> Any:
   return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def from_json(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A config as config.json and checkpoints have it, with its tuples."""
+  return {
+    name: from_json(value) if isinstance(value, Mapping) else _as_tuple(value)
+    for name, value in config.items()
+  }
 
 
 def changes(before: dict[str, Any], now: Config) -> list[tuple[str, Any, Any]]:

@@ -62,6 +62,8 @@ class Steps(NamedTuple):
       that goes in is used up. No array takes an update that its device knows
       not to be finite: see `_Verdict`.
     predict: (params, mean image, images, view) -> class probabilities.
+    features: (params, mean image, images, view) -> the activations of the last
+      hidden layer, fc7, in float32 (§6.1).
     score: (probabilities, labels) -> (losses, ranks), image by image.
     probe: (params, mean image, batch) -> health.Moments of each activation,
       by name; one row for each row of devices.
@@ -71,6 +73,7 @@ class Steps(NamedTuple):
   init: Callable[[], TrainState]
   train: Callable[..., tuple[TrainState, dict[str, Array]]]
   predict: Callable[..., Float[Array, 'b classes']]
+  features: Callable[..., Float[Array, 'b units']]
   score: Callable[..., tuple[Float[Array, ' b'], Int[Array, ' b']]]
   probe: Callable[..., dict[str, health.Moments]]
 
@@ -122,6 +125,12 @@ def build(
     in_specs=(specs.params, P(), rows.spec, P()),
     out_specs=rows.spec,
   )
+  features = jax.shard_map(
+    _feature_step(config, model=model),
+    mesh=mesh,
+    in_specs=(specs.params, P(), rows.spec, P()),
+    out_specs=P(mesh_lib.DATA, mesh_lib.COLUMN),
+  )
   probe = jax.shard_map(
     _probe_step(config, model=model),
     mesh=mesh,
@@ -133,6 +142,7 @@ def build(
     init=jax.jit(init, out_shardings=state_shardings),
     train=compiler.jit(train, donate_argnums=0),
     predict=compiler.jit(predict),
+    features=compiler.jit(features),
     score=jax.jit(_score),
     probe=compiler.jit(probe),
   )
@@ -341,6 +351,29 @@ def _predict_step(
     return jax.nn.softmax(logits)
 
   return predict
+
+
+def _feature_step(
+  config: config_dict.ConfigDict, *, model: alexnet.AlexNet
+) -> Callable[..., Float[Array, 'b units']]:
+  """What the last hidden layer makes of one view, as one device sees it."""
+  hidden = [s for s in alexnet.stages(config.model) if s != 'fc8']
+  last = [s for s in hidden if not s.endswith('/dropout')][-1]
+
+  def features(
+    params: PyTree,
+    mean_image: Float[Array, 't t 3'],
+    images: UInt8[Array, 'b t t 3'],
+    view: inputs.View,
+  ) -> Float[Array, 'b units']:
+    crops = inputs.of_view(
+      config, mean_image=mean_image, images=images, view=view
+    )
+    _, activations = model.apply({'params': params}, crops)
+    named: dict[str, Array] = dict(activations)
+    return named[last].astype(jnp.float32)
+
+  return features
 
 
 def _probe_step(

@@ -50,6 +50,7 @@ class EvalBatch(TypedDict):
   label: Int32[np.ndarray, 'b']
   mask: Bool[np.ndarray, 'b']
   index: Int32[np.ndarray, 'b']  # in the split; 0 in padding
+  name: list[str]  # where each image came from; '' in padding
 
 
 def train_batches(
@@ -288,6 +289,7 @@ class _EvalSource:
     size = self._split.image_size
     image = np.zeros((len(index), size, size, 3), np.uint8)
     label = np.zeros(len(index), np.int32)
+    name = [''] * len(index)
     (rows,) = np.nonzero(mask)
     for row, example in zip(
       rows.tolist(), self._split.take(index[rows].tolist()), strict=True
@@ -297,4 +299,7 @@ class _EvalSource:
         mask[row] = False
       else:
         image[row], label[row] = example.image, example.label
-    return EvalBatch(image=image, label=label, mask=mask, index=index)
+        name[row] = example.name
+    return EvalBatch(
+      image=image, label=label, mask=mask, index=index, name=name
+    )
