@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import config_dict
 
-from alexnet_jax import inputs, metrics, predictions
+from alexnet_jax import inputs, predictions
 from alexnet_jax import run as run_lib
 from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -30,20 +30,25 @@ def predict(
   *,
   params: PyTree,
   views: int,
+  split: dataset.Split | None = None,
   check: Callable[[], None] = lambda: None,
 ) -> predictions.Predictions:
-  """What the network says of every validation image, each exactly once.
+  """What the network says of every image of a split, each exactly once.
 
   Args:
     setup: the run's; its `faults` counts damaged images, which are left out.
     params: of the network, on the mesh.
     views: 1, the centre crop, or 10.
+    split: none given: the validation images.
     check: called between minibatches; may raise, to end it.
   """
   crops = place_views(setup.config, views=views, mesh=setup.mesh)
   names, rows = [], []
   for batch in minibatches(
-    setup, setup.dataset.val, what=f'views: {views}', check=check
+    setup,
+    setup.dataset.val if split is None else split,
+    what=f'views: {views}',
+    check=check,
   ):
     each = [
       setup.programs.predict(params, setup.mean_image, batch.images, view)
@@ -68,17 +73,6 @@ def predict(
     views=views,
     classes=[c.id for c in setup.dataset.classes],
   )
-
-
-def error_rates(
-  setup: run_lib.Setup,
-  *,
-  params: PyTree,
-  views: int,
-  check: Callable[[], None] = lambda: None,
-) -> metrics.Errors:
-  """Loss, top-1 and top-5 error of `predict`."""
-  return predict(setup, params=params, views=views, check=check).errors
 
 
 class Minibatch(NamedTuple):

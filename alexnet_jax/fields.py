@@ -168,6 +168,7 @@ FIELDS: dict[str, Rule] = {
   'checkpoint.every_minutes': POSITIVE,
   'guard.max_skipped_steps': whole(0),
   'log.every_steps': whole(1),
+  'report.at_end': Switch(),
   'health.min_signal': POSITIVE,
   'health.probe_images': whole(2),
   'health.stuck_steps': whole(1),

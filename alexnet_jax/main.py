@@ -21,10 +21,10 @@ import jax
 from absl import flags
 
 from alexnet_jax import config as config_lib
-from alexnet_jax import evaluate, train, writers
-from alexnet_jax import run as run_lib
-from alexnet_jax.checkpoint import layout, restore
-from alexnet_jax.data import paths
+from alexnet_jax import ensemble, predictions, train
+from alexnet_jax.analysis import report
+from alexnet_jax.checkpoint import layout
+from alexnet_jax.data import paths as paths_lib
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import compiler, host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
@@ -42,8 +42,21 @@ _MODE = flags.DEFINE_enum(
   ['train', 'eval', 'summary'],
   'Train or go on training; evaluate --restore; print the table of layers.',
 )
-_RESTORE = flags.DEFINE_string(
-  'restore', None, 'A checkpoint to evaluate: WORKDIR or its checkpoints/STEP.'
+_RESTORE = flags.DEFINE_list(
+  'restore',
+  [],
+  'Checkpoints to evaluate: WORKDIRs or their checkpoints/STEP, with commas '
+  'between; of several also the average of what they say is evaluated. Each '
+  'brings its own network; data and devices are those of --config.',
+)
+_WEIGHTS = flags.DEFINE_list(
+  'weights', [], 'Of each checkpoint in that average; all alike if not given.'
+)
+_SAVE_PREDICTIONS = flags.DEFINE_string(
+  'save_predictions',
+  '',
+  'Where to keep the probabilities of every image: FILE.npz, or a folder that '
+  'gets one for each checkpoint; tools.ensemble reads them.',
 )
 _PROFILE = flags.DEFINE_string(
   'profile', '', 'START:STOP: write a trace of these steps to WORKDIR/profile.'
@@ -55,9 +68,12 @@ def main() -> int:
   config = config_flag.value()
   if _RESTORE.value and _MODE.value != 'eval':
     raise ValueError(
-      f'--restore={_RESTORE.value} goes with --mode=eval; training goes on '
-      'from what --workdir holds'
+      f'--restore={",".join(_RESTORE.value)} goes with --mode=eval; training '
+      'goes on from what --workdir holds'
     )
+  for flag in (_WEIGHTS, _SAVE_PREDICTIONS):
+    if flag.value and _MODE.value != 'eval':
+      raise ValueError(f'--{flag.name} goes with --mode=eval')
   if _PROFILE.value and _MODE.value != 'train':
     raise ValueError(
       f'--profile={_PROFILE.value} goes with --mode=train: it traces its steps'
@@ -86,29 +102,36 @@ def _train(config: config_lib.Config) -> int:
   except (train.DivergedError, FloatingPointError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 3
+  if config.report.at_end:
+    print(f'report: {report.write(_workdir())}')
   return 0
 
 
 def _evaluate(config: config_lib.Config) -> int:
-  path = layout.find(_RESTORE.value or str(_workdir()))
-  setup = run_lib.set_up(config)
-  meta = restore.read_meta(path)
-  run_lib.check_same_network(meta, setup, path=path)
-  state = restore.read_state(path, meta=meta, state=setup.programs.state)
-  for views in sorted({1, config.eval.final_views}):
-    errors = evaluate.error_rates(setup, params=state.params, views=views)
-    step = int(path.name)
-    epoch = setup.plan.epoch(step)
-    record = {'step': step, 'epoch': epoch, 'split': 'val', 'views': views}
-    for fault in setup.faults.untold():
-      print(f'warning: an image is left out: {fault}')
-    print(writers.describe(record | errors._asdict()))
+  paths = [layout.find(path) for path in _RESTORE.value or [str(_workdir())]]
+  weights = ensemble.parse_weights(_WEIGHTS.value, members=len(paths))
+  save_as = []
+  if _SAVE_PREDICTIONS.value:
+    place = paths_lib.given(_SAVE_PREDICTIONS.value)
+    save_as = ensemble.places(place, checkpoints=paths)
+    save_as[0].parent.mkdir(parents=True, exist_ok=True)
+  found = []
+  typed = config_flag.typed()
+  for of_one in ensemble.members(paths, config=config, typed=typed):
+    if save_as:
+      predictions.save(of_one[-1], save_as[len(found)])
+      print(f'saved as {save_as[len(found)]}')
+    found.append(of_one)
+  if len(found) > 1:
+    print(f'average of {len(found)} networks:')
+    for mean in ensemble.averages(found, weights=weights):
+      print(f'val: {ensemble.describe(mean)}')
   return 0
 
 
 def _workdir() -> pathlib.Path:
   if _WORKDIR.value:
-    return paths.given(_WORKDIR.value)
+    return paths_lib.given(_WORKDIR.value)
   return pathlib.Path('runs') / config_flag.name()
 
 

@@ -68,7 +68,9 @@ NUM_EPOCHS = 90
 INIT_STDDEV = 0.01
 ONE_BIASES = ('conv2', 'conv4', 'conv5', 'fc6', 'fc7')  # the others start at 0
 
-# §6, Tables 1 and 2: errors as fractions, (top-1, top-5)
+# §6, Tables 1 and 2: errors as fractions, (top-1, top-5); None: not given.
+# The centre crop is in the text of §4.1; a * stands for a sixth convolutional
+# layer and a first training on all of ImageNet.
 ERRORS = {
   'ILSVRC-2010 test, 10 views': (0.375, 0.170),
   'ILSVRC-2010 test, centre crop': (0.390, 0.183),
@@ -76,4 +78,17 @@ ERRORS = {
   'ILSVRC-2012 val, 5 CNNs, 10 views': (0.381, 0.164),
   'ILSVRC-2012 val, 1 CNN*, 10 views': (0.390, 0.166),
   'ILSVRC-2012 val, 7 CNNs*, 10 views': (0.367, 0.154),
+  'ILSVRC-2012 test, 5 CNNs, 10 views': (None, 0.164),
+  'ILSVRC-2012 test, 7 CNNs*, 10 views': (None, 0.153),
+}
+# The same tables: the best that others had.
+OTHERS_ERRORS = {
+  'ILSVRC-2010 test, sparse coding': (0.471, 0.282),
+  'ILSVRC-2010 test, SIFT + Fisher vectors': (0.457, 0.257),
+  'ILSVRC-2012 test, SIFT + Fisher vectors': (None, 0.262),
+}
+# §6: Fall 2009, 10,184 classes, with a sixth convolutional layer.
+FALL_2009_ERRORS = {
+  'Fall 2009, 1 CNN': (0.674, 0.409),
+  'Fall 2009, the best before': (0.781, 0.609),
 }

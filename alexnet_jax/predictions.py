@@ -12,6 +12,7 @@ classes become equal in it, metrics.py says which comes first.
 
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from jaxtyping import Float, Int
 from alexnet_jax import metrics
 
 SUFFIX = '.npz'
+OF_A_RUN = 'predictions.npz'  # in a workdir: of its last evaluation
 _TINY = np.finfo(np.float32).tiny  # a probability may round to zero
 
 
@@ -73,7 +75,7 @@ def average(
   first = members[0]
   for other in members[1:]:
     _check_same_images(first, other)
-  parts = _shares(weights, members=len(members))
+  parts = shares(weights, members=len(members))
   total = np.zeros(first.probabilities.shape, np.float64)
   for part, member in zip(parts, members, strict=True):
     total += part * member.probabilities.astype(np.float16)
@@ -94,7 +96,14 @@ def _ranks(
   return ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
 
 
-def _shares(weights: Sequence[float] | None, *, members: int) -> np.ndarray:
+def shares(
+  weights: Sequence[float] | None, *, members: int
+) -> Float[np.ndarray, ' members']:
+  """The weights with a sum of 1.
+
+  Raises:
+    ValueError: if they are not one for each member, of 0 or more.
+  """
   given = np.ones(members) if weights is None else np.array(weights, float)
   if len(given) != members:
     raise ValueError(
@@ -174,6 +183,16 @@ def save(found: Predictions, path: pathlib.Path) -> None:
     scratch.unlink(missing_ok=True)
 
 
+_UNREADABLE = (  # what numpy raises for files of other kinds
+  ValueError,
+  KeyError,
+  IndexError,
+  EOFError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
+
+
 def load(path: pathlib.Path) -> Predictions:
   """Reads what `save` wrote; nothing in it is run.
 
@@ -181,12 +200,11 @@ def load(path: pathlib.Path) -> Predictions:
     ValueError: if it is not such a file.
   """
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, 'rb') as opened:
+      file = np.load(opened, allow_pickle=False)
       arrays = {name: file[name] for name in _KINDS}
-  except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+  except _UNREADABLE as error:
     raise _not_predictions(path, str(error)) from error
-  except AttributeError as error:  # an .npy: one array
-    raise _not_predictions(path, 'it holds one array') from error
   for name, (kind, axes) in _KINDS.items():
     if arrays[name].dtype.kind != kind or arrays[name].ndim != axes:
       raise _not_predictions(path, f'its {name} is of another kind')

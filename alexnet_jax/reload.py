@@ -27,7 +27,6 @@ class Network(NamedTuple):
   Attributes:
     path: the step's folder.
     step: minibatches that it was trained for.
-    epoch: passes over its training set, as far as config tells.
     meta: what the checkpoint says of itself.
     setup: data, mesh and programs.
     params: on the mesh.
@@ -41,7 +40,9 @@ class Network(NamedTuple):
 
   @property
   def epoch(self) -> float:
-    return self.setup.plan.epoch(self.step)
+    """Passes over a training set as long as that of the data at hand."""
+    images = self.step * self.meta['config']['batch_size']
+    return images / self.setup.plan.images_per_epoch
 
 
 def network(
@@ -73,7 +74,14 @@ def own_config(meta: layout.Meta) -> Config:
     ValueError: if this version of the program cannot work with it.
   """
   config = Config(run_lib.from_json(meta['config']))
-  config_lib.check(config)
+  try:
+    config_lib.check(config)
+  except ValueError as error:
+    wrote = meta['versions'].get('alexnet_jax')
+    raise ValueError(
+      f'a checkpoint of alexnet_jax {wrote} cannot be used by this one '
+      f'({error}): use the version that wrote it'
+    ) from error
   return config
 
 

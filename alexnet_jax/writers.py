@@ -10,14 +10,17 @@ import errno
 import json
 import os
 import pathlib
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tqdm
-from tensorboardX import event_file_writer, summary
+from tensorboardX import record_writer, summary
 from tensorboardX.proto import event_pb2
+
+from alexnet_jax import metrics
 
 Record = dict[str, Any]
 _LINE_SECONDS = 20  # between progress lines in a log file
@@ -29,7 +32,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   Raises:
     WriteError: if it cannot; the old one is then still there.
   """
-  with _told(path):
+  with told(path):
     _replace(path, json.dumps(value, indent=2, sort_keys=True) + '\n')
 
 
@@ -81,7 +84,8 @@ class WriteError(ValueError):
 
 
 @contextlib.contextmanager
-def _told(path: pathlib.Path) -> Iterator[None]:
+def told(path: pathlib.Path) -> Iterator[None]:
+  """Turns what goes wrong with the disk inside into a WriteError."""
   try:
     yield
   except OSError as error:
@@ -94,7 +98,7 @@ class Metrics:
   def __init__(self, workdir: pathlib.Path, *, kept: list[Record]):
     """Opens both after the records to keep; others are dropped."""
     self._path = workdir / 'metrics.jsonl'
-    with _told(self._path):
+    with told(self._path):
       _replace(self._path, ''.join(json.dumps(r) + '\n' for r in kept))
       self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
     self._board = _Board(workdir, first=kept[-1]['step'] + 1 if kept else 0)
@@ -108,7 +112,7 @@ class Metrics:
         line is then written.
     """
     self.last = record | {'time': time.time()}
-    with _told(self._path):
+    with told(self._path):
       self._append((json.dumps(self.last) + '\n').encode())
     views = f'_{record["views"]}_views' if record.get('views', 1) > 1 else ''
     self._board.add(
@@ -134,7 +138,7 @@ class Metrics:
 
   def sync(self) -> None:
     """Waits until the disk has every line."""
-    with _told(self._path):
+    with told(self._path):
       os.fsync(self._file)
     self._board.sync()
 
@@ -152,9 +156,11 @@ class _Board:
 
   def __init__(self, workdir: pathlib.Path, *, first: int):
     """Begins a file; events from step `first` on in others are void."""
-    self._path = workdir / 'events'
-    with _told(self._path):
-      self._writer = event_file_writer.EventsWriter(str(self._path))
+    name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}'
+    self._path = workdir / name
+    with told(self._path):
+      self._writer = record_writer.RecordWriter(str(self._path))
+    self._put(event_pb2.Event(file_version='brain.Event:2'))
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     self._put(event_pb2.Event(step=first, session_log=start))
 
@@ -164,16 +170,19 @@ class _Board:
 
   def _put(self, event: event_pb2.Event) -> None:
     event.wall_time = time.time()
-    with _told(self._path):
-      self._writer.write_event(event)
+    with told(self._path):
+      self._writer.write(event.SerializeToString())
 
   def sync(self) -> None:
-    with _told(self._path):
+    with told(self._path):
       self._writer.flush()
 
   def close(self) -> None:
-    with _told(self._path):
-      self._writer.close()
+    with told(self._path):
+      try:
+        self._writer.flush()
+      finally:  # else Python tries again, and tells that it fails
+        self._writer.close()
 
 
 class Progress:
@@ -230,16 +239,26 @@ class Progress:
 
 def describe(record: Record) -> str:
   """A validation record in words."""
-  views = '10 views' if record['views'] == 10 else 'centre crop'
+  step = f'step {record["step"]}, epoch {record["epoch"]:.2f}'
+  errors = metrics.Errors(**{f: record[f] for f in metrics.Errors._fields})
+  told = describe_errors(errors, views=record['views'])
+  return f'{step}, {record["split"]}: {told}'
+
+
+def describe_errors(
+  errors: metrics.Errors, *, views: int, intervals: bool = False
+) -> str:
+  """Error rates in words; with 95 % intervals if asked for."""
+
+  def rate(name: str, error: float) -> str:
+    images = errors.num_images
+    told = f'{name} error {error:.4f} ({round(error * images)} of {images})'
+    if intervals:
+      low, high = metrics.interval(error, images=images)
+      told += f', 95 % interval {low:.4f} to {high:.4f}'
+    return told
+
   return (
-    f'step {record["step"]}, epoch {record["epoch"]:.2f}, {record["split"]}: '
-    f'top-1 error {record["top1_error"]:.4f} ({_of(record, "top1_error")}), '
-    f'top-5 error {record["top5_error"]:.4f} ({_of(record, "top5_error")}), '
-    f'loss {record["loss"]:.4f}, {views}'
+    f'{rate("top-1", errors.top1_error)}, {rate("top-5", errors.top5_error)}, '
+    f'loss {errors.loss:.4f}, {"10 views" if views == 10 else "centre crop"}'
   )
-
-
-def _of(record: Record, error: str) -> str:
-  """An error rate as what it was counted from."""
-  images = record['num_images']
-  return f'{round(record[error] * images)} of {images}'

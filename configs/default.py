@@ -42,6 +42,7 @@ def get_config() -> config_dict.ConfigDict:
   config.guard = guard()
   config.log = log()
   config.health = health()
+  config.report = report()
   config.ablations = ()  # names that --ablation gave, for the record
 
   # The sample run: what makes it fit a laptop and data that need no download.
@@ -347,6 +348,13 @@ def log() -> config_dict.ConfigDict:
   """What is written to metrics.jsonl and TensorBoard; not in the paper."""
   config = config_dict.ConfigDict()
   config.every_steps = 20  # a line holds the mean over these
+  return config
+
+
+def report() -> config_dict.ConfigDict:
+  """WORKDIR/report/index.html; not in the paper."""
+  config = config_dict.ConfigDict()
+  config.at_end = True  # or by hand: python -m alexnet_jax.tools.report
   return config
 
 

@@ -36,6 +36,7 @@ FLOORS = {
   'reload': 4,
   'analysis': 5,
   'bench': 5,
+  'ensemble': 5,
   'train': 5,
   'main': 6,
   'tools': 6,

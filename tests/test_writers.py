@@ -1,6 +1,7 @@
 """metrics.jsonl: whole lines, each step once."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -88,3 +89,17 @@ def test_progress_in_a_log_file_is_a_line_now_and_then(capsys):
   ]
   assert lines[0].endswith('loss 2.000, rate 0.01, 30.0 images/s, 0% waiting')
   assert '\r' not in out and not err
+
+
+def test_an_event_file_on_a_full_disk_is_closed_for_good(tmp_path):
+  """Else Python 3.13 tries again at the end, and prints a traceback."""
+  if not pathlib.Path('/dev/full').exists():
+    pytest.skip('there is no /dev/full here')
+  log = writers.Metrics(tmp_path, kept=[])
+  records = log._board._writer
+  records.close()
+  records._writer = open('/dev/full', 'wb')
+  records.write(b'event')
+  with pytest.raises(writers.WriteError, match='No space left'):
+    log.close()
+  assert records._writer.closed

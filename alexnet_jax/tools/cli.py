@@ -50,8 +50,20 @@ _TRACEBACK = flags.DEFINE_bool(
 )
 
 
-def run(main: Callable[[], int | None]) -> None:
-  """Parses the flags, calls `main`, and exits with what it returns."""
+_arguments: list[str] | None = None  # None: a command of flags alone
+
+
+def run(
+  main: Callable[[], int | None], *, takes_arguments: bool = False
+) -> None:
+  """Parses the flags, calls `main`, and exits with what it returns.
+
+  Args:
+    main: the command.
+    takes_arguments: whether there may be more than flags, see `arguments`.
+  """
+  global _arguments
+  _arguments = [] if takes_arguments else None
   if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text
     sys.stdout.reconfigure(errors='backslashreplace')
   if 'config' in flags.FLAGS:
@@ -64,6 +76,11 @@ def run(main: Callable[[], int | None]) -> None:
   app.run(lambda _: guard(main), flags_parser=parse)
 
 
+def arguments() -> list[str]:
+  """What stands on the command line besides the flags."""
+  return list(_arguments or [])
+
+
 def parse(argv: Sequence[str]) -> list[str]:
   """The flags' values into flags.FLAGS; one line and exit code 2 if wrong."""
   try:
@@ -73,7 +90,9 @@ def parse(argv: Sequence[str]) -> list[str]:
   except (flags.Error, *USER_ERRORS) as error:
     _fail(error, hint=_hint(str(error)))
     sys.exit(2)
-  if rest[1:]:
+  if _arguments is not None:
+    _arguments[:] = rest[1:]
+  elif rest[1:]:
     _fail(f'{rest[1]!r} is no flag', hint=_HELP)
     sys.exit(2)
   if not flags.FLAGS['verbosity'].present:  # orbax and jax tell all at INFO

@@ -64,6 +64,15 @@ def value() -> config_lib.Config:
   return config
 
 
+def typed() -> set[str]:
+  """Fields that were set by name, or by an ablation, not by the file."""
+  before = flags.FLAGS.config.copy_and_resolve_references()
+  return {
+    *_flag().override_values,
+    *ablations.apply(before, flags.FLAGS.ablation),
+  }
+
+
 def name() -> str:
   """What the run is called: the config file without .py, and ablations."""
   stem = pathlib.Path(_flag().config_filename).stem

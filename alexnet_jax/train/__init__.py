@@ -88,7 +88,13 @@ def _run(
     closing.callback(saved.close)
     profile = closing.enter_context(trace)
     loop = loop_lib.Loop(
-      setup, found, store=saved, log=log, stop=stop, profile=profile
+      setup,
+      found,
+      store=saved,
+      log=log,
+      workdir=workdir,
+      stop=stop,
+      profile=profile,
     )
     closing.callback(loop.close)
     loop.run(found.state)

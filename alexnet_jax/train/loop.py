@@ -13,6 +13,7 @@ from alexnet_jax import (
   health,
   integrity,
   metrics,
+  predictions,
   steps,
   stopping,
   timing,
@@ -85,6 +86,7 @@ class Loop:
     *,
     store: store_lib.Store,
     log: writers.Metrics,
+    workdir: pathlib.Path,
     stop: stopping.Stop,
     profile: profile_lib.Profile,
   ):
@@ -92,6 +94,7 @@ class Loop:
     self._setup = setup
     self._store = store
     self._log = log
+    self._workdir = workdir
     self._stop = stop
     self._profile = profile
     self._step = found.step
@@ -141,7 +144,7 @@ class Loop:
       self._save_if_time(state)
     last, views = self._log.last, setup.config.eval.final_views
     if last is None or last.get('views') != views:
-      self._write_val(self._evaluate(state, views=views), views=views)
+      self._end_run(state, views=views)
 
   def close(self) -> None:
     self._progress.close()
@@ -198,7 +201,7 @@ class Loop:
     self._write_train(state)
     with self._clock.paused():
       try:
-        errors = self._evaluate(state, views=1)
+        errors = self._predict(state, views=1).errors
       except stopping.Stopped:
         self._save(state, evaluation_due=True)
         raise
@@ -230,8 +233,18 @@ class Loop:
       state, plateau=placement.replicate(after, mesh=self._setup.mesh)
     )
 
-  def _evaluate(self, state: steps.TrainState, *, views: int) -> metrics.Errors:
-    return evaluate.error_rates(
+  def _end_run(self, state: steps.TrainState, *, views: int) -> None:
+    """The last evaluation, whose predictions are kept."""
+    found = self._predict(state, views=views)
+    path = self._workdir / predictions.OF_A_RUN
+    with writers.told(path):
+      predictions.save(found, path)
+    self._write_val(found.errors, views=views)
+
+  def _predict(
+    self, state: steps.TrainState, *, views: int
+  ) -> predictions.Predictions:
+    return evaluate.predict(
       self._setup, params=state.params, views=views, check=self._stop.check
     )
 

@@ -1,0 +1,10 @@
+"""What a trained network has learned (paper §6).
+
+features:   fc7's activations of a split, in a folder.
+retrieval:  the nearest of them, exactly, by an index, or among binary codes.
+codes:      the auto-encoder that makes short binary codes of them.
+search:     all of it for a checkpoint: like images, and how often of one class.
+
+statistics: numbers behind figures and tables; numpy only.
+figures:    their drawing, with matplotlib, which is an optional extra.
+"""

@@ -1,0 +1,232 @@
+"""How figures look, and their files.
+
+  with style.theme(dark=False):
+    data = style.svg(curves.figure(records))
+
+A figure takes its colours when it is made and again when it is saved, so both
+belong inside theme. Files are the same, byte for byte, whenever they are made
+from the same numbers with the same matplotlib.
+"""
+
+import contextlib
+import contextvars
+import io
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib import font_manager, text
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.path import Path
+from PIL import Image
+
+WIDTH = 6.0  # inches, 576 pixels on a page; type stays legible at 360
+DPI = 192  # of a PNG: two pixels for each on a page
+
+# Marks that tell right from wrong without their colours.
+_STROKE = {'ls': '', 'mfc': 'none', 'mew': 2.2}
+CHECK = _STROKE | {
+  'ms': 8,
+  'marker': Path([(-0.5, 0), (-0.15, -0.4), (0.5, 0.45)]),
+}
+CROSS = _STROKE | {'ms': 7, 'marker': 'x'}
+
+
+class Palette(NamedTuple):
+  """Colours, from M. Okabe and K. Ito's set for all kinds of colour vision."""
+
+  ink: str
+  muted: str
+  faint: str  # grids, and what is empty
+  first: str
+  second: str
+  right: str  # the right answer
+  wrong: str
+
+
+LIGHT = Palette(
+  ink='#1a1a1a',
+  muted='#6b6b6b',
+  faint='#e2e2e2',
+  first='#0072b2',
+  second='#d55e00',
+  right='#009e73',
+  wrong='#d55e00',
+)
+DARK = Palette(
+  ink='#ececec',
+  muted='#a3a3a3',
+  faint='#3a3a3a',
+  first='#56b4e9',
+  second='#e69f00',
+  right='#2bc79a',
+  wrong='#f0813a',
+)
+_PALETTE = contextvars.ContextVar('palette', default=LIGHT)
+
+# Other scripts in a PNG, where one of these is installed.
+_FALLBACKS = (
+  'Noto Sans CJK SC',
+  'Noto Sans CJK JP',
+  'Source Han Sans SC',
+  'WenQuanYi Micro Hei',
+  'PingFang SC',
+  'Hiragino Sans',
+  'Microsoft YaHei',
+  'Malgun Gothic',
+  'Arial Unicode MS',
+)
+
+
+def palette() -> Palette:
+  """The colours of the theme in force; LIGHT outside any."""
+  return _PALETTE.get()
+
+
+@contextlib.contextmanager
+def theme(dark: bool) -> Iterator[None]:
+  """Colours for a light or a dark page, on a transparent background."""
+  colours = DARK if dark else LIGHT
+  token = _PALETTE.set(colours)
+  try:
+    with matplotlib.style.context(['default', _settings(colours)]):
+      yield
+  finally:
+    _PALETTE.reset(token)
+
+
+def _settings(colours: Palette) -> dict[str, Any]:
+  there = set(font_manager.fontManager.get_font_names())
+  installed = [name for name in _FALLBACKS if name in there]
+  return {
+    'axes.axisbelow': True,
+    'axes.edgecolor': colours.muted,
+    'axes.facecolor': 'none',
+    'axes.labelcolor': colours.ink,
+    'axes.linewidth': 0.8,
+    'axes.spines.right': False,
+    'axes.spines.top': False,
+    'axes.titlelocation': 'left',
+    'axes.titlesize': 11,
+    'figure.facecolor': 'none',
+    'font.family': ['DejaVu Sans', *installed, 'sans-serif'],
+    'font.sans-serif': ['DejaVu Sans'],  # no others to look for in vain
+    'font.size': 11,
+    'grid.color': colours.faint,
+    'grid.linewidth': 0.8,
+    'legend.borderaxespad': 0.3,
+    'legend.columnspacing': 1.5,
+    'legend.fontsize': 10,
+    'legend.frameon': False,
+    'legend.handlelength': 1.5,
+    'legend.handletextpad': 0.6,
+    'savefig.facecolor': 'none',
+    'text.color': colours.ink,
+    'text.parse_math': False,  # a $ in a name is a $
+    'xtick.color': colours.muted,
+    'xtick.labelcolor': colours.ink,
+    'xtick.labelsize': 10,
+    'ytick.color': colours.muted,
+    'ytick.labelcolor': colours.ink,
+    'ytick.labelsize': 10,
+  }
+
+
+def png(figure: Figure) -> bytes:
+  """The figure at two pixels for each one of a page, see DPI."""
+  return _save(figure, format='png', dpi=DPI, metadata={'Software': None})
+
+
+def svg(figure: Figure) -> bytes:
+  """The figure with its words as text, which can be searched and read out."""
+  with mpl.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'alexnet_jax'}):
+    return _save(figure, format='svg', metadata={'Date': None, 'Creator': None})
+
+
+def _save(figure: Figure, **options: Any) -> bytes:
+  for found in figure.findobj(text.Text):
+    if isinstance(found, text.Text):
+      found.set_parse_math(False)
+  file = io.BytesIO()
+  with mpl.rc_context({'text.parse_math': False}), warnings.catch_warnings():
+    # A script without a font shows as boxes, and an SVG has the page's fonts.
+    warnings.filterwarnings('ignore', message=r'Glyph \d+ .* missing from')
+    _settle(figure)
+    figure.savefig(file, **options)
+  return file.getvalue()
+
+
+def _settle(figure: Figure) -> None:
+  """Lays the figure out once: again would move it by a hair, so would a dpi."""
+  engine = figure.get_layout_engine()
+  if engine is not None:
+    engine.execute(figure)
+    figure.set_layout_engine('none')
+
+
+def label(name: str, *, width: int) -> str:
+  """A name in one line of that many letters at most; wide ones count twice.
+
+  Letters that cannot be printed, which XML may not hold, become spaces.
+
+  >>> label('container\\nship, vessel', width=15)
+  'container ship…'
+  """
+  plain = ''.join(c if c.isprintable() else ' ' for c in name)
+  line = ' '.join(plain.split())
+  ends = np.cumsum([_letters(c) for c in line] or [0])
+  if ends[-1] <= width:
+    return line
+  return line[: int(np.searchsorted(ends, width))].rstrip(' ,') + '…'
+
+
+def _letters(c: str) -> int:
+  return 2 if unicodedata.east_asian_width(c) in 'WF' else 1
+
+
+def percent(share: float, _: Any = None) -> str:
+  """A share of 0 to 1 as a label; the second argument is for tick formats.
+
+  >>> percent(0.375)
+  '38 %'
+  """
+  return f'{100 * share:.0f} %'
+
+
+def picture(
+  axes: Axes, image: UInt8[np.ndarray, 's s 3'], *, inches: float
+) -> None:
+  """Shows an RGB image without a scale, in the pixels a PNG has for it."""
+  side = min(round(inches * DPI), len(image))
+  small = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
+  axes.imshow(np.asarray(small), interpolation='none')
+  axes.set(xticks=[], yticks=[])
+  axes.spines[:].set_visible(False)
+
+
+def legend_above(axes: Axes) -> None:
+  """What the lines are, above the panel at the right; nothing if unnamed."""
+  if axes.get_legend_handles_labels()[0]:
+    axes.legend(
+      loc='lower right', bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0
+    )
+
+
+def beside(axes: Axes, row: int | None, words: str) -> None:
+  """A short text right of the panel, in a row of it; None is the title's."""
+  axes.annotate(
+    words,
+    (1, 1 if row is None else row),
+    (36, 6 if row is None else 0),
+    xycoords='axes fraction' if row is None else axes.get_yaxis_transform(),
+    textcoords='offset points',
+    ha='right',
+    va='baseline' if row is None else 'center_baseline',
+    fontsize=10 if row is None else 9,
+  )

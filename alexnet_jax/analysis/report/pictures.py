@@ -1,0 +1,265 @@
+"""The figures of a report: drawn twice, for light and dark pages, and embedded.
+
+matplotlib is imported when a figure is asked for, so that a report can be
+written without it. Lines go into the page as SVG, pixels as PNG; the light one
+is kept in both forms beside the page.
+"""
+
+import base64
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from alexnet_jax.analysis.report import gather, markup
+from alexnet_jax.data import dataset
+
+DARK = 'screen and (prefers-color-scheme: dark)'
+INSTALL = "pip install 'alexnet-jax[analysis]'"
+_TYPES = {'svg': 'image/svg+xml', 'png': 'image/png'}
+_EXAMPLES = 8  # in Figure 4, left
+
+Form = Literal['svg', 'png']
+Draw = Callable[[], Any]  # -> matplotlib's Figure
+
+
+class NothingToDrawError(ValueError):
+  """Why there is no figure, in a sentence."""
+
+
+class Album(NamedTuple):
+  """Where the figures of a report go."""
+
+  folder: pathlib.Path  # of the page
+
+  def picture(
+    self, name: str, draw: Draw, *, form: Form, alt: str, caption: str
+  ) -> markup.Markup:
+    """A <figure>, or why there is none; writes NAME.png and NAME.svg.
+
+    Args:
+      name: of the files.
+      draw: makes the figure; imports what it needs.
+      form: that the page holds.
+      alt: what the figure shows, for those who do not see it.
+      caption: what to look at in it.
+    """
+    try:
+      light, dark = self._drawn(name, draw, form=form)
+    except ImportError:
+      self._remove(name)
+      return markup.missing('Pictures need matplotlib.', make=INSTALL)
+    except NothingToDrawError as error:
+      self._remove(name)
+      return markup.missing(str(error))
+    return markup.tag(
+      'figure',
+      markup.tag(
+        'picture',
+        markup.tag('source', media=DARK, srcset=_data(dark, form=form)),
+        markup.tag('img', src=_data(light, form=form), alt=alt),
+      ),
+      markup.tag('figcaption', caption),
+      kind=form,
+    )
+
+  def _drawn(self, name: str, draw: Draw, *, form: Form) -> tuple[bytes, bytes]:
+    """The picture for a light and for a dark page."""
+    from alexnet_jax.analysis.figures import style
+
+    makers = {'svg': style.svg, 'png': style.png}
+    with style.theme(dark=False):
+      figure = draw()
+      light = {kind: make(figure) for kind, make in makers.items()}
+    for kind, content in light.items():
+      replace(self.folder / f'{name}.{kind}', content)
+    with style.theme(dark=True):
+      return light[form], makers[form](draw())
+
+  def _remove(self, name: str) -> None:
+    """Takes away what an earlier report left: it is of another time."""
+    for kind in _TYPES:
+      (self.folder / f'{name}.{kind}').unlink(missing_ok=True)
+
+
+def _data(content: bytes, *, form: Form) -> str:
+  return f'data:{_TYPES[form]};base64,{base64.b64encode(content).decode()}'
+
+
+def replace(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file as a whole: either the old one is there or the new one."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  scratch = path.with_name(f'.{path.name}.tmp')
+  try:
+    scratch.write_bytes(content)
+    scratch.replace(path)
+  finally:
+    scratch.unlink(missing_ok=True)
+
+
+def curves(run: gather.Run) -> Any:
+  """Loss, errors and rate over the run."""
+  from alexnet_jax.analysis.figures import curves
+
+  return curves.figure(run.records)
+
+
+def kernels(run: gather.Run) -> Any:
+  """Figure 3: the first layer's kernels."""
+  from alexnet_jax.analysis.figures import kernels
+
+  assert run.checkpoint
+  found = run.checkpoint.params['conv1']['kernel']
+  return kernels.figure(found, columns=columns(run))
+
+
+def columns(run: gather.Run) -> int:
+  """Of the network that the checkpoint is of."""
+  assert run.checkpoint
+  return run.checkpoint.meta['config'].get('model', {}).get('columns', 1)
+
+
+def layers(run: gather.Run) -> Any:
+  """What each layer passes on, and the size of weights and velocities."""
+  from alexnet_jax.analysis import statistics
+  from alexnet_jax.analysis.figures import layers
+
+  found = run.checkpoint
+  rows = []
+  if found is not None and found.velocities is not None:
+    rows = statistics.layer_statistics(found.params, found.velocities)
+  return layers.figure(run.health, rows)
+
+
+def classes(run: gather.Run) -> Any:
+  """Errors class by class."""
+  from alexnet_jax.analysis.figures import classes
+
+  found = run.predictions
+  assert found
+  return classes.figure(found.labels, found.ranks, classes=class_names(run))
+
+
+def class_names(run: gather.Run) -> list[str]:
+  """Short names by label; ids where the data set is not at hand."""
+  known = run.checkpoint.meta['classes'] if run.checkpoint else []
+  names = [c.name for c in run.data.classes] if run.data else []
+  names = names or [str(c.get('name', '')) for c in known]
+  ids = run.predictions.classes if run.predictions else []
+  return names or list(ids)
+
+
+def examples(run: gather.Run) -> Any:
+  """Figure 4, left: images with the five likeliest classes."""
+  from alexnet_jax.analysis.figures import examples
+
+  found = run.predictions
+  assert found
+  chosen = _chosen(found.ranks, found.labels)
+  places = [_place(run, position) for position in chosen]
+  kept = [
+    (c, image)
+    for c, image in zip(chosen, places, strict=True)
+    if image is not None
+  ]
+  if not kept:
+    raise NothingToDrawError(
+      'The images are not those that predictions.npz was made from.'
+    )
+  indices = [position for position, _ in kept]
+  return examples.figure(
+    np.stack([image for _, image in kept]),
+    labels=found.labels[indices],
+    probabilities=found.probabilities[indices].astype(np.float32),
+    classes=class_names(run),
+  )
+
+
+def _chosen(ranks: np.ndarray, labels: np.ndarray) -> list[int]:
+  """Half of them wrong if there are so many, of other classes where it can be.
+
+  The same for the same predictions, and picked by place in the split, not by
+  how good they look.
+  """
+  wrong = _spread(np.flatnonzero(ranks > 0), labels, count=_EXAMPLES // 2)
+  right = _spread(
+    np.flatnonzero(ranks == 0), labels, count=_EXAMPLES - len(wrong)
+  )
+  more = _EXAMPLES - len(right) - len(wrong)
+  rest = [i for i in np.flatnonzero(ranks > 0) if i not in wrong][:more]
+  return sorted([*right, *wrong, *map(int, rest)])
+
+
+def _spread(found: np.ndarray, labels: np.ndarray, *, count: int) -> list[int]:
+  """Some of those places: new classes first, evenly over the split."""
+  firsts = np.unique(labels[found], return_index=True)[1] if len(found) else []
+  first = sorted(int(found[i]) for i in firsts)
+  others = [int(i) for i in found if int(i) not in set(first)]
+  pool = first if len(first) >= count else first + others[: count - len(first)]
+  picked = np.linspace(0, len(pool) - 1, min(count, len(pool))).round()
+  return [pool[int(i)] for i in picked]
+
+
+def _place(run: gather.Run, position: int) -> np.ndarray | None:
+  """The image that a row of the predictions is of.
+
+  Those that could not be read have no row, so it may lie further on.
+  """
+  assert run.predictions and run.data
+  names, split = run.predictions.names, run.data.val
+  left_out = max(len(split) - len(names), 0)
+  for index in range(position, min(position + left_out + 1, len(split))):
+    example = _example(split, index)
+    if example is not None and example.name == names[position]:
+      return example.image
+  return None
+
+
+def _example(split: dataset.Split, index: int) -> dataset.Example | None:
+  try:
+    return split[index]
+  except (dataset.Unreadable, IndexError):
+    return None
+
+
+def neighbours(run: gather.Run) -> Any:
+  """Figure 4, right: images and those nearest to them in the training set."""
+  from alexnet_jax.analysis.figures import neighbours
+
+  assert run.retrieval and run.data
+  found = run.retrieval['queries'][:5]
+  rows = {
+    kind: [_nearest(run, q[kind]) for q in found] for kind in ('fc7', 'pixels')
+  }
+  return neighbours.figure(
+    np.stack([_image(run.data.val, q['index']) for q in found]),
+    query_labels=np.array([q['label'] for q in found]),
+    fc7=np.stack([images for images, _ in rows['fc7']]),
+    fc7_labels=np.array([labels for _, labels in rows['fc7']]),
+    pixels=np.stack([images for images, _ in rows['pixels']]),
+    pixel_labels=np.array([labels for _, labels in rows['pixels']]),
+    classes=class_names(run),
+  )
+
+
+_NEIGHBOURS = 6  # in the paper
+
+
+def _nearest(
+  run: gather.Run, neighbours: Sequence[dict]
+) -> tuple[UInt8[np.ndarray, 'k s s 3'], list[int]]:
+  assert run.data
+  near = neighbours[:_NEIGHBOURS]
+  images = np.stack([_image(run.data.train, n['index']) for n in near])
+  return images, [n['label'] for n in near]
+
+
+def _image(split: dataset.Split, index: int) -> UInt8[np.ndarray, 's s 3']:
+  example = _example(split, index)
+  if example is None:
+    raise NothingToDrawError(
+      'An image that retrieval.json names cannot be read any more.'
+    )
+  return example.image

@@ -1,0 +1,193 @@
+"""The images that a network finds alike, beside those alike in pixels (§6.1).
+
+The training images are the database, validation images the queries. The paper
+shows five and the six nearest of each: "Notice that at the pixel level, the
+retrieved training images are generally not close in L2 to the query images in
+the first column." Here also in numbers: how many of the six have the query's
+class, for fc7, for pixels, for short binary codes and by chance.
+"""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from alexnet_jax import reload, writers
+from alexnet_jax.analysis import codes, features, retrieval
+
+COUNT = 6  # columns of Figure 4, right
+BITS = (32, 64, 128, 256)
+_SHOWN = 8  # queries whose neighbours are named
+
+
+def search(
+  network: reload.Network,
+  *,
+  workdir: pathlib.Path,
+  queries: int = 1000,
+  most_images: int | None = None,
+  bits: Sequence[int] = BITS,
+  index: retrieval.Index = 'exact',
+  tell: Callable[[str], None] = print,
+) -> dict[str, Any]:
+  """Extracts features, searches them, and writes WORKDIR/retrieval.json.
+
+  Args:
+    network: a checkpoint's.
+    workdir: gets features/train, features/val and the result.
+    queries: validation images, at most; a sample of them is drawn.
+    most_images: of the training set, likewise; all if not given.
+    bits: of the codes to train.
+    index: how to search fc7 features.
+    tell: is told of damaged images, and of features that are made anew.
+
+  Returns:
+    what retrieval.json holds: `step`, `split` (of the queries),
+    `database_images` (searched) and `of_images` (there are), `num_queries`,
+    `pixels` (a side of the images compared in pixels), `precision` (of fc7,
+    pixels and chance), `codes` (bits, precision, recall of fc7's neighbours)
+    and `queries`: some of them with their neighbours. `index` is the place in
+    the split.
+
+  Raises:
+    ValueError: if the data set or the disk are too small, or a flag's value
+      does not work.
+  """
+  for size in bits:
+    codes.check(size)
+  database = features.extract(
+    network,
+    split='train',
+    folder=workdir / 'features' / 'train',
+    most_images=most_images,
+    tell=tell,
+  )
+  asked = features.extract(
+    network,
+    split='val',
+    folder=workdir / 'features' / 'val',
+    most_images=queries,
+    tell=tell,
+  )
+  for fault in network.setup.faults.untold():
+    tell(f'warning: an image is left out: {fault}')
+  result = {'step': network.step} | compare(
+    asked, database, bits=bits, index=index, seed=network.setup.config.seed
+  )
+  writers.write_json(workdir / 'retrieval.json', result)
+  return result
+
+
+def compare(
+  asked: features.Features,
+  database: features.Features,
+  *,
+  bits: Sequence[int],
+  index: retrieval.Index = 'exact',
+  seed: int = 0,
+) -> dict[str, Any]:
+  """The numbers of `search`, all but the step."""
+  labels = {'queries': asked.labels, 'database': database.labels}
+  fc7 = retrieval.nearest(
+    asked.features, database.features, count=COUNT, index=index
+  )
+  pixels = retrieval.nearest(asked.pixels, database.pixels, count=COUNT)
+  return {
+    'split': 'val',
+    'database_images': len(database.labels),
+    'of_images': database.of_images,
+    'num_queries': len(asked.labels),
+    'pixels': round((database.pixels.shape[1] // 3) ** 0.5),
+    'precision': {
+      'fc7': retrieval.precision(fc7, **labels),
+      'pixels': retrieval.precision(pixels, **labels),
+      'chance': retrieval.chance(**labels),
+    },
+    'codes': [
+      _of_codes(asked, database, exact=fc7, bits=size, seed=seed)
+      for size in bits
+    ],
+    'queries': [
+      _named(asked, row)
+      | {
+        'fc7': _neighbours(database, fc7, row=row),
+        'pixels': _neighbours(database, pixels, row=row),
+      }
+      for row in _shown(asked.labels)
+    ],
+  }
+
+
+def _of_codes(
+  asked: features.Features,
+  database: features.Features,
+  *,
+  exact: retrieval.Neighbours,
+  bits: int,
+  seed: int,
+) -> dict[str, float]:
+  coder = codes.train(database.features, bits=bits, seed=seed)
+  found = retrieval.hamming(
+    coder.encode(asked.features), coder.encode(database.features), count=COUNT
+  )
+  return {
+    'bits': bits,
+    'precision': retrieval.precision(
+      found, queries=asked.labels, database=database.labels
+    ),
+    'recall': retrieval.recall(found, exact=exact),
+  }
+
+
+def _shown(labels: np.ndarray) -> list[int]:
+  """The first image of each of some classes that lie evenly among all."""
+  _, first = np.unique(labels, return_index=True)
+  some = np.linspace(0, len(first) - 1, min(_SHOWN, len(first)))
+  return first[np.round(some).astype(int)].tolist()
+
+
+def _named(images: features.Features, row: int) -> dict[str, Any]:
+  return {
+    'index': int(images.index[row]),
+    'name': images.names[row],
+    'label': int(images.labels[row]),
+  }
+
+
+def _neighbours(
+  database: features.Features, found: retrieval.Neighbours, *, row: int
+) -> list[dict[str, Any]]:
+  return [
+    _named(database, int(at)) | {'distance': float(distance)}
+    for at, distance in zip(
+      found.indices[row], found.distances[row], strict=True
+    )
+  ]
+
+
+def table(result: dict[str, Any]) -> str:
+  """The numbers in words and columns."""
+  precision, side = result['precision'], result['pixels']
+  lines = [
+    f'step {result["step"]}: {result["num_queries"]:,} queries of '
+    f'{result["split"]} among {result["database_images"]:,} of '
+    f'{result["of_images"]:,} training images',
+    '',
+    f"share of the {COUNT} nearest that have the query's class",
+    f'  {"fc7, Euclidean":24}{precision["fc7"]:>8.4f}',
+    f'  {f"pixels, {side} x {side} means":24}{precision["pixels"]:>8.4f}',
+    f'  {"drawn at random":24}{precision["chance"]:>8.4f}',
+  ]
+  if result['codes']:
+    lines += [
+      '',
+      f'{"bits":>6}{"same class":>12}{"of fc7":>9}{f"recall@{COUNT}":>10}',
+    ]
+  for code in result['codes']:
+    share = code['precision'] / precision['fc7'] if precision['fc7'] else 0.0
+    lines.append(
+      f'{code["bits"]:>6}{code["precision"]:>12.4f}{share:>9.1%}'
+      f'{code["recall"]:>10.4f}'
+    )
+  return '\n'.join(lines)

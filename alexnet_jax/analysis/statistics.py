@@ -1,0 +1,161 @@
+"""Numbers behind the figures and tables of a report (§3.5, §6.1).
+
+Only numpy: where matplotlib is not installed a report has these still.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer, Num
+
+_Tree = Mapping[str, Mapping[str, np.ndarray]]  # {'conv1': {'kernel', 'bias'}}
+
+
+def colour_selectivity(
+  kernels: Float[np.ndarray, 'h w 3 k'],
+) -> Float[np.ndarray, 'k']:
+  """How far each kernel looks at colour (Figure 3), from 0 to 1.
+
+  A kernel's weights (r, g, b) at a place split into a grey part, along
+  (1, 1, 1) / sqrt(3), and the rest, which answers to differences between the
+  channels alone. The index is the rest's share of all squared weights:
+
+    1 - sum (r + g + b)^2 / 3 / sum (r^2 + g^2 + b^2)
+
+  Independent weights, as before training, have 2/3; a kernel of zeros has 0.
+  The paper gives no number: it calls kernels "color-agnostic" and
+  "color-specific" by eye.
+
+  >>> grey, red, opponent = [2, 2, 2], [1, 0, 0], [1, -1, 0]
+  >>> kernels = np.array([[[grey, red, opponent]]], float).swapaxes(2, 3)
+  >>> colour_selectivity(kernels).round(3).tolist()
+  [0.0, 0.667, 1.0]
+  """
+  weights = kernels.astype(np.float64)
+  grey = (weights.sum(axis=2) ** 2 / 3).sum(axis=(0, 1))
+  energy = (weights**2).sum(axis=(0, 1, 2))
+  share = 1 - grey / np.where(energy > 0, energy, 1)
+  return np.where(energy > 0, share.clip(0, 1), 0.0)
+
+
+def per_class_error(
+  labels: Integer[np.ndarray, 'n'],
+  ranks: Integer[np.ndarray, 'n'],
+  *,
+  num_classes: int,
+) -> Float[np.ndarray, 'num_classes']:
+  """Top-1 error, 0 to 1, of each class's images; NaN where there are none.
+
+  Args:
+    labels: the right classes.
+    ranks: how many classes come before the right one, see metrics.ranks.
+    num_classes: of the data set.
+
+  >>> per_class_error(np.array([0, 0, 2]), np.array([0, 3, 1]), num_classes=3)
+  array([0.5, nan, 1. ])
+  """
+  images = np.bincount(labels, minlength=num_classes).astype(np.float64)
+  wrong = np.bincount(labels[ranks >= 1], minlength=num_classes)
+  return wrong / np.where(images > 0, images, np.nan)
+
+
+class Confusion(NamedTuple):
+  """Images of one class that were taken for another."""
+
+  label: int
+  predicted: int
+  count: int  # of images
+  share: float  # of the label's images, 0 to 1
+
+
+def most_confused(
+  labels: Integer[np.ndarray, 'n'],
+  predicted: Integer[np.ndarray, 'n'],
+  *,
+  count: int,
+) -> list[Confusion]:
+  """The pairs with most images, most first; ties in the order of labels.
+
+  Args:
+    labels: the right classes.
+    predicted: the most probable ones.
+    count: how many pairs to give at most.
+
+  >>> labels, predicted = np.array([0, 0, 0, 1, 2]), np.array([1, 1, 2, 1, 0])
+  >>> most_confused(labels, predicted, count=1)
+  [Confusion(label=0, predicted=1, count=2, share=0.6666666666666666)]
+  """
+  images = np.bincount(labels)
+  wrong = np.stack([labels, predicted], axis=1)[labels != predicted]
+  pairs, counts = np.unique(wrong, axis=0, return_counts=True)
+  return [
+    Confusion(
+      label=int(pairs[i, 0]),
+      predicted=int(pairs[i, 1]),
+      count=int(counts[i]),
+      share=float(counts[i] / images[pairs[i, 0]]),
+    )
+    for i in np.argsort(-counts, kind='stable')[:count]
+  ]
+
+
+def drops(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+  """(step, rate) of each record of training with a lower rate than before.
+
+  A line of metrics.jsonl stands for the steps since the last one, so the rate
+  fell at that step or a little earlier.
+
+  >>> line = {'split': 'train'}
+  >>> drops([
+  ...   line | {'step': 10, 'learning_rate': 0.01},
+  ...   line | {'step': 20, 'learning_rate': 0.001},
+  ...   line | {'step': 30, 'learning_rate': 0.001}])
+  [(20, 0.001)]
+  """
+  train = [r for r in records if r['split'] == 'train']
+  return [
+    (int(record['step']), float(record['learning_rate']))
+    for before, record in itertools.pairwise(train)
+    if record['learning_rate'] < before['learning_rate']
+  ]
+
+
+def running_mean(
+  values: Num[np.ndarray, 'n'], *, width: int
+) -> Float[np.ndarray, 'n']:
+  """The mean over an odd number of values around each; over fewer at ends.
+
+  >>> running_mean(np.array([0, 3, 6, 9]), width=3).tolist()
+  [1.5, 3.0, 6.0, 7.5]
+  """
+  half = width // 2
+  ones, own = np.ones(2 * half + 1), slice(half, half + len(values))
+  count = np.convolve(np.ones(len(values)), ones)[own]
+  return np.convolve(values.astype(np.float64), ones)[own] / count
+
+
+def layer_statistics(params: _Tree, velocities: _Tree) -> list[dict[str, Any]]:
+  """Root mean squares of each layer's kernel and of its velocity (§5).
+
+  The velocity is what the next step adds to the kernel, apart from that step's
+  own gradient: their ratio says how fast a layer moves. Biases are left out.
+
+  >>> layer_statistics(
+  ...   {'fc6': {'kernel': np.array([[2, 14.0]]), 'bias': np.ones(1)}},
+  ...   {'fc6': {'kernel': np.array([[1, 7.0]]), 'bias': np.ones(1)}})
+  [{'layer': 'fc6', 'weight_rms': 10.0, 'velocity_rms': 5.0}]
+  """
+  return [
+    {
+      'layer': layer,
+      'weight_rms': _rms(values['kernel']),
+      'velocity_rms': _rms(velocities[layer]['kernel']),
+    }
+    for layer, values in params.items()
+  ]
+
+
+def _rms(values: np.ndarray) -> float:
+  return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

@@ -1,0 +1,51 @@
+"""Averages predictions that were kept, without any network (§6).
+
+  python -m alexnet_jax.tools.ensemble A.npz B.npz ... [--weights=2,1,...]
+
+The files are those of --mode=eval --save_predictions, and WORKDIR/
+predictions.npz of a finished run: of the same images, from whatever networks.
+Prints the error rates of each and of their average; --output=FILE.npz keeps
+the average, which can be averaged again.
+"""
+
+from absl import flags
+
+from alexnet_jax import ensemble, predictions
+from alexnet_jax.data import paths
+from alexnet_jax.tools import cli
+
+_WEIGHTS = flags.DEFINE_list(
+  'weights', [], 'Of each file in the average; all alike if not given.'
+)
+_OUTPUT = flags.DEFINE_string('output', '', 'FILE.npz for the average.')
+
+
+def main() -> None:
+  """Prints the error rates of each file, and of the average."""
+  files = cli.arguments()
+  if not files:
+    raise ValueError(
+      'no files: give those that --mode=eval --save_predictions wrote'
+    )
+  output = paths.given(_OUTPUT.value)
+  if _OUTPUT.value and output.suffix != predictions.SUFFIX:
+    raise ValueError(f'--output={output} is no .npz: give it that ending')
+  weights = ensemble.parse_weights(_WEIGHTS.value, members=len(files))
+  found = [predictions.load(paths.given(file)) for file in files]
+  views = {p.views for p in found}
+  if len(views) > 1:
+    raise ValueError(
+      'some files are of one view and some of ten: use the same '
+      '--config.eval.final_views for all'
+    )
+  mean = predictions.average(found, weights=weights)
+  for file, one in zip(files, found, strict=True):
+    print(f'{file}: {ensemble.describe(one)}')
+  print(f'average of {len(files)}: {ensemble.describe(mean)}')
+  if _OUTPUT.value:
+    predictions.save(mean, output)
+    print(f'saved as {output}')
+
+
+if __name__ == '__main__':
+  cli.run(main, takes_arguments=True)

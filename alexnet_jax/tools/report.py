@@ -1,0 +1,48 @@
+"""A run as a page, or several side by side (not in the paper).
+
+  python -m alexnet_jax.tools.report --workdir=runs/default
+  python -m alexnet_jax.tools.report --compare runs/default runs/default-no_lrn
+
+The first writes WORKDIR/report/index.html, which training does at its end as
+well; the second compare.html. Each is one file that needs no other and no
+network. What a run lacks is named, with the command that makes it.
+"""
+
+from absl import flags
+
+from alexnet_jax.analysis import report
+from alexnet_jax.data import paths
+from alexnet_jax.tools import cli
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'The run to report on.')
+_COMPARE = flags.DEFINE_multi_string(
+  'compare', [], 'Runs to set side by side: --compare W1 W2 ...'
+)
+_OUTPUT = flags.DEFINE_string(
+  'output', 'compare.html', 'Where --compare writes its page.'
+)
+
+
+def main() -> None:
+  """Writes the page and prints its path."""
+  compared = [*_COMPARE.value, *cli.arguments()]
+  if bool(_WORKDIR.value) == bool(compared):
+    raise ValueError(
+      'give either --workdir=WORKDIR, or --compare WORKDIR WORKDIR ...'
+    )
+  if _WORKDIR.value:
+    print(report.write(paths.given(_WORKDIR.value)))
+    return
+  if not _COMPARE.value:
+    raise ValueError(
+      f'{compared[0]!r} is no flag: give runs after --compare, to compare them'
+    )
+  print(
+    report.compare(
+      [paths.given(one) for one in compared], output=paths.given(_OUTPUT.value)
+    )
+  )
+
+
+if __name__ == '__main__':
+  cli.run(main, takes_arguments=True)

@@ -1,0 +1,54 @@
+"""Checkpoints without training: of a config's initial values, but decided."""
+
+import jax
+import jax.numpy as jnp
+
+from alexnet_jax import integrity
+from alexnet_jax import run as run_lib
+from alexnet_jax.checkpoint import layout, store
+
+
+def decided(state, *, seed=0):
+  """A state in which images go through all layers, to scores that differ."""
+
+  def drawn(path, old):
+    layer, kind = path[-2].key, path[-1].key
+    if kind == 'bias':
+      return jax.device_put(jnp.zeros(old.shape), old.sharding)
+    fan_in = old[..., 0].size
+    scale = (2 / fan_in) ** 0.5 * {'conv1': 1 / 60, 'fc8': 8}.get(layer, 1)
+    key = jax.random.fold_in(jax.random.key(seed), old.size)
+    new = scale * jax.random.normal(key, old.shape)
+    return jax.device_put(new, old.sharding)
+
+  return state.replace(
+    params=jax.tree_util.tree_map_with_path(drawn, state.params),
+    step=jax.device_put(jnp.int32(7), state.step.sharding),
+  )
+
+
+def checkpoint(workdir, config):
+  """WORKDIR/checkpoints/7 of a config; its folder."""
+  setup = run_lib.set_up(config)
+  state = decided(setup.programs.init(), seed=config.seed)
+  directory = workdir / layout.FOLDER
+  opened = store.Store(directory, keep_newest=1)
+  opened.save(
+    7,
+    state=state,
+    batches=run_lib.train_batches(setup, total_steps=9),
+    meta=layout.Meta(
+      config=config.to_dict(),
+      dataset=setup.dataset.name,
+      fingerprint=setup.dataset.fingerprint,
+      classes=[c._asdict() for c in setup.dataset.classes],
+      versions=layout.versions(),
+      digests=integrity.digest(state).arrays,
+      top1_error=None,
+      evaluation_due=False,
+      pending=[],
+      skipped=0,
+    ),
+  )
+  opened.close()
+  return directory / '7'

@@ -1,0 +1,216 @@
+"""Neighbours: those of a search by hand, in blocks, files and bits."""
+
+import doctest
+import importlib.util
+import json
+import mmap
+
+import numpy as np
+import pytest
+
+from alexnet_jax.analysis import retrieval
+from tests import nets, saved
+
+RNG = np.random.default_rng(3)
+
+
+def _vectors(*, rows, units=40, far=0.0):
+  """Like features: not negative, many zeros; `far` from the origin."""
+  drawn = RNG.standard_normal((rows, units)) + far
+  return np.maximum(drawn, 0).astype(np.float32)
+
+
+def _by_hand(queries, database, *, count):
+  """All distances as differences in float64; equal ones by row."""
+  difference = queries[:, None].astype(float) - database[None].astype(float)
+  distances = np.sqrt((difference**2).sum(axis=2))
+  order = np.argsort(distances, axis=1, kind='stable')[:, :count]
+  return order, np.take_along_axis(distances, order, axis=1)
+
+
+def _same(found, queries, database, *, count):
+  indices, distances = _by_hand(queries, database, count=count)
+  np.testing.assert_array_equal(found.indices, indices)
+  np.testing.assert_allclose(found.distances, distances, rtol=1e-12)
+
+
+@pytest.mark.parametrize('block_rows', [1, 7, 64, 500])
+@pytest.mark.parametrize('far', [0.0, 3000.0])
+def test_blocks_find_what_a_search_by_hand_finds(block_rows, far):
+  # Far from the origin float32 products are wrong by more than the distances.
+  queries, database = _vectors(rows=9, far=far), _vectors(rows=300, far=far)
+  found = retrieval.nearest(queries, database, count=6, block_rows=block_rows)
+  _same(found, queries, database, count=6)
+
+
+def test_more_queries_than_are_compared_at_once(monkeypatch):
+  monkeypatch.setattr(retrieval, '_QUERIES', 4)
+  queries, database = _vectors(rows=10), _vectors(rows=50)
+  found = retrieval.nearest(queries, database, count=3, block_rows=16)
+  _same(found, queries, database, count=3)
+
+
+def test_equal_distances_come_in_the_order_of_the_database():
+  database = np.repeat(_vectors(rows=5), 20, axis=0)[RNG.permutation(100)]
+  for block_rows in (3, 100):
+    found = retrieval.nearest(
+      database[:7], database, count=30, block_rows=block_rows
+    )
+    _same(found, database[:7], database, count=30)
+
+
+def test_bytes_are_searched_as_numbers():
+  images = RNG.integers(0, 256, (60, 27), dtype=np.uint8)
+  found = retrieval.nearest(images[:5], images, count=4, block_rows=11)
+  _same(found, images[:5], images, count=4)
+  assert (found.distances[:, 0] == 0).all()
+
+
+def test_a_file_is_read_in_blocks_that_are_given_back(tmp_path, monkeypatch):
+  database = _vectors(rows=90)
+  np.save(tmp_path / 'database.npy', database)
+  mapped = np.load(tmp_path / 'database.npy', mmap_mode='r')[:80]
+  given, real = [], retrieval._give_back
+  monkeypatch.setattr(
+    retrieval, '_give_back', lambda array: given.append(real(array))
+  )
+  found = retrieval.nearest(database[:5], mapped, count=6, block_rows=32)
+  _same(found, database[:5], database[:80], count=6)
+  assert len(given) == 3
+  if hasattr(mmap, 'MADV_DONTNEED'):
+    assert given == [True] * 3
+
+
+@pytest.mark.parametrize('search', ['nearest', 'hamming'])
+@pytest.mark.parametrize('count', [0, 6])
+def test_more_neighbours_than_there_are_is_one_line(search, count):
+  rows = np.zeros((5, 8), np.uint8)
+  with pytest.raises(
+    ValueError, match=r'database of 5: ask for 1 to 5'
+  ) as told:
+    getattr(retrieval, search)(rows, rows, count=count)
+  assert '\n' not in str(told.value)
+
+
+def test_vectors_of_other_lengths_or_without_a_value_are_refused():
+  rows = _vectors(rows=5)
+  with pytest.raises(ValueError, match='queries of 39 values'):
+    retrieval.nearest(rows[:, 1:], rows, count=1)
+  for odd in (np.nan, np.inf, 1e30):
+    broken = rows.copy()
+    broken[3, 3] = odd
+    with pytest.raises(ValueError, match='no number below'):
+      retrieval.nearest(rows, broken, count=1)
+    with pytest.raises(ValueError, match='no number below'):
+      retrieval.nearest(broken, rows, count=1)
+
+
+def test_hamming_counts_bits():
+  queries = RNG.integers(0, 256, (9, 4), dtype=np.uint8)
+  database = RNG.integers(0, 256, (200, 4), dtype=np.uint8)
+  bits = np.unpackbits(database, axis=1)
+  for block_rows in (1, 33, 200):
+    found = retrieval.hamming(queries, database, count=7, block_rows=block_rows)
+    for query, row, distance in zip(queries, *found, strict=True):
+      away = (np.unpackbits(query)[None] != bits).sum(axis=1)
+      order = np.argsort(away, kind='stable')[:7]
+      assert row.tolist() == order.tolist()
+      assert distance.tolist() == away[order].tolist()
+
+
+def test_an_index_that_is_not_installed_says_how_to_install_it(monkeypatch):
+  rows = _vectors(rows=5)
+  missing = {'usearch.index': None, 'faiss': None}
+  for name, module in missing.items():
+    monkeypatch.setitem(__import__('sys').modules, name, module)
+  for name, package in (('usearch', 'usearch'), ('faiss', 'faiss-cpu')):
+    with pytest.raises(ValueError, match=f'pip install {package}, or use'):
+      retrieval.nearest(rows, rows, count=1, index=name)
+
+
+@pytest.mark.parametrize('name', ['usearch', 'faiss'])
+def test_an_index_finds_nearly_all(name):
+  if importlib.util.find_spec(name) is None:
+    pytest.skip(f'{name} is not installed')
+  queries, database = _vectors(rows=20), _vectors(rows=300)
+  exact = retrieval.nearest(queries, database, count=6)
+  found = retrieval.nearest(queries, database, count=6, index=name)
+  assert retrieval.recall(found, exact=exact) > 0.9
+
+
+def test_an_index_is_measured_exactly_and_made_up_for():
+  """Of a library that finds the nearest of even rows, and nothing for one."""
+  queries, database = _vectors(rows=4), _vectors(rows=50)
+  held = {}
+
+  def library(units):
+    def add(block, start):
+      held.update({start + at: row for at, row in enumerate(block)})
+
+    def find(asked, count):
+      all_rows = np.stack([held[row] for row in range(len(held))])
+      rows, _ = _by_hand(asked, all_rows[::2], count=count)
+      near = rows[:, ::-1] * 2
+      near[2] = -1
+      return near
+
+    return add, find
+
+  found = retrieval._by_index(library, queries, database, 3, 16)
+  indices, squares = _by_hand(queries, database[::2], count=3)
+  indices *= 2
+  indices[2:3], squares[2:3] = _by_hand(queries[2:3], database, count=3)
+  np.testing.assert_array_equal(found.indices, indices)
+  np.testing.assert_allclose(np.sqrt(found.distances), squares)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """A checkpoint on one device."""
+  workdir = tmp_path_factory.mktemp('run')
+  config = nets.config()
+  config.data.embedded_train_images, config.eval.batch_size = 40, 20
+  saved.checkpoint(workdir, config)
+  return workdir
+
+
+def _retrieve(command, workdir, *args):
+  return command('alexnet_jax.tools.retrieve', f'--restore={workdir}', *args)
+
+
+def test_the_tool_prints_tables_and_writes_what_it_found(command, run):
+  done = _retrieve(command, run, '--queries=20', '--most_images=30', '--bits=8')
+  assert done.returncode == 0, done.stderr
+  assert '20 queries of val among 30 of 40 training images' in done.stdout
+  written = json.loads((run / 'retrieval.json').read_text())
+  assert written['step'] == 7 and written['of_images'] == 40
+  assert set(written['precision']) == {'fc7', 'pixels', 'chance'}
+  assert [code['bits'] for code in written['codes']] == [8]
+  for name, value in written['precision'].items():
+    assert f'{value:.4f}' in done.stdout, name
+  assert len(written['queries']) == 8
+  for query in written['queries']:
+    assert query['name'] == f'embedded-val-{query["index"]:06d}'
+    assert query['label'] == query['index'] % 10
+    for space in ('fc7', 'pixels'):
+      distances = [image['distance'] for image in query[space]]
+      assert len(distances) == 6 and distances == sorted(distances)
+      for image in query[space]:
+        assert image['name'] == f'embedded-train-{image["index"]:06d}'
+
+
+@pytest.mark.parametrize(
+  ('args', 'said'),
+  [
+    (['--bits=12'], 'codes of 12 bits: use a multiple of 8'),
+    (['--bits=many'], '--bits=many: use whole numbers'),
+  ],
+)
+def test_flags_that_cannot_work_are_one_line(command, run, args, said):
+  done = _retrieve(command, run, '--queries=4', *args)
+  assert done.returncode == 1
+  assert said in done.stderr and done.stderr.count('\n') == 1
+
+
+def test_examples():
+  assert doctest.testmod(retrieval).failed == 0
