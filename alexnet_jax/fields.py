@@ -116,7 +116,7 @@ FIELDS: dict[str, Rule] = {
   'model.num_classes': whole(2, most=_UNITS),
   'model.conv6': Switch(),
   'model.leave_out': Sequence(),
-  'model.activation': Choice(('relu', 'tanh')),
+  'model.activation': Choice(('relu', 'tanh', 'logistic')),
   'model.dropout_rate': Number(low=0, below=1),
   'model.lrn.n': whole(1),
   'model.lrn.k': Number(above=0),

@@ -75,7 +75,7 @@ def model() -> config_dict.ConfigDict:
   config.num_classes = paper.NUM_CLASSES  # units of fc8; at least the data's
   config.conv6 = False  # the sixth convolutional layer of the * rows, §6
   config.leave_out = ()  # layers that lose all but the 'pool' of their `then`
-  config.activation = 'relu'  # §3.1; or 'tanh'
+  config.activation = 'relu'  # §3.1; or 'tanh', 'logistic'
   config.dropout_rate = paper.DROPOUT_RATE  # of fc6 and fc7, §4.2
 
   config.lrn = config_dict.ConfigDict()  # §3.3

@@ -33,6 +33,7 @@ Activations = dict[str, Float[Array, 'b ...']]
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   'relu': jax.nn.relu,
   'tanh': jnp.tanh,
+  'logistic': jax.nn.sigmoid,
 }
 
 

@@ -134,11 +134,14 @@ def bars(
   """
   best = np.argsort(-probabilities[: len(classes)], kind='stable')[:_LABELS]
   return '\n'.join(
-    f'  {probabilities[i]:>5.1%}'.replace('%', ' %')
-    + f'  {"#" * round(_BAR * probabilities[i]):{_BAR}}  '
-    + cli.printable(classes[i])
-    for i in best.tolist()
+    _bar(float(probabilities[label]), name=classes[label])
+    for label in map(int, best)
   )
+
+
+def _bar(probability: float, *, name: str) -> str:
+  bar = '#' * round(_BAR * probability)
+  return f'  {100 * probability:>5.1f} %  {bar:{_BAR}}  {cli.printable(name)}'
 
 
 if __name__ == '__main__':
