@@ -25,6 +25,9 @@ class Ablation(NamedTuple):
     overrides: fields to set, given the config so far.
     family: at most one ablation of a family can be made at once.
     conflicts: others that it cannot be made with.
+    paper: points of top-1 and top-5 error that the paper says it costs; None
+      where it gives no number.
+    run: of the notes of 2012, with this ablation; '' if there is none.
   """
 
   section: str
@@ -33,6 +36,8 @@ class Ablation(NamedTuple):
   overrides: Callable[[Config], Overrides]
   family: str = ''
   conflicts: tuple[str, ...] = ()
+  paper: tuple[float | None, float | None] = (None, None)
+  run: str = ''
 
 
 def apply(config: Config, names: Sequence[str]) -> dict[str, str]:
@@ -157,6 +162,7 @@ def _without(layer: str, *, what: str) -> Ablation:
     effect='removing any middle layer: about +2 / not given',
     overrides=_set(model__leave_out=(layer,)),
     family='depth',
+    paper=(2.0, None),
   )
 
 
@@ -178,6 +184,8 @@ ABLATIONS = {
     '+1.7 / +1.2 (ILSVRC-2010, run 145-half)',
     _one_gpu_half,
     family='columns',
+    paper=(1.7, 1.2),
+    run='145-half',
   ),
   'ungrouped': Ablation(
     '§3.2',
@@ -192,12 +200,15 @@ ABLATIONS = {
     'not in the paper; +1.2 / +1.1 (ILSVRC-2012, run 150)',
     _no_exchange,
     family='columns',
+    run='150',
   ),
   'no_lrn': Ablation(
     '§3.3',
     'no response normalisation, spatial_norm included',
     '+1.4 / +1.2 (run 148: .420340 / .193620 against .406640 / .182100)',
     _no_lrn,
+    paper=(1.4, 1.2),
+    run='148',
   ),
   'no_overlap': Ablation(
     '§3.4',
@@ -205,6 +216,8 @@ ABLATIONS = {
     '+0.4 / +0.3 (run 147, whose paddings these are)',
     _no_overlap,
     conflicts=('no_conv2', 'no_conv5'),  # whose padding brings sizes back
+    paper=(0.4, 0.3),
+    run='147',
   ),
   'no_crops': Ablation(
     '§4.1',
@@ -217,12 +230,14 @@ ABLATIONS = {
     'no colour shift',
     'over +1 / not given',
     _set(augment__colour_stddev=0.0),
+    paper=(1.0, None),
   ),
   'single_view': Ablation(
     '§4.1',
     'the centre crop alone at test time',
     '+1.5 / +1.3 (ILSVRC-2010: 39.0 / 18.3 against 37.5 / 17.0)',
     _set(eval__final_views=1),
+    paper=(1.5, 1.3),
   ),
   'no_dropout': Ablation(
     '§4.2',

@@ -4,12 +4,14 @@
 error of one become 16.4 %, and 15.4 %.
 """
 
+import itertools
 import pathlib
 from collections.abc import Collection, Iterator, Sequence
 
 from ml_collections import config_dict
 
 from alexnet_jax import evaluate, predictions, reload, writers
+from alexnet_jax.checkpoint import restore
 
 
 def members(
@@ -27,23 +29,38 @@ def members(
 
   Yields:
     Of each checkpoint the predictions from the centre crop, and if the config
-    asks for ten views, from ten.
+    asks for nine or ten views, from those.
   """
+  if len(paths) > 1:
+    _check_can_be_averaged(paths)
   for path in paths:
     network = reload.network(path, config=config, typed=typed)
     if len(paths) > 1:
       print(f'{path}:')
     found = []
     for views in sorted({1, config.eval.final_views}):
-      found.append(
-        evaluate.predict(network.setup, params=network.params, views=views)
-      )
+      said = evaluate.predict(network.setup, params=network.params, views=views)
+      found.append(said._replace(step=network.step).as_saved())
       for fault in network.setup.faults.untold():
         print(f'warning: an image is left out: {fault}')
       told = describe(found[-1])
       at = f'step {network.step}, epoch {network.epoch:.2f}'
       print(f'{at}, val: {told}', flush=True)
     yield found
+
+
+def _check_can_be_averaged(paths: Sequence[pathlib.Path]) -> None:
+  """Before hours are spent on it: all networks have as many classes."""
+  units = [
+    restore.read_meta(path, check=False)['config']['model']['num_classes']
+    for path in paths
+  ]
+  for path, number in zip(paths, units, strict=True):
+    if number != units[0]:
+      raise ValueError(
+        f'{paths[0]} is a network of {units[0]} classes and {path} of {number}:'
+        ' they have no average; evaluate them one by one'
+      )
 
 
 def averages(
@@ -109,6 +126,7 @@ def places(
   names: list[str] = []
   for step in checkpoints:
     name = f'{step.absolute().parent.parent.name}-{step.name}'
-    again = sum(n == name or n.startswith(f'{name}-') for n in names)
-    names.append(f'{name}-{again + 1}' if again else name)
+    others = (f'{name}-{n}' for n in itertools.count(2))
+    free = itertools.chain([name], others)
+    names.append(next(n for n in free if n not in names))
   return [path / f'{name}{predictions.SUFFIX}' for name in names]

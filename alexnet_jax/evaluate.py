@@ -38,7 +38,7 @@ def predict(
   Args:
     setup: the run's; its `faults` counts damaged images, which are left out.
     params: of the network, on the mesh.
-    views: 1, the centre crop, or 10.
+    views: 1, the centre crop; 10; or 9, of CIFAR-10 (augment.views).
     split: none given: the validation images.
     check: called between minibatches; may raise, to end it.
   """
@@ -148,8 +148,6 @@ def place_views(
 ) -> list[inputs.View]:
   """The views' corners and mirror bits on the mesh; 1: the centre alone."""
   sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
-  ten = views == 10
-  chosen = augment.views(**sizes) if ten else [augment.centre_view(**sizes)]
   return [
     placement.replicate(
       inputs.View(
@@ -158,7 +156,7 @@ def place_views(
       ),
       mesh=mesh,
     )
-    for view in chosen
+    for view in augment.views(views, **sizes)
   ]
 
 

@@ -115,6 +115,7 @@ FIELDS: dict[str, Rule] = {
   'model.columns': Choice((1, 2)),
   'model.num_classes': whole(2, most=_UNITS),
   'model.conv6': Switch(),
+  'model.bottleneck': Switch(),
   'model.leave_out': Sequence(),
   'model.activation': Choice(('relu', 'tanh', 'logistic')),
   'model.dropout_rate': Number(low=0, below=1),
@@ -151,6 +152,9 @@ FIELDS: dict[str, Rule] = {
   'data.reshuffle': Switch(),
   'data.embedded_train_images': whole(1, most=10**7),
   'data.embedded_val_images': whole(1, most=10**7),
+  'data.embedded_classes': Sequence(),
+  'init_from': Text(),
+  'init_layers': Choice(('conv', 'all_but_fc8', 'all')),
   'data.read_threads': whole(0, most=1024),
   'data.prefetch_batches': whole(1, most=1024),
   'data.max_bad_records': whole(0),
@@ -162,7 +166,7 @@ FIELDS: dict[str, Rule] = {
   'augment.divide_by_colour': Switch(),
   'eval.every_epochs': whole(1),
   'eval.batch_size': whole(1, most=_IMAGES),
-  'eval.final_views': Choice((1, 10)),
+  'eval.final_views': Choice((1, 9, 10)),
   'checkpoint.keep_newest': whole(1),
   'checkpoint.every_epochs': whole(1),
   'checkpoint.every_minutes': POSITIVE,
@@ -186,13 +190,16 @@ _CONV = _LAYER | {
   'size': whole(1, most=_PIXELS),
   'stride': whole(1),
   'padding': whole(0, most=_PIXELS),
+  'local': Switch(),
 }
 _DENSE = _LAYER | {'units': whole(1, most=_UNITS)}
 LAYERS = {
   **{f'conv{i}': _CONV for i in range(1, 7)},
   **{f'fc{i}': _DENSE for i in range(6, 9)},
+  'fc7_bottleneck': _DENSE,
 }
 for _name, _rules in LAYERS.items():
+  FIELDS[f'optim.decay.{_name}'] = POSITIVE
   for _kind in ('kernel', 'bias'):
     FIELDS[f'schedule.layer.{_name}.{_kind}'] = Sequence()
   for _field, _rule in _rules.items():

@@ -15,7 +15,7 @@ from ml_collections import config_dict
 
 
 class View(NamedTuple):
-  """One of the ten views of an image (§4.1)."""
+  """One of the views of an image at test time (§4.1)."""
 
   offset: PyTree  # int32 [2], (y, x) of the crop in the whole image
   mirror: PyTree  # bool []

@@ -102,19 +102,38 @@ def _train(config: config_lib.Config) -> int:
   except (train.DivergedError, FloatingPointError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 3
+  _stop.ignore()  # the run is finished and saved
   if config.report.at_end:
-    print(f'report: {report.write(_workdir())}')
+    _report()
   return 0
 
 
+def _report() -> None:
+  """Writes the report; that it cannot be is no failure of the run."""
+  try:
+    print(f'report: {report.write(_workdir())}')
+    return
+  except (*cli.USER_ERRORS, OSError) as error:
+    reason = str(error)
+  except KeyboardInterrupt:
+    reason = 'interrupted'
+  command = '.venv/bin/python -m alexnet_jax.tools.report'
+  print(
+    f'warning: there is no report ({reason}); the run is finished and saved, '
+    f'to try again: {command} --workdir={_workdir()}'
+  )
+
+
 def _evaluate(config: config_lib.Config) -> int:
-  paths = [layout.find(path) for path in _RESTORE.value or [str(_workdir())]]
+  given = _RESTORE.value or [str(_workdir())]
+  paths = [layout.find(path) for path in given if path]
   weights = ensemble.parse_weights(_WEIGHTS.value, members=len(paths))
   save_as = []
   if _SAVE_PREDICTIONS.value:
     place = paths_lib.given(_SAVE_PREDICTIONS.value)
     save_as = ensemble.places(place, checkpoints=paths)
-    save_as[0].parent.mkdir(parents=True, exist_ok=True)
+    for path in save_as:
+      predictions.probe(path)
   found = []
   typed = config_flag.typed()
   for of_one in ensemble.members(paths, config=config, typed=typed):

@@ -29,11 +29,14 @@ def cross_entropy(
 def ranks(
   scores: Float[Array, 'b classes'], labels: Int[Array, ' b']
 ) -> Int[Array, ' b']:
-  """How many classes come before the right one: 0 is a hit, 5 a top-5 error."""
+  """How many classes come before the right one: 0 is a hit, 5 a top-5 error.
+
+  A score that is no number comes before all others, and is never a hit.
+  """
   own = jnp.take_along_axis(scores, labels[:, None], axis=1)
   classes = jnp.arange(scores.shape[1], dtype=labels.dtype)[None]
-  ahead = (scores > own) | ((scores == own) & (classes < labels[:, None]))
-  return ahead.sum(axis=1)
+  behind = (scores < own) | ((scores == own) & (classes >= labels[:, None]))
+  return (~behind).sum(axis=1)
 
 
 class Errors(NamedTuple):

@@ -10,6 +10,7 @@ the last digit whether it was made from networks or from their files. Where two
 classes become equal in it, metrics.py says which comes first.
 """
 
+import errno
 import pathlib
 import zipfile
 import zlib
@@ -37,6 +38,7 @@ class Predictions(NamedTuple):
     ranks: how many classes come before the right one, likewise.
     views: 1, the centre crop, or 10.
     classes: ids, in the order of the labels; the network may have more units.
+    step: that the network was trained for; -1 if it is of several.
   """
 
   names: list[str]
@@ -46,11 +48,16 @@ class Predictions(NamedTuple):
   ranks: Int[np.ndarray, 'n']
   views: int
   classes: list[str]
+  step: int = -1
 
   @property
   def errors(self) -> metrics.Errors:
     """The means over all images."""
     return metrics.errors(losses=self.losses, ranks=self.ranks)
+
+  def as_saved(self) -> 'Predictions':
+    """The same with the probabilities that a file has."""
+    return self._replace(probabilities=self.probabilities.astype(np.float16))
 
 
 def average(
@@ -81,6 +88,7 @@ def average(
     total += part * member.probabilities.astype(np.float16)
   own = np.take_along_axis(total, first.labels[:, None], axis=1)[:, 0]
   return first._replace(
+    step=first.step if len({m.step for m in members}) == 1 else -1,
     probabilities=total,
     losses=-np.log(np.maximum(own, _TINY)),
     ranks=_ranks(total, labels=first.labels),
@@ -92,8 +100,8 @@ def _ranks(
 ) -> Int[np.ndarray, 'n']:
   """metrics.ranks in numpy, in float64."""
   own = np.take_along_axis(scores, labels[:, None], axis=1)
-  earlier = np.arange(scores.shape[1])[None] < labels[:, None]
-  return ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
+  later = np.arange(scores.shape[1])[None] >= labels[:, None]
+  return (~((scores < own) | ((scores == own) & later))).sum(axis=1)
 
 
 def shares(
@@ -155,6 +163,7 @@ _KINDS = {  # of the arrays in a file: numpy's kind, axes
   'ranks': ('i', 1),
   'views': ('i', 0),
   'classes': ('U', 1),
+  'step': ('i', 0),
 }
 
 
@@ -172,11 +181,12 @@ def save(found: Predictions, path: pathlib.Path) -> None:
         file,
         names=np.array(found.names, dtype=np.str_),
         labels=found.labels.astype(np.int32),
-        probabilities=found.probabilities.astype(np.float16),
+        probabilities=found.as_saved().probabilities,
         losses=found.losses.astype(np.float32),
         ranks=found.ranks.astype(np.int32),
         views=np.int32(found.views),
         classes=np.array(found.classes, dtype=np.str_),
+        step=np.int64(found.step),
       )
     scratch.replace(path)
   finally:
@@ -193,6 +203,25 @@ _UNREADABLE = (  # what numpy raises for files of other kinds
 )
 
 
+def probe(path: pathlib.Path) -> None:
+  """Finds out whether a file can be written there, before it takes long.
+
+  Raises:
+    ValueError: if not, naming the path.
+  """
+  scratch = path.with_name(f'.{path.name}.tmp')
+  try:
+    if path.is_dir():
+      raise IsADirectoryError(errno.EISDIR, 'it is a folder')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch.touch()
+    scratch.unlink()
+  except OSError as error:
+    raise ValueError(
+      f'{path} cannot be written ({error.strerror}): give another place'
+    ) from error
+
+
 def load(path: pathlib.Path) -> Predictions:
   """Reads what `save` wrote; nothing in it is run.
 
@@ -204,7 +233,7 @@ def load(path: pathlib.Path) -> Predictions:
       file = np.load(opened, allow_pickle=False)
       arrays = {name: file[name] for name in _KINDS}
   except _UNREADABLE as error:
-    raise _not_predictions(path, str(error)) from error
+    raise _not_predictions(path, type(error).__name__) from error
   for name, (kind, axes) in _KINDS.items():
     if arrays[name].dtype.kind != kind or arrays[name].ndim != axes:
       raise _not_predictions(path, f'its {name} is of another kind')
@@ -215,6 +244,11 @@ def load(path: pathlib.Path) -> Predictions:
   labels = arrays['labels']
   if not images or labels.min() < 0 or labels.max() >= units:
     raise _not_predictions(path, 'its labels are not those of its classes')
+  p, ranks = arrays['probabilities'], arrays['ranks']
+  if not (np.isfinite(arrays['losses']).all() and (0 <= p).all()):
+    raise _not_predictions(path, 'it has numbers that are no probabilities')
+  if not (p <= 1).all() or ranks.min() < 0 or ranks.max() >= units:
+    raise _not_predictions(path, 'it has numbers that are no probabilities')
   return Predictions(
     names=arrays['names'].tolist(),
     labels=labels,
@@ -223,6 +257,7 @@ def load(path: pathlib.Path) -> Predictions:
     ranks=arrays['ranks'],
     views=int(arrays['views']),
     classes=arrays['classes'].tolist(),
+    step=int(arrays['step']),
   )
 
 

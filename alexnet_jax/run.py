@@ -74,6 +74,7 @@ def load_data(config: Config) -> sources.Dataset:
     train_images=data.embedded_train_images,
     val_images=data.embedded_val_images,
     seed=config.seed,
+    embedded_classes=data.embedded_classes,
   )
   classes, units = len(dataset.classes), config.model.num_classes
   if classes > units:

@@ -10,7 +10,7 @@ the network sees.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ def build(
   config: config_dict.ConfigDict, *, mesh: Mesh, plan: config_lib.Plan
 ) -> Steps:
   """Makes the programs of a run on a mesh; they compile on first use."""
-  rule = sgd.paper_sgd(**_rule_fields(config))
+  rule = sgd.from_config(config.optim)
   crop_size = config.data.crop_size
   key = jax.random.key(config.seed)
   init_key, dropout_key = jax.random.split(key)
@@ -146,11 +146,6 @@ def build(
     score=jax.jit(_score),
     probe=compiler.jit(probe),
   )
-
-
-def _rule_fields(config: config_dict.ConfigDict) -> dict[str, Any]:
-  fields = ('momentum', 'weight_decay', 'decay_biases')
-  return {name: config.optim[name] for name in fields}
 
 
 def _state_specs(
@@ -371,7 +366,7 @@ def _feature_step(
     )
     _, activations = model.apply({'params': params}, crops)
     named: dict[str, Array] = dict(activations)
-    return named[last].astype(jnp.float32)
+    return named[last].astype(jnp.float32).reshape(len(images), -1)
 
   return features
 

@@ -260,5 +260,6 @@ def describe_errors(
 
   return (
     f'{rate("top-1", errors.top1_error)}, {rate("top-5", errors.top5_error)}, '
-    f'loss {errors.loss:.4f}, {"10 views" if views == 10 else "centre crop"}'
+    f'loss {errors.loss:.4f}, '
+    f'{f"{views} views" if views > 1 else "centre crop"}'
   )

@@ -32,7 +32,7 @@ def get_config() -> config_dict.ConfigDict:
   config.dtype = 'float32'
   config.mesh = mesh()
   config.model = model()
-  config.optim = optim()
+  config.optim = optim(layers=tuple(config.model.layer))
   config.plateau = plateau()
   config.schedule = schedule(layers=tuple(config.model.layer))
   config.data = data()
@@ -44,6 +44,11 @@ def get_config() -> config_dict.ConfigDict:
   config.health = health()
   config.report = report()
   config.ablations = ()  # names that --ablation gave, for the record
+  # Pre-training (§6): a WORKDIR or checkpoints/STEP whose layers are taken at
+  # the beginning of a run: 'conv', 'all_but_fc8' or 'all'. Others, and all
+  # velocities, begin afresh.
+  config.init_from = ''
+  config.init_layers = 'all_but_fc8'
 
   # The sample run: what makes it fit a laptop and data that need no download.
   # configs/imagenet.py sets each of these to the paper's value.
@@ -74,6 +79,7 @@ def model() -> config_dict.ConfigDict:
   config.columns = paper.COLUMNS  # §3.2
   config.num_classes = paper.NUM_CLASSES  # units of fc8; at least the data's
   config.conv6 = False  # the sixth convolutional layer of the * rows, §6
+  config.bottleneck = False  # linear units in front of fc8, see below
   config.leave_out = ()  # layers that lose all but the 'pool' of their `then`
   config.activation = 'relu'  # §3.1; or 'tanh', 'logistic'
   config.dropout_rate = paper.DROPOUT_RATE  # of fc6 and fc7, §4.2
@@ -104,7 +110,7 @@ def model() -> config_dict.ConfigDict:
   config.pool.size = paper.POOL_SIZE  # z, pixels
   config.pool.stride = paper.POOL_STRIDE  # s, pixels
 
-  config.layer = config_dict.ConfigDict()  # §3.5, in order
+  config.layer = config_dict.ConfigDict()  # §3.5, in the order of their names
   # Paper differs from code: conv1 is rectified, then normalised, then pooled.
   # 2012: normalised with its sign, pooled, and then rectified
   # (layers-145.cfg:9-63).
@@ -142,6 +148,12 @@ def model() -> config_dict.ConfigDict:
   units = paper.DENSE_UNITS
   config.layer.fc6 = dense(units, sees='both', then=dropped, bias=1.0)
   config.layer.fc7 = dense(units, sees='both', then=dropped, bias=1.0)
+  # Paper silent: how 21,843 classes of Fall 2011 are told apart (§6).
+  # 2012: two halves of a softmax, each behind 1024 linear units
+  # (layers-146-2011.cfg).
+  # Here: with config.model.bottleneck = True, 1024 linear units a column that
+  # see both, in front of one softmax.
+  config.layer.fc7_bottleneck = dense(2048, sees='both', then=())
   config.layer.fc8 = dense(config.get_ref('num_classes'), sees='parts', then=())
   return config
 
@@ -156,6 +168,7 @@ def conv(
   then: tuple[str, ...] = ('activation',),
   bias: float = 0.0,
   stddev: float = paper.INIT_STDDEV,
+  local: bool = False,
 ) -> config_dict.ConfigDict:
   """A convolutional layer of both columns together.
 
@@ -170,6 +183,7 @@ def conv(
     then: what follows, in order: 'activation', 'lrn', 'spatial_norm', 'pool'.
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial kernels, §5.
+    local: kernels of their own at every place, not shared; not in the paper.
   """
   return config_dict.ConfigDict(
     dict(
@@ -181,6 +195,7 @@ def conv(
       then=then,
       bias=bias,
       stddev=stddev,
+      local=local,
     ),
   )
 
@@ -209,12 +224,14 @@ def dense(
   )
 
 
-def optim() -> config_dict.ConfigDict:
+def optim(layers: tuple[str, ...]) -> config_dict.ConfigDict:
   """Stochastic gradient descent (§5)."""
   config = config_dict.ConfigDict()
   config.learning_rate = paper.LEARNING_RATE  # before the drops
   config.momentum = paper.MOMENTUM
   config.weight_decay = paper.WEIGHT_DECAY  # "not merely a regularizer"
+  # What multiplies it, by layer; §5 has one for all.
+  config.decay = config_dict.ConfigDict(dict.fromkeys(layers, 1.0))
   # Paper silent: whether the biases are among the w that decay (§5).
   # 2012: they are not (layer.cu:565).
   # Here: they are not; or decay_biases = True.
@@ -284,6 +301,7 @@ def data() -> config_dict.ConfigDict:
   config.reshuffle = True
   config.embedded_train_images = 960
   config.embedded_val_images = 300
+  config.embedded_classes = ()  # numbers of some of the ten; () for all
   # Measured on 2 cores (n = 2), images/s of raw and of JPEG records: 1 thread
   # 17,000 and 4,100, 2 threads 19,000 and 7,600, 3 threads the same, 2
   # processes 5,900 and 4,700. For JPEGs, a thread for each core.
@@ -322,7 +340,9 @@ def evaluation() -> config_dict.ConfigDict:
   # Centre crop, then a checkpoint; the plateau rule counts these.
   config.every_epochs = 1
   config.batch_size = 128  # images
-  config.final_views = paper.VIEWS  # 10 or 1, at the end of training, §4.1
+  # At the end of training, §4.1: 10, 1 (the centre crop), or 9 (three by three
+  # places, not mirrored, as the authors' CIFAR-10 nets were tested).
+  config.final_views = paper.VIEWS
   return config
 
 

@@ -86,12 +86,18 @@ def test_masks_differ_by_step_layer_column_and_example(config, params):
   np.testing.assert_array_equal(moved[[2, 3]], first[[0, 1]])
 
 
-def test_tanh_takes_the_place_of_relu(config, params):
-  tanh = config.copy_and_resolve_references()
-  tanh.model.activation = 'tanh'
-  _, out = _call(tanh, params, jnp.float32(IMAGES))
+@pytest.mark.parametrize(
+  ('name', 'function'),
+  [('tanh', np.tanh), ('logistic', lambda x: 1 / (1 + np.exp(-x)))],
+)
+def test_another_activation_takes_the_place_of_relu(
+  config, params, name, function
+):
+  other = config.copy_and_resolve_references()
+  other.model.activation = name
+  _, out = _call(other, params, jnp.float32(IMAGES))
   np.testing.assert_allclose(
-    out['conv3/activation'], np.tanh(np.asarray(out['conv3'])), atol=1e-6
+    out['conv3/activation'], function(np.asarray(out['conv3'])), atol=1e-6
   )
 
 

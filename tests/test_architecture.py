@@ -38,8 +38,9 @@ FLOORS = {
   'bench': 5,
   'ensemble': 5,
   'train': 5,
-  'main': 6,
-  'tools': 6,
+  'experiments': 6,
+  'main': 7,
+  'tools': 7,
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 

@@ -140,6 +140,12 @@ def test_ten_views_in_the_order_of_2012():
   assert centre == (16, 16, False)
 
 
+def test_nine_views_in_the_order_of_2012_and_the_centre_alone():
+  expected = [(y, x, False) for y in (0, 4, 8) for x in (0, 4, 8)]
+  assert list(augment.views(9, image_size=32, crop_size=24)) == expected
+  assert augment.views(1, image_size=32, crop_size=24) == ((4, 4, False),)
+
+
 def test_reference_pixel_by_pixel():
   rng = np.random.default_rng(0)
   image = rng.integers(256, size=(9, 9, 3), dtype=np.uint8)

@@ -71,7 +71,7 @@ CONFIGS = [
   ('data.read_threads=-1', 'read_threads = -1', 'from 0 to 1024'),
   ('checkpoint.every_minutes=-1', 'minutes = -1.0', 'number 0 or more'),
   ('guard.max_skipped_steps=-1', 'steps = -1', 'whole number 0 or more'),
-  ('eval.final_views=5', 'final_views = 5', 'use 1 or 10'),
+  ('eval.final_views=5', 'final_views = 5', 'use 1 or 9 or 10'),
   ('schedule.kernel=((1,1),)', '((1, 1),)', 'use times that begin with 0'),
   ('schedule.kernel=()', 'kernel = ()', 'use times that begin with 0'),
   ('schedule.kernel=0', 'kernel = (0,)', 'use pairs of a time and a factor'),
@@ -366,15 +366,15 @@ CHECKPOINTS = [
   ),
   (
     *(f'{RUN} --config.model.layer.conv1.kernels=24', None),
-    *('conv1.kernels was 12', 'use --config.model.layer.conv1.kernels=12'),
+    *('conv1.kernels = 24', 'was trained with 12: leave it out'),
   ),
   (
     *(f'{RUN} --config.model.num_classes=11', None),
-    *('fc8.units was 10, is 11', 'use --config.model.layer.fc8.units=10'),
+    *('num_classes = 11', 'was trained with 10: leave it out'),
   ),
   (
     *(f'{RUN} --ablation=tanh', None),
-    *('is of a run with no --ablation', 'use the same'),
+    *("activation = 'tanh'", "was trained with 'relu': leave it out"),
   ),
 ]
 # What tools.checkpoint is told to look at.

@@ -5,6 +5,7 @@ import pytest
 from alexnet_jax import config as config_lib
 from alexnet_jax import fields
 from configs import (
+  cifar10_lrn,
   default,
   imagenet,
   smoke,
@@ -14,7 +15,8 @@ from configs import (
 )
 
 SHIPPED = [
-  *(default, imagenet, smoke, source2012, source2012_automatic, throughput)
+  *(cifar10_lrn, default, imagenet, smoke),
+  *(source2012, source2012_automatic, throughput),
 ]
 REFUSED = [  # field, value, what the message must name
   ('batch_size', 0, 'from 1 to 65536'),
@@ -32,6 +34,7 @@ REFUSED = [  # field, value, what the message must name
   ('model.layer.conv2.stride', 0, 'number 1 or more'),
   ('model.layer.conv2.sees', 'oun', "'own' or 'both'"),
   ('model.layer.conv1.sees', 'own', "use 'image'"),
+  ('optim.decay.conv1', -1.0, 'number 0 or more'),
   ('model.layer.fc6.sees', 'parts', "use 'own' or 'both'"),
   ('model.layer.fc8.sees', 'own', "use 'parts'"),
   ('model.lrn.alpha_of', 'average', "'sum' or 'mean'"),
@@ -64,7 +67,7 @@ REFUSED = [  # field, value, what the message must name
   ('plateau.min_improvement', 0.0, 'above 0'),
   ('data.source', 'imagenet', "'embedded' or 'prepared'"),
   ('data.crop_size', 81, 'use that or less'),
-  ('eval.final_views', 5, '1 or 10'),
+  ('eval.final_views', 5, '1 or 9 or 10'),
 ]
 
 

@@ -98,6 +98,7 @@ def test_the_files_have_the_same_average_without_networks(
     ('RESTORE --weights=a,b,c', '--weights=a,b,c: use numbers'),
     ('RESTORE --save_predictions=x.npz', 'give a folder'),
     ('RESTORE --config.model.activation=relu', 'leave it out'),
+    ('RESTORE --save_predictions=/proc/x', 'cannot be written'),
     ('RESTORE --ablation=no_lrn', 'leave it out'),
   ],
 )
@@ -128,6 +129,15 @@ def test_one_file_for_one_checkpoint():
   step = pathlib.Path('a/checkpoints/7')
   path = pathlib.Path('x.npz')
   assert ensemble.places(path, checkpoints=[step]) == [path]
+
+
+def test_no_two_checkpoints_share_a_file():
+  steps = ['x-1/checkpoints/2', 'x/checkpoints/1', 'x/checkpoints/1-2']
+  steps += ['y/x-1/checkpoints/2', 'x/checkpoints/1']
+  paths = ensemble.places(
+    pathlib.Path('out'), checkpoints=[pathlib.Path(step) for step in steps]
+  )
+  assert len(set(paths)) == 5
 
 
 def test_labels_for_images_of_ones_own(command, steps, tmp_path):

@@ -1,8 +1,10 @@
 """Features on disk: each image once, in order, whatever came between."""
 
 import collections
+import dataclasses
 import doctest
 import json
+import sys
 
 import jax
 import numpy as np
@@ -226,15 +228,92 @@ def test_small_images_are_means_of_blocks():
   assert features.shrink(tiny).tolist() == [list(range(27))]
 
 
-def test_too_small_a_database_is_one_line(network, tmp_path):
-  with pytest.raises(ValueError, match='6 neighbours in a database of 5'):
-    search.search(network, workdir=tmp_path, most_images=5, bits=())
+@pytest.mark.parametrize('minibatches', [0, 3])
+def test_a_sample_is_taken_from_all_images(
+  network, tmp_path, monkeypatch, minibatches
+):
+  monkeypatch.setattr(features, '_EVERY', 2)
+  monkeypatch.setattr(features, '_ROWS', 4)
+  damaged = _with(network, damaged={0, 5, 12, 13})
+  expected = _extract(damaged, tmp_path / 'alone', most_images=17)
+  folder, whole = tmp_path / 'train-17', tmp_path / 'train'
+  with pytest.raises(Interrupted):  # with no features of all images yet
+    _extract(damaged, folder, most_images=17, check=_after(minibatches))
+  _extract(damaged, whole)
+  found = _extract(
+    damaged, folder, most_images=17, whole=whole, check=_after(0)
+  )
+  _same(found, expected)
+  # Of another checkpoint they are of no use.
+  with pytest.raises(Interrupted):
+    _extract(network, tmp_path / 'a', most_images=17, check=_after(0))
+  other = _with(network, digest='bb')
+  with pytest.raises(Interrupted):
+    _extract(other, folder, most_images=17, whole=whole, check=_after(0))
+
+
+def test_progress_is_saved_by_the_clock_too(network, tmp_path, monkeypatch):
+  monkeypatch.setattr(features, '_SECONDS', 0)
+  with pytest.raises(Interrupted):
+    _extract(network, tmp_path, check=_after(3))
+  taken = []
+  _extract(network, tmp_path, check=lambda: taken.append(1))
+  assert len(taken) == 8 - 3
+
+
+def test_an_empty_split_is_one_line(network, tmp_path):
+  setup = network.setup
+  data = dataclasses.replace(
+    setup.dataset, val=features.Part(setup.dataset.val, np.arange(0))
+  )
+  empty = network._replace(setup=setup._replace(dataset=data))
+  with pytest.raises(ValueError, match=r'val of .* has 0 images'):
+    _extract(empty, tmp_path / 'val', split='val')
+  with pytest.raises(ValueError, match='has 0 images, 1 are needed'):
+    search.search(empty, workdir=tmp_path, bits=())
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ('wrong', 'said'),
+  [
+    ({'most_images': 5}, 'most_images = 5, but 6 neighbours are looked for'),
+    ({'queries': 0}, 'queries = 0: use at least 1'),
+    ({'index': 'faiss'}, 'pip install faiss-cpu, or use exact'),
+  ],
+)
+def test_what_cannot_work_is_told_before_anything_is_extracted(
+  network, tmp_path, monkeypatch, wrong, said
+):
+  monkeypatch.setitem(sys.modules, 'faiss', None)
+  with pytest.raises(ValueError, match=said):
+    search.search(network, workdir=tmp_path, bits=(), **wrong)
+  assert not list(tmp_path.iterdir())
+
+
+def test_samples_replace_nothing(network, tmp_path):
+  told = []
+  for most in (9, None, 7, 9, IMAGES):
+    search.search(
+      network,
+      workdir=tmp_path,
+      bits=(),
+      queries=8,
+      most_images=most,
+      tell=told.append,
+    )
+  assert told == []
+  rows = {
+    path.name: len(features.open_(path).labels)
+    for path in (tmp_path / 'features').iterdir()
+  }
+  assert rows == {'train': IMAGES, 'train-9': 9, 'train-7': 7, 'val-8': 8}
 
 
 def test_a_search_counts_classes_by_hand(network, tmp_path):
   result = search.search(network, workdir=tmp_path, bits=(), queries=9)
   train = features.open_(tmp_path / 'features' / 'train')
-  val = features.open_(tmp_path / 'features' / 'val')
+  val = features.open_(tmp_path / 'features' / 'val-9')
   right = 0
   for row, label in zip(val.features, val.labels, strict=True):
     away = ((train.features.astype(float) - row) ** 2).sum(axis=1)

@@ -1,5 +1,6 @@
 """Sources of images: class folders, ILSVRC2010, and what no archive may do."""
 
+import hashlib
 import io
 import os
 import pathlib
@@ -289,3 +290,36 @@ def test_real_cifar10_prepares_to_32_pixels(tmp_path):
   example = data.train[0]
   assert example.image.shape == (32, 32, 3)
   assert f'/{data.classes[example.label].id}/' in example.name
+
+
+def test_halves_are_by_hash_whatever_else_there_is(tmp_path):
+  """§6, Fall 2009: half to train on, half to test."""
+  for kind in 'ab':
+    for i in range(40):
+      path = tmp_path / 'train' / kind / f'{i}.png'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(b'x')
+  with pytest.raises(ValueError, match='no known layout'):
+    listing.find(str(tmp_path))
+  whole = listing.find(str(tmp_path), halves=True)
+  names = {
+    split: {(item.label, item.member.name.split('/')[-1]) for item in items}
+    for split, items in whole.splits.items()
+  }
+  by_hand = {
+    (label, f'{i}.png')
+    for label, kind in enumerate('ab')
+    for i in range(40)
+    if hashlib.sha256(f'{kind}/{i}.png'.encode()).digest()[0] % 2
+  }
+  assert names['val'] == by_hand and 25 < len(by_hand) < 55
+  assert len(names['train'] | names['val']) == 80
+  assert not names['train'] & names['val']
+  for path in (tmp_path / 'train' / 'a').glob('1*.png'):
+    path.unlink()
+  (tmp_path / 'val' / 'b').mkdir(parents=True)
+  (tmp_path / 'train' / 'b' / '7.png').rename(tmp_path / 'val' / 'b' / '7.png')
+  fewer = listing.find(str(tmp_path), halves=True)
+  left = {(i.label, i.member.name.split('/')[-1]) for i in fewer.splits['val']}
+  gone = {(0, f'{i}.png') for i in [1, *range(10, 20)]}
+  assert left == by_hand - gone

@@ -139,3 +139,33 @@ def test_another_networks_workdir_is_left_as_it_was(command, run):
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
   assert 'conv1.kernels was 12, is 16' in done.stderr
   assert _times(workdir) == before
+
+
+_STOPPED_IN_THE_REPORT = """
+import os, runpy, signal, sys
+from alexnet_jax.analysis import report
+def write(workdir):
+  os.kill(os.getpid(), signal.SIGINT)
+  raise AssertionError('the signal was not heard')
+report.write = write
+sys.argv = ['main', *sys.argv[1:]]
+runpy.run_module('alexnet_jax.main', run_name='__main__')
+"""
+
+
+def test_ctrl_c_in_the_report_leaves_a_finished_run(tmp_path):
+  """The run is saved: nothing is to be run again."""
+  args = f'--workdir={tmp_path}', '--config.report.at_end=True'
+  done = subprocess.run(
+    [
+      *(sys.executable, '-c', _STOPPED_IN_THE_REPORT, SMOKE, *args),
+      '--config.total_steps=1',
+    ],
+    cwd=commands.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 0, done.stderr
+  assert 'there is no report (interrupted)' in done.stdout
+  assert 'run the command again' not in done.stderr

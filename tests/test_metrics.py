@@ -32,3 +32,10 @@ def test_errors_are_means():
     losses=np.array([1.0, 2.0, 3.0, 6.0]), ranks=np.array([0, 1, 4, 5])
   )
   assert errors == (3.0, 0.75, 0.25, 4)
+
+
+def test_a_score_that_is_no_number_is_never_a_hit():
+  nan = jnp.nan
+  scores = jnp.array([[nan, nan, nan], [nan, 2.0, 1.0], [3.0, nan, 1.0]])
+  ranks = metrics.ranks(scores, jnp.array([0, 1, 1]))
+  assert (np.asarray(ranks) >= 1).all()

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL import Image
 from alexnet_jax import paper
 from alexnet_jax.analysis import report
 from alexnet_jax.analysis.report import gather, markup, pictures, single
+from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.data import dataset, metadata
 from tests import browser, commands
 
@@ -96,7 +98,10 @@ def test_the_page_says_what_the_run_was_and_found(run):
   assert '≠ 12 · 32 · 48 · 48 · 32' in page.words  # an eighth of the kernels
   assert 'Not comparable.' in page.words and '“embedded”' in page.words
   assert 'follows the text in all of them' in page.words
-  assert 'tools.retrieve --restore=' in page.words
+  venv = '.venv/bin/python -m alexnet_jax.'
+  assert f'{venv}tools.retrieve --restore=' in page.words
+  assert f'{venv}tools.audit --config=CONFIG.py' in page.words
+  assert 'CONFIG.py stands for the config of the run' in page.words
   for top1, top5 in paper.ERRORS.values():
     assert top1 is None or f'{100 * top1:.1f}\xa0%' in page.words
     assert f'{100 * top5:.1f}\xa0%' in page.words
@@ -181,6 +186,166 @@ def test_what_a_run_lacks_is_said(copy, said):
     assert text in words
 
 
+def _steps(workdir: pathlib.Path) -> list[pathlib.Path]:
+  """Checkpoints, the newest first."""
+  return layout.steps(workdir / layout.FOLDER)
+
+
+def test_a_damaged_checkpoint_is_named(copy):
+  newest, *older = _steps(copy)
+  (newest / layout.SUMS).unlink()
+  said = f'The checkpoint of step {newest.name} is damaged: its files.json'
+  words = _read(report.write(copy)).words
+  assert said in words and f'At step {older[0].name}.' in words
+  for step in older:
+    (step / layout.SUMS).unlink()
+  words = _read(report.write(copy)).words
+  assert said in words and 'There is no sound checkpoint' in words
+  assert 'There is no checkpoint yet' not in words
+
+
+def test_checkpoints_are_read_on_the_cpu(run, monkeypatch):
+  places = []
+
+  def read(step, *, meta, device):
+    arrays = read_arrays(step, meta=meta, device=device)
+    places.extend(d for a in jax.tree.leaves(arrays) for d in a.devices())
+    assert device.platform == 'cpu'
+    return arrays
+
+  read_arrays = restore.read_arrays
+  monkeypatch.setattr(restore, 'read_arrays', read)
+  assert gather.whole(run).checkpoint
+  assert {*places} == {jax.devices('cpu')[0]}
+
+
+@pytest.mark.parametrize(
+  ('step', 'said'),
+  [
+    (12, 'the network of step 12;'),
+    (6, 'the network of step 6, not of the newest checkpoint 12;'),
+    (-1, 'the network of a step that is not recorded;'),
+  ],
+)
+def test_the_step_of_predictions_is_said(run, tmp_path, step, said):
+  whole = gather.whole(run)
+  assert whole.predictions
+  changed = whole._replace(predictions=whole.predictions._replace(step=step))
+  text = single.document(changed, album=pictures.Album(tmp_path))
+  words = _Page(text).words
+  assert said in words and said.replace(';', '.') in words
+
+
+class _Split:
+  """Images that are counted when they are read; one is damaged."""
+
+  image_size = 80
+
+  def __init__(self, images: int, *, damaged: int):
+    self._images, self._damaged, self.read = images, damaged, 0
+
+  def __len__(self) -> int:
+    return self._images
+
+  def __getitem__(self, index: int) -> dataset.Example:
+    self.read += 1
+    if index == self._damaged:
+      raise dataset.Unreadable('damaged')
+    shown = np.full((80, 80, 3), index % 256, np.uint8)
+    return dataset.Example(shown, 0, f'image {index}')
+
+  def take(self, indices):
+    raise NotImplementedError
+
+
+def _examples(run, names, split, folder):
+  """The figure of images with the predictions of those names."""
+  whole = gather.whole(run)
+  predicted, data = whole.predictions, whole.data
+  assert predicted and data
+  kept = slice(len(names))
+  changed = predicted._replace(
+    names=names,
+    labels=predicted.labels[kept],
+    ranks=predicted.ranks[kept],
+    probabilities=predicted.probabilities[kept],
+  )
+  data = dataclasses.replace(data, val=split)
+  return pictures.Album(folder).picture(
+    'examples',
+    pictures.examples(whole._replace(predictions=changed, data=data)),
+    form='png',
+    alt='',
+    caption='',
+  )
+
+
+def test_images_of_other_data_are_not_searched_for(run, tmp_path):
+  split = _Split(50_000, damaged=-1)
+  names = [f'{n}.JPEG' for n in range(50)]
+  drawn = _examples(run, names, split, tmp_path)
+  assert 'not those that predictions.npz was made from: ' in drawn
+  assert split.read < 100
+
+
+def test_images_behind_a_damaged_one_are_found_and_read_once(run, tmp_path):
+  split = _Split(40, damaged=3)
+  names = [f'image {n}' for n in range(40) if n != 3]
+  drawn = _examples(run, names, split, tmp_path)
+  assert '<picture>' in drawn
+  assert split.read <= 16  # eight, and the one before each
+
+
+def _retrieval(workdir: pathlib.Path) -> dict:
+  """What tools.retrieve might have written."""
+  data = gather.whole(workdir).data
+  assert data
+
+  def named(split: dataset.Split, index: int) -> dict:
+    example = split[index]
+    return {'index': index, 'name': example.name, 'label': example.label}
+
+  near = [named(data.train, n) for n in range(6)]
+  query = named(data.val, 0) | {'fc7': near, 'pixels': near}
+  return {
+    'step': 6,
+    'split': 'val',
+    'num_queries': 1,
+    'database_images': 6,
+    'precision': {'fc7': 0.5, 'pixels': 0.5, 'chance': 0.1},
+    'codes': [],
+    'queries': [query],
+  }
+
+
+def test_neighbours_are_drawn_if_they_are_those_images(copy):
+  found = _retrieval(copy)
+  (copy / 'retrieval.json').write_text(json.dumps(found))
+  words = _read(report.write(copy)).words
+  assert 'in pixels; of step 6, not of the newest checkpoint 12.' in words
+  assert (copy / 'report' / 'neighbours.png').exists()
+  found['queries'][0]['fc7'][2]['name'] = 'another'
+  (copy / 'retrieval.json').write_text(json.dumps(found))
+  words = _read(report.write(copy)).words
+  assert 'not those that retrieval.json was made from: image 2 is ' in words
+  assert not (copy / 'report' / 'neighbours.png').exists()
+
+
+def test_a_part_that_cannot_be_made_costs_no_other(copy, capsys):
+  (copy / 'retrieval.json').write_text('{"queries": []}')
+  page = _Page(report.write(copy).read_text())
+  assert "could not be made (KeyError: 'precision')" in page.words
+  assert 'picture' in page.tags
+  assert capsys.readouterr().out.startswith('warning: report, What it learned')
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(command, copy):
+  (copy / 'report').write_text('')
+  done = command(REPORT, f'--workdir={copy}')
+  assert done.returncode == 1 and done.stdout == ''
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+
+
 def test_changes_in_the_middle_and_data_that_have_gone_are_said(copy):
   change = {'field': 'optim.learning_rate', 'was': 0.1, 'is': 0.05}
   config = json.loads((copy / 'config.json').read_text())
@@ -255,10 +420,20 @@ def test_the_command_prints_the_path(command, run):
   assert done.stdout == f'{run}/report/index.html\n'
 
 
-def test_runs_side_by_side(command, run, copy, tmp_path):
-  config = json.loads((copy / 'config.json').read_text())
+def _change(workdir: pathlib.Path) -> pathlib.Path:
+  """Makes another run of a copy: one field, and its errors."""
+  config = json.loads((workdir / 'config.json').read_text())
   config['optim']['momentum'] = 0.8
-  (copy / 'config.json').write_text(json.dumps(config))
+  (workdir / 'config.json').write_text(json.dumps(config))
+  metrics = workdir / 'metrics.jsonl'
+  lines = map(json.loads, metrics.read_text().splitlines())
+  changed = [line | {'top1_error': line['top1_error'] / 2} for line in lines]
+  metrics.write_text(''.join(json.dumps(line) + '\n' for line in changed))
+  return workdir
+
+
+def test_runs_side_by_side(command, run, copy, tmp_path):
+  _change(copy)
   output = tmp_path / 'both.html'
   args = ('--compare', str(run), str(copy), f'--output={output}')
   done = command(REPORT, *args)
@@ -277,6 +452,8 @@ def test_runs_side_by_side(command, run, copy, tmp_path):
     (['--compare=nowhere'], '1 runs to compare: give 2 to 8'),
     ([], 'give either --workdir'),
     (['nowhere'], "'nowhere' is no flag"),
+    (['--workdir=.', '--output=a.html'], '--output=a.html goes with --compare'),
+    (['--compare', 'a', 'b', '--output=a.svg'], 'one that ends in .html'),
   ],
 )
 def test_mistakes_cost_a_line(command, tmp_path, args, said):
@@ -298,8 +475,9 @@ def chromium():
 @pytest.fixture(scope='module')
 def both(run, tmp_path_factory):
   """A page about two runs."""
-  output = tmp_path_factory.mktemp('both') / 'compare.html'
-  return report.compare([run, run], output=output)
+  folder = tmp_path_factory.mktemp('both')
+  other = _change(shutil.copytree(run, folder / 'other'))
+  return report.compare([run, other], output=folder / 'compare.html')
 
 
 @pytest.mark.slow

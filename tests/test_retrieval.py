@@ -4,6 +4,7 @@ import doctest
 import importlib.util
 import json
 import mmap
+import shutil
 
 import numpy as np
 import pytest
@@ -59,6 +60,39 @@ def test_equal_distances_come_in_the_order_of_the_database():
     _same(found, database[:7], database, count=30)
 
 
+def _measured(monkeypatch):
+  """Collects how many pairs are measured exactly."""
+  pairs, real = [], retrieval._squares
+
+  def squares(*args, query, row):
+    pairs.append(len(query))
+    return real(*args, query=query, row=row)
+
+  monkeypatch.setattr(retrieval, '_squares', squares)
+  return pairs
+
+
+def test_rows_that_hardly_differ_are_told_apart_in_float32(monkeypatch):
+  pairs = _measured(monkeypatch)
+  mean = 100 * _vectors(rows=1, units=512)
+  queries, database = (
+    mean + 1e-2 * _vectors(rows=rows, units=512) for rows in (10, 3000)
+  )
+  found = retrieval.nearest(queries, database, count=6)
+  _same(found, queries, database, count=6)
+  assert sum(pairs) < 10 * 3000 / 100
+
+
+def test_rows_all_the_same_are_found_in_order_and_few_are_measured(monkeypatch):
+  pairs = _measured(monkeypatch)
+  database = np.repeat(_vectors(rows=1), 3000, axis=0)
+  for queries in (database[:5], _vectors(rows=5)):
+    pairs.clear()
+    found = retrieval.nearest(queries, database, count=6, block_rows=512)
+    _same(found, queries, database, count=6)
+    assert sum(pairs) <= 6 * 5 * retrieval._most_measured(6)
+
+
 def test_bytes_are_searched_as_numbers():
   images = RNG.integers(0, 256, (60, 27), dtype=np.uint8)
   found = retrieval.nearest(images[:5], images, count=4, block_rows=11)
@@ -76,9 +110,9 @@ def test_a_file_is_read_in_blocks_that_are_given_back(tmp_path, monkeypatch):
   )
   found = retrieval.nearest(database[:5], mapped, count=6, block_rows=32)
   _same(found, database[:5], database[:80], count=6)
-  assert len(given) == 3
+  assert len(given) == 1 + 3  # for the mean, for each block
   if hasattr(mmap, 'MADV_DONTNEED'):
-    assert given == [True] * 3
+    assert given == [True] * 4
 
 
 @pytest.mark.parametrize('search', ['nearest', 'hamming'])
@@ -118,6 +152,33 @@ def test_hamming_counts_bits():
       assert distance.tolist() == away[order].tolist()
 
 
+@pytest.mark.parametrize('size', [1, 8, 9, 32])
+def test_codes_of_any_length_and_all_that_tie(monkeypatch, size):
+  monkeypatch.setattr(retrieval, '_CODES', 4)
+  queries = RNG.integers(0, 256, (6, size), dtype=np.uint8)
+  database = RNG.integers(0, 256, (70, size), dtype=np.uint8)[
+    RNG.integers(0, 70, 500)
+  ]
+  away = np.bitwise_count(queries[:, None] ^ database[None]).sum(
+    axis=2, dtype=int
+  )
+  order = np.argsort(away, axis=1, kind='stable')[:, :40]
+  for block_rows in (30, 64, 500):
+    found = retrieval.hamming(
+      queries, database, count=40, block_rows=block_rows
+    )
+    np.testing.assert_array_equal(found.indices, order)
+    np.testing.assert_array_equal(
+      found.distances, np.take_along_axis(away, order, axis=1)
+    )
+
+
+def test_codes_longer_than_small_integers_count():
+  ones, zeros = (np.full((1, 9000), x, np.uint8) for x in (255, 0))
+  found = retrieval.hamming(ones, zeros, count=1)
+  assert found.distances.tolist() == [[72_000]]
+
+
 def test_an_index_that_is_not_installed_says_how_to_install_it(monkeypatch):
   rows = _vectors(rows=5)
   missing = {'usearch.index': None, 'faiss': None}
@@ -126,6 +187,9 @@ def test_an_index_that_is_not_installed_says_how_to_install_it(monkeypatch):
   for name, package in (('usearch', 'usearch'), ('faiss', 'faiss-cpu')):
     with pytest.raises(ValueError, match=f'pip install {package}, or use'):
       retrieval.nearest(rows, rows, count=1, index=name)
+  with pytest.raises(ValueError, match=r"'best' is not known: use exact or"):
+    retrieval.check_index('best')
+  retrieval.check_index('exact')
 
 
 @pytest.mark.parametrize('name', ['usearch', 'faiss'])
@@ -204,12 +268,57 @@ def test_the_tool_prints_tables_and_writes_what_it_found(command, run):
   [
     (['--bits=12'], 'codes of 12 bits: use a multiple of 8'),
     (['--bits=many'], '--bits=many: use whole numbers'),
+    (['--most_images=3'], 'most_images = 3, but 6 neighbours are looked for'),
+    (['--restore=A,B'], '--restore=A,B: give one WORKDIR or checkpoint'),
   ],
 )
 def test_flags_that_cannot_work_are_one_line(command, run, args, said):
   done = _retrieve(command, run, '--queries=4', *args)
   assert done.returncode == 1
   assert said in done.stderr and done.stderr.count('\n') == 1
+
+
+def test_a_step_outside_of_a_run_needs_an_output(command, run, tmp_path):
+  step = tmp_path / 'deep' / '12'
+  shutil.copytree(run / 'checkpoints' / '7', step)
+  few = ('--queries=4', '--most_images=6', '--bits=8')
+  done = _retrieve(command, step, *few)
+  assert done.returncode == 1 and done.stderr.count('\n') == 1
+  assert 'does not lie in the checkpoints of a run' in done.stderr
+  assert [path.name for path in tmp_path.iterdir()] == ['deep']
+  done = _retrieve(command, step, f'--output={tmp_path / "out"}', *few)
+  assert done.returncode == 0, done.stderr
+  assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+    'features',
+    'retrieval.json',
+  ]
+  assert [path.name for path in step.parent.iterdir()] == ['12']
+
+
+_ONE_GPU = """
+import jax
+from alexnet_jax.tools import cli, retrieve
+
+jax.default_backend = lambda: 'gpu'
+retrieve.mesh.make_cpu_devices = lambda number: None
+cli.run(retrieve.main)
+"""
+
+
+def test_one_gpu_is_enough_for_a_run_of_eight(command, tmp_path):
+  config = nets.config(data=2, column=2)
+  config.data.embedded_train_images, config.eval.batch_size = 12, 12
+  saved.checkpoint(tmp_path / 'run', config)
+  (tmp_path / 'one_gpu.py').write_text(_ONE_GPU)
+  done = command(
+    'one_gpu',
+    f'--restore={tmp_path / "run"}',
+    '--queries=4',
+    '--bits=8',
+    cwd=tmp_path,
+  )
+  assert done.returncode == 0, done.stderr
+  assert '4 queries of val among 12 of 12 training images' in done.stdout
 
 
 def test_examples():

@@ -1,10 +1,13 @@
 """The update rule against a float64 loop written from §5."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from alexnet_jax.optim import sgd
+from configs import default
 
 RATES = [0.1] * 4 + [0.01] * 4  # a drop in the middle
 
@@ -83,3 +86,37 @@ def test_rates_may_differ_by_layer_and_kind():
   updates, _ = rule.update(w, rule.init(w), w, rates=rates)
   np.testing.assert_allclose(updates['a']['kernel'], -0.1)
   np.testing.assert_allclose(updates['a']['bias'], -0.2)
+
+
+def test_decay_by_layer_and_the_general_one_where_none_is_given():
+  params, gradients = _draw()
+  params |= {'conv1': params['fc6'], 'fc8': params['fc6']}
+  gradients |= {'conv1': gradients['fc6'], 'fc8': gradients['fc6']}
+  rule = sgd.paper_sgd(
+    momentum=0.9, weight_decay=0.05, decay={'conv1': 0.0, 'fc8': 2.5}
+  )
+  after = _run(_as_jax(params), _as_jax(gradients), rule=rule)
+  for name, decay in (('conv1', 0.0), ('fc6', 0.05), ('fc8', 0.125)):
+    for kind, own in (('kernel', decay), ('bias', 0.0)):
+      expected = _loop(params[name][kind], gradients[name][kind], decay=own)
+      np.testing.assert_allclose(after[name][kind], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('biases', [False, True])
+def test_factors_of_one_compile_to_what_optax_does(biases):
+  """To the bit: the presets' update is that of optax's own weight decay."""
+  config = default.optim(layers=('fc6',))
+  config.decay_biases = biases
+  theirs = optax.add_decayed_weights(
+    config.weight_decay,
+    mask=None if biases else {'fc6': {'kernel': True, 'bias': False}},
+  )
+  params, gradients = map(_as_jax, _draw())
+  grads = {k: {n: g[0] for n, g in v.items()} for k, v in gradients.items()}
+  ours = sgd._decay(config.weight_decay, config.decay.to_dict(), biases=biases)
+
+  def program(rule):
+    update = jax.jit(lambda g, w: rule.update(g, rule.init(w), w)[0])
+    return update.lower(grads, params).as_text()
+
+  assert program(ours) == program(theirs)

@@ -131,3 +131,19 @@ def test_load_by_name():
     directory='', tfds='', image_size=64, train_images=10, val_images=10, seed=0
   )
   assert sources.load(source='embedded', **settings).name == 'embedded'
+
+
+def test_some_of_the_classes_have_labels_of_their_own():
+  data = _load(classes=(7, 2))
+  ids = [c.id for c in data.classes]
+  assert ids == [synthetic.CLASSES[7].id, synthetic.CLASSES[2].id]
+  for index in range(6):
+    image, label, _ = data.val[index]
+    assert label == index % 2 and _classify(image) == ids[label]
+  assert data.fingerprint != _load().fingerprint != _load(classes=(2,))
+
+
+@pytest.mark.parametrize('classes', [(10,), (-1,), (1, 1)])
+def test_classes_that_are_none_of_the_ten_are_refused(classes):
+  with pytest.raises(ValueError, match='use different numbers of 0 to 9'):
+    _load(classes=classes)

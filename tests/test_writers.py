@@ -56,6 +56,8 @@ def test_describe_names_views_and_images():
   text = writers.describe(record)
   assert 'top-1 error 0.2500 (14 of 56)' in text
   assert 'top-5 error 0.1250 (7 of 56)' in text and '10 views' in text
+  assert writers.describe(record | {'views': 9}).endswith('9 views')
+  assert writers.describe(record | {'views': 1}).endswith('centre crop')
 
 
 def test_progress_in_a_log_file_is_a_line_now_and_then(capsys):

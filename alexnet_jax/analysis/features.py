@@ -14,7 +14,8 @@ Images that cannot be read are left out, so that fewer rows may be in use than
 the arrays have. 1.28 million images of ImageNet take 37 GB.
 
 Interrupted, it goes on from the last progress.json, in minibatches of one size,
-so that the rows are those of a run without interruption, bit for bit.
+so that the rows are those of a run without interruption, on the same devices
+bit for bit.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ import math
 import os
 import pathlib
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -38,7 +40,9 @@ SIDE = 64  # pixels of a small image, at most
 _PROGRESS = 'progress.json'
 _NAMES = 'names.jsonl'
 _ARRAYS = ('features', 'pixels', 'labels', 'index')
-_EVERY = 16  # minibatches that an interruption may cost
+_EVERY = 16  # minibatches that an interruption may cost,
+_SECONDS = 30  # or that many
+_ROWS = 2048  # that are copied at once
 _STREAM = 0x5A3B1E  # of the numbers that choose a sample
 
 
@@ -103,6 +107,7 @@ def extract(
   split: Literal['train', 'val'],
   folder: pathlib.Path,
   most_images: int | None = None,
+  whole: pathlib.Path | None = None,
   tell: Callable[[str], None] = print,
   check: Callable[[], None] = lambda: None,
 ) -> Features:
@@ -111,16 +116,23 @@ def extract(
   Args:
     network: a checkpoint's.
     split: of its data set.
-    folder: one split's; what it holds of another checkpoint is replaced.
+    folder: one split's or sample's; what it holds of another is replaced.
     most_images: draws so many, if the split has more.
+    whole: a folder that may hold all images of the split, of this checkpoint:
+      a sample is then copied from it.
     tell: is told when a folder is begun anew.
     check: called before each minibatch; may raise, to end it.
 
   Raises:
     ValueError: if the disk has too little room, another process is at it, too
-      many images are damaged, or none can be read.
+      many images are damaged, there are none, or none can be read.
   """
   images: dataset.Split = getattr(network.setup.dataset, split)
+  if not len(images):
+    raise ValueError(
+      f'{split} of {network.setup.dataset.name} has 0 images: prepare the data '
+      'with at least one'
+    )
   seed = network.setup.config.seed
   chosen = sample(len(images), most=most_images, seed=seed)
   with locking.locked(folder, fix='use a copy of the workdir'):
@@ -128,8 +140,12 @@ def extract(
       folder, key=_key(network, split=split, chosen=chosen), tell=tell
     )
     if progress['done'] < len(chosen):
-      part = Part(images, chosen)
-      _fill(network, part, folder=folder, progress=progress, check=check)
+      key = _key(network, split=split, chosen=np.arange(len(images)))
+      if whole and _is_finished(whole, key=key):
+        _copy(open_(whole), chosen, folder=folder, progress=progress)
+      else:
+        part = Part(images, chosen)
+        _fill(network, part, folder=folder, progress=progress, check=check)
   found = open_(folder)._replace(of_images=len(images))
   if not len(found.labels):
     raise ValueError(
@@ -211,7 +227,7 @@ def _progress(
   `bytes` those of names.jsonl.
   """
   there = writers.read_json(folder / _PROGRESS)
-  if there and all(there.get(name) == value for name, value in key.items()):
+  if _is_of(there, key):
     return there
   if there:
     tell(
@@ -221,6 +237,36 @@ def _progress(
   for name in (_PROGRESS, _NAMES, *(f'{array}.npy' for array in _ARRAYS)):
     (folder / name).unlink(missing_ok=True)
   return key | {'done': 0, 'rows': 0, 'bytes': 0}
+
+
+def _is_of(progress: dict[str, Any], key: dict[str, Any]) -> bool:
+  return all(progress.get(name) == value for name, value in key.items())
+
+
+def _is_finished(folder: pathlib.Path, *, key: dict[str, Any]) -> bool:
+  there = writers.read_json(folder / _PROGRESS)
+  return _is_of(there, key) and there['done'] == there['images']
+
+
+def _copy(
+  whole: Features,
+  chosen: Int[np.ndarray, ' n'],
+  *,
+  folder: pathlib.Path,
+  progress: dict[str, Any],
+) -> None:
+  """Adds the rows of images that were chosen and not yet looked at."""
+  (at,) = np.nonzero(np.isin(whole.index, chosen[progress['done'] :]))
+  for start in range(0, max(len(at), 1), _ROWS):
+    some = at[start : start + _ROWS]
+    rows = {name: getattr(whole, name)[some] for name in _ARRAYS}
+    if not start and not progress['done']:
+      _create(folder, rows, images=len(chosen))
+    names = [whole.names[row] for row in some]
+    _append(folder, rows, names=names, progress=progress)
+    progress['rows'] += len(names)
+  progress['done'] = len(chosen)
+  _save(folder, progress)
 
 
 def _fill(
@@ -234,6 +280,7 @@ def _fill(
   """Adds rows after those there are, and now and then says how many."""
   start, end = progress['done'], len(part)
   size = min(network.setup.config.eval.batch_size, end)
+  saved = time.monotonic()
   # The last minibatch is filled up with the last image, to be of one size.
   places = np.minimum(np.arange(start, -(-end // size) * size), end - 1)
   for number, batch in enumerate(
@@ -262,8 +309,10 @@ def _fill(
     _append(folder, rows, names=names, progress=progress)
     progress['rows'] += len(names)
     progress['done'] = min(progress['done'] + len(batch.labels), end)
-    if number % _EVERY == 0 or progress['done'] == end:
+    late = time.monotonic() - saved >= _SECONDS
+    if late or number % _EVERY == 0 or progress['done'] == end:
       _save(folder, progress)
+      saved = time.monotonic()
 
 
 def _create(

@@ -6,10 +6,15 @@ them to be similar." `nearest` finds them by matrix products,
 
   |a - b|^2 = |a|^2 - 2 a.b + |b|^2
 
-in float32, block by block. Products round: whatever may be among the nearest
-within the largest possible error is measured once more, as a difference in
-float64, so that the answer is that of a search by hand, equal distances in the
-order of the database.
+in float32, block by block, of vectors less the mean of some, which leaves
+distances as they are and makes a and b short. Products round: whatever may be
+among the nearest within the largest possible error is measured once more, as a
+difference in float64, so that the answer is that of a search by hand, equal
+distances in the order of the database. Only where more rows of a block than
+`_most_measured` lie within the error, about as near as each other to float32,
+are no more than those measured that it finds nearest, the first if equal: the
+distances are exact still, but a row that is nearer by less than the error may
+be missed.
 
 "... this could be made efficient by training an auto-encoder to compress these
 vectors to short binary codes": `hamming` searches those of codes.py.
@@ -23,11 +28,14 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import tqdm
-from jaxtyping import Bool, Float, Int, Real, UInt8
+from jaxtyping import Bool, Float, Int, Real, UInt, UInt8, UInt64
 
 Index = Literal['exact', 'usearch', 'faiss']
 _INSTALL = {'usearch': 'usearch', 'faiss': 'faiss-cpu'}
+_MODULES = {'usearch': 'usearch.index', 'faiss': 'faiss'}
 _QUERIES = 1000  # that are compared with a block at once
+_CODES = 128  # likewise, so that 2048 words of each stay in the cache
+_MEAN_OF = 2048  # rows, that lie evenly among all
 _VALUES = 2**22  # that are subtracted at once
 _SPARE = 4  # an index is asked for that many times the neighbours
 _ROUNDING = 2.0**-24  # float32
@@ -73,6 +81,7 @@ def nearest(
   >>> nearest(np.array([[0., 1.]]), np.array([[3., 5.], [0., 0.]]), count=2)
   Neighbours(indices=array([[1, 0]]), distances=array([[1., 5.]]))
   """
+  check_index(index)
   _check(queries, database, count=count)
   _check_values(queries)
   match index:
@@ -82,11 +91,21 @@ def nearest(
       squares = _by_index(_usearch, queries, database, count, block_rows)
     case 'faiss':
       squares = _by_index(_faiss, queries, database, count, block_rows)
-    case _:
-      raise ValueError(
-        f'index {index!r} is not known: use {" or ".join(get_args(Index))}'
-      )
   return squares._replace(distances=np.sqrt(squares.distances))
+
+
+def check_index(index: str) -> None:
+  """Refuses what `nearest` cannot search by, before anything takes long.
+
+  Raises:
+    ValueError: if the index is not known, or its library is not there.
+  """
+  if index not in get_args(Index):
+    raise ValueError(
+      f'index {index!r} is not known: use {" or ".join(get_args(Index))}'
+    )
+  if index in _MODULES:
+    _module(_MODULES[index])
 
 
 def _check(queries: np.ndarray, database: np.ndarray, *, count: int) -> None:
@@ -119,15 +138,27 @@ def _exact(
     for start in range(0, len(queries), _QUERIES)
   ]
   found = [_nothing(len(group), count=count) for group in groups]
+  mean = _mean(database)[None]
+  near = [group - mean for group in groups]
   for start, block in blocks(database, rows=block_rows, what='neighbours'):
-    norms = _norms(block)
+    less = block - mean
+    norms = _norms(less)
     for at, group in enumerate(groups):
       query, row = np.nonzero(
-        _candidates(group, block, norms=norms, found=found[at])
+        _candidates(near[at], less, norms=norms, found=found[at])
       )
       squares = _squares(group, block, query=query, row=row)
       found[at] = _merged(found[at], query, start + row, squares)
   return _joined(found, count=count)
+
+
+def _mean(database: np.ndarray) -> Float[np.ndarray, ' d']:
+  """Of some rows: near all of them, which is all that is needed."""
+  few = min(len(database), _MEAN_OF)
+  rows = _float32(database[np.arange(few) * len(database) // few])
+  _give_back(database)
+  _check_values(rows)
+  return rows.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _candidates(
@@ -140,17 +171,37 @@ def _candidates(
   """Which rows of a block may belong to the nearest, rounding allowed for.
 
   A float32 product of d terms is wrong by at most d |a| |b| / 2^24, and the
-  sum of the three terms by a little more (Higham, 2002, §3.1).
+  sum of the three terms by a little more (Higham, 2002, §3.1). That the mean
+  was subtracted in float32 adds (|a| + |b|)^2 / 2^23, which is at most four
+  times the sum of squares / 2^24. A later row must be nearer than those found.
   """
   count = found.indices.shape[1]
   sums = _norms(queries)[:, None] + norms[None]
   about = sums - 2 * (queries @ block.T)
-  error = ((block.shape[1] + 8) * _ROUNDING) * sums
-  most = found.distances[:, -1:]  # of those so far, exact
+  error = ((block.shape[1] + 16) * _ROUNDING) * sums
+  # The last of those so far is exact.
+  least = about - error
+  may = least < found.distances[:, -1:]
   if len(block) >= count:
-    here = np.partition(about + error, count - 1, axis=1)[:, count - 1, None]
-    most = np.minimum(most, here)
-  return about - error <= most
+    may &= least <= _smallest(about + error, count=count)
+  most = _most_measured(count)
+  for query in np.flatnonzero(np.count_nonzero(may, axis=1) > most):
+    (rows,) = np.nonzero(may[query])
+    order = np.argsort(about[query, rows], kind='stable')
+    may[query, rows[order[most:]]] = False
+  return may
+
+
+def _most_measured(count: int) -> int:
+  """Rows of a block that are measured exactly for a query, at most."""
+  return 4 * count + 64
+
+
+def _smallest(
+  values: Real[np.ndarray, 'q b'], *, count: int
+) -> Real[np.ndarray, 'q 1']:
+  """The count-th of each row, in ascending order."""
+  return np.partition(values, count - 1, axis=1)[:, count - 1, None]
 
 
 def _squares(
@@ -270,7 +321,9 @@ def _by_index(
 
 def _usearch(units: int) -> tuple[_Add, _Find]:
   """A graph of float16 vectors."""
-  index = _module('usearch.index').Index(ndim=units, metric='l2sq', dtype='f16')
+  index = _module(_MODULES['usearch']).Index(
+    ndim=units, metric='l2sq', dtype='f16'
+  )
 
   def add(block: np.ndarray, start: int) -> None:
     index.add(np.arange(start, start + len(block)), block)
@@ -287,7 +340,7 @@ def _usearch(units: int) -> tuple[_Add, _Find]:
 
 def _faiss(units: int) -> tuple[_Add, _Find]:
   """A graph of vectors of a byte a unit, scaled as the first block needs."""
-  index = _module('faiss').index_factory(units, 'HNSW32,SQ8')
+  index = _module(_MODULES['faiss']).index_factory(units, 'HNSW32,SQ8')
 
   def add(block: np.ndarray, start: int) -> None:
     if not index.is_trained:
@@ -327,27 +380,37 @@ def hamming(
   Neighbours(indices=array([[2, 0]]), distances=array([[0, 1]]))
   """
   _check(queries, database, count=count)
-  found = []
-  for first in range(0, len(queries), _QUERIES):
-    group = queries[first : first + _QUERIES]
-    keys = np.empty((len(group), 0), np.int64)  # distance, then row: one number
-    for start in range(0, len(database), block_rows):
-      block = database[start : start + block_rows]
-      rows = np.arange(start, start + len(block))[None]
-      here = _bits_that_differ(group, block) * len(database) + rows
-      keys = np.concatenate([keys, here], axis=1)
-      keys = np.partition(keys, min(count, keys.shape[1]) - 1, axis=1)
-      keys = keys[:, :count]
-    keys.sort(axis=1)
-    distances, indices = np.divmod(keys, len(database))
-    found.append(Neighbours(indices, distances))
-  return _joined(found, count=count)
+  words = _words(queries)
+  groups = [words[at : at + _CODES] for at in range(0, len(words), _CODES)]
+  found = [_nothing(len(group), count=count) for group in groups]
+  for start in tqdm.trange(
+    0, len(database), block_rows, desc='codes compared', delay=5, leave=False
+  ):
+    block = _words(database[start : start + block_rows])
+    for at, group in enumerate(groups):
+      bits = _bits_that_differ(group, block)
+      near = bits < found[at].distances[:, -1:]  # a later row must be nearer
+      if len(block) >= count and np.count_nonzero(near) > 8 * len(group):
+        near &= bits <= _smallest(bits, count=count)
+      query, row = np.nonzero(near)
+      found[at] = _merged(found[at], query, start + row, bits[query, row])
+  joined = _joined(found, count=count)
+  return joined._replace(distances=joined.distances.astype(np.int64))
+
+
+def _words(
+  codes: UInt8[np.ndarray, 'n bytes'],
+) -> UInt64[np.ndarray, 'n words']:
+  """Eight bytes in one; zeros fill up the last."""
+  padded = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 8)))
+  return np.ascontiguousarray(padded).view(np.uint64)
 
 
 def _bits_that_differ(
-  a: UInt8[np.ndarray, 'q bytes'], b: UInt8[np.ndarray, 'b bytes']
-) -> Int[np.ndarray, 'q b']:
-  total = np.zeros((len(a), len(b)), np.int64)
+  a: UInt64[np.ndarray, 'q words'], b: UInt64[np.ndarray, 'b words']
+) -> UInt[np.ndarray, 'q b']:
+  """In the smallest integers that hold as many."""
+  total = np.zeros((len(a), len(b)), np.min_scalar_type(64 * a.shape[1]))
   for mine, theirs in zip(a.T, b.T, strict=True):
     total += np.bitwise_count(mine[:, None] ^ theirs[None])
   return total

@@ -9,12 +9,13 @@ class, for fc7, for pixels, for short binary codes and by chance.
 
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from alexnet_jax import reload, writers
 from alexnet_jax.analysis import codes, features, retrieval
+from alexnet_jax.data import dataset
 
 COUNT = 6  # columns of Figure 4, right
 BITS = (32, 64, 128, 256)
@@ -35,7 +36,9 @@ def search(
 
   Args:
     network: a checkpoint's.
-    workdir: gets features/train, features/val and the result.
+    workdir: gets the result and features/train, features/val, or those of a
+      sample in features/train-NUMBER, features/val-NUMBER. What these hold of
+      another checkpoint is replaced.
     queries: validation images, at most; a sample of them is drawn.
     most_images: of the training set, likewise; all if not given.
     bits: of the codes to train.
@@ -54,22 +57,14 @@ def search(
     ValueError: if the data set or the disk are too small, or a flag's value
       does not work.
   """
+  retrieval.check_index(index)
   for size in bits:
     codes.check(size)
-  database = features.extract(
-    network,
-    split='train',
-    folder=workdir / 'features' / 'train',
-    most_images=most_images,
-    tell=tell,
+  _check_sizes(network.setup.dataset, queries=queries, most_images=most_images)
+  database = _extracted(
+    network, 'train', most=most_images, workdir=workdir, tell=tell
   )
-  asked = features.extract(
-    network,
-    split='val',
-    folder=workdir / 'features' / 'val',
-    most_images=queries,
-    tell=tell,
-  )
+  asked = _extracted(network, 'val', most=queries, workdir=workdir, tell=tell)
   for fault in network.setup.faults.untold():
     tell(f'warning: an image is left out: {fault}')
   result = {'step': network.step} | compare(
@@ -77,6 +72,47 @@ def search(
   )
   writers.write_json(workdir / 'retrieval.json', result)
   return result
+
+
+def _check_sizes(
+  data: dataset.Dataset, *, queries: int, most_images: int | None
+) -> None:
+  """Refuses, before anything is written, what cannot be searched."""
+  if queries < 1:
+    raise ValueError(f'queries = {queries}: use at least 1')
+  if most_images is not None and most_images < COUNT:
+    raise ValueError(
+      f'most_images = {most_images}, but {COUNT} neighbours are looked for: '
+      f'use at least {COUNT}'
+    )
+  for split, least in (('train', COUNT), ('val', 1)):
+    images = len(getattr(data, split))
+    if images < least:
+      raise ValueError(
+        f'{split} of {data.name} has {images} images, {least} are needed: '
+        'prepare the data with more'
+      )
+
+
+def _extracted(
+  network: reload.Network,
+  split: Literal['train', 'val'],
+  *,
+  most: int | None,
+  workdir: pathlib.Path,
+  tell: Callable[[str], None],
+) -> features.Features:
+  """Each size of a sample has a folder, so that none replaces another."""
+  whole = workdir / 'features' / split
+  is_all = most is None or most >= len(getattr(network.setup.dataset, split))
+  return features.extract(
+    network,
+    split=split,
+    folder=whole if is_all else whole.with_name(f'{split}-{most}'),
+    most_images=most,
+    whole=None if is_all else whole,
+    tell=tell,
+  )
 
 
 def compare(

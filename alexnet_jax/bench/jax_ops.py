@@ -245,8 +245,7 @@ def backward(op: Op, *, dtype: str) -> turns.Work:
 
 def update(config: config_dict.ConfigDict) -> turns.Work:
   """All parameters and velocities, one step on (§5)."""
-  fields = ('momentum', 'weight_decay', 'decay_biases')
-  rule = sgd.paper_sgd(**{name: config.optim[name] for name in fields})
+  rule = sgd.from_config(config.optim)
   _, shapes = _shapes(config)
   params = jax.tree.map(
     jnp.ones, shapes, is_leaf=lambda node: isinstance(node, tuple)

@@ -64,6 +64,9 @@ def negative_power(d, beta):
 NORMS = {'torch': by_torch, 'shifts': by_shifts, 'cumsum': by_cumsum}
 
 
+_OPTIONAL = ('conv6', 'fc7_bottleneck')  # layers that the peer has not
+
+
 class Net(nn.Module):
   """The net of `config.model`, all columns on one device."""
 
@@ -88,9 +91,10 @@ class Net(nn.Module):
   def used(self):
     """The layers in order, by name."""
     model = self.model
-    if model['conv6'] or model['leave_out'] or model['activation'] != 'relu':
+    other = model['conv6'] or model['bottleneck'] or model['leave_out']
+    if other or model['activation'] != 'relu':
       raise ValueError('the peer has the nets with ReLU and layers 1-5, 6-8')
-    return [p for p in model['layer'].items() if p[0] != 'conv6']
+    return [p for p in model['layer'].items() if p[0] not in _OPTIONAL]
 
   def add_conv(self, name, layer, channels, size):
     """Sizes round up: zeros at the bottom and right let the last window fit."""

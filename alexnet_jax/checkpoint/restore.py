@@ -126,13 +126,24 @@ def read_state(
   return restored
 
 
-def read_arrays(step: pathlib.Path, *, meta: layout.Meta) -> PyTree:
-  """The same on one device and without a config: a tree of dicts and lists."""
-  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+def read_arrays(
+  step: pathlib.Path, *, meta: layout.Meta, device: jax.Device | None = None
+) -> PyTree:
+  """The same on one device and without a config: a tree of dicts and lists.
+
+  Args:
+    step: the folder.
+    meta: what it says of itself.
+    device: which; the first of all if not given.
+
+  Raises:
+    DamagedError: as `read_state` does.
+  """
+  place = jax.sharding.SingleDeviceSharding(device or jax.devices()[0])
   handler = ocp.StandardCheckpointHandler()
   tree = handler.metadata((step / 'state').absolute()).tree
   state = jax.tree.map(
-    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), tree
+    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree
   )
   return read_state(step, meta=meta, state=state)
 

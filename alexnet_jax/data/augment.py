@@ -135,20 +135,32 @@ def _colour(
 
 
 @functools.lru_cache(maxsize=8)
-def views(*, image_size: int, crop_size: int) -> tuple[View, ...]:
+def views(
+  number: Literal[1, 9, 10] = 10, *, image_size: int, crop_size: int
+) -> tuple[View, ...]:
   """The ten views of §4.1, in the 2012 code's order (convdata_jpeg.py:221).
+
+  Or the nine of its CIFAR-10 nets, three by three places, none mirrored, row by
+  row (convdata_cifar.py:76); or the centre alone.
 
   >>> views(image_size=256, crop_size=224)[2]
   View(y=16, x=16, mirror=False)
+  >>> [(view.y, view.x) for view in views(9, image_size=32, crop_size=24)[:4]]
+  [(0, 0), (0, 4), (0, 8), (4, 0)]
   """
   end, middle = image_size - crop_size, (image_size - crop_size) // 2
+  if number == 1:
+    return (View(middle, middle, False),)
+  if number == 9:
+    places = (0, middle, end)
+    return tuple(View(y, x, False) for y in places for x in places)
   corners = ((0, 0), (0, end), (middle, middle), (end, 0), (end, end))
   return tuple(View(y, x, m) for m in (False, True) for y, x in corners)
 
 
 def centre_view(*, image_size: int, crop_size: int) -> View:
   """The one view of the centre, not mirrored."""
-  return views(image_size=image_size, crop_size=crop_size)[2]
+  return views(1, image_size=image_size, crop_size=crop_size)[0]
 
 
 def reference(

@@ -5,6 +5,7 @@ Sources: a folder of the official ILSVRC downloads (ilsvrc.py); class folders,
 or an uncompressed tar of them; `tfds:NAME` (tfds_source.py).
 """
 
+import hashlib
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -72,8 +73,38 @@ class _Place(NamedTuple):
   kind: str  # the class
 
 
-def folders(source: pathlib.Path) -> Layout:
+def halves(layout: Layout) -> Layout:
+  """All images of a layout, half to train on and half to validate with.
+
+  So §6 divides the 10,184 classes of Fall 2009, of which there is no official
+  test set. A hash of the class and the file's name decides, so that an image
+  is in the same half whatever else there is, and whoever lists it.
+  """
+  pooled = [item for items in layout.splits.values() for item in items]
+  return layout._replace(
+    name=f'{layout.name}, halves',
+    splits={
+      split: tuple(
+        item for item in pooled if _half(item, layout=layout) == number
+      )
+      for number, split in enumerate(('train', 'val'))
+    },
+  )
+
+
+def _half(item: Labelled, *, layout: Layout) -> int:
+  """0 or 1. Labels that are read with the file play no part."""
+  kind = '' if item.label is None else layout.classes[item.label].id
+  name = f'{kind}/{pathlib.PurePath(item.member.name).name}'
+  return hashlib.sha256(name.encode()).digest()[0] % 2
+
+
+def folders(source: pathlib.Path, *, need_val: bool = True) -> Layout:
   """Class folders, in a folder or in a tar; classes by their folders' names.
+
+  Args:
+    source: of SPLIT/CLASS/IMAGE.
+    need_val: whether there must be validation or test images.
 
   Raises:
     ValueError: if there are none, or more than one tree of them.
@@ -90,7 +121,9 @@ def folders(source: pathlib.Path) -> Layout:
       rejected.append(archives.Rejected(member.name, 'not in SPLIT/CLASS/'))
     else:
       placed.append((place, member))
-  names = _split_folders({place for place, _ in placed}, source=source)
+  names = _split_folders(
+    {place for place, _ in placed}, source=source, need_val=need_val
+  )
   kinds = sorted({place.kind for place, _ in placed})
   labels = {kind: label for label, kind in enumerate(kinds)}
   splits = {
@@ -122,7 +155,7 @@ def _place(name: str) -> _Place | None:
 
 
 def _split_folders(
-  places: set[_Place], *, source: pathlib.Path
+  places: set[_Place], *, source: pathlib.Path, need_val: bool
 ) -> dict[str, str]:
   """The folder of each split; test stands in for val where there is none."""
   trees = sorted({(*p.root, p.folder) for p in places})
@@ -143,7 +176,8 @@ def _split_folders(
     )
   if 'val' not in chosen and 'test' in chosen:
     chosen['val'] = chosen.pop('test')
-  if not {'train', 'val'} <= set(chosen):
+  needed = {'train', 'val'} if need_val else {'train'}
+  if not needed <= set(chosen):
     expected = _EXPECTED.format(source=source)
     raise ValueError(f'{source} has no known layout: expected {expected}')
   order = ('train', 'val', 'test')

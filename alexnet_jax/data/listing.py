@@ -9,16 +9,24 @@ KNOWN = (
 )
 
 
-def find(source: str, *, tfds_data_dir: str = '') -> layouts.Layout:
+def find(
+  source: str, *, tfds_data_dir: str = '', halves: bool = False
+) -> layouts.Layout:
   """The layout of a source.
 
   Args:
     source: a path, or 'tfds:NAME'.
     tfds_data_dir: where TFDS keeps its data; '': its own default.
+    halves: whether to divide all images anew, see layouts.halves.
 
   Raises:
     ValueError: in one line, if it is not there or none that is known.
   """
+  found = _find(source, tfds_data_dir=tfds_data_dir, need_val=not halves)
+  return layouts.halves(found) if halves else found
+
+
+def _find(source: str, *, tfds_data_dir: str, need_val: bool) -> layouts.Layout:
   if source.startswith(tfds_source.PREFIX):
     name = source.removeprefix(tfds_source.PREFIX)
     return tfds_source.layout(name, data_dir=tfds_data_dir)
@@ -26,4 +34,4 @@ def find(source: str, *, tfds_data_dir: str = '') -> layouts.Layout:
   if not path.exists():
     raise ValueError(f'no source at {path}: give --source, {KNOWN}')
   official = ilsvrc.find(path) if path.is_dir() else None
-  return official or layouts.folders(path)
+  return official or layouts.folders(path, need_val=need_val)

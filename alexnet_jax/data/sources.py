@@ -4,6 +4,7 @@
 each mistake a user can make is a ValueError of one line.
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from alexnet_jax.data import dataset, records, synthetic, tfds_source
@@ -25,6 +26,7 @@ def load(
   train_images: int,
   val_images: int,
   seed: int,
+  embedded_classes: Sequence[int] = (),
 ) -> Dataset:
   """Opens a data set.
 
@@ -38,6 +40,7 @@ def load(
     train_images: to draw; unused by 'prepared', which has its own number.
     val_images: likewise.
     seed: of the drawing, >= 0; unused by 'prepared'.
+    embedded_classes: of 'embedded', numbers of some of its ten; () for all.
   """
   match source:
     case 'embedded':
@@ -46,6 +49,7 @@ def load(
         train_images=train_images,
         val_images=val_images,
         seed=seed,
+        classes=embedded_classes,
       )
     case 'prepared':
       return records.load(directory, image_size=image_size)

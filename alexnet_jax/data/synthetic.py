@@ -68,17 +68,39 @@ _VERSION = 3  # counts changes of the pixels
 
 
 def load(
-  *, image_size: int, train_images: int, val_images: int, seed: int
+  *,
+  image_size: int,
+  train_images: int,
+  val_images: int,
+  seed: int,
+  classes: Sequence[int] = (),
 ) -> dataset.Dataset:
-  """The embedded set. Training and validation images never coincide."""
-  parameters = (_VERSION, image_size, train_images, val_images, seed)
+  """The embedded set. Training and validation images never coincide.
+
+  Args:
+    image_size: pixels a side.
+    train_images: to draw.
+    val_images: likewise.
+    seed: of the drawing.
+    classes: numbers of some of CLASSES; all if none are given.
+
+  Raises:
+    ValueError: if `classes` are others, or one comes twice.
+  """
+  if len({*classes} & {*range(len(CLASSES))}) < len(classes):
+    raise ValueError(
+      f'config.data.embedded_classes = {tuple(classes)!r}: use different '
+      f'numbers of 0 to {len(CLASSES) - 1}'
+    )
+  chosen = tuple(classes) or tuple(range(len(CLASSES)))
+  parameters = (_VERSION, image_size, train_images, val_images, seed, *classes)
   digest = hashlib.sha256(repr(('synthetic', *parameters)).encode())
   return dataset.Dataset(
     name='embedded',
     image_size=image_size,
-    classes=CLASSES,
-    train=Gratings('train', train_images, image_size, seed),
-    val=Gratings('val', val_images, image_size, seed),
+    classes=tuple(CLASSES[number] for number in chosen),
+    train=Gratings('train', train_images, image_size, seed, chosen),
+    val=Gratings('val', val_images, image_size, seed, chosen),
     mean_image=np.full((image_size, image_size, 3), 127.5, np.float32),
     pca=stats.pca(covariance()),
     fingerprint=digest.hexdigest(),
@@ -101,12 +123,13 @@ def covariance() -> Float64[np.ndarray, '3 3']:
 
 @dataclasses.dataclass(frozen=True)
 class Gratings:
-  """One split, drawn on demand. Labels go round: label = index % 10."""
+  """One split, drawn on demand. Labels go round: 0, 1, ... and from 0 again."""
 
   split: Literal['train', 'val']
   num_images: int
   image_size: int
   seed: int
+  classes: tuple[int, ...]  # of each label, its number in CLASSES
 
   def __len__(self) -> int:
     return self.num_images
@@ -120,23 +143,23 @@ class Gratings:
     part = ('train', 'val').index(self.split)
     key = np.random.SeedSequence([_STREAM, self.seed, part, index])
     rng = np.random.Generator(np.random.PCG64(key))
-    label = index % len(CLASSES)
-    image = draw(rng, label=label, image_size=self.image_size)
+    label = index % len(self.classes)
+    image = draw(rng, kind=self.classes[label], image_size=self.image_size)
     return dataset.Example(image, label, f'embedded-{self.split}-{index:06d}')
 
 
 def draw(
-  rng: np.random.Generator, *, label: int, image_size: int
+  rng: np.random.Generator, *, kind: int, image_size: int
 ) -> UInt8[np.ndarray, 's s 3']:
-  """One image of a class.
+  """One image of a class, given by its number in CLASSES.
 
   The sine of a sum is two products of a row and a column, so a plane costs no
   sine. Products and sums stay separate float32 operations, each of them
   rounded the one way IEEE allows, to give every machine the same bits: a
   matrix product here would not.
   """
-  paint = tuple(PAINTS.values())[label]
-  angle = tuple(DIRECTIONS.values())[label % len(DIRECTIONS)]
+  paint = tuple(PAINTS.values())[kind]
+  angle = tuple(DIRECTIONS.values())[kind % len(DIRECTIONS)]
   angle += rng.uniform(-JITTER, JITTER)
   wave = 2 * np.pi / rng.uniform(*WAVELENGTH)
   phase = rng.uniform(0, 2 * np.pi)

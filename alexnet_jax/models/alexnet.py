@@ -25,7 +25,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from ml_collections import config_dict
 
-from alexnet_jax.ops import columns, conv, lrn, pool
+from alexnet_jax.ops import columns, conv, local, lrn, pool
 
 ModelConfig = config_dict.ConfigDict | config_dict.FrozenConfigDict
 Activations = dict[str, Float[Array, 'b ...']]
@@ -35,6 +35,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   'tanh': jnp.tanh,
   'logistic': jax.nn.sigmoid,
 }
+
+
+# Layers that are there only if a field of config.model says so.
+_OPTIONAL = {'conv6': 'conv6', 'fc7_bottleneck': 'bottleneck'}
 
 
 class Dropout(NamedTuple):
@@ -60,7 +64,7 @@ def stages(config: ModelConfig) -> tuple[str, ...]:
   """
   out = []
   for name, layer in config.layer.items():
-    if name == 'conv6' and not config.conv6:
+    if name in _OPTIONAL and not config[_OPTIONAL[name]]:
       continue
     left_out = name in config.leave_out
     ops = [op for op in layer.then if op == 'pool' or not left_out]
@@ -72,6 +76,7 @@ def stages(config: ModelConfig) -> tuple[str, ...]:
 class Conv(nn.Module):
   """The kernels of one convolutional layer and their biases (§3.5).
 
+  A `local` one has kernels and biases of its own at every place.
   Arithmetic is in the dtype of x; kernels and biases are kept as float32.
   """
 
@@ -82,17 +87,25 @@ class Conv(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j k']:
     c = self.config
+    padding = (self._padding(x.shape[1]), self._padding(x.shape[2]))
+    places = self._places(x, padding) if c.local else ()
     kernel = self.param(
       'kernel',
       nn.initializers.normal(c.stddev),
-      (c.size, c.size, x.shape[-1] // self.groups, self.kernels),
+      (*places, c.size, c.size, x.shape[-1] // self.groups, self.kernels),
     )
-    bias = self.param('bias', nn.initializers.constant(c.bias), (self.kernels,))
-    y = conv.conv(
+    # Paper silent: the biases of locally connected layers (§3.3).
+    # 2012: one for each kernel at each place (LocalUnsharedLayerParser of
+    # layer.py).
+    # Here: the same.
+    bias = self.param(
+      'bias', nn.initializers.constant(c.bias), (*places, self.kernels)
+    )
+    y = (local.local if c.local else conv.conv)(
       x,
       kernel.astype(x.dtype),
       stride=c.stride,
-      padding=(self._padding(x.shape[1]), self._padding(x.shape[2])),
+      padding=padding,
       groups=self.groups,
     )
     return _add_bias(y, bias)
@@ -101,6 +114,16 @@ class Conv(nn.Module):
     """Zeros before and after, along an axis of that many pixels."""
     c = self.config
     return conv.ceil_padding(size, c.size, c.stride, padding=c.padding)
+
+  def _places(
+    self, x: Float[Array, 'b h w c'], padding: conv.Padding
+  ) -> tuple[int, ...]:
+    """Windows down and across."""
+    c = self.config
+    return tuple(
+      1 + (size + sum(zeros) - c.size) // c.stride
+      for size, zeros in zip(x.shape[1:3], padding, strict=True)
+    )
 
 
 class Dense(nn.Module):
@@ -134,13 +157,13 @@ class Dense(nn.Module):
 
 
 def _add_bias(
-  y: Float[Array, 'b ... k'], bias: Float[Array, ' k']
+  y: Float[Array, 'b ... k'], bias: Float[Array, '... k']
 ) -> Float[Array, 'b ... k']:
   """y + bias, in float32, and so the sum over y that is the bias's gradient.
 
   In bfloat16 that sum stops growing at 256 times what is added to it.
   """
-  bias = bias.reshape((1,) * (y.ndim - 1) + bias.shape)
+  bias = bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
   return (y.astype(jnp.float32) + bias).astype(y.dtype)
 
 

@@ -73,7 +73,8 @@ def _row(
   here = stages.index(name)
   later = [i for i, s in enumerate(stages) if i > here and '/' not in s]
   last = later[0] - 1 if later else len(stages) - 1
-  places = math.prod(output[:-1])  # 55 x 55 in conv1, 1 in fc6
+  # Where each weight is used: 55 x 55 in conv1, 1 in fc6, 1 in local layers.
+  places = 1 if config.layer[name].get('local') else math.prod(output[:-1])
   return Row(
     name=name,
     input=activations[stages[here - 1]].shape[1:] if here else crop,

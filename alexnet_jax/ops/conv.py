@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+# Rows of zeros (top, bottom) and columns of zeros (left, right).
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
 
 def ceil_padding(
   size: int, kernel: int, stride: int, *, padding: int = 0
@@ -38,7 +41,7 @@ def conv(
   kernel: Float[Array, 'kh kw i k'],
   *,
   stride: int = 1,
-  padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+  padding: Padding = ((0, 0), (0, 0)),
   groups: int = 1,
 ) -> Float[Array, 'b h_out w_out k']:
   """Correlates images with kernels.

@@ -10,22 +10,34 @@ exactly 0 freezes w and v, as in the 2012 program (weights.cu:148): neither
 decay nor the stored velocity moves them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
+from ml_collections import config_dict
 
 
 def paper_sgd(
-  *, momentum: float, weight_decay: float, decay_biases: bool = False
+  *,
+  momentum: float,
+  weight_decay: float,
+  decay: Mapping[str, float] = MappingProxyType({}),
+  decay_biases: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   """The rule above; its `update` takes the rates as `rates=`.
 
   `rates` is a tree like the parameters, or a part of its top, with eps for each
   of them.
+
+  Args:
+    momentum: what of a velocity stays, 0.9 in the paper.
+    weight_decay: 0.0005 in the paper.
+    decay: what multiplies the weight decay, by layer; 1 if it is not there.
+    decay_biases: whether biases decay as kernels do.
 
   >>> rule = paper_sgd(momentum=0.9, weight_decay=0.5)
   >>> w = {'kernel': jax.numpy.array([2.0])}
@@ -35,18 +47,38 @@ def paper_sgd(
   [-0.4]
   """
   return optax.chain(
-    optax.add_decayed_weights(
-      weight_decay, mask=None if decay_biases else _kernels
-    ),
+    _decay(weight_decay, decay, biases=decay_biases),
     _scale_by_rates(),
     _velocity(momentum),
   )
 
 
-def _kernels(params: PyTree) -> PyTree:
-  """True for kernels, False for biases."""
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: path[-1].key == 'kernel', params
+def from_config(
+  optim: config_dict.ConfigDict,
+) -> optax.GradientTransformationExtraArgs:
+  """The rule as `config.optim` has it."""
+  return paper_sgd(
+    momentum=optim.momentum,
+    weight_decay=optim.weight_decay,
+    decay=optim.decay.to_dict(),
+    decay_biases=optim.decay_biases,
+  )
+
+
+def _decay(
+  weight_decay: float, factors: Mapping[str, float], *, biases: bool
+) -> optax.GradientTransformation:
+  """Adds its layer's decay times w to each gradient."""
+
+  def one(path: tuple[Any, ...], g: Array, w: Array) -> Array:
+    layer, kind = path[0].key, path[-1].key
+    decays = biases or kind == 'kernel'
+    return g + weight_decay * factors.get(layer, 1.0) * w if decays else g
+
+  return optax.stateless(
+    lambda updates, params: jax.tree_util.tree_map_with_path(
+      one, updates, params
+    )
   )
 
 

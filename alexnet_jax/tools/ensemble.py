@@ -30,6 +30,8 @@ def main() -> None:
   output = paths.given(_OUTPUT.value)
   if _OUTPUT.value and output.suffix != predictions.SUFFIX:
     raise ValueError(f'--output={output} is no .npz: give it that ending')
+  if _OUTPUT.value:
+    predictions.probe(output)
   weights = ensemble.parse_weights(_WEIGHTS.value, members=len(files))
   found = [predictions.load(paths.given(file)) for file in files]
   views = {p.views for p in found}

@@ -26,7 +26,9 @@ from alexnet_jax.tools import cli
 _RESTORE = flags.DEFINE_list(
   'restore', [], 'WORKDIRs or their checkpoints/STEP, with commas between.'
 )
-_VIEWS = flags.DEFINE_enum('views', '10', ['1', '10'], '1: the centre crop.')
+_VIEWS = flags.DEFINE_enum(
+  'views', '10', ['1', '9', '10'], '1: the centre crop; 9: see augment.views.'
+)
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', '', 'The data set of the checkpoint, if it has moved.'
 )
@@ -64,7 +66,9 @@ def main() -> int:
   if not names:
     raise ValueError('no images: give their files after the flags')
   compiler.keep_programs()
-  networks = list(_networks([layout.find(path) for path in _RESTORE.value]))
+  networks = list(
+    _networks([layout.find(path) for path in _RESTORE.value if path])
+  )
   sizes = sorted({n.setup.config.data.image_size for n in networks})
   if len(sizes) > 1:
     raise ValueError(
@@ -73,12 +77,17 @@ def main() -> int:
     )
   squares, unread = _read(names, size=sizes[0])
   for name, reason in unread.items():
-    print(f'error: {cli.printable(name)}: {reason}', file=sys.stderr)
+    print(
+      f'error: {cli.printable(name)}: {reason}; give a JPEG, PNG or another '
+      'image',
+      file=sys.stderr,
+    )
   if squares:
     mean = _predict(networks, Given(list(squares.values())))
     classes = [c.name for c in networks[0].setup.dataset.classes]
-    for name, row in zip(squares, mean.probabilities, strict=True):
-      print(f'{cli.printable(name)}\n{bars(row, classes=classes)}')
+    rows = dict(zip(squares, mean.probabilities, strict=True))
+    for name in filter(rows.__contains__, names):
+      print(f'{cli.printable(name)}\n{bars(rows[name], classes=classes)}')
   return 1 if unread else 0
 
 
@@ -87,6 +96,11 @@ def _networks(steps: Sequence[pathlib.Path]) -> Iterator[reload.Network]:
     config = reload.own_config(restore.read_meta(step))
     config.mesh.data = config.mesh.column = 1
     if _DATA_DIR.value:
+      if config.data.source == 'embedded':
+        raise ValueError(
+          f'--data_dir={_DATA_DIR.value}: {step} was trained on drawn images, '
+          'which need no folder: leave it out'
+        )
       config.data.dir = _DATA_DIR.value
     yield reload.network(step, config=config)
 

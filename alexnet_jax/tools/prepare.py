@@ -61,6 +61,12 @@ _WORKERS = flags.DEFINE_integer(
 _MAX_SKIPPED = flags.DEFINE_integer(
   'max_skipped', 100, 'Files that may be left out; one more ends the run.', 0
 )
+_HALVES = flags.DEFINE_bool(
+  'halves',
+  False,
+  'Divide all images, half to train on, half to validate with, by a hash of '
+  'their names, as §6 does with Fall 2009.',
+)
 _STATS_ONLY = flags.DEFINE_bool(
   'stats_only', False, 'Only the mean image and the RGB components.'
 )
@@ -86,7 +92,9 @@ def main() -> None:
     encoding=cast(metadata_lib.Encoding, _ENCODING.value),
     jpeg_quality=_JPEG_QUALITY.value,
   )
-  layout = listing.find(_SOURCE.value, tfds_data_dir=_TFDS_DATA_DIR.value)
+  layout = listing.find(
+    _SOURCE.value, tfds_data_dir=_TFDS_DATA_DIR.value, halves=_HALVES.value
+  )
   work = prepare.plan(layout, options=options)
   _announce(work, output=output)
   with tqdm.tqdm(total=work.num_images, unit=' images', delay=1) as bar:

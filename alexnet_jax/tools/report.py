@@ -8,9 +8,11 @@ well; the second compare.html. Each is one file that needs no other and no
 network. What a run lacks is named, with the command that makes it.
 """
 
+import jax
 from absl import flags
 
 from alexnet_jax.analysis import report
+from alexnet_jax.analysis.report import several, single
 from alexnet_jax.data import paths
 from alexnet_jax.tools import cli
 
@@ -19,7 +21,7 @@ _COMPARE = flags.DEFINE_multi_string(
   'compare', [], 'Runs to set side by side: --compare W1 W2 ...'
 )
 _OUTPUT = flags.DEFINE_string(
-  'output', 'compare.html', 'Where --compare writes its page.'
+  'output', None, f'Where --compare writes its page; default: {several.PAGE}.'
 )
 
 
@@ -30,6 +32,12 @@ def main() -> None:
     raise ValueError(
       'give either --workdir=WORKDIR, or --compare WORKDIR WORKDIR ...'
     )
+  if _WORKDIR.value and _OUTPUT.value is not None:
+    raise ValueError(
+      f'--output={_OUTPUT.value} goes with --compare: the report of a run is '
+      f'WORKDIR/{single.FOLDER}/{single.PAGE}; leave it out'
+    )
+  jax.config.update('jax_platforms', 'cpu')  # leaves GPUs to those who train
   if _WORKDIR.value:
     print(report.write(paths.given(_WORKDIR.value)))
     return
@@ -37,11 +45,9 @@ def main() -> None:
     raise ValueError(
       f'{compared[0]!r} is no flag: give runs after --compare, to compare them'
     )
-  print(
-    report.compare(
-      [paths.given(one) for one in compared], output=paths.given(_OUTPUT.value)
-    )
-  )
+  output = several.PAGE if _OUTPUT.value is None else _OUTPUT.value
+  workdirs = [paths.given(one) for one in compared]
+  print(report.compare(workdirs, output=paths.given(output)))
 
 
 if __name__ == '__main__':

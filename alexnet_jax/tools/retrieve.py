@@ -2,12 +2,15 @@
 
   python -m alexnet_jax.tools.retrieve --restore=WORKDIR
 
-Takes the network and the data set of the checkpoint. Compares the six nearest
-training images of validation images by fc7 and by pixels, and codes of a few
-bits with fc7. Keeps features in WORKDIR/features, 29 kB an image, and goes on
-with them if it is interrupted; writes WORKDIR/retrieval.json.
+Takes the network and the data set of the checkpoint, on one device. Compares
+the six nearest training images of validation images by fc7 and by pixels, and
+codes of a few bits with fc7. Keeps features in WORKDIR/features, 29 kB an
+image, and goes on with them if it is interrupted. All images of a split and
+samples of it have a folder each; one that is of another checkpoint is replaced.
+Writes WORKDIR/retrieval.json. With --output both go there.
 """
 
+import pathlib
 from typing import cast, get_args
 
 import jax
@@ -16,11 +19,15 @@ from absl import flags
 from alexnet_jax import reload
 from alexnet_jax.analysis import retrieval, search
 from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.data import paths
 from alexnet_jax.parallel import compiler, host_memory, mesh
 from alexnet_jax.tools import cli
 
 _RESTORE = flags.DEFINE_string(
   'restore', '', 'WORKDIR, for its newest checkpoint, or its checkpoints/STEP.'
+)
+_OUTPUT = flags.DEFINE_string(
+  'output', '', 'Where features/ and retrieval.json go, if not to the WORKDIR.'
 )
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', '', 'Where the data set is now, if it was moved.'
@@ -48,16 +55,20 @@ def main() -> int:
       '--restore is missing: give a WORKDIR, such as runs/default'
     )
   bits = [_whole(text) for text in _BITS.value]
-  step = layout.find(_RESTORE.value)
+  step = _step(_RESTORE.value)
+  workdir = _workdir(step)
   config = reload.own_config(restore.read_meta(step))
   config.data.dir = _DATA_DIR.value or config.data.dir
-  mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
+  config.mesh.data = 1
+  mesh.make_cpu_devices(config.mesh.column)
   if jax.default_backend() == 'cpu':
     host_memory.keep_freed_memory()
+  else:
+    config.mesh.column = 1
   compiler.keep_programs()
   result = search.search(
     reload.network(step, config=config),
-    workdir=step.parent.parent,
+    workdir=workdir,
     queries=_QUERIES.value,
     most_images=_MOST_IMAGES.value,
     bits=bits,
@@ -65,6 +76,26 @@ def main() -> int:
   )
   print(search.table(result))
   return 0
+
+
+def _step(given: str) -> pathlib.Path:
+  """The checkpoint's folder; commas may be part of its name."""
+  if ',' in given and not paths.given(given).exists():
+    raise ValueError(f'--restore={given}: give one WORKDIR or checkpoint')
+  return layout.find(given)
+
+
+def _workdir(step: pathlib.Path) -> pathlib.Path:
+  """Where results go; a copy of a checkpoint may lie anywhere."""
+  if _OUTPUT.value:
+    return paths.given(_OUTPUT.value)
+  folder = step.absolute().parent
+  if folder.name != layout.FOLDER:
+    raise ValueError(
+      f'{step} does not lie in the {layout.FOLDER} of a run: say with --output '
+      'where results are to go'
+    )
+  return folder.parent
 
 
 def _whole(text: str) -> int:

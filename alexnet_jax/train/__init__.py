@@ -1,6 +1,7 @@
 """Training, from whatever a workdir holds to the end of the config (§5).
 
   resume   what a workdir holds, and what may go on from it
+  pretrained  layers of another run to begin with
   loop     step, log, evaluate, lower the rate, save, stop
   guard    losses and gradients that are no numbers
   profile  a trace of a few steps
@@ -32,6 +33,7 @@ def train(
   workdir: pathlib.Path,
   stop: stopping.Stop | None = None,
   profile: range = range(0),
+  enough: loop_lib.Enough | None = None,
 ) -> None:
   """Trains to the end of the config, or goes on from the newest checkpoint.
 
@@ -40,6 +42,9 @@ def train(
     workdir: made if need be; one process at a time.
     stop: told by signals; none given: they end the process.
     profile: steps of which WORKDIR/profile gets a trace.
+    enough: told of the lines of metrics.jsonl when an epoch ends, and whenever
+      the run is gone on with; once it says so, the run is at its end. Each
+      epoch then has lines of its own.
 
   Raises:
     ValueError: if the workdir holds a run that this config cannot continue, a
@@ -50,7 +55,7 @@ def train(
   stop = stop or stopping.Stop()
   setup = run_lib.set_up(config)
   found = resume.find(setup, workdir=workdir)
-  if loop_lib.is_done(setup, found):
+  if loop_lib.is_done(setup, found, enough=enough):
     print(f'done already: {writers.describe(found.kept[-1])}')
     return
   trace = profile_lib.Profile(profile, workdir / 'profile')
@@ -60,7 +65,7 @@ def train(
     if said:
       print(said)
     try:
-      _run(setup, found, workdir=workdir, stop=stop, trace=trace)
+      _run(setup, found, workdir=workdir, stop=stop, trace=trace, enough=enough)
     except stopping.Stopped:  # and the last checkpoint is whole by now
       print('stopped, and saved: run the same command again to go on')
       raise
@@ -73,6 +78,7 @@ def _run(
   workdir: pathlib.Path,
   stop: stopping.Stop,
   trace: profile_lib.Profile,
+  enough: loop_lib.Enough | None,
 ) -> None:
   """Opens what a run writes to, and runs the loop."""
   saved = store.Store(
@@ -95,6 +101,7 @@ def _run(
       workdir=workdir,
       stop=stop,
       profile=profile,
+      enough=enough,
     )
     closing.callback(loop.close)
     loop.run(found.state)

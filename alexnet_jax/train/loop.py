@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -29,6 +30,8 @@ from alexnet_jax.train import guard, resume
 from alexnet_jax.train import profile as profile_lib
 
 Config = config_dict.ConfigDict
+# Told of the lines of metrics.jsonl when an epoch ends: whether the run may.
+Enough = Callable[[list[writers.Record]], bool]
 
 
 def check_health(
@@ -63,10 +66,13 @@ def plateaued(config: Config, state: plateau.State) -> bool:
   return plateau.drops(state, factor=rule.factor) > rule.num_drops
 
 
-def is_done(setup: run_lib.Setup, found: resume.Found) -> bool:
+def is_done(
+  setup: run_lib.Setup, found: resume.Found, *, enough: Enough | None = None
+) -> bool:
   """Whether neither a step nor the final evaluation is left to do."""
   over = found.step >= setup.plan.total_steps
   over = over or plateaued(setup.config, found.state.plateau)
+  over = over or bool(enough and enough(found.kept))
   views = setup.config.eval.final_views
   return over and bool(found.kept) and found.kept[-1].get('views') == views
 
@@ -89,6 +95,7 @@ class Loop:
     workdir: pathlib.Path,
     stop: stopping.Stop,
     profile: profile_lib.Profile,
+    enough: Enough | None = None,
   ):
     meta = found.meta
     self._setup = setup
@@ -97,6 +104,7 @@ class Loop:
     self._workdir = workdir
     self._stop = stop
     self._profile = profile
+    self._enough = enough
     self._step = found.step
     self._batches = found.batches
     self._evaluation_due = bool(meta and meta['evaluation_due'])
@@ -108,7 +116,8 @@ class Loop:
     )
     self._guard = guard.Guard(setup, skipped=meta['skipped'] if meta else 0)
     self._pending = list(meta['pending']) if meta else []  # since the last line
-    self._over = False  # the plateau that follows the last drop has come
+    # The plateau that follows the last drop has come, or it is enough.
+    self._over = bool(enough and enough(found.kept))
     rule = setup.config.health
     self._watch = health.Watch(
       classes=len(setup.dataset.classes),
@@ -121,7 +130,7 @@ class Loop:
   def run(self, state: steps.TrainState) -> None:
     """Steps to the end, then the final evaluation."""
     setup, total = self._setup, self._setup.plan.total_steps
-    self._over = plateaued(setup.config, state.plateau)
+    self._over = self._over or plateaued(setup.config, state.plateau)
     if self._evaluation_due:
       state = self._end_epoch(state)
     while self._step < total and not self._over:
@@ -183,6 +192,10 @@ class Loop:
     def due(every_epochs: int) -> bool:
       return last or plan.epoch_ends(self._step, every_epochs=every_epochs)
 
+    if self._enough and plan.epoch_ends(self._step, every_epochs=1):
+      self._write_train(state)
+      lines = writers.read_metrics(self._workdir / 'metrics.jsonl')
+      self._over = self._over or self._enough(lines)
     error = None
     if due(config.eval.every_epochs):
       error, state = self._evaluate_epoch(state)
@@ -220,7 +233,7 @@ class Loop:
       patience_epochs=rule.patience_epochs,
       min_improvement=rule.min_improvement,
     )
-    self._over = plateaued(self._setup.config, after)
+    self._over = self._over or plateaued(self._setup.config, after)
     if after.scale < state.plateau.scale:
       what = f'the learning rate is multiplied by {rule.factor}'
       if self._over:
@@ -238,7 +251,7 @@ class Loop:
     found = self._predict(state, views=views)
     path = self._workdir / predictions.OF_A_RUN
     with writers.told(path):
-      predictions.save(found, path)
+      predictions.save(found._replace(step=self._step), path)
     self._write_val(found.errors, views=views)
 
   def _predict(

@@ -13,6 +13,7 @@ import grain
 from alexnet_jax import run as run_lib
 from alexnet_jax import steps, writers
 from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.train import pretrained
 
 Change = tuple[str, Any, Any]  # field, its value before, and now
 
@@ -59,7 +60,7 @@ def find(setup: run_lib.Setup, *, workdir: pathlib.Path) -> Found:
   if found:
     meta, step, state = found
   else:
-    meta, step, state = None, 0, setup.programs.init()
+    meta, step, state = None, 0, pretrained.begin(setup)
   kept = [record for record in history if record['step'] <= step]
   return Found(step, state, batches, meta, kept if step else [], damaged)
 

@@ -10,6 +10,7 @@ from alexnet_jax import ablations, communication
 from alexnet_jax import config as config_lib
 from alexnet_jax.models import alexnet
 from configs import (
+  cifar10_lrn,
   default,
   imagenet,
   smoke,
@@ -20,6 +21,7 @@ from configs import (
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = {
+  'cifar10_lrn': cifar10_lrn,
   'default': default,
   'imagenet': imagenet,
   'smoke': smoke,

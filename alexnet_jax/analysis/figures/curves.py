@@ -21,7 +21,8 @@ _Records = Sequence[dict[str, Any]]
 _SMOOTH = 150  # records from which on a running mean is drawn over a faint line
 _POINTS = 600  # of a line, at most: more only make a larger file
 _MANY = 40  # validations from which on points are smaller
-_TEN_VIEWS = {'ls': '', 'marker': 'D', 'ms': 8, 'mew': 1.2, 'mfc': 'none'}
+_IN_WORDS = {9: 'nine', 10: 'ten'}
+_MANY_VIEWS = {'ls': '', 'marker': 'D', 'ms': 8, 'mew': 1.2, 'mfc': 'none'}
 _TICKS_APART = 1.5  # the least ratio of two rates on the scale
 
 
@@ -72,8 +73,10 @@ def _errors(axes: Axes, train: _Records, val: _Records) -> None:
     _line(axes, train, field, colour=colour)
     _points(axes, val, field, colour=colour, marker=marker)
     axes.plot([], [], color=colour, marker=marker, ms=4, label=name)
-  if any(r['views'] > 1 for r in val):
-    axes.plot([], [], **_TEN_VIEWS, mec=colours.ink, label='ten views')
+  views = max((r['views'] for r in val), default=1)
+  if views > 1:
+    label = f'{_IN_WORDS[views]} views'
+    axes.plot([], [], **_MANY_VIEWS, mec=colours.ink, label=label)
   axes.set_title('error')
   axes.set_ylim(0, 1.03)
   axes.yaxis.set_major_locator(ticker.MultipleLocator(0.25))
@@ -106,7 +109,7 @@ def _points(
   marker: str,
   label: str = '',
 ) -> None:
-  """Validation: filled points of the centre crop, hollow ones of ten views."""
+  """Validation: filled points of the centre crop, hollow ones of more views."""
   finite = [r for r in records if math.isfinite(r[field])]
   one = [r for r in finite if r['views'] == 1]
   ten = [r for r in finite if r['views'] > 1]
@@ -115,7 +118,7 @@ def _points(
   if one:
     _scatter(axes, one, field, look=filled, label=label)
   if ten:
-    _scatter(axes, ten, field, look=_TEN_VIEWS | {'mec': colour})
+    _scatter(axes, ten, field, look=_MANY_VIEWS | {'mec': colour})
 
 
 def _scatter(

@@ -55,6 +55,7 @@ class Run(NamedTuple):
     health: rows of health.json.
     probed: images that the rows were measured on.
     checkpoint: the newest sound one.
+    damaged: why newer ones could not be read, a sentence each.
     data: the data set; None if it cannot be opened.
     no_data: why not.
     prepared: metadata.json of a prepared data set.
@@ -70,6 +71,7 @@ class Run(NamedTuple):
   health: list[dict[str, Any]]
   probed: int
   checkpoint: Checkpoint | None = None
+  damaged: tuple[str, ...] = ()
   data: dataset.Dataset | None = None
   no_data: str = ''
   prepared: metadata.Metadata | None = None
@@ -137,10 +139,12 @@ def whole(workdir: pathlib.Path) -> Run:
   """
   run = outline(workdir)
   data, no_data = _data(run.config)
-  predicted = workdir / 'predictions.npz'
+  predicted = workdir / predictions_lib.OF_A_RUN
+  checkpoint, damaged = _checkpoint(workdir / layout.FOLDER)
   directory = _directory(run.config)
   return run._replace(
-    checkpoint=_checkpoint(workdir / layout.FOLDER),
+    checkpoint=checkpoint,
+    damaged=tuple(damaged),
     data=data,
     no_data=no_data,
     prepared=_attempt(lambda: metadata.read(pathlib.Path(directory)))
@@ -203,17 +207,34 @@ def _is_number(value: Any, *, endless: bool) -> bool:
   return endless or math.isfinite(value)
 
 
-def _checkpoint(directory: pathlib.Path) -> Checkpoint | None:
-  def read(step: pathlib.Path) -> Checkpoint:
-    meta = restore.read_meta(step)
-    state = restore.read_arrays(step, meta=meta)
-    arrays = jax.tree.map(np.asarray, state)
-    return Checkpoint(
-      int(step.name), meta, arrays['params'], _velocities(arrays)
-    )
+def _checkpoint(
+  directory: pathlib.Path,
+) -> tuple[Checkpoint | None, list[str]]:
+  """The newest sound one, and why not a newer one."""
+  try:
+    found, damaged = restore.newest_sound(directory, read=_read_checkpoint)
+  except _UNREADABLE as error:
+    said = ' '.join(f'{type(error).__name__}: {error}'.split())
+    return None, [f'The checkpoints cannot be read ({said}).']
+  return found, [
+    f'The checkpoint of step {int(e.step.name):,} is damaged: {e.reason}.'
+    for e in damaged
+  ]
 
-  found = _attempt(lambda: restore.newest_sound(directory, read=read))
-  return found[0] if found else None
+
+def _read_checkpoint(step: pathlib.Path) -> Checkpoint:
+  meta = restore.read_meta(step)
+  state = restore.read_arrays(step, meta=meta, device=_cpu())
+  arrays = jax.tree.map(np.asarray, state)
+  return Checkpoint(int(step.name), meta, arrays['params'], _velocities(arrays))
+
+
+def _cpu() -> jax.Device | None:
+  """A GPU may have no room left; None if JAX_PLATFORMS allows for no CPU."""
+  try:
+    return jax.devices('cpu')[0]
+  except RuntimeError:
+    return None
 
 
 def _velocities(state: PyTree) -> PyTree | None:

@@ -80,6 +80,12 @@ def second(*children: Child) -> Markup:
   return tag('span', *children, kind='second')
 
 
+def facts(pairs: Iterable[tuple[str, str]]) -> Markup:
+  """Names and values, a line each."""
+  lines = [tag('div', tag('dt', name), tag('dd', v)) for name, v in pairs]
+  return tag('dl', lines) if lines else join()
+
+
 def folded(title: str, *children: Child) -> Markup:
   """What is shown to those who ask for it."""
   return tag('details', tag('summary', title), *children)

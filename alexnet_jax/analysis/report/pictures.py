@@ -6,6 +6,7 @@ is kept in both forms beside the page.
 """
 
 import base64
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from alexnet_jax.analysis import statistics
 from alexnet_jax.analysis.report import gather, markup
 from alexnet_jax.data import dataset
 
@@ -123,7 +125,6 @@ def columns(run: gather.Run) -> int:
 
 def layers(run: gather.Run) -> Any:
   """What each layer passes on, and the size of weights and velocities."""
-  from alexnet_jax.analysis import statistics
   from alexnet_jax.analysis.figures import layers
 
   found = run.checkpoint
@@ -151,30 +152,34 @@ def class_names(run: gather.Run) -> list[str]:
   return names or list(ids)
 
 
-def examples(run: gather.Run) -> Any:
+def examples(run: gather.Run) -> Draw:
   """Figure 4, left: images with the five likeliest classes."""
-  from alexnet_jax.analysis.figures import examples
+  shown = functools.cache(lambda: _examples(run))  # once for both themes
 
+  def draw() -> Any:
+    from alexnet_jax.analysis.figures import examples
+
+    return examples.figure(**shown())
+
+  return draw
+
+
+def _examples(run: gather.Run) -> dict[str, Any]:
+  """What the figure shows."""
   found = run.predictions
   assert found
   chosen = _chosen(found.ranks, found.labels)
-  places = [_place(run, position) for position in chosen]
-  kept = [
-    (c, image)
-    for c, image in zip(chosen, places, strict=True)
-    if image is not None
-  ]
+  places = [(position, _place(run, position)) for position in chosen]
+  kept = [(position, image) for position, image in places if image is not None]
   if not kept:
-    raise NothingToDrawError(
-      'The images are not those that predictions.npz was made from.'
-    )
+    raise NothingToDrawError('None of the images can be read any more.')
   indices = [position for position, _ in kept]
-  return examples.figure(
-    np.stack([image for _, image in kept]),
-    labels=found.labels[indices],
-    probabilities=found.probabilities[indices].astype(np.float32),
-    classes=class_names(run),
-  )
+  return {
+    'images': np.stack([image for _, image in kept]),
+    'labels': found.labels[indices],
+    'probabilities': found.probabilities[indices].astype(np.float32),
+    'classes': class_names(run),
+  }
 
 
 def _chosen(ranks: np.ndarray, labels: np.ndarray) -> list[int]:
@@ -196,70 +201,103 @@ def _spread(found: np.ndarray, labels: np.ndarray, *, count: int) -> list[int]:
   """Some of those places: new classes first, evenly over the split."""
   firsts = np.unique(labels[found], return_index=True)[1] if len(found) else []
   first = sorted(int(found[i]) for i in firsts)
-  others = [int(i) for i in found if int(i) not in set(first)]
-  pool = first if len(first) >= count else first + others[: count - len(first)]
+  others = np.setdiff1d(found, first)  # in order
+  pool = first + others[: max(count - len(first), 0)].tolist()
   picked = np.linspace(0, len(pool) - 1, min(count, len(pool))).round()
   return [pool[int(i)] for i in picked]
 
 
 def _place(run: gather.Run, position: int) -> np.ndarray | None:
-  """The image that a row of the predictions is of.
+  """The image that a row of the predictions is of; None if it is damaged.
 
   Those that could not be read have no row, so it may lie further on.
+
+  Raises:
+    NothingToDrawError: if it is not there.
   """
   assert run.predictions and run.data
-  names, split = run.predictions.names, run.data.val
-  left_out = max(len(split) - len(names), 0)
-  for index in range(position, min(position + left_out + 1, len(split))):
+  name, split = run.predictions.names[position], run.data.val
+  last = min(position + _left_out(run), len(split) - 1)
+  damaged = False
+  for index in range(position, last + 1):
     example = _example(split, index)
-    if example is not None and example.name == names[position]:
+    if example is not None and example.name == name:
       return example.image
-  return None
+    damaged |= example is None
+  if damaged:
+    return None
+  raise NothingToDrawError(
+    'The images are not those that predictions.npz was made from: '
+    f'{name} is none of the images {position:,} to {last:,} of the split.'
+  )
+
+
+def _left_out(run: gather.Run) -> int:
+  """Images of the split that may have no row, at most."""
+  assert run.predictions and run.data and run.config
+  most = run.config.get('data', {}).get('max_bad_records', 0)
+  return min(most, max(len(run.data.val) - len(run.predictions.names), 0))
 
 
 def _example(split: dataset.Split, index: int) -> dataset.Example | None:
   try:
     return split[index]
-  except (dataset.Unreadable, IndexError):
+  except (dataset.Unreadable, IndexError, OSError):
     return None
 
 
-def neighbours(run: gather.Run) -> Any:
+def neighbours(run: gather.Run) -> Draw:
   """Figure 4, right: images and those nearest to them in the training set."""
-  from alexnet_jax.analysis.figures import neighbours
+  shown = functools.cache(lambda: _neighbours(run))  # once for both themes
 
+  def draw() -> Any:
+    from alexnet_jax.analysis.figures import neighbours
+
+    return neighbours.figure(**shown())
+
+  return draw
+
+
+def _neighbours(run: gather.Run) -> dict[str, Any]:
+  """What the figure shows."""
   assert run.retrieval and run.data
   found = run.retrieval['queries'][:5]
   rows = {
     kind: [_nearest(run, q[kind]) for q in found] for kind in ('fc7', 'pixels')
   }
-  return neighbours.figure(
-    np.stack([_image(run.data.val, q['index']) for q in found]),
-    query_labels=np.array([q['label'] for q in found]),
-    fc7=np.stack([images for images, _ in rows['fc7']]),
-    fc7_labels=np.array([labels for _, labels in rows['fc7']]),
-    pixels=np.stack([images for images, _ in rows['pixels']]),
-    pixel_labels=np.array([labels for _, labels in rows['pixels']]),
-    classes=class_names(run),
-  )
-
-
-_NEIGHBOURS = 6  # in the paper
+  return {
+    'queries': np.stack([_image(run.data.val, q) for q in found]),
+    'query_labels': np.array([q['label'] for q in found]),
+    'fc7': np.stack([images for images, _ in rows['fc7']]),
+    'fc7_labels': np.array([labels for _, labels in rows['fc7']]),
+    'pixels': np.stack([images for images, _ in rows['pixels']]),
+    'pixel_labels': np.array([labels for _, labels in rows['pixels']]),
+    'classes': class_names(run),
+  }
 
 
 def _nearest(
-  run: gather.Run, neighbours: Sequence[dict]
+  run: gather.Run, near: Sequence[dict]
 ) -> tuple[UInt8[np.ndarray, 'k s s 3'], list[int]]:
   assert run.data
-  near = neighbours[:_NEIGHBOURS]
-  images = np.stack([_image(run.data.train, n['index']) for n in near])
+  images = np.stack([_image(run.data.train, n) for n in near])
   return images, [n['label'] for n in near]
 
 
-def _image(split: dataset.Split, index: int) -> UInt8[np.ndarray, 's s 3']:
-  example = _example(split, index)
+def _image(split: dataset.Split, named: dict) -> UInt8[np.ndarray, 's s 3']:
+  """The image that retrieval.json means.
+
+  Raises:
+    NothingToDrawError: if it cannot be read, or is another one.
+  """
+  example = _example(split, named['index'])
   if example is None:
     raise NothingToDrawError(
       'An image that retrieval.json names cannot be read any more.'
+    )
+  if example.name != named['name']:
+    raise NothingToDrawError(
+      'The images are not those that retrieval.json was made from: image '
+      f'{named["index"]:,} is {example.name}, not {named["name"]}.'
     )
   return example.image

@@ -8,7 +8,7 @@ from alexnet_jax.analysis.report import gather, markup, notes2012
 from alexnet_jax.analysis.report.markup import Child, Markup, tag
 
 _SPLITS = {'val': 'validation', 'test': 'test'}
-_VIEWS = {1: 'centre crop', 10: 'ten views'}
+_VIEWS = {1: 'centre crop', 9: 'nine views', 10: 'ten views'}
 _ILSVRC = {'ILSVRC2012': 'ILSVRC-2012', 'ILSVRC2010': 'ILSVRC-2010'}
 
 

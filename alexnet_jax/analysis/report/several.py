@@ -29,8 +29,13 @@ def compare(
   """Writes one page about several runs; its path.
 
   Raises:
-    ValueError: if there are fewer than two or too many, or one is no run.
+    ValueError: if there are fewer than two or too many, or one is no run, or
+      the page would have the name of its own figure.
   """
+  if output.suffix != '.html':
+    raise ValueError(
+      f'{output} is no name for a page: give one that ends in .html'
+    )
   if not 2 <= len(workdirs) <= MOST:
     raise ValueError(
       f'{len(workdirs)} runs to compare: give 2 to {MOST} workdirs'

@@ -2,7 +2,9 @@
 
 import pathlib
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import tqdm
 
 from alexnet_jax.analysis.report import (
   gather,
@@ -27,19 +29,37 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     ValueError: if there is no such folder, or no run in it.
     OSError: if the report cannot be written; one that was there still is.
   """
-  run = gather.whole(workdir)
   path = workdir / FOLDER / PAGE
   album = pictures.Album(path.parent)
-  pictures.replace(path, document(run, album=album).encode('utf-8', 'replace'))
+  parts = 1 + len(sections.SECTIONS)
+  with tqdm.tqdm(
+    total=parts, desc='writing the report', delay=5, leave=False
+  ) as bar:
+    run = gather.whole(workdir)
+    bar.update()
+    text = document(run, album=album, tell=bar.update)
+  pictures.replace(path, text.encode('utf-8', 'replace'))
   return path
 
 
-def document(run: gather.Run, *, album: pictures.Album) -> str:
-  """The page; its figures go to the album's folder as well."""
-  parts = [
-    page.section(s.place, title=s.title, body=_body(s, run, album=album))
-    for s in sections.SECTIONS
-  ]
+def document(
+  run: gather.Run,
+  *,
+  album: pictures.Album,
+  tell: Callable[[], object] = lambda: None,
+) -> str:
+  """The page.
+
+  Args:
+    run: what it is about.
+    album: gets the figures as well.
+    tell: is called after each section.
+  """
+  parts = []
+  for s in sections.SECTIONS:
+    body = _body(s, run, album=album)
+    parts.append(page.section(s.place, title=s.title, body=body))
+    tell()
   places = [(s.place, s.title) for s in sections.SECTIONS]
   front = page.front(
     'alexnet_jax · report of a run',
@@ -54,12 +74,18 @@ def document(run: gather.Run, *, album: pictures.Album) -> str:
 def _body(
   section: sections.Section, run: gather.Run, *, album: pictures.Album
 ) -> markup.Markup:
-  """A section; one that a damaged file spoils says so, there and here."""
+  """A section; one that a damaged file spoils says so, there and here.
+
+  Raises:
+    OSError: if a figure cannot be written: nor can the next.
+  """
   try:
     return section.make(run, album)
+  except OSError:
+    raise
   except Exception as error:
     reason = f'{type(error).__name__}: {error}'
-    print(f'warning: report, {section.title}: {reason}', flush=True)
+    tqdm.tqdm.write(f'warning: report, {section.title}: {reason}')
     return markup.missing(f'This part could not be made ({reason}).')
 
 

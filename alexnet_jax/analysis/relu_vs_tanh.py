@@ -1,0 +1,197 @@
+"""How many epochs a net needs to 25 % training error, by activation (§3.1).
+
+Figure 1: "A four-layer convolutional neural network with ReLUs reaches a 25%
+training error rate on CIFAR-10 six times faster than an equivalent network
+with tanh neurons. The learning rates for each network were chosen
+independently to make training as fast as possible."
+
+Paper silent: over what the training error is taken.
+2012: no program of Figure 1 was released.
+Here: over the epoch's minibatches as they come, before their updates. It stands
+at the epoch's end, and straight lines between these points give the time
+to 25 % in epochs and parts of one.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+TARGET = 0.25  # training error, §3.1
+PAPER_RATIO = 6.0  # epochs of tanh over those of ReLU, §3.1
+
+
+class Net(NamedTuple):
+  """One activation: its search for a rate, and its runs with that rate.
+
+  Attributes:
+    activation: of all layers but the last.
+    searched: rate -> training error of each epoch of the search.
+    rate: the one chosen.
+    curves: seed -> training error of each epoch.
+  """
+
+  activation: str
+  searched: dict[float, list[float]]
+  rate: float
+  curves: dict[int, list[float]]
+
+  def epochs(self) -> dict[int, float | None]:
+    """Seed -> epochs to the target; None if it was not reached."""
+    return {seed: crossing(curve) for seed, curve in self.curves.items()}
+
+
+def epoch_errors(records: Sequence[Mapping[str, Any]]) -> list[float]:
+  """Training error of each whole epoch: the mean over its minibatches.
+
+  Args:
+    records: of metrics.jsonl; one ends with each epoch, as `enough` of
+      train.train has it.
+
+  >>> line = {'split': 'train', 'step': 1, 'epoch': 0.25, 'top1_error': 0.9}
+  >>> epoch_errors([line, line | {'step': 4, 'epoch': 1.0, 'top1_error': 0.5}])
+  [0.6]
+  """
+  errors, wrong, steps, before = [], 0.0, 0, 0
+  for line in records:
+    if line['split'] != 'train':
+      continue
+    count, before = line['step'] - before, line['step']
+    wrong, steps = wrong + count * line['top1_error'], steps + count
+    if math.floor(line['epoch']) > len(errors):
+      errors.append(wrong / steps)
+      wrong, steps = 0.0, 0
+  return errors
+
+
+def crossing(
+  errors: Sequence[float], *, target: float = TARGET
+) -> float | None:
+  """Epochs until the error is the target or less; None if it never is.
+
+  >>> crossing([0.5, 0.3, 0.2])
+  2.5
+  """
+  if errors and errors[0] <= target:
+    return 1.0  # there is no point before it
+  for number, (above, error) in enumerate(itertools.pairwise(errors), start=1):
+    if error <= target:
+      return round(number + (above - target) / (above - error), 9)
+  return None
+
+
+def fastest(searched: Mapping[float, Sequence[float]]) -> float:
+  """The rate whose run was first at the target, or else came nearest to it.
+
+  Of runs that are not there yet, those that ended early, as they diverged, come
+  last, and then counts the error of the last epoch.
+  """
+  longest = max(map(len, searched.values()))
+
+  def place(rate: float) -> tuple[float, bool, float]:
+    errors = searched[rate]
+    last = errors[-1] if errors else 1.0
+    return crossing(errors) or math.inf, len(errors) < longest, last
+
+  return min(searched, key=place)
+
+
+def ratios(net: Net, *, first: Net) -> dict[int, float | None]:
+  """Seed -> epochs of a net over those of the first; None if either is open."""
+  found: dict[int, float | None] = {}
+  for seed, epochs in net.epochs().items():
+    theirs = first.epochs().get(seed)
+    found[seed] = epochs / theirs if epochs and theirs else None
+  return found
+
+
+def result(nets: Sequence[Net], *, most_epochs: int) -> dict[str, Any]:
+  """What fig1.json holds: curves, epochs and ratios, by activation and seed."""
+  return {
+    'target': TARGET,
+    'paper_ratio': PAPER_RATIO,
+    'most_epochs': most_epochs,
+    'nets': {
+      net.activation: {
+        'rate': net.rate,
+        'searched': net.searched,
+        'training_error': net.curves,
+        'epochs_to_target': net.epochs(),
+        f'ratio_to_{nets[0].activation}': ratios(net, first=nets[0]),
+      }
+      for net in nets
+    },
+  }
+
+
+def table(nets: Sequence[Net], *, most_epochs: int) -> str:
+  """The search, the epochs of each run, and the ratio beside the paper's."""
+  lines = ['training error (%) at the end of the search, by learning rate']
+  lines += [_searched(net) for net in nets]
+  lines += ['', f'epochs to {TARGET:.0%} training error, by seed']
+  lines += [_epochs(net) for net in nets]
+  lines += [
+    f'{net.activation}, seed {seed}: {TARGET:.0%} was not reached: '
+    + _where(curve, most_epochs=most_epochs)
+    for net in nets
+    for seed, curve in net.curves.items()
+    if crossing(curve) is None
+  ]
+  for net in nets[1:]:
+    lines += ['', _ratio(net, first=nets[0], most_epochs=most_epochs)]
+  return '\n'.join(lines)
+
+
+def _where(errors: Sequence[float], *, most_epochs: int) -> str:
+  if not errors:
+    return 'it diverged within an epoch'
+  end = f'{errors[-1]:.1%} after {len(errors)} epochs'
+  return end if len(errors) >= most_epochs else f'{end}, then it diverged'
+
+
+def _searched(net: Net) -> str:
+  tried = '  '.join(
+    f'{rate:g}: {100 * errors[-1]:.1f}' if errors else f'{rate:g}: diverged'
+    for rate, errors in sorted(net.searched.items())
+  )
+  edges = {min(net.searched), max(net.searched)}
+  edge = ' (at an end of --rates: try rates beyond it)'
+  told = edge if net.rate in edges and len(net.searched) > 1 else ''
+  return f'  {net.activation:10}{tried}  -> {net.rate:g}{told}'
+
+
+def _epochs(net: Net) -> str:
+  found = net.epochs()
+  each = ''.join(f'{_number(e):>8}' for e in found.values())
+  there = [e for e in found.values() if e]
+  whole = len(there) == len(found)
+  told = f'  mean {_mean(there):.2f} ({_range(there)})' if whole else ''
+  return f'  {net.activation:10}{each}{told}'
+
+
+def _ratio(net: Net, *, first: Net, most_epochs: int) -> str:
+  """Ratio of the means, and seed by seed; a bound if runs are open."""
+  name = f'epochs of {net.activation} over those of {first.activation}'
+  bounds = [e or float(most_epochs) for e in net.epochs().values()]
+  others = [e for e in first.epochs().values() if e]
+  if len(others) < len(first.curves):
+    return f'{name}: unknown, as {first.activation} did not reach it'
+  pairs = ratios(net, first=first)
+  more = 'more than ' if None in pairs.values() else ''
+  each = ', '.join(_number(ratio) for ratio in pairs.values())
+  return (
+    f'{name}: {more}{_mean(bounds) / _mean(others):.2f} (by seed: {each}); '
+    'the paper: six times'
+  )
+
+
+def _number(value: float | None) -> str:
+  return 'open' if value is None else f'{value:.2f}'
+
+
+def _mean(values: Sequence[float]) -> float:
+  return sum(values) / len(values)
+
+
+def _range(values: Sequence[float]) -> str:
+  return f'{min(values):.2f} to {max(values):.2f}'

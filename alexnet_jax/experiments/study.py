@@ -1,0 +1,214 @@
+"""The paper's comparisons made again: a base and ablations, seed by seed.
+
+Every run has OUTPUT/NAME/seed-N for its workdir, so that a study that was
+stopped, in whatever way, goes on where it was. Runs of one seed are a pair: the
+same images in the same order, and the same initial values where shapes agree.
+Not in the paper.
+"""
+
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import config_dict
+
+from alexnet_jax import ablations, locking, stopping, writers
+from alexnet_jax import config as config_lib
+from alexnet_jax import run as run_lib
+from alexnet_jax.experiments import processes
+
+BASE = 'base'
+MANIFEST = 'study.json'
+METRICS = 'metrics.jsonl'
+Config = config_dict.ConfigDict
+
+
+class Study(NamedTuple):
+  """What is compared.
+
+  Attributes:
+    base: the config file.
+    fields: that the command line sets in it: FIELD=VALUE.
+    config: both together, with the study's budget.
+    ablations: names, each made alone.
+    seeds: of the pairs.
+    output: the folder.
+  """
+
+  base: str
+  fields: tuple[str, ...]
+  config: Config
+  ablations: tuple[str, ...]
+  seeds: tuple[int, ...]
+  output: pathlib.Path
+
+
+class Run(NamedTuple):
+  """One of the runs, and how it ended; None if it has not."""
+
+  name: str
+  seed: int
+  workdir: pathlib.Path
+  end: processes.End | None
+
+  @property
+  def key(self) -> str:
+    """What it is called in the manifest and on the page."""
+    return f'{self.name}/seed-{self.seed}'
+
+  @property
+  def done(self) -> bool:
+    return self.end is not None and self.end.code == 0
+
+
+def budgeted(config: Config, *, epochs: int | None) -> Config:
+  """The config for so many epochs; None: as long as it says itself.
+
+  Raises:
+    ValueError: if the config cannot work, or its data is missing.
+  """
+  config = config.copy_and_resolve_references()
+  if epochs is not None:
+    config.num_epochs, config.total_steps = epochs, None
+  config_lib.check(config)
+  if epochs is not None:  # as steps, which win over epochs in any config
+    images = len(run_lib.load_data(config).train)
+    config.total_steps = config_lib.plan(
+      config, train_images=images
+    ).total_steps
+  return config
+
+
+def check(study: Study) -> None:
+  """Refuses what cannot be studied, before any run.
+
+  Raises:
+    ValueError: for unknown ablations, for names or seeds given twice, and for a
+      base that is ablated itself.
+  """
+  for flag, given in (('ablations', study.ablations), ('seeds', study.seeds)):
+    twice = [one for one in given if given.count(one) > 1]
+    if twice:
+      raise ValueError(f'--{flag} has {twice[0]} twice: give it once')
+    if not given:
+      raise ValueError(f'--{flag} is empty: give one or more, with commas')
+  for name in study.ablations:
+    ablations.refuse_conflicts([name])
+  if study.config.ablations:
+    raise ValueError(
+      f'--base={study.base} has {study.config.ablations[0]} made already: give '
+      'a config without ablations'
+    )
+
+
+def run(
+  study: Study, *, places: Sequence[processes.Place], stop: stopping.Stop
+) -> list[Run]:
+  """Makes every run that is not done yet; how each ended.
+
+  Args:
+    study: what is compared.
+    places: where runs go, one at a time in each, see `processes.share`.
+    stop: told by signals; the runs that are going are then asked to stop.
+
+  Raises:
+    ValueError: if the folder is in use, or holds another study.
+  """
+  with locking.locked(study.output, fix='give another --output'):
+    ends = _begin(study)
+    keys = {run.key: run for run in runs(study, ends=ends)}
+
+    def ended(job: processes.Job, end: processes.End) -> None:
+      if stop.asked and end.code:  # it was asked to, and can go on
+        print(f'{job.name}: stopped', flush=True)
+        return
+      ends[job.name] = end
+      _write(study, ends=ends)
+      print(f'{job.name}: {_outcome(keys[job.name], end)}', flush=True)
+
+    todo = [_job(study, run) for run in keys.values() if not run.done]
+    print(f'{len(keys)} runs, {len(keys) - len(todo)} of them done', flush=True)
+    with stop.held():
+      processes.run(todo, places=places, stop=stop, ended=ended)
+    return list(runs(study, ends=ends))
+
+
+def runs(study: Study, *, ends: dict[str, processes.End]) -> Iterator[Run]:
+  """Seed by seed, so that of a study half done the pairs are whole."""
+  for seed in study.seeds:
+    for name in (BASE, *study.ablations):
+      run = Run(name, seed, study.output / name / f'seed-{seed}', None)
+      yield run._replace(end=ends.get(run.key))
+
+
+def final(run: Run) -> dict[str, Any]:
+  """The last evaluation of a run that is done."""
+  records = writers.read_metrics(run.workdir / METRICS)
+  return [r for r in records if r['split'] == 'val'][-1]
+
+
+def _outcome(run: Run, end: processes.End) -> str:
+  return f'failed: {end.error}' if end.code else writers.describe(final(run))
+
+
+def _job(study: Study, run: Run) -> processes.Job:
+  """python -m alexnet_jax.main; a later flag wins over an earlier one."""
+  steps = study.config.total_steps
+  fields = ['report.at_end=False', *study.fields, f'seed={run.seed}']
+  fields += [f'num_epochs={study.config.num_epochs}']
+  fields += [f'total_steps={steps}'] if steps is not None else []
+  command = [sys.executable, '-m', 'alexnet_jax.main', f'--config={study.base}']
+  command += [f'--config.{field}' for field in fields]
+  command += [f'--workdir={run.workdir}']
+  command += [f'--ablation={run.name}'] if run.name != BASE else []
+  return processes.Job(
+    run.key, tuple(command), run.workdir.with_name(f'seed-{run.seed}.log')
+  )
+
+
+def _begin(study: Study) -> dict[str, processes.End]:
+  """Writes the manifest; how runs of an earlier start of the study ended.
+
+  Raises:
+    ValueError: if that was another study.
+  """
+  manifest = writers.read_json(study.output / MANIFEST)
+  ends: dict[str, processes.End] = {}
+  if manifest:
+    _check_same(manifest, study)
+    ends = {k: processes.End(*end) for k, end in manifest['runs'].items()}
+    for run in list(runs(study, ends=ends)):
+      if run.done and not (run.workdir / METRICS).is_file():
+        del ends[run.key]  # someone has removed it
+  _write(study, ends=ends)
+  return ends
+
+
+def _check_same(manifest: dict[str, Any], study: Study) -> None:
+  """Ablations and seeds may be added; what runs have in common may not change.
+
+  Raises:
+    ValueError: naming the first field that differs.
+  """
+  if not {'base', 'config', 'runs'} <= {*manifest}:
+    raise ValueError(
+      f'{study.output / MANIFEST} is of no study: give another --output'
+    )
+  for field, old, new in run_lib.changes(manifest['config'], study.config):
+    raise ValueError(
+      f'{study.output} is a study of {manifest["base"]} with config.{field} = '
+      f'{old}, now it is {new}: use the same, or another --output'
+    )
+
+
+def _write(study: Study, *, ends: dict[str, processes.End]) -> None:
+  manifest = {
+    'base': study.base,
+    'fields': study.fields,
+    'config': study.config.to_dict(),
+    'ablations': study.ablations,
+    'seeds': study.seeds,
+    'runs': ends,
+  }
+  writers.write_json(study.output / MANIFEST, manifest)

@@ -1,0 +1,178 @@
+"""A study as a page: OUTPUT/index.html, with its figure beside it.
+
+One file that needs no other and no network. Not in the paper.
+"""
+
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from alexnet_jax import ablations
+from alexnet_jax.analysis import paired
+from alexnet_jax.analysis.report import markup, page, pictures
+from alexnet_jax.analysis.report.markup import Markup, tag
+from alexnet_jax.experiments import study, study_table
+
+PAGE = 'index.html'
+
+
+def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
+  """Writes the page, whatever there is of the study; its path."""
+  rows = study_table.rows(runs)
+  parts = [
+    ('tells', 'What the seeds tell', _verdicts(rows, output=asked.output)),
+    ('costs', 'What each ablation costs', _costs(rows)),
+    ('errors', 'Errors', _errors(rows)),
+    ('runs', 'Runs', _runs(runs)),
+    ('settings', 'Settings', _settings(asked)),
+  ]
+  done = sum(run.done for run in runs)
+  front = page.front(
+    'alexnet_jax · the paper’s comparisons',
+    f'{len(asked.ablations)} ablations of {pathlib.Path(asked.base).name}',
+    f'{done} of {len(runs)} runs are done.',
+    page.contents((place, title) for place, title, _ in parts),
+  )
+  body = [page.section(p, title=title, body=made) for p, title, made in parts]
+  text = page.document('A study of ablations · alexnet_jax', [front, *body])
+  path = asked.output / PAGE
+  pictures.replace(path, text.encode('utf-8', 'replace'))
+  return path
+
+
+def _verdicts(
+  rows: Sequence[study_table.Row], *, output: pathlib.Path
+) -> Markup:
+  return markup.join(
+    tag('ul', [tag('li', line) for line in study_table.verdicts(rows)]),
+    pictures.Album(output).picture(
+      'costs',
+      lambda: _figure(rows),
+      form='svg',
+      alt='Paired difference of each ablation to the base, with intervals.',
+      caption='Right of the line at 0 the ablated net is worse. Filled dots: '
+      'the interval leaves out 0. The authors’ marks are those of ImageNet.',
+    ),
+  )
+
+
+def _figure(rows: Sequence[study_table.Row]) -> Any:
+  from alexnet_jax.analysis.figures import paired as drawn
+
+  found = [
+    drawn.Row(r.name, r.top1_cost, r.loss_cost, r.paper[0], r.notes[0])
+    for r in rows
+    if r.top1_cost and r.loss_cost
+  ]
+  if not found:
+    raise pictures.NothingToDrawError('No pair of runs is done yet.')
+  return drawn.figure(found)
+
+
+def _costs(rows: Sequence[study_table.Row]) -> Markup:
+  ablated = [row for row in rows if row.name != study.BASE]
+  header = ('Ablation', 'Pairs', 'Top-1, points', 'Top-5, points', 'Loss')
+  return markup.join(
+    markup.table(
+      (*header, 'Paper', '2012'),
+      [
+        (
+          _named(row.name),
+          row.top1_cost.n if row.top1_cost else 0,
+          _interval(row.top1_cost),
+          _interval(row.top5_cost),
+          _interval(row.loss_cost, digits=3),
+          study_table.both(row.paper),
+          study_table.both(row.notes),
+        )
+        for row in ablated
+      ],
+      numbers=' nnnnnn',
+    ),
+    markup.paragraph(
+      'Ablated minus base, averaged over pairs of one seed: the same images '
+      'in the same order, and the same initial values where shapes agree. '
+      'Below, 95 % intervals of Student’s t over the pairs; none of '
+      'a single pair, or of pairs that are all alike. Of twenty such intervals '
+      'one misses, so of many ablations some differ by chance. At the right '
+      'points of top-1 / top-5 error on ImageNet, of one run each: the '
+      'paper’s, which are “about” or “over” where its text says so, and those '
+      'of the authors’ notes of 2012.',
+      kind='aside',
+    ),
+    _changes(row.name for row in ablated),
+  )
+
+
+def _named(name: str) -> Markup:
+  section = ablations.ABLATIONS[name].section
+  return markup.join(tag('code', name), markup.second(section))
+
+
+def _changes(names: Iterable[str]) -> Markup:
+  found = [(name, ablations.ABLATIONS[name]) for name in names]
+  return markup.folded(
+    'What each of them changes',
+    markup.table(
+      ('Ablation', 'What', 'What it cost the authors'),
+      [(_named(name), a.what, a.effect) for name, a in found],
+    ),
+  )
+
+
+def _interval(found: paired.Difference | None, *, digits: int = 1) -> Markup:
+  mean, *interval = study_table.cost(found, digits=digits).split(' (')
+  return markup.join(mean, [markup.second(i.rstrip(')')) for i in interval])
+
+
+def _errors(rows: Sequence[study_table.Row]) -> Markup:
+  return markup.join(
+    markup.table(
+      ('', 'Runs', 'Top-1 error, %', 'Top-5 error, %', 'Loss'),
+      [
+        (
+          tag('code', row.name),
+          row.top1.n if row.top1 else 0,
+          study_table.errors(row.top1),
+          study_table.errors(row.top5),
+          study_table.errors(row.loss, digits=3),
+        )
+        for row in rows
+      ],
+      numbers=' nnnn',
+    ),
+    markup.paragraph(
+      'Of the last evaluation on the validation set; mean over seeds ± '
+      'standard deviation of the sample.',
+      kind='aside',
+    ),
+  )
+
+
+def _runs(runs: Sequence[study.Run]) -> Markup:
+  return markup.table(
+    ('Run', 'Top-1 error, %', 'Loss', ''), map(_run, runs), numbers=' nn'
+  )
+
+
+def _run(run: study.Run) -> tuple[markup.Child, ...]:
+  name = tag('code', run.key)
+  if run.done:
+    last = study.final(run)
+    errors = f'{100 * last["top1_error"]:.1f}', f'{last["loss"]:.3f}'
+    return name, *errors, f'step {last["step"]:,}'
+  failed = f'failed: {run.end.error}' if run.end else 'not done yet'
+  return name, '–', '–', failed
+
+
+def _settings(asked: study.Study) -> Markup:
+  pairs = [
+    ('Base', asked.base),
+    ('Steps of each run', f'{asked.config.total_steps or "as the data has"}'),
+    ('Images a step', f'{asked.config.batch_size}'),
+    ('Views at the end', f'{asked.config.eval.final_views}'),
+    ('Seeds', ', '.join(map(str, asked.seeds))),
+    *(('Set', field) for field in asked.fields),
+  ]
+  rows = [tag('div', tag('dt', k), tag('dd', v)) for k, v in pairs]
+  return tag('dl', rows)

@@ -1,0 +1,141 @@
+"""Figure 1 made again: epochs to 25 % training error, ReLU and tanh (§3.1).
+
+  python -m alexnet_jax.tools.fig1 --config=configs/cifar10_fig1.py \\
+    --config.data.dir=DATA --output=FOLDER
+
+DATA is CIFAR-10, or a part of it, that tools.prepare made with --image_size=32;
+or use --config.data.source=tfds --config.data.tfds=cifar10. Searches a rate for
+each activation, trains with each seed until an epoch's training error is 25 %,
+prints the epochs and their ratio, and writes fig1.png, fig1.svg, fig1.json and
+the runs to FOLDER. The same command goes on with what is there. Exit codes: 0
+done, 1 an error, 75 stopped by a signal after a clean save.
+"""
+
+import pathlib
+
+import jax
+from absl import flags
+
+from alexnet_jax import stopping, writers
+from alexnet_jax.analysis import relu_vs_tanh
+from alexnet_jax.analysis.report import pictures
+from alexnet_jax.data import paths
+from alexnet_jax.experiments import fig1
+from alexnet_jax.models import alexnet
+from alexnet_jax.parallel import compiler, host_memory, mesh
+from alexnet_jax.tools import cli, config_flag
+
+config_flag.define()
+_OUTPUT = flags.DEFINE_string('output', 'runs/fig1', 'The folder it writes to.')
+_ACTIVATIONS = flags.DEFINE_list(
+  'activations',
+  ['relu', 'tanh'],
+  f'Two or more of {", ".join(alexnet.ACTIVATIONS)}; ratios are to the first.',
+)
+_SEEDS = flags.DEFINE_list(
+  'seeds', ['0', '1', '2'], 'A run of each activation with each.'
+)
+_RATES = flags.DEFINE_list(
+  'rates',
+  ['0.002', '0.004', '0.008', '0.016', '0.032'],
+  'Learning rates that the search tries, for each activation.',
+)
+_SEARCH_EPOCHS = flags.DEFINE_integer(
+  'search_epochs', 20, 'After which the search compares.', lower_bound=1
+)
+_MOST_EPOCHS = flags.DEFINE_integer(
+  'most_epochs', 200, 'After which a run ends in any case.', lower_bound=1
+)
+
+
+def main() -> None:
+  """Makes the runs, the table and the picture."""
+  config = config_flag.value()
+  seeds, rates = _seeds(), _rates()
+  _check_flags(seeds=seeds)
+  mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
+  if jax.default_backend() == 'cpu':
+    host_memory.keep_freed_memory()
+  compiler.keep_programs()
+  folder = paths.given(_OUTPUT.value)
+  experiment = fig1.Experiment(
+    config,
+    folder=folder / 'runs',
+    most_epochs=_MOST_EPOCHS.value,
+    stop=stopping.Stop(),
+  )
+  nets = [
+    experiment.net(
+      activation, rates=rates, search_epochs=_SEARCH_EPOCHS.value, seeds=seeds
+    )
+    for activation in _ACTIVATIONS.value
+  ]
+  most = _MOST_EPOCHS.value
+  found = relu_vs_tanh.result(nets, most_epochs=most)
+  writers.write_json(folder / 'fig1.json', found)
+  print(relu_vs_tanh.table(nets, most_epochs=most))
+  _draw(nets, folder=folder)
+
+
+def _draw(nets: list[relu_vs_tanh.Net], *, folder: pathlib.Path) -> None:
+  """Writes the picture twice, where matplotlib is; the numbers need none."""
+  try:
+    from alexnet_jax.analysis.figures import fig1 as picture
+    from alexnet_jax.analysis.figures import style
+  except ImportError:
+    print(f'no picture: it needs matplotlib; {pictures.INSTALL}')
+    return
+  curves = {net.activation: list(net.curves.values()) for net in nets}
+  with style.theme(dark=False):
+    made = picture.figure(curves)
+    made.set_facecolor('white')  # alone, it has no page behind it
+    for name, data in (
+      ('fig1.png', style.png(made)),
+      ('fig1.svg', style.svg(made)),
+    ):
+      with writers.told(folder / name):
+        (folder / name).write_bytes(data)
+      print(folder / name)
+
+
+def _check_flags(*, seeds: list[int]) -> None:
+  given = _ACTIVATIONS.value
+  unknown = [name for name in given if name not in alexnet.ACTIVATIONS]
+  if unknown or len(set(given)) < max(2, len(given)):
+    raise ValueError(
+      f'--activations={",".join(given)}: use two or more of '
+      f'{",".join(alexnet.ACTIVATIONS)}, each once'
+    )
+  if len(set(seeds)) < len(seeds) or not seeds:
+    raise ValueError(
+      f'--seeds={",".join(_SEEDS.value)}: use one or more, each once'
+    )
+  if _SEARCH_EPOCHS.value > _MOST_EPOCHS.value:
+    raise ValueError(
+      f'--search_epochs={_SEARCH_EPOCHS.value} is more than '
+      f'--most_epochs={_MOST_EPOCHS.value}: use that or less'
+    )
+
+
+def _seeds() -> list[int]:
+  for text in _SEEDS.value:
+    if not text.isdecimal():
+      raise ValueError(f'--seeds={text}: use whole numbers, such as 0,1,2')
+  return [int(text) for text in _SEEDS.value]
+
+
+def _rates() -> list[float]:
+  try:
+    rates = [float(text) for text in _RATES.value]
+  except ValueError:
+    rates = []
+  if not rates or not all(0 < rate < float('inf') for rate in rates):
+    raise ValueError(
+      f'--rates={",".join(_RATES.value)}: use numbers above 0, such as '
+      '0.001,0.003'
+    )
+  return rates
+
+
+if __name__ == '__main__':
+  cli.run(main)

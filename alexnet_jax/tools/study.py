@@ -1,0 +1,112 @@
+"""The paper's comparisons on your data: a base and ablations, seed by seed.
+
+  python -m alexnet_jax.tools.study --base=configs/imagenet.py \\
+    --ablations=no_lrn,no_overlap --seeds=0,1,2 --budget_epochs=10
+
+Each run is a process of its own. The same command goes on with a study that was
+stopped; a run that failed is tried again. Writes OUTPUT/index.html, its figure
+and OUTPUT/study.json; runs are in OUTPUT/NAME/seed-N. Exit codes: 0 done, 1 a
+run failed, 75 stopped by a signal.
+"""
+
+import pathlib
+
+from absl import flags
+from ml_collections.config_flags import config_flags
+
+from alexnet_jax import stopping
+from alexnet_jax.data import paths
+from alexnet_jax.experiments import processes, study, study_page, study_table
+from alexnet_jax.tools import cli, config_flag
+
+_BASE = flags.DEFINE_string(
+  'base', '', 'The config that is ablated, such as configs/imagenet.py.'
+)
+_ABLATIONS = flags.DEFINE_list(
+  'ablations', [], 'Each is made alone; main --ablation=help lists them.'
+)
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'One run of each kind.')
+_BUDGET = flags.DEFINE_integer(
+  'budget_epochs',
+  None,
+  'How long each run trains; as long as the config says if not given.',
+  lower_bound=1,
+)
+_SET = flags.DEFINE_multi_string(
+  'set',
+  [],
+  'FIELD=VALUE in the config of every run, such as optim.learning_rate=0.005; '
+  'may be repeated.',
+)
+_OUTPUT = flags.DEFINE_string(
+  'output', '', 'Where the study is kept; default: runs/study-CONFIG_NAME.'
+)
+_JOBS = flags.DEFINE_integer(
+  'jobs',
+  None,
+  'Runs at once; default: as many as there are GPUs for, 1 on a CPU.',
+  lower_bound=1,
+)
+
+
+def main() -> int:
+  """Makes the runs, prints the table and writes the page."""
+  asked = _study()
+  study.check(asked)
+  mesh = asked.config.mesh
+  places = processes.share(devices=mesh.data * mesh.column, jobs=_JOBS.value)
+  stop = stopping.Stop()
+  runs = study.run(asked, places=places, stop=stop)
+  print(study_table.table(study_table.rows(runs)))
+  print(study_page.write(asked, runs=runs))
+  failed = {run.key: run.end for run in runs if run.end and run.end.code}
+  for key, end in failed.items():
+    print(f'{key} failed: {cli.printable(end.error)}')
+  if stop.asked:
+    print('stopped: run the same command again to go on')
+    return stopping.EXIT_CODE
+  return 1 if failed else 0
+
+
+def _study() -> study.Study:
+  if not _BASE.value:
+    raise ValueError('--base is missing: use one such as configs/imagenet.py')
+  name = pathlib.Path(_BASE.value.split(':')[0]).stem
+  return study.Study(
+    base=_BASE.value,
+    fields=tuple(_SET.value),
+    config=study.budgeted(_config(), epochs=_BUDGET.value),
+    ablations=tuple(_ABLATIONS.value),
+    seeds=tuple(map(_seed, _SEEDS.value)),
+    output=paths.given(_OUTPUT.value or f'runs/study-{name}'),
+  )
+
+
+def _config() -> study.Config:
+  """The config as each run will read it from the same flags."""
+  for field in _SET.value:
+    if '=' not in field:
+      raise ValueError(
+        f'--set={field}: give FIELD=VALUE, such as optim.learning_rate=0.005'
+      )
+    if field.split('=')[0] == 'seed':
+      raise ValueError(f'--set={field}: use --seeds for the seeds of all runs')
+  argv = [f'--config={_BASE.value}', *(f'--config.{f}' for f in _SET.value)]
+  config_flag.check(argv)
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
+  try:
+    values(['study', *argv])
+  except flags.Error as error:
+    raise ValueError(f'--set: {error}') from error
+  return values.config
+
+
+def _seed(text: str) -> int:
+  if not text.isdecimal():
+    raise ValueError(f'--seeds={text}: use whole numbers, such as 0,1,2')
+  return int(text)
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,76 @@
+"""The steps of pre-training (§6), by hand and on a narrow net."""
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax import config as config_lib
+from alexnet_jax.models import alexnet
+from alexnet_jax.optim import schedule
+from configs import chain2012
+from tests import nets
+
+
+def _parameters(config):
+  shapes = jax.eval_shape(
+    lambda key: alexnet.initialise(config.model, key, crop_size=224),
+    jax.random.key(0),
+  )
+  return {
+    name: sum(leaf.size for leaf in jax.tree.leaves(layer))
+    for name, layer in shapes.items()
+  }
+
+
+def test_parameters_by_hand():
+  sizes = {
+    step: _parameters(chain2012.get_config(step))
+    for step in ('2009', '2011', '2012')
+  }
+  for step in sizes.values():
+    assert step['conv6'] == 3 * 3 * 256 * 256 + 256
+    assert step['fc6'] == 6 * 6 * 256 * 4096 + 4096
+  assert sizes['2009']['fc8'] == 4096 * 10_184 + 10_184
+  assert sizes['2011']['fc7_bottleneck'] == 4096 * 2048 + 2048
+  assert sizes['2011']['fc8'] == 2048 * 21_843 + 21_843
+  assert sizes['2012']['fc8'] == 4096 * 1000 + 1000
+  assert 'fc7_bottleneck' not in sizes['2009'] | sizes['2012']
+
+
+def test_the_rates_of_the_last_step_are_those_of_the_notes():
+  config = chain2012.get_config('2012')
+  config_lib.check(config)
+  plan = config_lib.plan(config, train_images=1_280_000)  # 10,000 steps
+  layers = ['conv1', 'conv2', 'fc8']
+  for epoch, expected in (
+    (0, (1e-4, 1e-3, 1e-2)),
+    (6, (0, 1e-3, 1e-2)),
+    (8, (0, 1e-3, 1e-3)),
+    (21, (0, 1e-4, 1e-4)),
+    (41, (0, 1e-5, 1e-5)),
+  ):
+    rates = schedule.rates(
+      config.schedule,
+      layers=layers,
+      step=jax.numpy.int32(epoch * 10_000),
+      steps_per_unit=plan.steps_in('epochs'),
+    )
+    found = [1e-3 * float(rates[name]['kernel']) for name in layers]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_another_step_is_refused():
+  with pytest.raises(ValueError, match="'2010': use 2009, 2011, 2012"):
+    chain2012.get_config('2010')
+
+
+@pytest.mark.parametrize('column', [1, 2])
+def test_a_bottleneck_is_linear_and_sees_both_columns(column):
+  config = nets.config(column=column)
+  config.model.bottleneck = True
+  config.model.layer.fc7_bottleneck.units = 16
+  trained = nets.Trained(config, num_steps=2)
+  assert np.isfinite(trained.losses).all()
+  stages = alexnet.stages(config.model)
+  assert stages[stages.index('fc7_bottleneck') + 1] == 'fc8'
+  assert trained.first.params['fc7_bottleneck']['kernel'].shape == (64, 16)
