@@ -5,6 +5,11 @@
 
 DATA: tools.prepare of CIFAR-10 with --image_size=32. No regularisation of any
 kind, as the figure's caption has it.
+
+On 10,000 of CIFAR-10's training images: 19 minutes on two CPU cores shared with
+other programs. Epochs to 25 % training error, n = 3: ReLU 16.5 (15.4 to 17.1)
+at a rate of 0.002, tanh 65.4 (63.3 to 68.5) at 0.016: 4.0 times as many, the
+paper has six. All of CIFAR-10: not yet run.
 """
 
 from ml_collections import config_dict

@@ -37,7 +37,7 @@ _SEEDS = flags.DEFINE_list(
 )
 _RATES = flags.DEFINE_list(
   'rates',
-  ['0.002', '0.004', '0.008', '0.016', '0.032'],
+  ['0.001', '0.002', '0.004', '0.008', '0.016', '0.032'],
   'Learning rates that the search tries, for each activation.',
 )
 _SEARCH_EPOCHS = flags.DEFINE_integer(
