@@ -8,6 +8,7 @@ from ml_collections import config_dict
 
 from alexnet_jax import metrics
 from alexnet_jax.models import alexnet
+from configs import smoke
 from tests import nets
 
 
@@ -91,7 +92,8 @@ def test_gradients_are_off_by_little_more_than_rounded_parameters_make_them():
 
 def test_gradient_of_biases_is_summed_in_float32():
   """8,192 ones: a sum in bfloat16 stops at 256 times what is added."""
-  config = {'size': 1, 'stride': 1, 'padding': 0, 'stddev': 0.1, 'bias': 0.0}
+  config = smoke.get_config().model.layer.conv3
+  config.size, config.padding = 1, 0
   frozen = config_dict.FrozenConfigDict(config)
   module = alexnet.Conv(frozen, kernels=2, groups=1)
   x = jnp.ones((8, 32, 32, 1), jnp.bfloat16)

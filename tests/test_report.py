@@ -44,6 +44,12 @@ def copy(run, tmp_path):
   return workdir
 
 
+@pytest.fixture
+def plain(monkeypatch):
+  """Pages without figures, which take most of the time."""
+  monkeypatch.setitem(sys.modules, 'matplotlib', None)
+
+
 class _Page(html.parser.HTMLParser):
   """Checks that elements are closed in order, and keeps what matters."""
 
@@ -159,6 +165,7 @@ def _damage(workdir: pathlib.Path, what: str) -> None:
       (workdir / 'metrics.jsonl').write_text('\n'.join(lines) + '\n')
 
 
+@pytest.mark.usefixtures('plain')
 @pytest.mark.parametrize(
   'said',
   [
@@ -346,6 +353,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(command, copy):
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
 
 
+@pytest.mark.usefixtures('plain')
 def test_changes_in_the_middle_and_data_that_have_gone_are_said(copy):
   change = {'field': 'optim.learning_rate', 'was': 0.1, 'is': 0.05}
   config = json.loads((copy / 'config.json').read_text())
