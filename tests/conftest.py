@@ -1,5 +1,7 @@
 """Every test: four CPU devices, and no silent change of dtype or rank."""
 
+import functools
+import json
 import os
 import signal
 import tempfile
@@ -33,3 +35,28 @@ def command():
   """Runs a command as a user types it: command('alexnet_jax.main', *args)."""
   with commands.Server() as server:
     yield server.run
+
+
+@pytest.fixture(scope='session', autouse=True)
+def programs_are_traced_once():
+  """Many tests train the same network, and tracing it takes seconds."""
+  # Not at the top: pytest imports this file before it checks signatures.
+  from ml_collections import config_dict
+
+  from alexnet_jax import run as run_lib
+  from alexnet_jax import steps
+
+  original = steps.build
+
+  @functools.lru_cache(maxsize=16)
+  def build_once(config, mesh, plan):
+    fields = config_dict.ConfigDict(run_lib.from_json(json.loads(config)))
+    return original(fields, mesh=mesh, plan=plan)
+
+  def build(config, *, mesh, plan):
+    return build_once(json.dumps(config.to_dict()), mesh, plan)
+
+  build.anew = original  # for tests that change what it is made of
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(steps, 'build', build)
+    yield

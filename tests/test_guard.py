@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import communication, health, integrity, train
+from alexnet_jax import communication, health, integrity, steps, train
 from alexnet_jax import run as run_lib
 from alexnet_jax.ops import pool
 from alexnet_jax.parallel import placement
@@ -77,6 +77,7 @@ def test_a_gradient_that_is_no_number_does_not_reach_its_column(
     return poisoned(out) if out.shape[1] == 1 else out  # after conv5 alone
 
   monkeypatch.setattr(pool, 'max_pool', once)
+  monkeypatch.setattr(steps, 'build', steps.build.anew)
   config = nets.config(data=data, column=column)
   run = nets.Trained(config, num_steps=0)
   after, means = _step(run, nets.batch())

@@ -15,6 +15,7 @@ from PIL import Image
 
 from alexnet_jax import paper
 from alexnet_jax.analysis import report
+from alexnet_jax.analysis.figures import style
 from alexnet_jax.analysis.report import gather, markup, pictures, single
 from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.data import dataset, metadata
@@ -48,6 +49,15 @@ def copy(run, tmp_path):
 def plain(monkeypatch):
   """Pages without figures, which take most of the time."""
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+  """Figures are made, but not painted: for tests that look at words alone."""
+  empty = io.BytesIO()
+  Image.new('L', (1, 1)).save(empty, 'png')
+  monkeypatch.setattr(style, 'png', lambda figure: empty.getvalue())
+  monkeypatch.setattr(style, 'svg', lambda figure: b'<svg/>')
 
 
 class _Page(html.parser.HTMLParser):
@@ -198,6 +208,7 @@ def _steps(workdir: pathlib.Path) -> list[pathlib.Path]:
   return layout.steps(workdir / layout.FOLDER)
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_damaged_checkpoint_is_named(copy):
   newest, *older = _steps(copy)
   (newest / layout.SUMS).unlink()
@@ -226,6 +237,7 @@ def test_checkpoints_are_read_on_the_cpu(run, monkeypatch):
   assert {*places} == {jax.devices('cpu')[0]}
 
 
+@pytest.mark.usefixtures('undrawn')
 @pytest.mark.parametrize(
   ('step', 'said'),
   [
@@ -325,6 +337,7 @@ def _retrieval(workdir: pathlib.Path) -> dict:
   }
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_neighbours_are_drawn_if_they_are_those_images(copy):
   found = _retrieval(copy)
   (copy / 'retrieval.json').write_text(json.dumps(found))
@@ -338,6 +351,7 @@ def test_neighbours_are_drawn_if_they_are_those_images(copy):
   assert not (copy / 'report' / 'neighbours.png').exists()
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_part_that_cannot_be_made_costs_no_other(copy, capsys):
   (copy / 'retrieval.json').write_text('{"queries": []}')
   page = _Page(report.write(copy).read_text())
