@@ -3,9 +3,10 @@
   python -m alexnet_jax.tools.transfer --config=configs/transfer.py
 
 smoke.py's net with initial values that pass images on (He et al. 2015), since
-so few kernels with the paper's N(0, 0.01) learn nothing for many steps; a rate
-at which it takes a while; an evaluation every six minibatches. Two minutes
-for three seeds on two CPU cores.
+so few kernels with the paper's N(0, 0.01) learn nothing for many steps. Rate
+and number of images were chosen among a few, looking at both. On two CPU cores
+one minute for three seeds: fine-tuning reaches 10 % top-1 error after 30, 30
+and 30 steps; from scratch no net does in 240, they stay at 20 to 40 %.
 """
 
 from ml_collections import config_dict
@@ -26,7 +27,7 @@ _SMALLER = {'conv1': 1 / 60, 'fc8': 0.3}  # pixels have a spread of about 60
 
 
 def get_config() -> config_dict.ConfigDict:
-  """smoke.py on one device, with other initial values, for 40 epochs."""
+  """smoke.py on one device, with other initial values, for 16 epochs."""
   config = smoke.get_config()
   config.mesh.column = 1
   for name, fan_in in _FAN_IN.items():
@@ -34,12 +35,12 @@ def get_config() -> config_dict.ConfigDict:
     layer.stddev = (2 / fan_in) ** 0.5 * _SMALLER.get(name, 1.0)
     layer.bias = 0.0
   config.model.num_classes = 5
-  config.data.embedded_classes = (0, 2, 4, 6, 8)
+  config.data.embedded_classes = (0, 1, 2, 3, 4)
   config.data.embedded_val_images = 200
-  config.data.embedded_train_images = 192
-  config.batch_size = 32  # six steps an epoch
+  config.data.embedded_train_images = 480
+  config.batch_size = 32  # fifteen steps an epoch
   config.total_steps = 240
-  config.optim.learning_rate = 0.01
+  config.optim.learning_rate = 0.002
   config.plateau.enabled = False
   config.checkpoint.every_epochs = 1000  # the last step alone
   config.eval.final_views = 1
