@@ -5,6 +5,7 @@ commands of SLURM that do nothing; jobset.yaml is held against the schemas of
 Kubernetes and JobSet in tests/schemas.
 """
 
+import contextlib
 import copy
 import json
 import os
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -84,6 +86,7 @@ class Checkout:
     self.root = path / 'a checkout'
     self.notes = path / 'notes'
     self.bin = path / 'bin'
+    self.started: list[subprocess.Popen] = []
     for folder in (self.root, self.bin):
       folder.mkdir()
     shutil.copytree(LAUNCH, self.root / 'launch')
@@ -101,8 +104,9 @@ class Checkout:
       'PROGRAM': str(self.path / 'program.py'),
       'JAX_PLATFORMS': 'cpu',  # a machine with GPUs would share them out
     }
-    return subprocess.Popen(
-      command,
+    process = subprocess.Popen(
+      # Whoever runs the tests in the background has Ctrl-C ignored.
+      ['env', '--default-signal=INT', *command],
       cwd=self.notes,
       env=kept | env,
       stdout=subprocess.PIPE,
@@ -110,9 +114,22 @@ class Checkout:
       text=True,
       start_new_session=True,  # its group is what a terminal's Ctrl-C reaches
     )
+    self.started.append(process)
+    return process
 
   def processes(self, *args: str, **env: str) -> subprocess.Popen:
     return self.start(self.root / 'launch' / 'multiprocess.sh', *args, **env)
+
+  def stop(self) -> None:
+    """Kills what a failed test has left."""
+    for process in self.started:
+      if process.poll() is None:
+        process.kill()
+        for path in self.notes.glob('ran.*'):
+          with contextlib.suppress(ProcessLookupError):
+            os.kill(int(path.read_text().split()[0]), signal.SIGKILL)
+      process.communicate(timeout=10)
+    self.started.clear()
 
   def ran(self, number: int) -> list[str]:
     """Process id, GPUs and arguments of a process, once it has begun."""
@@ -156,10 +173,11 @@ def list_gpus(checkout: Checkout, *, count: int) -> None:
 
 
 @pytest.fixture
-def checkout(installed: Checkout) -> Checkout:
+def checkout(installed: Checkout) -> Iterator[Checkout]:
   shutil.rmtree(installed.notes)
   installed.notes.mkdir()
-  return installed
+  yield installed
+  installed.stop()
 
 
 # multiprocess.sh
