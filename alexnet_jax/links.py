@@ -1,0 +1,79 @@
+"""What joins devices: bandwidths and latencies, with their sources.
+
+Not in the paper. Of what a device sends, in one direction; docs/scaling.md says
+how far real collectives stay below.
+"""
+
+import math
+from typing import NamedTuple
+
+
+class Link(NamedTuple):
+  """What joins two devices that are neighbours in a ring.
+
+  Attributes:
+    bandwidth: bytes/s that leave a device, in one direction.
+    latency: seconds of a hop.
+    source: of the bandwidth; that of the latency is LATENCY_SOURCE.
+  """
+
+  bandwidth: float
+  latency: float
+  source: str
+
+
+# NVIDIA's library of collectives reckons with these itself: GB/s of each NVLink
+# (18 of an H100, 12 of an A100; 25 on paper), of 16 PCIe lanes (three fourths
+# of what is on paper), the nominal rate of a network; and the latency of a hop
+# in a ring of large messages (hwLat, Ring, Simple).
+_NCCL = 'https://github.com/NVIDIA/nccl/blob/'
+_NVLINK = f'{_NCCL}069a3d4f95ca488dc63ba7ae659a2db77942a62e/src/graph/topo.h'
+_OTHERS = f'{_NCCL}b6475625fbcaa2c3c0e50eed2fa1255d7514d4a2/src/graph/topo.cc'
+LATENCY_SOURCE = (
+  f'{_NCCL}b6475625fbcaa2c3c0e50eed2fa1255d7514d4a2/src/graph/tuning.cc'
+)
+
+
+def _nvlink(gigabytes: float) -> Link:
+  return Link(gigabytes * 1e9, 3.4e-6, _NVLINK)
+
+
+def _pcie(gigabytes: float) -> Link:
+  return Link(gigabytes * 1e9, 5.7e-6, _OTHERS)
+
+
+def _network(gigabits: int) -> Link:
+  return Link(gigabits / 8 * 1e9, 14e-6, _OTHERS)
+
+
+LINKS = {
+  'nvlink4': _nvlink(18 * 20.6),
+  'nvlink3': _nvlink(12 * 20.0),
+  'pcie5': _pcie(48.0),
+  'pcie4': _pcie(24.0),
+  'infiniband-ndr': _network(400),
+  'infiniband-hdr': _network(200),
+  'ethernet-100': _network(100),
+  'ethernet-25': _network(25),
+  'ethernet-10': _network(10),
+}
+
+
+def named(name: str) -> Link:
+  """A link of LINKS, or one of your own: 'GB/S:MICROSECONDS', as '4.5:30'.
+
+  Raises:
+    ValueError: if it is neither.
+  """
+  if name in LINKS:
+    return LINKS[name]
+  try:
+    bandwidth, latency = map(float, name.split(':'))
+  except ValueError:
+    bandwidth = latency = math.nan
+  if not (0 < bandwidth <= 1e6 and 0 <= latency <= 1e6):
+    raise ValueError(
+      f'{name!r} is no link: use {", ".join(LINKS)}, or GB/S:MICROSECONDS of '
+      'your own, such as 4.5:30'
+    )
+  return Link(bandwidth * 1e9, latency * 1e-6, 'given')
