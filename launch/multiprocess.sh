@@ -4,8 +4,8 @@
 #   launch/multiprocess.sh N [ARGS]     no ARGS: --config=configs/default.py
 #
 # Each process has a log, $MULTIPROCESS_LOGS/I.log, by default in a new folder
-# under runs/logs; that of process 0 is shown here as well. GPUs, where there are
-# any, are shared out among the processes; JAX_PLATFORMS=cpu leaves them alone.
+# under runs/logs; that of process 0 is shown here as well. GPUs, where there
+# are any, are shared out among the processes, unless with JAX_PLATFORMS=cpu.
 #
 # The first Ctrl-C or SIGTERM asks all processes to save and stop; a second
 # Ctrl-C kills them. The exit code is that of the first process that failed; 0

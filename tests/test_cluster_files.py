@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -43,7 +44,7 @@ signal.signal(signal.SIGINT, hear)
 def run():  # as training does
   while not heard:
     time.sleep(0.01)
-  time.sleep(0.1)  # for a second signal, if there is one
+  time.sleep(0.5)  # for a second signal, if there is one
   sys.exit(75)
 def hang():
   while True:
@@ -123,11 +124,13 @@ class Checkout:
   def stop(self) -> None:
     """Kills what a failed test has left."""
     for process in self.started:
-      if process.poll() is None:
-        process.kill()
-        for path in self.notes.glob('ran.*'):
-          with contextlib.suppress(ProcessLookupError):
-            os.kill(int(path.read_text().split()[0]), signal.SIGKILL)
+      process.kill()
+    for path in self.notes.glob('ran.*'):
+      pid = path.read_text().split()[0]
+      with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        if 'program.py' in pathlib.Path('/proc', pid, 'cmdline').read_text():
+          os.kill(int(pid), signal.SIGKILL)
+    for process in self.started:
       process.communicate(timeout=10)
     self.started.clear()
 
@@ -254,7 +257,7 @@ def test_a_signal_reaches_all_once(
     os.killpg(process.pid, number)  # as a terminal does
   else:
     process.send_signal(number)
-    time.sleep(0.3)
+    time.sleep(0.25)
     process.send_signal(number)  # a second one is no news
   code, out, errors = end(process)
   assert code == 75
@@ -579,6 +582,20 @@ def test_image_and_jobset_have_one_user(jobset: dict[str, Any]) -> None:
 
 
 # All of launch/
+
+
+def test_flags_are_those_of_the_program(jobset: dict[str, Any]) -> None:
+  script = (LAUNCH / 'multiprocess.sh').read_text()
+  batch_script = (LAUNCH / 'slurm.sbatch').read_text()
+  used = {
+    *re.findall(r'--([a-z_]+)=', script),
+    *re.findall(r'alexnet_jax\.main --([a-z_]+)', batch_script),
+    *(re.split('[=.]', arg[2:])[0] for arg in trainer(jobset)[2]['args']),
+  }
+  assert used >= {'config', 'coordinator', 'distributed', 'workdir'}
+  main = (ROOT / 'alexnet_jax' / 'main.py').read_text()
+  defined = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", main))
+  assert used - {'config'} <= defined
 
 
 def test_shellcheck() -> None:
