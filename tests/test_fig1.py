@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('matplotlib')
+import alexnet_jax
 from alexnet_jax import config as config_lib
 from alexnet_jax import writers
 from alexnet_jax.analysis import relu_vs_tanh
@@ -122,9 +123,9 @@ def test_the_table_has_ratios_by_seed_and_the_papers():
   tanh = _net('tanh', [0.5] * 5 + [0.25], [0.5] * 11 + [0.25])
   assert relu_vs_tanh.ratios(tanh, first=relu) == {0: 3.0, 1: 4.0}
   told = relu_vs_tanh.table([relu, tanh], most_epochs=20)
-  assert '0.1: 90.0  0.2: 50.0  0.3: diverged  -> 0.2\n' in told
+  assert '0.1: 90.0  0.2: 50.0  0.3: diverged  -> 0.2 by this error\n' in told
   assert 'mean 2.50 (2.00 to 3.00)' in told
-  assert '3.60 (by seed: 3.00, 4.00); the paper: six times' in told
+  assert '3.60 (by seed: 3.00, 4.00); the paper: 6 times' in told
 
 
 def test_a_net_that_did_not_get_there_is_told_of():
@@ -134,7 +135,24 @@ def test_a_net_that_did_not_get_there_is_told_of():
   assert 'more than 2.00 (by seed: open)' in told
   told = relu_vs_tanh.table([tanh, relu], most_epochs=5)
   assert '30.0% after 4 epochs, then it diverged' in told
+  assert 'unknown, as tanh seed 0 diverged' in told
+  told = relu_vs_tanh.table([tanh, relu], most_epochs=4)
   assert 'unknown, as tanh did not reach it' in told
+
+
+def test_a_run_that_diverged_bounds_nothing():
+  relu = _net('relu', [0.5, 0.25], [0.5, 0.25])
+  tanh = _net('tanh', [0.5, 0.5, 0.5, 0.3], [0.5])
+  told = relu_vs_tanh.table([relu, tanh], most_epochs=4)
+  assert 'relu: unknown, as tanh seed 1 diverged' in told
+  assert 'more than' not in told
+
+
+def test_the_table_says_by_what_a_rate_was_chosen():
+  fast = _net('relu', [0.5, 0.25])._replace(searched={0.2: [0.5, 0.2]})
+  told = relu_vs_tanh.table([fast, _net('tanh', [0.5])], most_epochs=4)
+  assert '-> 0.2 by epochs' in told and '-> 0.2 by this error' in told
+  assert 'seed, 0,\nis one of those below' in told
 
 
 def test_relu_is_solid_tanh_dashed_and_the_target_dotted():
@@ -203,6 +221,26 @@ def test_another_config_is_refused(whole):
     other.curve('tanh', rate=net.rate, seed=0, epochs=3)
 
 
+def test_a_longer_run_is_no_longer_than_asked(whole):
+  folder, net = whole
+  shorter = fig1.Experiment(_tiny(), folder=folder, most_epochs=2)
+  again = shorter.net('tanh', **_ASKED)
+  assert again.curves == {s: c[:2] for s, c in net.curves.items()}
+  assert again.searched == net.searched
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'),
+  [('optim.weight_decay', 0.1), ('augment.mirror', True)],
+)
+def test_a_net_that_is_regularised_is_refused(field, value):
+  config = _tiny()
+  fig1.check(config)
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(ValueError, match=f'config.{field} = {value}, but'):
+    fig1.check(config)
+
+
 def test_the_command_writes_picture_and_numbers(command, tmp_path):
   args = (
     *(f'--config.{field}={value}' for field, value in TINY.items()),
@@ -211,11 +249,19 @@ def test_the_command_writes_picture_and_numbers(command, tmp_path):
   output = f'--output={tmp_path}'
   done = command('alexnet_jax.tools.fig1', CONFIG, *args, output)
   assert done.returncode == 0, done.stderr
-  assert 'the paper: six times' in done.stdout or 'unknown, as' in done.stdout
+  # No net learns in one epoch: a bound is all there can be.
+  assert 'relu: unknown, as relu did not reach it' in done.stdout
+  assert 'embedded (50 training images), digest ' in done.stdout
   found = json.loads((tmp_path / 'fig1.json').read_text())
+  assert (found['data']['name'], found['data']['classes']) == ('embedded', 10)
+  assert found['version'] == alexnet_jax.__version__
   assert set(found['nets']) == {'relu', 'tanh'}
   assert (tmp_path / 'fig1.png').read_bytes().startswith(b'\x89PNG')
   assert (tmp_path / 'fig1.svg').exists()
+  other = '--config.data.embedded_train_images=60'
+  done = command('alexnet_jax.tools.fig1', CONFIG, *args, other, output)
+  assert done.returncode == 1 and done.stderr.count('\n') == 1
+  assert 'is of other data: embedded (50 training images)' in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -223,7 +269,9 @@ def test_the_command_writes_picture_and_numbers(command, tmp_path):
   [
     ('--activations=relu', 'use two or more of'),
     ('--activations=relu,step', '--activations=relu,step: use'),
-    ('--seeds=0,0', '--seeds=0,0: use one or more, each once'),
+    ('--seeds=0,0', '--seeds=0,0 has 0 twice: give it once'),
+    ('--seeds=', '--seeds=: use one or more whole numbers'),
+    ('--seeds=4294967296', '4294967296: use a whole number from 0 to'),
     ('--rates=0', '--rates=0: use numbers above 0'),
     ('--most_epochs=2', '--search_epochs=20 is more than --most_epochs=2'),
   ],
@@ -235,3 +283,15 @@ def test_wrong_flags_cost_a_line(command, tmp_path, flag, said):
   assert done.returncode == 1
   assert said in done.stderr and done.stderr.count('\n') == 1
   assert not (tmp_path / 'x').exists()
+
+
+def test_missing_data_and_a_file_for_output_leave_nothing(command, tmp_path):
+  output = tmp_path / 'x'
+  done = command('alexnet_jax.tools.fig1', CONFIG, f'--output={output}')
+  assert done.returncode == 1 and done.stderr.count('\n') == 1
+  assert 'config.data.dir' in done.stderr and not output.exists()
+  output.write_text('kept')
+  args = (f'--config.{field}={value}' for field, value in TINY.items())
+  done = command('alexnet_jax.tools.fig1', CONFIG, *args, f'--output={output}')
+  assert done.returncode == 1 and done.stderr.count('\n') == 1
+  assert f'{output} is a file: give another --output' in done.stderr

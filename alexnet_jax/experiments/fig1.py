@@ -21,8 +21,30 @@ from alexnet_jax.analysis import relu_vs_tanh
 
 Config = config_lib.Config
 _Tell = Callable[[str], None]
+_REGULARISERS = (
+  'optim.weight_decay',
+  'model.dropout_rate',
+  'augment.random_crop',
+  'augment.mirror',
+  'augment.colour_stddev',
+)
 # What may differ in a run that is gone on with.
 _MAY_CHANGE = ('num_epochs', 'log.', 'eval.', 'checkpoint.', 'health.')
+
+
+def check(config: Config) -> None:
+  """Refuses what the figure's nets do without: regularisation (§3.1).
+
+  Raises:
+    ValueError: naming the first field that is on.
+  """
+  for field in _REGULARISERS:
+    value = config_lib.get(config, field)
+    if value:
+      raise ValueError(
+        f'config.{field} = {value}, but no net of Figure 1 is regularised: use '
+        f'--config.{field}={type(value)(0)}'
+      )
 
 
 class Experiment:
@@ -66,7 +88,7 @@ class Experiment:
     searched = {
       rate: self.curve(
         activation, rate=rate, seed=seeds[0], epochs=search_epochs
-      )[:search_epochs]
+      )
       for rate in rates
     }
     rate = relu_vs_tanh.fastest(searched)
@@ -84,13 +106,14 @@ class Experiment:
   ) -> list[float]:
     """Training errors of a run's epochs; it is made, or gone on with.
 
-    It ends with the target, after `epochs`, or where it diverges.
+    It ends with the target, after `epochs`, or where it diverges; of a run
+    that is longer already, the first `epochs`.
     """
     name = f'{activation}/rate-{rate:g}/seed-{seed}'
     workdir = self._folder / name
     config = self._of_run(activation, rate=rate, seed=seed, epochs=epochs)
     _refuse_other(config, workdir=workdir)
-    done = _errors(workdir)
+    done = _errors(workdir)[:epochs]
     if len(done) >= epochs or relu_vs_tanh.crossing(done):
       return done
     watch = _Watch(name, begun=len(done), epochs=epochs, tell=self._tell)
@@ -105,7 +128,7 @@ class Experiment:
         )
       except (train.DivergedError, FloatingPointError) as error:
         self._tell(f'{name}: diverged: {error}')
-    return _errors(workdir)
+    return _errors(workdir)[:epochs]
 
   def _of_run(
     self, activation: str, *, rate: float, seed: int, epochs: int

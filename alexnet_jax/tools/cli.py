@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from alexnet_jax import ablations
+from alexnet_jax import ablations, fields
 from alexnet_jax.tools import config_flag
 
 USER_ERRORS = (
@@ -106,6 +106,25 @@ def _hint(error: str) -> str:
     if said in error:
       return use
   return _HELP
+
+
+def seeds(texts: Sequence[str]) -> tuple[int, ...]:
+  """The value of a --seeds flag.
+
+  Raises:
+    ValueError: if one is no seed, one comes twice, or there are none.
+  """
+  given = f'--seeds={",".join(texts)}'
+  if not texts or not all(map(str.isdecimal, texts)):
+    raise ValueError(f'{given}: use one or more whole numbers, such as 0,1,2')
+  numbers = tuple(map(int, texts))
+  for number in numbers:
+    advice = fields.FIELDS['seed'].advice(number)
+    if advice:
+      raise ValueError(f'{given}: {number}: {advice}')
+    if numbers.count(number) > 1:
+      raise ValueError(f'{given} has {number} twice: give it once')
+  return numbers
 
 
 def guard(main: Callable[[], int | None]) -> int:

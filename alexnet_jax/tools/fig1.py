@@ -7,24 +7,28 @@ DATA is CIFAR-10, or a part of it, that tools.prepare made with --image_size=32;
 or use --config.data.source=tfds --config.data.tfds=cifar10. Searches a rate for
 each activation, trains with each seed until an epoch's training error is 25 %,
 prints the epochs and their ratio, and writes fig1.png, fig1.svg, fig1.json and
-the runs to FOLDER. The same command goes on with what is there. Exit codes: 0
-done, 1 an error, 75 stopped by a signal after a clean save.
+the runs to FOLDER, which is of one data set. The search is lopsided, see
+analysis/relu_vs_tanh.py. The same command goes on with what is there. Exit
+codes: 0 done, 1 an error, 75 stopped by a signal after a clean save.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import jax
 from absl import flags
 
-from alexnet_jax import stopping, writers
+from alexnet_jax import locking, stopping, writers
+from alexnet_jax import run as run_lib
 from alexnet_jax.analysis import relu_vs_tanh
 from alexnet_jax.analysis.report import pictures
 from alexnet_jax.data import paths
-from alexnet_jax.experiments import fig1
+from alexnet_jax.experiments import fig1, provenance
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import compiler, host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
 
+_FOUND = 'fig1.json'
 config_flag.define()
 _OUTPUT = flags.DEFINE_string('output', 'runs/fig1', 'The folder it writes to.')
 _ACTIVATIONS = flags.DEFINE_list(
@@ -51,33 +55,55 @@ _MOST_EPOCHS = flags.DEFINE_integer(
 def main() -> None:
   """Makes the runs, the table and the picture."""
   config = config_flag.value()
-  seeds, rates = _seeds(), _rates()
-  _check_flags(seeds=seeds)
+  seeds, rates = cli.seeds(_SEEDS.value), _rates()
+  _check_flags()
+  fig1.check(config)
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   if jax.default_backend() == 'cpu':
     host_memory.keep_freed_memory()
   compiler.keep_programs()
+  data = provenance.of(run_lib.load_data(config))
   folder = paths.given(_OUTPUT.value)
+  with locking.locked(folder, fix='give another --output'):
+    nets = _nets(config, folder=folder, data=data, seeds=seeds, rates=rates)
+    most = _MOST_EPOCHS.value
+    found = relu_vs_tanh.result(nets, most_epochs=most)
+    writers.write_json(folder / _FOUND, found | provenance.as_json(data))
+    print(f'\n{provenance.describe(data)}')
+    print(relu_vs_tanh.table(nets, most_epochs=most))
+    _draw(nets, folder=folder, of=provenance.describe(data))
+
+
+def _nets(
+  config: fig1.Config,
+  *,
+  folder: pathlib.Path,
+  data: provenance.Data,
+  seeds: Sequence[int],
+  rates: Sequence[float],
+) -> list[relu_vs_tanh.Net]:
+  """Each activation's runs, once the folder is known to be of this data."""
+  before = writers.read_json(folder / _FOUND)
+  provenance.refuse_other(before, data, folder=folder)
+  if not before:  # so that data are known before there is a result
+    writers.write_json(folder / _FOUND, provenance.as_json(data))
   experiment = fig1.Experiment(
     config,
     folder=folder / 'runs',
     most_epochs=_MOST_EPOCHS.value,
     stop=stopping.Stop(),
   )
-  nets = [
+  return [
     experiment.net(
       activation, rates=rates, search_epochs=_SEARCH_EPOCHS.value, seeds=seeds
     )
     for activation in _ACTIVATIONS.value
   ]
-  most = _MOST_EPOCHS.value
-  found = relu_vs_tanh.result(nets, most_epochs=most)
-  writers.write_json(folder / 'fig1.json', found)
-  print(relu_vs_tanh.table(nets, most_epochs=most))
-  _draw(nets, folder=folder)
 
 
-def _draw(nets: list[relu_vs_tanh.Net], *, folder: pathlib.Path) -> None:
+def _draw(
+  nets: list[relu_vs_tanh.Net], *, folder: pathlib.Path, of: str
+) -> None:
   """Writes the picture twice, where matplotlib is; the numbers need none."""
   try:
     from alexnet_jax.analysis.figures import fig1 as picture
@@ -87,7 +113,7 @@ def _draw(nets: list[relu_vs_tanh.Net], *, folder: pathlib.Path) -> None:
     return
   curves = {net.activation: list(net.curves.values()) for net in nets}
   with style.theme(dark=False):
-    made = picture.figure(curves)
+    made = picture.figure(curves, of=of)
     made.set_facecolor('white')  # alone, it has no page behind it
     for name, data in (
       ('fig1.png', style.png(made)),
@@ -98,7 +124,7 @@ def _draw(nets: list[relu_vs_tanh.Net], *, folder: pathlib.Path) -> None:
       print(folder / name)
 
 
-def _check_flags(*, seeds: list[int]) -> None:
+def _check_flags() -> None:
   given = _ACTIVATIONS.value
   unknown = [name for name in given if name not in alexnet.ACTIVATIONS]
   if unknown or len(set(given)) < max(2, len(given)):
@@ -106,22 +132,11 @@ def _check_flags(*, seeds: list[int]) -> None:
       f'--activations={",".join(given)}: use two or more of '
       f'{",".join(alexnet.ACTIVATIONS)}, each once'
     )
-  if len(set(seeds)) < len(seeds) or not seeds:
-    raise ValueError(
-      f'--seeds={",".join(_SEEDS.value)}: use one or more, each once'
-    )
   if _SEARCH_EPOCHS.value > _MOST_EPOCHS.value:
     raise ValueError(
       f'--search_epochs={_SEARCH_EPOCHS.value} is more than '
       f'--most_epochs={_MOST_EPOCHS.value}: use that or less'
     )
-
-
-def _seeds() -> list[int]:
-  for text in _SEEDS.value:
-    if not text.isdecimal():
-      raise ValueError(f'--seeds={text}: use whole numbers, such as 0,1,2')
-  return [int(text) for text in _SEEDS.value]
 
 
 def _rates() -> list[float]:

@@ -19,11 +19,14 @@ _STYLES = {'relu': '-', 'tanh': '--', 'logistic': '-.'}
 _NAMES = {'relu': 'ReLU'}
 
 
-def figure(curves: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+def figure(
+  curves: Mapping[str, Sequence[Sequence[float]]], *, of: str = ''
+) -> Figure:
   """The picture.
 
   Args:
     curves: activation -> for each seed the training error of each epoch.
+    of: the data, for the label of the epochs.
 
   Raises:
     ValueError: if there is no epoch to draw.
@@ -39,6 +42,8 @@ def figure(curves: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
   for name, lines in drawn.items():
     _lines(axes, lines, name=name, colour=ink.get(name, colours.ink))
   _scales(axes, drawn)
+  if of:
+    axes.set_xlabel(f'epoch of {style.label(of, width=80)}')
   style.legend_above(axes)
   return made
 
