@@ -7,11 +7,11 @@ are averaged, not logits.
 """
 
 import functools
+import json
 import operator
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
@@ -22,7 +22,7 @@ from alexnet_jax import inputs, predictions
 from alexnet_jax import run as run_lib
 from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.parallel import placement
+from alexnet_jax.parallel import placement, processes
 
 
 def predict(
@@ -58,7 +58,7 @@ def predict(
     score = setup.programs.score(mean, batch.labels)
     names += batch.names
     rows.append(
-      [array[batch.there] for array in jax.device_get((mean, *score))]
+      [array[batch.there] for array in processes.fetch((mean, *score))]
       + [batch.own_labels]
     )
   probabilities, losses, ranks, labels = map(
@@ -111,24 +111,53 @@ def minibatches(
     check: called before each; may raise, to end it.
   """
   size = _batch_size(setup.config, images=len(split), mesh=setup.mesh)
-  batches = pipeline.eval_batches(split, batch_size=size, faults=setup.faults)
+  batches = pipeline.eval_batches(
+    split,
+    batch_size=size,
+    rows=placement.images_here(size, mesh=setup.mesh),
+    faults=setup.faults,
+  )
   rounds = -(-len(split) // size)
   for batch in tqdm.tqdm(
     batches, total=rounds, desc=what, delay=5, leave=False
   ):
     check()
     images, labels = placement.put_batch(
-      [batch['image'], batch['label']], mesh=setup.mesh
+      [batch['image'], batch['label']], mesh=setup.mesh, images=size
     )
-    there = batch['mask']
+    whole = _whole(batch, images=size, mesh=setup.mesh)
+    there = whole['mask']
     yield Minibatch(
       images=images,
       labels=labels,
       there=there,
-      names=[batch['name'][row] for row in np.flatnonzero(there)],
-      own_labels=batch['label'][there],
-      index=batch['index'][there],
+      names=[whole['name'][row] for row in np.flatnonzero(there)],
+      own_labels=whole['label'][there],
+      index=whole['index'][there],
     )
+
+
+def _whole(
+  batch: pipeline.EvalBatch, *, images: int, mesh: Mesh
+) -> dict[str, Any]:
+  """What the processes have read, pixels apart, of their parts of a batch."""
+  parts: dict[str, Any] = {k: v for k, v in batch.items() if k != 'image'}
+  if not mesh_lib.spans_processes(mesh):
+    return parts
+  first = placement.images_here(images, mesh=mesh).start
+  plain = {name: np.asarray(part).tolist() for name, part in parts.items()}
+  rows: dict[int, list[Any]] = {}
+  for text in processes.gather(json.dumps([first, plain])):
+    start, theirs = json.loads(text)
+    for row, values in enumerate(zip(*theirs.values(), strict=True), start):
+      rows[row] = list(values)
+  columns = zip(*(rows[row] for row in range(images)), strict=True)
+  whole = dict(zip(plain, columns, strict=True))
+  dtypes = {name: getattr(part, 'dtype', None) for name, part in parts.items()}
+  return {
+    name: np.array(values, dtypes[name]) if dtypes[name] else list(values)
+    for name, values in whole.items()
+  }
 
 
 def features(
@@ -140,7 +169,7 @@ def features(
   """
   (centre,) = place_views(setup.config, views=1, mesh=setup.mesh)
   out = setup.programs.features(params, setup.mean_image, batch.images, centre)
-  return jax.device_get(out)[batch.there]
+  return processes.fetch(out)[batch.there]
 
 
 def place_views(

@@ -99,7 +99,11 @@ def _text(leaf: Array, lanes: UInt32[np.ndarray, ' 2']) -> str:
 def _program(
   shardings: tuple[Sharding, ...],
 ) -> Callable[[list[Array]], list[UInt32[Array, '... 3']]]:
-  """Sums up each device's part of each array; nothing moves between them."""
+  """Sums up each device's part of each array.
+
+  Nothing moves between devices, unless they belong to several processes: each
+  then gets the sums of all.
+  """
   meshes = {s.mesh for s in shardings if isinstance(s, NamedSharding)}
   if not meshes:
     return jax.jit(lambda leaves: [_sum(x, split=()) for x in leaves])
@@ -113,9 +117,10 @@ def _program(
     ]
 
   axes = [P(tuple(name for name in spec if name)) for spec in specs]
-  return jax.jit(
-    jax.shard_map(here, mesh=mesh, in_specs=(specs,), out_specs=axes)
-  )
+  sums = jax.shard_map(here, mesh=mesh, in_specs=(specs,), out_specs=axes)
+  if len({device.process_index for device in mesh.devices.flat}) > 1:
+    return jax.jit(sums, out_shardings=NamedSharding(mesh, P()))
+  return jax.jit(sums)
 
 
 def _sum(x: Array, *, split: tuple[str | None, ...]) -> UInt32[Array, ' 3']:

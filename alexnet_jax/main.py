@@ -4,7 +4,8 @@
 
 Exit codes: 0 done, 1 an error of the user's, 2 bad flags, 3 training stopped by
 its own guard, 75 stopped by a signal after a clean save (run it again), 130
-Ctrl-C where there is nothing to save.
+Ctrl-C where there is nothing to save. All processes of a run that has several
+(launch/README.md) end with the same one.
 """
 
 # ruff: noqa: E402
@@ -26,7 +27,7 @@ from alexnet_jax.analysis import report
 from alexnet_jax.checkpoint import layout
 from alexnet_jax.data import paths as paths_lib
 from alexnet_jax.models import summary
-from alexnet_jax.parallel import compiler, host_memory, mesh
+from alexnet_jax.parallel import compiler, distributed, host_memory, mesh
 from alexnet_jax.tools import cli, config_flag
 from alexnet_jax.train import profile
 
@@ -61,10 +62,34 @@ _SAVE_PREDICTIONS = flags.DEFINE_string(
 _PROFILE = flags.DEFINE_string(
   'profile', '', 'START:STOP: write a trace of these steps to WORKDIR/profile.'
 )
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  None,
+  'HOST:PORT of process 0, of a run of several processes; with --num_processes '
+  'and --process_id.',
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes', None, 'How many processes the run has.', lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  'process_id', None, 'Which of them this is, from 0 on.', lower_bound=0
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed',
+  False,
+  'The run has several processes, started by a scheduler that JAX asks for '
+  'them: SLURM, Open MPI, Cloud TPUs, Kubernetes.',
+)
+_COORDINATOR_TIMEOUT = flags.DEFINE_integer(
+  'coordinator_timeout',
+  300,
+  'Seconds in which all processes have to come together.',
+  lower_bound=1,
+)
 
 
 def main() -> int:
-  """Does what --mode says."""
+  """Looks at the flags, joins the other processes, and acts."""
   config = config_flag.value()
   if _RESTORE.value and _MODE.value != 'eval':
     raise ValueError(
@@ -80,6 +105,29 @@ def main() -> int:
     )
   if _MODE.value != 'train':
     _stop.ignore()  # there is nothing to save
+  _join()
+  try:
+    return _act(config)
+  except Exception as error:
+    if distributed.several():
+      distributed.leave(error)
+    raise
+
+
+def _join() -> None:
+  """Connects with the other processes, if flags say that there are any."""
+  cluster = distributed.Cluster(
+    coordinator=_COORDINATOR.value,
+    processes=_NUM_PROCESSES.value,
+    process=_PROCESS_ID.value,
+    timeout=_COORDINATOR_TIMEOUT.value,
+  )
+  if _DISTRIBUTED.value or any(part is not None for part in cluster[:3]):
+    distributed.join(cluster)
+
+
+def _act(config: config_lib.Config) -> int:
+  """Does what --mode says, on the devices of all processes."""
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   if jax.default_backend() == 'cpu':
     host_memory.keep_freed_memory()
@@ -97,6 +145,8 @@ def main() -> int:
 
 def _train(config: config_lib.Config) -> int:
   steps = profile.parse(_PROFILE.value) if _PROFILE.value else range(0)
+  if not distributed.is_first():
+    steps = range(0)
   try:
     train.train(config, workdir=_workdir(), stop=_stop, profile=steps)
   except (train.DivergedError, FloatingPointError) as error:

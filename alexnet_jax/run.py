@@ -21,7 +21,7 @@ from alexnet_jax.checkpoint import layout
 from alexnet_jax.data import augment, faults, pipeline, sources
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.parallel import placement
+from alexnet_jax.parallel import placement, processes
 
 Config = config_dict.ConfigDict
 
@@ -85,9 +85,18 @@ def load_data(config: Config) -> sources.Dataset:
   return dataset
 
 
-def train_batches(setup: Setup, *, total_steps: int) -> grain.DatasetIterator:
-  """The minibatches of a run from its beginning."""
+def train_batches(
+  setup: Setup, *, total_steps: int, whole: bool = False
+) -> grain.DatasetIterator:
+  """The minibatches of a run from its beginning.
+
+  Args:
+    setup: the run's.
+    total_steps: how many there are.
+    whole: whether to read also what other processes' devices need.
+  """
   config = setup.config
+  here = placement.images_here(config.batch_size, mesh=setup.mesh)
   return iter(
     pipeline.train_batches(
       setup.dataset,
@@ -97,6 +106,7 @@ def train_batches(setup: Setup, *, total_steps: int) -> grain.DatasetIterator:
       total_steps=total_steps,
       augment=augment.Augment(**config.augment),
       reshuffle=config.data.reshuffle,
+      rows=slice(None) if whole else here,
       threads=config.data.read_threads,
       prefetch=config.data.prefetch_batches,
       faults=setup.faults,
@@ -107,14 +117,14 @@ def train_batches(setup: Setup, *, total_steps: int) -> grain.DatasetIterator:
 def probe(
   setup: Setup, *, params: PyTree, batch: Mapping[str, np.ndarray]
 ) -> health.Report:
-  """What the activations of the first images of a batch look like."""
+  """What the activations of the first images of a whole batch look like."""
   rows = setup.config.mesh.data
   images = min(setup.config.health.probe_images, len(batch['label']))
   images = max(images // rows, 1) * rows
   placed = placement.put_batch(
     {name: array[:images] for name, array in batch.items()}, mesh=setup.mesh
   )
-  moments = jax.device_get(
+  moments = processes.fetch(
     setup.programs.probe(params, setup.mean_image, placed)
   )
   return health.report(

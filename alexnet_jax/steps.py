@@ -27,17 +27,13 @@ from alexnet_jax import health, inputs, metrics
 from alexnet_jax.models import alexnet
 from alexnet_jax.ops import columns
 from alexnet_jax.optim import plateau, schedule, sgd
-from alexnet_jax.parallel import compiler, placement
+from alexnet_jax.parallel import ballots, compiler, placement
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import rows as rows_lib
 
 Batch = dict[str, Array]
+_FIELDS = ('image', 'offset', 'mirror', 'colour', 'scale', 'label')  # of one
 _SUMMED = ('loss', 'top1_error', 'top5_error')  # over a minibatch's images
-_MEANS = {
-  **dict.fromkeys(_SUMMED, P()),
-  'learning_rate': P(),
-  'finite': P(mesh_lib.COLUMN),
-}
 
 
 @struct.dataclass
@@ -60,7 +56,8 @@ class Steps(NamedTuple):
       'top5_error', 'learning_rate'} of the minibatch before the update, and
       'finite', bool [columns of devices, layers] of the gradients). The state
       that goes in is used up. No array takes an update that its device knows
-      not to be finite: see `_Verdict`.
+      not to be finite: see `_Verdict`. Where the mesh spans processes, a batch
+      holds a 'ballot' as well, and its sum comes out: parallel/ballots.py.
     predict: (params, mean image, images, view) -> class probabilities.
     features: (params, mean image, images, view) -> the activations of the last
       hidden layer, fc7, in float32 (§6.1).
@@ -105,6 +102,7 @@ def build(
     dtype=config.dtype,
   )
   rows = rows_lib.of(mesh)
+  spans = mesh_lib.spans_processes(mesh)
   train = jax.shard_map(
     _train_step(
       config,
@@ -116,8 +114,8 @@ def build(
       specs=specs,
     ),
     mesh=mesh,
-    in_specs=(specs, P(), rows.spec),
-    out_specs=(specs, _MEANS),
+    in_specs=(specs, P(), _batch_specs(rows, spans=spans)),
+    out_specs=(specs, _mean_specs(spans=spans)),
   )
   predict = jax.shard_map(
     _predict_step(config, model=model),
@@ -168,6 +166,23 @@ def _state_specs(
   )
 
 
+def _batch_specs(rows: rows_lib.Rows, *, spans: bool) -> PyTree:
+  if not spans:
+    return rows.spec
+  return dict.fromkeys(_FIELDS, rows.spec) | {ballots.NAME: ballots.SPEC}
+
+
+def _mean_specs(*, spans: bool) -> dict[str, P]:
+  """Of what a step says of its minibatch; who sees only a part sees `finite`.
+
+  Between processes all is told to all.
+  """
+  specs = dict.fromkeys((*_SUMMED, 'learning_rate'), P())
+  if spans:
+    return specs | {'finite': P(), ballots.NAME: P()}
+  return specs | {'finite': P(mesh_lib.COLUMN)}
+
+
 def _with_sharding(
   leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding
 ) -> jax.ShapeDtypeStruct:
@@ -216,6 +231,8 @@ def _train_step(
   def step(
     state: TrainState, mean_image: Array, batch: Batch
   ) -> tuple[TrainState, dict[str, Array]]:
+    batch = dict(batch)
+    ballot = batch.pop(ballots.NAME, None)
     here = len(batch['label'])
     dropout = alexnet.Dropout(
       key=jax.random.fold_in(key, state.step),
@@ -237,8 +254,11 @@ def _train_step(
         opt_state, state.opt_state, specs=specs.opt_state
       ),
     )
-    finite = verdict.finite[None]
-    return state, means | {'learning_rate': rate, 'finite': finite}
+    means |= {'learning_rate': rate, 'finite': verdict.finite[None]}
+    if ballot is not None:
+      means[ballots.NAME] = ballots.count(ballot)
+      means['finite'] = columns.collect(verdict.finite)
+    return state, means
 
   return step
 

@@ -95,14 +95,25 @@ def told(path: pathlib.Path) -> Iterator[None]:
 class Metrics:
   """metrics.jsonl and TensorBoard."""
 
-  def __init__(self, workdir: pathlib.Path, *, kept: list[Record]):
-    """Opens both after the records to keep; others are dropped."""
+  def __init__(
+    self, workdir: pathlib.Path, *, kept: list[Record], writes: bool = True
+  ):
+    """Opens both after the records to keep; others are dropped.
+
+    Args:
+      workdir: of the run.
+      kept: what is in metrics.jsonl up to where the run begins.
+      writes: whether this process does; if not, it only knows the last record.
+    """
+    self.last = kept[-1] if kept else None
+    self._writes = writes
     self._path = workdir / 'metrics.jsonl'
+    if not writes:
+      return
     with told(self._path):
       _replace(self._path, ''.join(json.dumps(r) + '\n' for r in kept))
       self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
     self._board = _Board(workdir, first=kept[-1]['step'] + 1 if kept else 0)
-    self.last = kept[-1] if kept else None
 
   def write(self, record: Record) -> None:
     """Adds a line with the time; numbers go to TensorBoard under the split.
@@ -112,6 +123,8 @@ class Metrics:
         line is then written.
     """
     self.last = record | {'time': time.time()}
+    if not self._writes:
+      return
     with told(self._path):
       self._append((json.dumps(self.last) + '\n').encode())
     views = f'_{record["views"]}_views' if record.get('views', 1) > 1 else ''
@@ -138,11 +151,15 @@ class Metrics:
 
   def sync(self) -> None:
     """Waits until the disk has every line."""
+    if not self._writes:
+      return
     with told(self._path):
       os.fsync(self._file)
     self._board.sync()
 
   def close(self) -> None:
+    if not self._writes:
+      return
     os.close(self._file)
     self._board.close()
 

@@ -6,10 +6,12 @@ STEP.unevaluated               see `make_way`
 ../set_aside/STEP              one that could not be gone on from
 """
 
+import functools
 import importlib.metadata
 import itertools
 import pathlib
 import shutil
+import zlib
 from typing import Any, TypedDict
 
 import alexnet_jax
@@ -17,6 +19,9 @@ from alexnet_jax.data import paths
 
 FOLDER = 'checkpoints'
 SUMS = 'files.json'  # in a step: the CRC-32 of its files
+# In its `data`: as grain calls the state of one process's iterator. Ours is the
+# same in all processes.
+ITERATOR = 'process_0-of-1.json'
 BEING_WRITTEN = '.orbax-checkpoint-tmp'
 _SET_ASIDE = 'set_aside'
 _UNEVALUATED = '.unevaluated'
@@ -109,3 +114,13 @@ def versions() -> dict[str, str]:
   """The packages that a checkpoint was written with."""
   others = {name: importlib.metadata.version(name) for name in _PACKAGES}
   return {'alexnet_jax': alexnet_jax.__version__} | others
+
+
+@functools.cache
+def program() -> str:
+  """A digest of the sources of this package."""
+  folder = pathlib.Path(alexnet_jax.__file__).parent
+  crc = 0
+  for path in sorted(folder.rglob('*.py')):
+    crc = zlib.crc32(path.read_bytes(), crc)
+  return f'{crc:08x}'

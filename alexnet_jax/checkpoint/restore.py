@@ -16,6 +16,7 @@ from jaxtyping import PyTree
 
 from alexnet_jax import integrity
 from alexnet_jax.checkpoint import layout, quiet
+from alexnet_jax.parallel import processes
 
 _ITEMS = ('state', 'data', 'meta')
 _KINDS = {  # of the fields of layout.Meta that are looked at
@@ -72,6 +73,12 @@ def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
     DamagedError: if a file is missing or not what was written, or if it was
       not written by this program.
   """
+  return processes.together(
+    lambda: _read_meta(step, check=check), elsewhere=_elsewhere(step)
+  )
+
+
+def _read_meta(step: pathlib.Path, *, check: bool) -> layout.Meta:
   if check:
     _check_files(step)
   meta = _read_json(step, 'meta/metadata')
@@ -79,6 +86,11 @@ def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
     if not isinstance(meta.get(field), kind):
       raise DamagedError(step, f'its meta has no {field}')
   return cast(layout.Meta, meta)
+
+
+def _elsewhere(step: pathlib.Path) -> Callable[[str], Exception]:
+  """A step that one process cannot use is damaged to all."""
+  return lambda said: DamagedError(step, said)
 
 
 def _check_files(step: pathlib.Path) -> None:
@@ -116,7 +128,9 @@ def read_state(
   Raises:
     DamagedError: if it cannot be read, or its digests are not those in `meta`.
   """
-  restored = _restore(step, state)
+  restored = processes.together(
+    lambda: _restore(step, state), elsewhere=_elsewhere(step)
+  )
   found = integrity.digest(restored).arrays
   for name in sorted({*meta['digests'], *found}):
     if meta['digests'].get(name) != found.get(name):
@@ -139,7 +153,7 @@ def read_arrays(
   Raises:
     DamagedError: as `read_state` does.
   """
-  place = jax.sharding.SingleDeviceSharding(device or jax.devices()[0])
+  place = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
   handler = ocp.StandardCheckpointHandler()
   tree = handler.metadata((step / 'state').absolute()).tree
   state = jax.tree.map(
@@ -163,6 +177,5 @@ def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
 
 def wind(batches: grain.DatasetIterator, *, step: pathlib.Path) -> None:
   """Puts the iterator where it was when the step folder was written."""
-  with ocp.Checkpointer(grain.checkpoint.CheckpointHandler()) as reader:
-    args = grain.checkpoint.CheckpointRestore(batches)
-    reader.restore((step / 'data').absolute(), args=args)
+  batches.set_state(_read_json(step, f'data/{layout.ITERATOR}'))
+  batches.start_prefetch()

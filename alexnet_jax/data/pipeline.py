@@ -113,6 +113,19 @@ def train_batches(
   return _iterate(source, threads=threads, prefetch=prefetch)
 
 
+def blank(rows: slice, *, crop_size: int) -> TrainBatch:
+  """A training batch of nothing, of so many rows."""
+  n = rows.stop - rows.start
+  return TrainBatch(
+    image=np.zeros((n, crop_size, crop_size, 3), np.uint8),
+    offset=np.zeros((n, 2), np.int32),
+    mirror=np.zeros(n, np.bool_),
+    colour=np.zeros((n, 3), np.float32),
+    scale=np.zeros(n, np.float32),
+    label=np.zeros(n, np.int32),
+  )
+
+
 def eval_batches(
   split: dataset_lib.Split,
   *,

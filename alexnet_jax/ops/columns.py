@@ -9,8 +9,8 @@ axis `column`, and these are the only collectives that the model contains:
 
 A device may also hold both columns (an axis of size 1). The same calls are
 made then, since the types of `shard_map` ask for them, and XLA moves nothing.
-Each device holds `here` columns, as the blocks of its last axis. `agree` is not
-of the model: see config.guard.
+Each device holds `here` columns, as the blocks of its last axis. `agree` and
+`collect` are not of the model: see config.guard and parallel/ballots.py.
 """
 
 import jax.numpy as jnp
@@ -39,6 +39,15 @@ def combine(partial: Float[Array, '...']) -> Float[Array, '...']:
 def agree(sound: Bool[Array, '']) -> Bool[Array, '']:
   """Whether all columns say so. Not in the paper: only where a config asks."""
   return lax.psum(1 - sound.astype(jnp.int32), AXIS) == 0
+
+
+def collect(flags: Bool[Array, ' n']) -> Bool[Array, 'columns n']:
+  """The flags of all columns, on each of them. Not in the paper.
+
+  By a sum, since its type says that all have the same.
+  """
+  own = jnp.arange(lax.axis_size(AXIS)) == lax.axis_index(AXIS)
+  return lax.psum((own[:, None] & flags).astype(jnp.int32), AXIS) > 0
 
 
 def indices(here: int) -> Int[Array, ' here']:

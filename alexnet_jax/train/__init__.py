@@ -2,6 +2,7 @@
 
   resume   what a workdir holds, and what may go on from it
   pretrained  layers of another run to begin with
+  crew     what all processes do after the same step
   loop     step, log, evaluate, lower the rate, save, stop
   guard    losses and gradients that are no numbers
   profile  a trace of a few steps
@@ -19,6 +20,8 @@ from ml_collections import config_dict
 from alexnet_jax import locking, stopping, writers
 from alexnet_jax import run as run_lib
 from alexnet_jax.checkpoint import layout, store
+from alexnet_jax.parallel import distributed, processes
+from alexnet_jax.train import crew as crew_lib
 from alexnet_jax.train import loop as loop_lib
 from alexnet_jax.train import profile as profile_lib
 from alexnet_jax.train import resume
@@ -53,15 +56,18 @@ def train(
     stopping.Stopped: if `stop` was asked to; what there was is saved.
   """
   stop = stop or stopping.Stop()
-  setup = run_lib.set_up(config)
+  setup = processes.together(lambda: run_lib.set_up(config))
+  resume.agree(setup, workdir=workdir)
   found = resume.find(setup, workdir=workdir)
   if loop_lib.is_done(setup, found, enough=enough):
     print(f'done already: {writers.describe(found.kept[-1])}')
     return
   trace = profile_lib.Profile(profile, workdir / 'profile')
   said = trace.check(step=found.step, total_steps=setup.plan.total_steps)
-  with locking.locked(workdir, fix='give another --workdir'):
-    resume.clear(found, workdir=workdir)
+  with contextlib.ExitStack() as held:
+    lock = locking.locked(workdir, fix='give another --workdir')
+    processes.first_does(lambda: held.enter_context(lock))
+    processes.first_does(lambda: resume.clear(found, workdir=workdir))
     if said:
       print(said)
     try:
@@ -84,11 +90,22 @@ def _run(
   saved = store.Store(
     workdir / layout.FOLDER, keep_newest=setup.config.checkpoint.keep_newest
   )
-  resume.write_config(setup, found, workdir=workdir)
-  log = writers.Metrics(workdir, kept=found.kept)
+  processes.first_does(
+    lambda: resume.write_config(setup, found, workdir=workdir)
+  )
+  log = processes.together(
+    lambda: writers.Metrics(
+      workdir, kept=found.kept, writes=distributed.is_first()
+    )
+  )
   print(run_lib.describe(setup, workdir=workdir, step=found.step), flush=True)
   if found.step == 0:
     loop_lib.check_health(setup, found.state, workdir=workdir)
+  crew = crew_lib.Crew(
+    stop,
+    mesh=setup.mesh,
+    save_seconds=60 * setup.config.checkpoint.every_minutes,
+  )
   with stop.held(), contextlib.ExitStack() as closing:
     closing.callback(log.close)
     closing.callback(saved.close)
@@ -99,9 +116,10 @@ def _run(
       store=saved,
       log=log,
       workdir=workdir,
-      stop=stop,
+      crew=crew,
       profile=profile,
       enough=enough,
     )
     closing.callback(loop.close)
-    loop.run(found.state)
+    with crew.ended():
+      loop.run(found.state)

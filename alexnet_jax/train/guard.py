@@ -15,6 +15,8 @@ from jaxtyping import Array, PyTree
 
 from alexnet_jax import integrity
 from alexnet_jax import run as run_lib
+from alexnet_jax.parallel import ballots, processes
+from alexnet_jax.train import crew as crew_lib
 
 _LAG = 2  # steps that may be on their way
 Row = dict[str, float]
@@ -33,14 +35,18 @@ class _Flight(NamedTuple):
 class Guard:
   """The numbers of the steps that are on their way."""
 
-  def __init__(self, setup: run_lib.Setup, *, skipped: int):
+  def __init__(
+    self, setup: run_lib.Setup, *, crew: crew_lib.Crew, skipped: int
+  ):
     """Begins with no step on its way.
 
     Args:
       setup: its config.guard.max_skipped_steps is the limit.
+      crew: told of the ballots that come with the numbers.
       skipped: steps of this run that were left out so far.
     """
     self._setup = setup
+    self._crew = crew
     self._flights: collections.deque[_Flight] = collections.deque()
     self.skipped = skipped
     self.untold: list[str] = []  # steps that were left out since last told
@@ -60,11 +66,13 @@ class Guard:
 
     Raises:
       DivergedError: if a step is not sound and no more may be left out.
+      ValueError: if a process failed before one; likewise OSError.
     """
     rows = []
     while len(self._flights) > (0 if all_of_them else _LAG):
       flight = self._flights.popleft()
       row = jax.device_get(flight.means)
+      self._crew.hear(row.pop(ballots.NAME, None))
       finite = row.pop('finite').all(axis=0)  # of layers
       if finite.all() and math.isfinite(row['loss']):
         rows.append({name: float(value) for name, value in row.items()})
@@ -95,7 +103,7 @@ class Guard:
       moments = self._setup.programs.probe(
         params, self._setup.mean_image, flight.batch
       )
-      stage = _first_stage(jax.device_get(moments), self._setup)
+      stage = _first_stage(processes.fetch(moments), self._setup)
       if stage:
         return f'the activations of {stage} are the first that are not finite'
     pairs = zip(sorted(params), finite, strict=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import time
 from collections.abc import Callable
 
 import jax
@@ -25,7 +24,8 @@ from alexnet_jax.checkpoint import layout
 from alexnet_jax.checkpoint import store as store_lib
 from alexnet_jax.data import pipeline
 from alexnet_jax.optim import plateau
-from alexnet_jax.parallel import placement
+from alexnet_jax.parallel import distributed, placement, processes
+from alexnet_jax.train import crew as crew_lib
 from alexnet_jax.train import guard, resume
 from alexnet_jax.train import profile as profile_lib
 
@@ -38,7 +38,7 @@ def check_health(
   setup: run_lib.Setup, state: steps.TrainState, *, workdir: pathlib.Path
 ) -> None:
   """Shows what the network makes of the first minibatch, and what is odd."""
-  batch = next(run_lib.train_batches(setup, total_steps=1))
+  batch = next(run_lib.train_batches(setup, total_steps=1, whole=True))
   report = run_lib.probe(setup, params=state.params, batch=batch)
   minimum = setup.config.health.min_signal
   print(health.table(report), flush=True)
@@ -55,7 +55,9 @@ def check_health(
     'images': report.images,
     'rows': [row._asdict() for row in report.rows],
   }
-  writers.write_json(workdir / 'health.json', found)
+  processes.first_does(
+    lambda: writers.write_json(workdir / 'health.json', found)
+  )
 
 
 def plateaued(config: Config, state: plateau.State) -> bool:
@@ -93,7 +95,7 @@ class Loop:
     store: store_lib.Store,
     log: writers.Metrics,
     workdir: pathlib.Path,
-    stop: stopping.Stop,
+    crew: crew_lib.Crew,
     profile: profile_lib.Profile,
     enough: Enough | None = None,
   ):
@@ -102,19 +104,20 @@ class Loop:
     self._store = store
     self._log = log
     self._workdir = workdir
-    self._stop = stop
+    self._crew = crew
     self._profile = profile
     self._enough = enough
     self._step = found.step
     self._batches = found.batches
     self._evaluation_due = bool(meta and meta['evaluation_due'])
     self._saved = -1 if self._evaluation_due else found.step
-    self._saved_at = time.monotonic()
     self._clock = timing.Clock()
     self._progress = writers.Progress(
       total_steps=setup.plan.total_steps, step=found.step
     )
-    self._guard = guard.Guard(setup, skipped=meta['skipped'] if meta else 0)
+    self._guard = guard.Guard(
+      setup, crew=crew, skipped=meta['skipped'] if meta else 0
+    )
     self._pending = list(meta['pending']) if meta else []  # since the last line
     # The plateau that follows the last drop has come, or it is enough.
     self._over = bool(enough and enough(found.kept))
@@ -136,7 +139,7 @@ class Loop:
     while self._step < total and not self._over:
       self._save_if_asked(state)
       with self._clock.waiting():
-        batch = placement.put_batch(next(self._batches), mesh=setup.mesh)
+        batch = self._next_batch()
       with self._clock.paused():
         profiled = self._profile.of(self._step + 1)
       with jax.transfer_guard('disallow'), profiled:
@@ -158,6 +161,19 @@ class Loop:
   def close(self) -> None:
     self._progress.close()
 
+  def _next_batch(self) -> dict[str, jax.Array]:
+    """The next minibatch on the mesh, with this process's ballot."""
+    batch = None
+    with self._crew.held():
+      batch = next(self._batches)
+    config, mesh = self._setup.config, self._setup.mesh
+    images = config.batch_size
+    if batch is None:  # the others wait for this step, which will not count
+      here = placement.images_here(images, mesh=mesh)
+      batch = pipeline.blank(here, crop_size=config.data.crop_size)
+    placed = placement.put_batch(batch, mesh=mesh, images=images)
+    return placed | self._crew.ballot()
+
   def _land(
     self, state: steps.TrainState, *, all_of_them: bool = False
   ) -> None:
@@ -170,18 +186,17 @@ class Loop:
     self._guard.untold.clear()
 
   def _save_if_asked(self, state: steps.TrainState) -> None:
-    """Saves and stops, if a signal has come.
+    """Saves and stops, if a signal has come, to whichever process.
 
     Raises:
       stopping.Stopped: then.
     """
-    if self._stop.asked:
+    if self._crew.stops:
       self._save(state)
-      self._stop.check()
+      raise stopping.Stopped
 
   def _save_if_time(self, state: steps.TrainState) -> None:
-    minutes = self._setup.config.checkpoint.every_minutes
-    if minutes and time.monotonic() - self._saved_at >= 60 * minutes:
+    if self._crew.saves:
       self._save(state)
 
   def _end_epoch(self, state: steps.TrainState) -> steps.TrainState:
@@ -227,7 +242,7 @@ class Loop:
     if not rule.enabled:
       return state
     after = plateau.observe(
-      state.plateau,
+      jax.device_get(state.plateau),
       error,
       factor=rule.factor,
       patience_epochs=rule.patience_epochs,
@@ -250,15 +265,17 @@ class Loop:
     """The last evaluation, whose predictions are kept."""
     found = self._predict(state, views=views)
     path = self._workdir / predictions.OF_A_RUN
-    with writers.told(path):
-      predictions.save(found._replace(step=self._step), path)
+    with self._crew.held(), writers.told(path):
+      if distributed.is_first():
+        predictions.save(found._replace(step=self._step), path)
     self._write_val(found.errors, views=views)
+    self._crew.look()
 
   def _predict(
     self, state: steps.TrainState, *, views: int
   ) -> predictions.Predictions:
     return evaluate.predict(
-      self._setup, params=state.params, views=views, check=self._stop.check
+      self._setup, params=state.params, views=views, check=self._crew.check
     )
 
   def _save(
@@ -275,14 +292,17 @@ class Loop:
     with self._clock.paused():
       digests = integrity.digest(state)
       guard.check_state(digests, step=self._step)
-      self._log.sync()
+      with self._crew.held():
+        self._log.sync()
+      self._crew.look()
       self._store.save(
         self._step,
         state=state,
         batches=self._batches,
         meta=self._meta(digests, error=error, evaluation_due=evaluation_due),
       )
-    self._saved, self._saved_at = self._step, time.monotonic()
+    self._saved = self._step
+    self._crew.saved()
 
   def _write_train(self, state: steps.TrainState) -> None:
     """A line with the means over the steps since the last one, if any."""
@@ -294,7 +314,8 @@ class Loop:
     means = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
     means['learning_rate'] = rows[-1]['learning_rate']
     record = self._record('train') | means | rates._asdict()
-    self._log.write(record)
+    with self._crew.held():
+      self._log.write(record)
     self._progress.show(record)
     self._tell_faults()
     for warning in (
@@ -308,7 +329,8 @@ class Loop:
     guard.check_errors(errors.loss, step=self._step)
     self._tell_faults()
     record = self._record('val') | errors._asdict() | {'views': views}
-    self._log.write(record)
+    with self._crew.held():
+      self._log.write(record)
     self._progress.say(writers.describe(record))
 
   def _tell_faults(self) -> None:

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import grain
 
+from alexnet_jax import config as config_lib
 from alexnet_jax import run as run_lib
 from alexnet_jax import steps, writers
 from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.parallel import processes
 from alexnet_jax.train import pretrained
 
 Change = tuple[str, Any, Any]  # field, its value before, and now
@@ -63,6 +65,30 @@ def find(setup: run_lib.Setup, *, workdir: pathlib.Path) -> Found:
     meta, step, state = None, 0, pretrained.begin(setup)
   kept = [record for record in history if record['step'] <= step]
   return Found(step, state, batches, meta, kept if step else [], damaged)
+
+
+def agree(setup: run_lib.Setup, *, workdir: pathlib.Path) -> None:
+  """Refuses processes that do not have the same of what makes a run.
+
+  Where the data lie may differ: it is what they are that counts.
+
+  Raises:
+    ValueError: naming what differs, and in which process.
+  """
+  fields = dict(config_lib.leaves(setup.config))
+  del fields['data.dir']
+  history = writers.read_metrics(workdir / 'metrics.jsonl')
+  saved = [path.name for path in layout.steps(workdir / layout.FOLDER)]
+  processes.agree(
+    {f'config.{field}': repr(value) for field, value in fields.items()}
+    | {f'version of {k}': v for k, v in layout.versions().items()}
+    | {
+      'program': layout.program(),
+      'data set': f'{setup.dataset.name} {setup.dataset.fingerprint}',
+      f'steps in {workdir}': ' '.join(saved) or 'none',
+      f'lines in {workdir}/metrics.jsonl': str(len(history)),
+    }
+  )
 
 
 def _refuse_other_runs(

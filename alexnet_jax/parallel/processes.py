@@ -1,0 +1,124 @@
+"""What the processes of a run tell each other besides the steps themselves.
+
+Everything here is called by all of them at the same place of the program, and
+with one process none of it does anything. Not in the paper.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import PyTree
+
+from alexnet_jax.parallel import distributed
+
+T = TypeVar('T')
+
+
+class ElsewhereError(ValueError):
+  """Another process failed, with what it said."""
+
+
+def gather(text: str) -> list[str]:
+  """What each process says, in their order."""
+  if not distributed.several():
+    return [text]
+  own = np.frombuffer(text.encode(), np.uint8)
+  sizes = multihost_utils.process_allgather(np.array(len(own), np.int32))
+  padded = np.zeros(int(sizes.max()), np.uint8)
+  padded[: len(own)] = own
+  rows = multihost_utils.process_allgather(padded)
+  rows = rows.reshape(len(sizes), -1)
+  return [
+    row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)
+  ]
+
+
+def total(numbers: list[int]) -> list[int]:
+  """The sums over processes."""
+  if not distributed.several():
+    return numbers
+  rows = multihost_utils.process_allgather(np.array(numbers, np.int32))
+  return rows.reshape(-1, len(numbers)).sum(axis=0).tolist()
+
+
+def together(
+  action: Callable[[], T],
+  *,
+  elsewhere: Callable[[str], Exception] = ElsewhereError,
+) -> T:
+  """Does something in every process; if it fails in one, it fails in all.
+
+  Args:
+    action: must not itself need the other processes.
+    elsewhere: makes the error of those in which it did not fail, from
+      'process 2: ' and what that one's says.
+
+  Raises:
+    ValueError: if it fails.
+    OSError: likewise.
+  """
+  if not distributed.several():
+    return action()
+  try:
+    result = action()
+  except (ValueError, OSError) as error:
+    tell(error, elsewhere=elsewhere)
+    raise
+  tell(None, elsewhere=elsewhere)
+  return result
+
+
+def tell(
+  failed: Exception | None,
+  *,
+  elsewhere: Callable[[str], Exception] = ElsewhereError,
+) -> None:
+  """Raises what failed, in every process, if something did in one."""
+  said = gather(_describe(failed) if failed else '')
+  if failed:
+    raise failed
+  for process, text in enumerate(said):
+    if text:
+      raise elsewhere(f'process {process}: {text}')
+
+
+def _describe(error: Exception) -> str:
+  return str(error) or type(error).__name__
+
+
+def first_does(action: Callable[[], None]) -> None:
+  """Does something in process 0 alone; all wait for it, or fail with it."""
+  together(action if distributed.is_first() else lambda: None)
+
+
+def agree(facts: dict[str, str]) -> None:
+  """Refuses to run where a fact is not the same in every process.
+
+  Raises:
+    ValueError: naming those that differ, with the values.
+  """
+  lines = [f'{name} = {value}' for name, value in sorted(facts.items())]
+  said = [text.split('\n') for text in gather('\n'.join(lines))]
+  for process, theirs in enumerate(said):
+    ours = set(said[0])
+    if set(theirs) != ours:
+      other = sorted(set(theirs) - ours), sorted(ours - set(theirs))
+      there, here = (', '.join(part) or 'nothing of it' for part in other)
+      raise ValueError(
+        f'process {process} has {there}; process 0 has {here}: start all '
+        'processes with the same flags, program and data'
+      )
+
+
+def fetch(tree: PyTree) -> Any:
+  """The arrays of a tree on the host, also those that others have parts of."""
+  return jax.tree.map(_fetch, tree)
+
+
+def _fetch(array: jax.Array) -> np.ndarray:
+  if array.is_fully_addressable or array.is_fully_replicated:
+    return jax.device_get(array)
+  return multihost_utils.process_allgather(array, tiled=True)
