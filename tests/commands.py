@@ -81,7 +81,7 @@ def _serve() -> str:
         warnings.simplefilter('ignore')  # Python 3.12 warns of numpy's threads
         child = os.fork()
       if not child:
-        return _become(*json.loads(request), out=out, err=err)
+        return become(*json.loads(request), out=out, err=err)
       _, status = os.waitpid(child, 0)
       out.seek(0), err.seek(0)
       texts = [file.read().decode(errors='replace') for file in (out, err)]
@@ -90,7 +90,7 @@ def _serve() -> str:
   os._exit(0)
 
 
-def _become(module, args, cwd, limit, env, *, out, err) -> str:
+def become(module, args, cwd, limit, env, *, out, err) -> str:
   """Makes this process `python -m MODULE ARGS`, all but running MODULE."""
   with open(os.devnull) as nothing:
     for number, file in enumerate((nothing, out, err)):
@@ -103,7 +103,7 @@ def _become(module, args, cwd, limit, env, *, out, err) -> str:
   return module
 
 
-def _exit(module: str) -> None:
+def leave(module: str) -> None:
   """Runs MODULE, and ends as the interpreter would, but without cleaning up.
 
   To take all modules apart takes a tenth of a second, several times the rest.
@@ -124,8 +124,13 @@ def _exit(module: str) -> None:
   os._exit(code if isinstance(code, int) else 1)
 
 
-if __name__ == '__main__':
+def import_all() -> None:
+  """Imports what commands import."""
   for name in _IMPORTED:
     importlib.import_module(name)
   gc.freeze()  # else a fork would copy what it looks through
-  _exit(_serve())
+
+
+if __name__ == '__main__':
+  import_all()
+  leave(_serve())

@@ -103,8 +103,7 @@ def join(cluster: Cluster) -> None:
     except (RuntimeError, ValueError) as error:
       raise ValueError(_refusal(cluster, error)) from error
   _translate_aborts(_LOST, to=2)
-  if index() > 0:
-    sys.stdout = open(os.devnull, 'w')
+  _hush()
 
 
 def _refusal(cluster: Cluster, error: Exception) -> str:
@@ -182,6 +181,20 @@ def leave(error: Exception) -> NoReturn:
   if is_first():  # the coordinator, whose end aborts the others at once
     time.sleep(_LINGER_SECONDS)
   os._exit(1)
+
+
+def _hush() -> None:
+  """Leaves stdout to Python's own prints, and to those of process 0."""
+  own = os.dup(1)
+  with open(os.devnull, 'w') as nowhere:
+    os.dup2(nowhere.fileno(), 1)  # where Gloo tells of each connection
+  sys.stdout = open(
+    own if is_first() else os.devnull,
+    'w',
+    buffering=1,
+    encoding=sys.stdout.encoding,
+    errors=sys.stdout.errors,
+  )
 
 
 @contextlib.contextmanager

@@ -85,8 +85,8 @@ def agree(setup: run_lib.Setup, *, workdir: pathlib.Path) -> None:
     | {
       'program': layout.program(),
       'data set': f'{setup.dataset.name} {setup.dataset.fingerprint}',
-      f'steps in {workdir}': ' '.join(saved) or 'none',
-      f'lines in {workdir}/metrics.jsonl': str(len(history)),
+      'steps in WORKDIR': ' '.join(saved) or 'none',
+      'lines in WORKDIR/metrics.jsonl': str(len(history)),
     }
   )
 

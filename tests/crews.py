@@ -1,0 +1,138 @@
+"""Runs of several processes, forked from one that has imported what they need.
+
+As tests/commands.py, but for processes that run side by side: whoever starts
+them gets their numbers, and can do to them what befalls processes.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+import warnings
+
+from tests import commands
+
+MODULE = 'alexnet_jax.main'
+
+
+class Crew:
+  """The processes of one run; their output is in FOLDER/I.out and I.err."""
+
+  def __init__(self, server, pids, folder):
+    self._server = server
+    self.pids = pids
+    self.folder = folder
+
+  def kill(self, process, number):
+    os.kill(self.pids[process], number)
+
+  def finish(self):
+    """Waits for all; how each ended."""
+    codes = self._server.ask(['wait', self.pids])
+    return [
+      commands.Done(code, *(self._text(i, kind) for kind in ('out', 'err')))
+      for i, code in enumerate(codes)
+    ]
+
+  def wait_for_step(self, workdir, step, seconds=120):
+    """Until a line of metrics.jsonl tells of a step."""
+    path = pathlib.Path(workdir) / 'metrics.jsonl'
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+      with contextlib.suppress(FileNotFoundError):
+        if f'"step": {step},' in path.read_text():
+          return
+      time.sleep(0.01)
+    raise TimeoutError(f'no step {step}: {self._text(0, "err")}')
+
+  def _text(self, process, kind):
+    return (self.folder / f'{process}.{kind}').read_text(errors='replace')
+
+
+class Server:
+  """Starts crews until it is left."""
+
+  def __enter__(self):
+    self._process = subprocess.Popen(
+      [sys.executable, '-B', '-m', 'tests.crews'],
+      cwd=commands.ROOT,
+      env=os.environ
+      | {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},  # as conftest.py
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    return self
+
+  def __exit__(self, *error):
+    self._process.communicate(timeout=10)
+
+  def ask(self, request):
+    print(json.dumps(request), file=self._process.stdin, flush=True)
+    return json.loads(self._process.stdout.readline())
+
+  def start(self, number, *args, folder, own=None, limit=150, **env):
+    """Starts so many processes of one run.
+
+    Args:
+      number: of processes; 1: none of the flags of several.
+      args: of all.
+      folder: for their output.
+      own: process: further arguments of it alone.
+      limit: seconds after which they are killed.
+      env: of all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    where = f'127.0.0.1:{free_port()}'
+    pids = []
+    for process in range(number):
+      flags = [] if number == 1 else [
+        f'--coordinator={where}',
+        f'--num_processes={number}',
+        f'--process_id={process}',
+        '--coordinator_timeout=60',
+      ]  # fmt: skip
+      given = [*args, *flags, *(own or {}).get(process, ())]
+      output = str(folder / str(process))
+      pids.append(self.ask(['start', given, output, limit, env]))
+    return Crew(self, pids, folder)
+
+  def run(self, number, *args, **kwargs):
+    return self.start(number, *args, **kwargs).finish()
+
+
+def free_port():
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    return free.getsockname()[1]
+
+
+def _serve():
+  """Answers requests; returns in a fork alone, which is to run what it says."""
+  for line in iter(sys.stdin.readline, ''):
+    what, *request = json.loads(line)
+    if what == 'wait':
+      statuses = [os.waitpid(pid, 0)[1] for pid in request[0]]
+      answer = [os.waitstatus_to_exitcode(status) for status in statuses]
+    else:
+      with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        answer = os.fork()
+      if not answer:
+        args, output, limit, env = request
+        with open(f'{output}.out', 'w') as out, open(f'{output}.err', 'w') as e:
+          root = str(commands.ROOT)
+          commands.become(MODULE, args, root, limit, env, out=out, err=e)
+        return
+    print(json.dumps(answer), flush=True)
+  os._exit(0)
+
+
+if __name__ == '__main__':
+  commands.import_all()
+  _serve()
+  commands.leave(MODULE)

@@ -1,0 +1,259 @@
+"""Runs of several processes: the same numbers as of one, and all end alike.
+
+Five kills of one of four processes: python -m tests.test_multiprocess
+"""
+
+import pathlib
+import random
+import signal
+import sys
+import tempfile
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax.checkpoint import layout, restore
+from tests import crews
+from tests.faults import runs
+
+pytestmark = pytest.mark.multiprocess
+
+TWO = (
+  '--config=configs/smoke.py',
+  '--config.total_steps=20',
+  '--config.log.every_steps=1',
+  '--config.eval.final_views=1',
+)
+FOUR = (*TWO, '--config.mesh.data=2')
+LIMIT = 30  # seconds in which the rest ends when a process has died
+
+
+@pytest.fixture(scope='module')
+def server():
+  with crews.Server() as server:
+    yield server
+
+
+@pytest.fixture(scope='module')
+def alone(server, tmp_path_factory):
+  """Workdirs of one process, with two devices and with four."""
+  made = {}
+  for name, flags in (('two', TWO), ('four', FOUR)):
+    folder = tmp_path_factory.mktemp(name)
+    made[name] = folder / 'run'
+    _run(server, 1, *flags, folder=folder)
+  return made
+
+
+def _run(server, number, *flags, folder, codes=(0,), **kwargs):
+  """Runs processes with FOLDER/run for a workdir; how they ended."""
+  workdir = f'--workdir={folder / "run"}'
+  done = server.run(number, *flags, workdir, folder=folder, **kwargs)
+  assert {d.returncode for d in done} == set(codes), done
+  return done
+
+
+def _start(server, number, *flags, folder):
+  return server.start(
+    number, *flags, f'--workdir={folder / "run"}', folder=folder
+  )
+
+
+def _same(workdir, other):
+  """The same lines and arrays, losses to 1e-5 and arrays to rounding."""
+  pairs = zip(runs.lines(workdir), runs.lines(other), strict=True)
+  for a, b in pairs:
+    assert a.pop('split') == b.pop('split')
+    assert a == pytest.approx(b, rel=1e-5)
+  ours, theirs = _arrays(workdir), _arrays(other)
+  assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-9)
+
+
+def _arrays(workdir):
+  step = layout.find(str(workdir))
+  return restore.read_arrays(step, meta=restore.read_meta(step))
+
+
+def test_two_processes_train_as_one(server, alone, tmp_path):
+  """Each holds a column: both read the same images. One gets a signal."""
+  crew = _start(server, 2, *TWO, folder=tmp_path)
+  crew.wait_for_step(tmp_path / 'run', 8)
+  crew.kill(1, signal.SIGTERM)
+  first, second = crew.finish()
+  assert (first.returncode, second.returncode) == (75, 75)
+  assert 'stopped, and saved' in first.stdout
+  assert 'stopping after this step' in second.stderr
+  first, second = _run(server, 2, *TWO, folder=tmp_path)
+  _same(tmp_path / 'run', alone['two'])
+  assert 'step 20' in first.stdout and not second.stdout
+  assert len(list((tmp_path / 'run').glob('events.out.*'))) == 2  # one a start
+
+
+def test_four_processes_go_on_as_one_and_as_two(server, alone, tmp_path):
+  """Two rows of two columns: each process reads its row's images."""
+  for number, steps in ((4, 6), (1, 12), (2, 20)):
+    total = f'--config.total_steps={steps}'
+    _run(server, number, *FOUR, total, folder=tmp_path)
+  _same(tmp_path / 'run', alone['four'])
+
+
+def test_the_rest_ends_when_one_is_killed(server, alone, tmp_path):
+  """And when one cannot write; what is there is gone on with."""
+  _killed(server, 1, folder=tmp_path)
+  crew = _start(server, 2, *TWO, folder=tmp_path)
+  crew.wait_for_step(tmp_path / 'run', 9)
+  (tmp_path / 'run' / 'metrics.jsonl').rename(tmp_path / 'away')
+  first, second = crew.finish()
+  assert (first.returncode, second.returncode) == (1, 1)
+  assert 'it was removed during the run' in _errors(first)[0]
+  assert _errors(second)[0].startswith('error: process 0: ')
+  (tmp_path / 'away').rename(tmp_path / 'run' / 'metrics.jsonl')
+  _run(server, 1, *TWO, folder=tmp_path)
+  _same(tmp_path / 'run', alone['two'])
+
+
+def test_the_rest_ends_when_the_coordinator_is_killed(server, tmp_path):
+  _killed(server, 0, folder=tmp_path)
+
+
+def _killed(server, process, *, folder):
+  """Kills one of two in the middle, and looks how the other ends."""
+  crew = _start(server, 2, *TWO, folder=folder)
+  crew.wait_for_step(folder / 'run', 8)
+  crew.kill(process, signal.SIGKILL)
+  killed = time.monotonic()
+  done = crew.finish()
+  assert time.monotonic() - killed < LIMIT
+  assert done[process].returncode == -signal.SIGKILL
+  rest = done[1 - process]
+  assert rest.returncode == 1
+  (line,) = _errors(rest)
+  assert 'has ended or cannot be reached' in line
+
+
+def _errors(done):
+  return [x for x in done.stderr.splitlines() if x.startswith('error: ')]
+
+
+def test_a_loss_that_is_no_number_ends_all_with_3(server, tmp_path):
+  rate = '--config.optim.learning_rate=1e38'
+  done = _run(server, 2, *TWO, rate, folder=tmp_path, codes=(3,))
+  for one in done:
+    assert 'step' in _errors(one)[0]
+  assert not layout.steps(tmp_path / 'run' / layout.FOLDER)
+
+
+def test_what_differs_is_named(server, tmp_path):
+  other = {1: ['--config.optim.momentum=0.8']}
+  done = _run(server, 2, *TWO, folder=tmp_path, codes=(1,), own=other)
+  for one in done:
+    (line,) = _errors(one)
+    assert 'process 1 has config.optim.momentum = 0.8' in line
+    assert 'process 0 has config.optim.momentum = 0.9' in line
+  assert not (tmp_path / 'run').exists()
+
+
+def test_workdirs_that_are_not_the_same_are_named(server, alone, tmp_path):
+  other = {1: [f'--workdir={alone["two"]}']}
+  done = _run(server, 2, *TWO, folder=tmp_path, codes=(1,), own=other)
+  assert 'steps in WORKDIR = 20' in _errors(done[0])[0]
+
+
+def test_what_one_cannot_read_ends_all(server, tmp_path):
+  other = {1: ['--config.data.source=prepared', '--config.data.dir=/nowhere']}
+  first, second = _run(server, 2, *TWO, folder=tmp_path, codes=(1,), own=other)
+  assert '/nowhere' in _errors(second)[0]
+  assert _errors(first)[0].startswith('error: process 1: ')
+
+
+def test_evaluation_counts_every_image_once(server, alone, tmp_path):
+  flags = ('--config=configs/smoke.py', '--mode=eval')
+  restore_ = f'--restore={alone["two"]}'
+  (one,) = server.run(1, *flags, restore_, folder=tmp_path / 'one')
+  data = '--config.mesh.data=2'  # 50 images over two rows, in batches of 32
+  done = server.run(4, *flags, data, restore_, folder=tmp_path / 'four')
+  assert [d.returncode for d in (one, *done)] == [0] * 5, done
+  assert '(45 of 50)' in one.stdout and done[0].stdout == one.stdout
+
+
+@pytest.mark.parametrize(
+  ('flags', 'said'),
+  [
+    (['--process_id=1'], '--coordinator, --num_processes: missing'),
+    (['--distributed'], 'no scheduler that JAX knows'),
+    (
+      ['--coordinator=nowhere', '--num_processes=2', '--process_id=0'],
+      '--coordinator=nowhere: use HOST:PORT',
+    ),
+    (
+      ['--coordinator=a:1', '--num_processes=2', '--process_id=2'],
+      '--process_id=2: use 0 to --num_processes - 1 = 1',
+    ),
+    (
+      [
+        '--coordinator=127.0.0.1:1',
+        '--num_processes=2',
+        '--process_id=1',
+        '--coordinator_timeout=1',
+      ],
+      'the 2 processes did not come together at 127.0.0.1:1 within 1 s',
+    ),
+  ],
+)
+def test_processes_that_cannot_join(command, tmp_path, flags, said):
+  begun = time.monotonic()
+  done = command(
+    crews.MODULE, *TWO, *flags, f'--workdir={tmp_path / "run"}', limit=60
+  )
+  assert time.monotonic() - begun < LIMIT
+  assert done.returncode == 1
+  (line,) = done.stderr.splitlines()
+  assert said in line
+  assert not (tmp_path / 'run').exists()
+
+
+def test_processes_that_cannot_share_the_devices(server, tmp_path):
+  three = '--config.mesh.data=1'
+  done = _run(server, 3, *TWO, three, folder=tmp_path, codes=(1,))
+  for one in done:
+    assert '2 devices, which 3 processes cannot share' in _errors(one)[0]
+
+
+def _kill_one_of_four(server, *, folder, moments):
+  """Kills a process at each moment, goes on, and compares the ends."""
+  (folder / 'alone').mkdir(parents=True)
+  flags = (*FOUR, '--config.checkpoint.every_minutes=0.001')
+  _run(server, 1, *flags, folder=folder / 'alone')
+  for number, (process, step, seconds) in enumerate(moments):
+    place = folder / str(number)
+    crew = _start(server, 4, *flags, folder=place)
+    if step:
+      crew.wait_for_step(place / 'run', step)
+    time.sleep(seconds)
+    crew.kill(process, signal.SIGKILL)
+    killed = time.monotonic()
+    codes = [done.returncode for done in crew.finish()]
+    took = time.monotonic() - killed
+    _run(server, 4, *flags, folder=place)
+    same = runs.digests(place / 'run') == runs.digests(folder / '0' / 'run')
+    _same(place / 'run', folder / 'alone' / 'run')
+    moment = f'process {process} {seconds:.2f} s after step {step}'
+    print(
+      f'{moment}: codes {codes}, the rest ended after {took:.1f} s; '
+      f'digest {"same" if same else "OTHER"}',
+      flush=True,
+    )
+    assert took < LIMIT
+
+
+if __name__ == '__main__':
+  draw = random.Random(int(sys.argv[1]) if sys.argv[1:] else 0)
+  drawn = [
+    (draw.randrange(4), draw.randrange(19), draw.random()) for _ in range(5)
+  ]
+  with tempfile.TemporaryDirectory() as scratch, crews.Server() as started:
+    _kill_one_of_four(started, folder=pathlib.Path(scratch), moments=drawn)
