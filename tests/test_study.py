@@ -13,7 +13,13 @@ import pytest
 
 from alexnet_jax import ablations, locking, stopping
 from alexnet_jax.analysis import paired
-from alexnet_jax.experiments import processes, study, study_table
+from alexnet_jax.experiments import (
+  processes,
+  provenance,
+  study,
+  study_page,
+  study_table,
+)
 from alexnet_jax.models import alexnet
 from configs import smoke
 from tests import commands
@@ -87,11 +93,18 @@ def _started(folder):
   return (folder / 'started').read_text().split()
 
 
+def _asked(tmp_path, *, base='smoke', **fields):
+  config, data = study.budgeted(smoke.get_config(), epochs=1)
+  return study.Study(
+    base, (), config, ('tanh',), (3, 1), tmp_path, data
+  )._replace(**fields)
+
+
 def _table(done):
   return done.stdout[done.stdout.index('                 n') :]
 
 
-@pytest.mark.parametrize('module', [paired, study_table])
+@pytest.mark.parametrize('module', [paired, study_table, provenance])
 def test_doctests(module):
   assert doctest.testmod(module).failed == 0
 
@@ -165,14 +178,17 @@ def test_a_pair_begins_with_the_same_values_where_shapes_agree(name):
 
 def test_real_runs_one_of_which_fails(command, tmp_path):
   output = tmp_path / 'study'
+  workdir = output / 'tanh/seed-4'
+  workdir.parent.mkdir(parents=True)
+  workdir.write_text('')
   done = command(
     *(STUDY, SMOKE, '--ablations=tanh', '--seeds=4', '--budget_epochs=1'),
-    *('--set=model.activation=relu', f'--output={output}'),
+    f'--output={output}',
   )
   assert done.returncode == 1, done.stderr
-  assert (
-    'tanh/seed-4 failed: --config.model.activation=relu, but' in done.stdout
-  )
+  assert f'tanh/seed-4 failed: {workdir} is ' in done.stdout
+  assert f'tanh/seed-4: begins; {workdir}.log' in done.stdout
+  assert 'base has not learned: 1 of 1 run at chance' in done.stdout
   assert 'tanh: no pair of runs is done' in done.stdout
   config = json.loads((output / 'base/seed-4/config.json').read_text())
   assert (config['seed'], config['total_steps']) == (4, 6)
@@ -238,6 +254,45 @@ def test_another_study_in_the_same_folder_is_refused(fake, tmp_path):
   assert len(_started(tmp_path)) == count
 
 
+def test_data_that_are_missing_are_told_before_anything_is_written(
+  command, tmp_path
+):
+  base = f'--base={commands.ROOT}/configs/cifar10_fig1.py'
+  output = tmp_path / 'study'
+  done = command(STUDY, base, '--ablations=tanh', f'--output={output}')
+  assert done.returncode == 1 and done.stderr.count('\n') == 1
+  assert 'config.data.dir' in done.stderr and not output.exists()
+
+
+def test_a_study_of_which_nothing_was_trained_can_be_mended(fake, tmp_path):
+  every = {f'{name}/0': 'fail' for name in ('base', 'tanh')}
+  args = ('--seeds=0', '--ablations=tanh')
+  assert fake(*args, plan=every).returncode == 1
+  mended = fake(*args, '--set=data.source=embedded', '--set=batch_size=8')
+  assert mended.returncode == 0, mended.stderr
+  again = fake(*args, '--set=batch_size=16')
+  assert again.returncode == 1
+  assert 'config.batch_size = 8, now it is 16' in again.stderr
+
+
+def test_other_images_in_the_same_folder_are_refused(tmp_path):
+  asked = _asked(tmp_path)
+  study._write(asked, ends={})
+  (tmp_path / 'base/seed-3').mkdir(parents=True)
+  study._begin(asked)
+  other = asked.data._replace(fingerprint='f' * 64)
+  with pytest.raises(ValueError, match='is of other data: embedded'):
+    study._begin(asked._replace(data=other))
+
+
+def test_finished_runs_that_are_left_out_are_told_of(fake):
+  assert fake('--seeds=0,1', '--ablations=tanh').returncode == 0
+  done = fake('--seeds=0', '--ablations=tanh')
+  said = '2 finished runs are in the folder not asked for, and left out: '
+  assert f'{said}base/seed-1, tanh/seed-1' in done.stdout
+  assert 'no interval from one seed' in done.stdout
+
+
 def test_a_manifest_of_something_else_is_left_alone(fake, tmp_path):
   manifest = tmp_path / 'study/study.json'
   manifest.parent.mkdir()
@@ -259,8 +314,17 @@ def test_two_studies_at_once_are_refused(fake, tmp_path):
   ('flag', 'said'),
   [
     ('--ablations=no_lrm', 'there is no_lrn'),
+    ('--ablations=no_lrm', '--ablations has no_lrm, which is unknown'),
     ('--ablations=tanh,tanh', 'tanh twice'),
-    ('--seeds=0,x', '--seeds=x: use whole numbers'),
+    ('--ablations=', '--ablations is empty'),
+    ('--ablations=tanh,no_overlap', 'has no_overlap, which does not fit'),
+    ('--seeds=0,x', '--seeds=0,x: use one or more whole numbers'),
+    ('--seeds=', '--seeds=: use one or more whole numbers'),
+    ('--seeds=0,0', '--seeds=0,0 has 0 twice'),
+    ('--seeds=4294967296', 'use a whole number from 0 to 4294967295'),
+    ('--set=total_steps=5', '--budget_epochs=1 says how long'),
+    ('--set=num_epochs=5', '--budget_epochs=1 says how long'),
+    ('--set=model.activation=relu', 'the ablation tanh sets it to tanh'),
     ('--set=optim.momentun=1', 'there is optim.momentum'),
     ('--set=optim', 'give FIELD=VALUE'),
     ('--set=seed=3', 'use --seeds'),
@@ -271,6 +335,24 @@ def test_flags_that_cannot_be_meant(fake, tmp_path, flag, said):
   assert done.returncode == 1, done.stderr
   assert said in done.stderr and done.stderr.count('\n') == 1
   assert not (tmp_path / 'study').exists()
+
+
+@pytest.mark.parametrize(
+  ('visible', 'found'),
+  [
+    ('0,2', ['0', '2']),
+    ('-1', []),
+    ('', []),
+    ('1, -1,0', ['1']),
+    ('GPU-8932f937,MIG-1', ['GPU-8932f937', 'MIG-1']),
+    ('NoDevFiles', []),
+  ],
+)
+def test_gpus_are_those_that_cuda_would_take(monkeypatch, visible, found):
+  monkeypatch.setattr(processes.importlib.util, 'find_spec', lambda name: name)
+  monkeypatch.delenv('JAX_PLATFORMS', raising=False)
+  monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+  assert processes.gpus() == found
 
 
 def test_gpus_are_shared_out(monkeypatch):
@@ -330,7 +412,69 @@ def test_the_figure_names_every_ablation_and_the_paper():
 
 
 def test_seed_by_seed_so_that_pairs_are_whole(tmp_path):
-  asked = study.Study('', (), smoke.get_config(), ('tanh',), (3, 1), tmp_path)
-  assert [run.key for run in study.runs(asked, ends={})] == [
+  runs = study.runs(_asked(tmp_path), ends={})
+  assert [run.key for run in runs] == [
     *('base/seed-3', 'tanh/seed-3', 'base/seed-1', 'tanh/seed-1')
   ]
+
+
+def _done(asked, errors):
+  """Runs of a study with these top-1 errors of 100 images, as on disk."""
+  runs = []
+  for run in study.runs(asked, ends={}):
+    last = {'split': 'val', 'step': 6, 'epoch': 1.0, 'views': 1}
+    last |= {'top1_error': errors[run.name], 'top5_error': 0.1, 'loss': 1.0}
+    run.workdir.mkdir(parents=True)
+    (run.workdir / study.METRICS).write_text(
+      json.dumps(last | {'num_images': 100}) + '\n'
+    )
+    runs.append(run._replace(end=processes.End(0, '')))
+  return runs
+
+
+@pytest.mark.parametrize(
+  ('base', 'tanh', 'said'),
+  [
+    (0.9, 0.9, 'base has not learned: 2 of 2 runs at chance; costs mean'),
+    (0.2, 0.9, 'of 2 pairs: no spread to judge by; 2 of 2 runs at chance'),
+    (0.2, 0.3, 'of 2 pairs: no spread to judge by'),
+  ],
+)
+def test_nets_at_chance_are_told_of(tmp_path, base, tanh, said):
+  asked = _asked(tmp_path)
+  runs = _done(asked, {'base': base, 'tanh': tanh})
+  lines = study_table.verdicts(study_table.rows(runs, data=asked.data))
+  assert any(line.endswith(said) or said in line for line in lines)
+  assert ('at chance' in ' '.join(lines)) == ('chance' in said)
+
+
+def test_the_page_has_the_numbers_of_the_table(tmp_path):
+  asked = _asked(tmp_path, ablations=('tanh', 'no_conv3', 'no_pca_jitter'))
+  errors = {'base': 0.2, 'tanh': 0.345, 'no_conv3': 0.21, 'no_pca_jitter': 0.3}
+  runs = _done(asked, errors)
+  rows = study_table.rows(runs, data=asked.data)
+  told = study_table.table(rows)
+  page = study_page.write(asked, runs=runs).read_text()
+  for row in rows:
+    error = study_table.errors(row.top1)
+    line = next(x for x in told.splitlines() if x.startswith(row.name))
+    assert error in line and f'<td class="number">{error}</td>' in page
+    if row.top1_cost:
+      cost = study_table.cost(row.top1_cost)
+      line = [x for x in told.splitlines() if x.startswith(row.name)][1]
+      assert cost in line and f'<td class="number">{cost}' in page
+  assert '~ +2' in told and '~ +2 / –' in page
+  assert '> +1' in told and '&gt; +1 / –' in page
+  assert 'compare signs, not sizes' in told
+  assert asked.data.fingerprint[:12] in page and '3 ablations of' in page
+  assert '<th class="number" scope="col">' in page
+  assert 'role="region" aria-label="Runs"' in page
+
+
+def test_time_that_is_left(monkeypatch):
+  clock = iter([0.0, 60.0, 180.0, 300.0])
+  monkeypatch.setattr(study.time, 'monotonic', lambda: next(clock))
+  left = study._Clock(3, places=1)
+  assert left.left() == '; 2 to go, about 2.0 min'
+  assert left.left() == '; 1 to go, about 1.5 min'
+  assert left.left() == ''

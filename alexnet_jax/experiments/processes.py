@@ -9,8 +9,10 @@ import contextlib
 import fcntl
 import glob
 import importlib.util
+import itertools
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -21,6 +23,7 @@ from alexnet_jax import stopping
 
 _POLL_SECONDS = 0.1
 _VISIBLE = 'CUDA_VISIBLE_DEVICES'
+_ID = re.compile(r'\d+$|(GPU|MIG)-')
 _PLUGINS = ('jax_cuda12_plugin', 'jax_cuda13_plugin')
 
 Place = dict[str, str]  # what it adds to the environment
@@ -63,6 +66,7 @@ def run(
   places: Sequence[Place],
   stop: stopping.Stop,
   ended: Callable[[Job, End], None],
+  began: Callable[[Job], None] = lambda job: None,
 ) -> None:
   """Runs every job, one at a time in each place; one's end is not the others'.
 
@@ -71,6 +75,7 @@ def run(
     places: as from `share`.
     stop: once it is asked, none begins any more and all are asked to stop.
     ended: told of each that ended.
+    began: told of each that begins.
   """
   _wait_for_earlier(jobs, stop=stop)
   waiting, free = list(jobs), list(places)
@@ -79,6 +84,7 @@ def run(
     while children or (waiting and not stop.asked):
       while waiting and free and not stop.asked:
         children.append(_start(waiting.pop(0), place=free.pop(0)))
+        began(children[-1].job)
       if stop.asked:
         _terminate(children)
       for child in [c for c in children if c.process.poll() is not None]:
@@ -173,12 +179,14 @@ def share(*, devices: int, jobs: int | None) -> list[Place]:
 def gpus() -> list[str]:
   """Ids of the GPUs that JAX would use; not asked of it, it would take them.
 
-  What CUDA_VISIBLE_DEVICES or JAX_PLATFORMS leaves out is not among them.
+  What CUDA_VISIBLE_DEVICES or JAX_PLATFORMS leaves out is not among them. Of
+  the former, CUDA takes what stands before the first that is no GPU's id.
   """
   if os.environ.get('JAX_PLATFORMS') == 'cpu':
     return []
   if not any(map(importlib.util.find_spec, _PLUGINS)):
     return []
   if _VISIBLE in os.environ:
-    return [i for i in os.environ[_VISIBLE].split(',') if i]
+    ids = [i.strip() for i in os.environ[_VISIBLE].split(',')]
+    return list(itertools.takewhile(_ID.match, ids))
   return [str(n) for n in range(len(glob.glob('/dev/nvidia[0-9]*')))]

@@ -6,8 +6,10 @@ same images in the same order, and the same initial values where shapes agree.
 Not in the paper.
 """
 
+import difflib
 import pathlib
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +18,8 @@ from ml_collections import config_dict
 from alexnet_jax import ablations, locking, stopping, writers
 from alexnet_jax import config as config_lib
 from alexnet_jax import run as run_lib
-from alexnet_jax.experiments import processes
+from alexnet_jax.data import archives
+from alexnet_jax.experiments import processes, provenance
 
 BASE = 'base'
 MANIFEST = 'study.json'
@@ -34,6 +37,7 @@ class Study(NamedTuple):
     ablations: names, each made alone.
     seeds: of the pairs.
     output: the folder.
+    data: that the config names.
   """
 
   base: str
@@ -42,6 +46,7 @@ class Study(NamedTuple):
   ablations: tuple[str, ...]
   seeds: tuple[int, ...]
   output: pathlib.Path
+  data: provenance.Data
 
 
 class Run(NamedTuple):
@@ -58,12 +63,23 @@ class Run(NamedTuple):
     return f'{self.name}/seed-{self.seed}'
 
   @property
+  def log(self) -> pathlib.Path:
+    """What its process says."""
+    return self.workdir.with_name(f'{self.workdir.name}.log')
+
+  @property
   def done(self) -> bool:
     return self.end is not None and self.end.code == 0
 
 
-def budgeted(config: Config, *, epochs: int | None) -> Config:
-  """The config for so many epochs; None: as long as it says itself.
+def budgeted(
+  config: Config, *, epochs: int | None
+) -> tuple[Config, provenance.Data]:
+  """The config for so many epochs, and its data.
+
+  Args:
+    config: of the base.
+    epochs: None: as long as the config says itself.
 
   Raises:
     ValueError: if the config cannot work, or its data is missing.
@@ -72,34 +88,60 @@ def budgeted(config: Config, *, epochs: int | None) -> Config:
   if epochs is not None:
     config.num_epochs, config.total_steps = epochs, None
   config_lib.check(config)
+  data = provenance.of(run_lib.load_data(config))
   if epochs is not None:  # as steps, which win over epochs in any config
-    images = len(run_lib.load_data(config).train)
-    config.total_steps = config_lib.plan(
-      config, train_images=images
-    ).total_steps
-  return config
+    plan = config_lib.plan(config, train_images=data.train_images)
+    config.total_steps = plan.total_steps
+  return config, data
 
 
 def check(study: Study) -> None:
   """Refuses what cannot be studied, before any run.
 
   Raises:
-    ValueError: for unknown ablations, for names or seeds given twice, and for a
-      base that is ablated itself.
+    ValueError: for unknown ablations, for one given twice, for a base that is
+      ablated itself, and for an ablation that cannot be made of it.
   """
-  for flag, given in (('ablations', study.ablations), ('seeds', study.seeds)):
-    twice = [one for one in given if given.count(one) > 1]
-    if twice:
-      raise ValueError(f'--{flag} has {twice[0]} twice: give it once')
-    if not given:
-      raise ValueError(f'--{flag} is empty: give one or more, with commas')
-  for name in study.ablations:
-    ablations.refuse_conflicts([name])
+  names = study.ablations
+  if not names:
+    raise ValueError('--ablations is empty: give one or more, with commas')
+  for name in names:
+    if name not in ablations.ABLATIONS:
+      near = difflib.get_close_matches(name, ablations.ABLATIONS, n=1)
+      there = f': there is {near[0]}' if near else ''
+      raise ValueError(
+        f'--ablations has {name}, which is unknown{there}; main '
+        '--ablation=help lists them'
+      )
+    if names.count(name) > 1:
+      raise ValueError(f'--ablations has {name} twice: give it once')
   if study.config.ablations:
     raise ValueError(
       f'--base={study.base} has {study.config.ablations[0]} made already: give '
       'a config without ablations'
     )
+  for name in names:
+    _check_ablation(study, name)
+
+
+def _check_ablation(study: Study, name: str) -> None:
+  """What main would refuse once the base has trained."""
+  config = study.config.copy_and_resolve_references()
+  changed = ablations.apply(config, [name])
+  given = [field.split('=')[0] for field in study.fields]
+  for field in given:
+    was, made = (config_lib.get(c, field) for c in (study.config, config))
+    if field in changed and was != made:
+      raise ValueError(
+        f'--set={field}={was}, but the ablation {name} sets it to {made}: use '
+        'one of the two'
+      )
+  try:
+    config_lib.check(config)
+  except ValueError as error:
+    raise ValueError(
+      f'--ablations has {name}, which does not fit {study.base}: {error}'
+    ) from error
 
 
 def run(
@@ -118,6 +160,14 @@ def run(
   with locking.locked(study.output, fix='give another --output'):
     ends = _begin(study)
     keys = {run.key: run for run in runs(study, ends=ends)}
+    others = [k for k, end in ends.items() if not end.code and k not in keys]
+    if others:
+      print(
+        f'{_finished(len(others))} in the folder not asked for, and left out: '
+        f'{", ".join(others)}'
+      )
+    todo = [_job(study, run) for run in keys.values() if not run.done]
+    clock = _Clock(len(todo), places=len(places))
 
     def ended(job: processes.Job, end: processes.End) -> None:
       if stop.asked and end.code:  # it was asked to, and can go on
@@ -125,12 +175,15 @@ def run(
         return
       ends[job.name] = end
       _write(study, ends=ends)
-      print(f'{job.name}: {_outcome(keys[job.name], end)}', flush=True)
+      print(
+        f'{job.name}: {_outcome(keys[job.name], end, log=job.log)}'
+        f'{clock.left()}',
+        flush=True,
+      )
 
-    todo = [_job(study, run) for run in keys.values() if not run.done]
     print(f'{len(keys)} runs, {len(keys) - len(todo)} of them done', flush=True)
     with stop.held():
-      processes.run(todo, places=places, stop=stop, ended=ended)
+      processes.run(todo, places=places, stop=stop, ended=ended, began=_began)
     return list(runs(study, ends=ends))
 
 
@@ -148,8 +201,34 @@ def final(run: Run) -> dict[str, Any]:
   return [r for r in records if r['split'] == 'val'][-1]
 
 
-def _outcome(run: Run, end: processes.End) -> str:
-  return f'failed: {end.error}' if end.code else writers.describe(final(run))
+class _Clock:
+  """How long the runs that are left may take, by those that ended."""
+
+  def __init__(self, runs: int, *, places: int):
+    self._left, self._ended, self._places = runs, 0, places
+    self._start = time.monotonic()
+
+  def left(self) -> str:
+    """To be asked once for each run that ends; '' after the last."""
+    self._left, self._ended = self._left - 1, self._ended + 1
+    if not self._left:
+      return ''
+    minutes = (time.monotonic() - self._start) / self._ended * self._left / 60
+    return f'; {self._left} to go, about {minutes:.1f} min'
+
+
+def _finished(count: int) -> str:
+  return 'a finished run is' if count == 1 else f'{count} finished runs are'
+
+
+def _began(job: processes.Job) -> None:
+  print(f'{job.name}: begins; {job.log}', flush=True)
+
+
+def _outcome(run: Run, end: processes.End, *, log: pathlib.Path) -> str:
+  if end.code:
+    return f'failed: {archives.printable(end.error)}; {log}'
+  return writers.describe(final(run))
 
 
 def _job(study: Study, run: Run) -> processes.Job:
@@ -162,9 +241,7 @@ def _job(study: Study, run: Run) -> processes.Job:
   command += [f'--config.{field}' for field in fields]
   command += [f'--workdir={run.workdir}']
   command += [f'--ablation={run.name}'] if run.name != BASE else []
-  return processes.Job(
-    run.key, tuple(command), run.workdir.with_name(f'seed-{run.seed}.log')
-  )
+  return processes.Job(run.key, tuple(command), run.log)
 
 
 def _begin(study: Study) -> dict[str, processes.End]:
@@ -195,10 +272,13 @@ def _check_same(manifest: dict[str, Any], study: Study) -> None:
     raise ValueError(
       f'{study.output / MANIFEST} is of no study: give another --output'
     )
+  if not any(path.is_dir() for path in study.output.glob('*/seed-*')):
+    return  # nothing has been trained, so that nothing can be mixed up
+  provenance.refuse_other(manifest, study.data, folder=study.output)
   for field, old, new in run_lib.changes(manifest['config'], study.config):
     raise ValueError(
       f'{study.output} is a study of {manifest["base"]} with config.{field} = '
-      f'{old}, now it is {new}: use the same, or another --output'
+      f'{old!r}, now it is {new!r}: use the same, or another --output'
     )
 
 
@@ -210,5 +290,6 @@ def _write(study: Study, *, ends: dict[str, processes.End]) -> None:
     'ablations': study.ablations,
     'seeds': study.seeds,
     'runs': ends,
+    **provenance.as_json(study.data),
   }
   writers.write_json(study.output / MANIFEST, manifest)

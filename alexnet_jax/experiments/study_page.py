@@ -7,18 +7,19 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import alexnet_jax
 from alexnet_jax import ablations
 from alexnet_jax.analysis import paired
 from alexnet_jax.analysis.report import markup, page, pictures
 from alexnet_jax.analysis.report.markup import Markup, tag
-from alexnet_jax.experiments import study, study_table
+from alexnet_jax.experiments import provenance, study, study_table
 
 PAGE = 'index.html'
 
 
 def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
   """Writes the page, whatever there is of the study; its path."""
-  rows = study_table.rows(runs)
+  rows = study_table.rows(runs, data=asked.data)
   parts = [
     ('tells', 'What the seeds tell', _verdicts(rows, output=asked.output)),
     ('costs', 'What each ablation costs', _costs(rows)),
@@ -29,7 +30,7 @@ def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
   done = sum(run.done for run in runs)
   front = page.front(
     'alexnet_jax · the paper’s comparisons',
-    f'{len(asked.ablations)} ablations of {pathlib.Path(asked.base).name}',
+    f'{_ablations(len(asked.ablations))} of {pathlib.Path(asked.base).name}',
     f'{done} of {len(runs)} runs are done.',
     page.contents((place, title) for place, title, _ in parts),
   )
@@ -38,6 +39,10 @@ def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
   path = asked.output / PAGE
   pictures.replace(path, text.encode('utf-8', 'replace'))
   return path
+
+
+def _ablations(count: int) -> str:
+  return '1 ablation' if count == 1 else f'{count} ablations'
 
 
 def _verdicts(
@@ -82,12 +87,13 @@ def _costs(rows: Sequence[study_table.Row]) -> Markup:
           _interval(row.top1_cost),
           _interval(row.top5_cost),
           _interval(row.loss_cost, digits=3),
-          study_table.both(row.paper),
+          study_table.both(row.paper, bound=row.bound),
           study_table.both(row.notes),
         )
         for row in ablated
       ],
       numbers=' nnnnnn',
+      label='What each ablation costs',
     ),
     markup.paragraph(
       'Ablated minus base, averaged over pairs of one seed: the same images '
@@ -95,9 +101,9 @@ def _costs(rows: Sequence[study_table.Row]) -> Markup:
       'Below, 95 % intervals of Student’s t over the pairs; none of '
       'a single pair, or of pairs that are all alike. Of twenty such intervals '
       'one misses, so of many ablations some differ by chance. At the right '
-      'points of top-1 / top-5 error on ImageNet, of one run each: the '
-      'paper’s, which are “about” or “over” where its text says so, and those '
-      'of the authors’ notes of 2012.',
+      'points of top-1 / top-5 error on ImageNet: the paper’s as printed, ~ '
+      'where its text says “about” and > where it says “over”, and those of '
+      'the authors’ notes of 2012, of one run each.',
       kind='aside',
     ),
     _changes(row.name for row in ablated),
@@ -116,6 +122,7 @@ def _changes(names: Iterable[str]) -> Markup:
     markup.table(
       ('Ablation', 'What', 'What it cost the authors'),
       [(_named(name), a.what, a.effect) for name, a in found],
+      label='What each ablation changes',
     ),
   )
 
@@ -128,7 +135,7 @@ def _interval(found: paired.Difference | None, *, digits: int = 1) -> Markup:
 def _errors(rows: Sequence[study_table.Row]) -> Markup:
   return markup.join(
     markup.table(
-      ('', 'Runs', 'Top-1 error, %', 'Top-5 error, %', 'Loss'),
+      ('Net', 'Runs', 'Top-1 error, %', 'Top-5 error, %', 'Loss'),
       [
         (
           tag('code', row.name),
@@ -140,6 +147,7 @@ def _errors(rows: Sequence[study_table.Row]) -> Markup:
         for row in rows
       ],
       numbers=' nnnn',
+      label='Errors of the base and of each ablation',
     ),
     markup.paragraph(
       'Of the last evaluation on the validation set; mean over seeds ± '
@@ -151,7 +159,10 @@ def _errors(rows: Sequence[study_table.Row]) -> Markup:
 
 def _runs(runs: Sequence[study.Run]) -> Markup:
   return markup.table(
-    ('Run', 'Top-1 error, %', 'Loss', ''), map(_run, runs), numbers=' nn'
+    ('Run', 'Top-1 error, %', 'Loss', 'How it ended'),
+    map(_run, runs),
+    numbers=' nn',
+    label='Runs',
   )
 
 
@@ -168,6 +179,9 @@ def _run(run: study.Run) -> tuple[markup.Child, ...]:
 def _settings(asked: study.Study) -> Markup:
   pairs = [
     ('Base', asked.base),
+    ('Data', provenance.describe(asked.data)),
+    ('Validation images', f'{asked.data.val_images:,}'),
+    ('Version', alexnet_jax.__version__),
     ('Steps of each run', f'{asked.config.total_steps or "as the data has"}'),
     ('Images a step', f'{asked.config.batch_size}'),
     ('Views at the end', f'{asked.config.eval.final_views}'),

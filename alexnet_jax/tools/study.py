@@ -1,12 +1,14 @@
 """The paper's comparisons on your data: a base and ablations, seed by seed.
 
   python -m alexnet_jax.tools.study --base=configs/imagenet.py \\
-    --ablations=no_lrn,no_overlap --seeds=0,1,2 --budget_epochs=10
+    --set=data.dir=DATA --ablations=no_lrn,no_overlap --seeds=0,1,2 \\
+    --budget_epochs=10
 
-Each run is a process of its own. The same command goes on with a study that was
-stopped; a run that failed is tried again. Writes OUTPUT/index.html, its figure
-and OUTPUT/study.json; runs are in OUTPUT/NAME/seed-N. Exit codes: 0 done, 1 a
-run failed, 75 stopped by a signal.
+Each run is a process of its own, and says what it has to say in its log,
+OUTPUT/NAME/seed-N.log. The same command goes on with a study that was stopped;
+a run that failed is tried again. Writes OUTPUT/index.html, its figure and
+OUTPUT/study.json; runs are in OUTPUT/NAME/seed-N. Exit codes: 0 done, 1 a run
+failed, 75 stopped by a signal.
 """
 
 import pathlib
@@ -57,11 +59,12 @@ def main() -> int:
   places = processes.share(devices=mesh.data * mesh.column, jobs=_JOBS.value)
   stop = stopping.Stop()
   runs = study.run(asked, places=places, stop=stop)
-  print(study_table.table(study_table.rows(runs)))
+  print(study_table.table(study_table.rows(runs, data=asked.data)))
   print(study_page.write(asked, runs=runs))
-  failed = {run.key: run.end for run in runs if run.end and run.end.code}
-  for key, end in failed.items():
-    print(f'{key} failed: {cli.printable(end.error)}')
+  failed = [run for run in runs if run.end and run.end.code]
+  for run in failed:
+    error = run.end.error if run.end else ''
+    print(f'{run.key} failed: {cli.printable(error)}; {run.log}')
   if stop.asked:
     print('stopped: run the same command again to go on')
     return stopping.EXIT_CODE
@@ -71,14 +74,17 @@ def main() -> int:
 def _study() -> study.Study:
   if not _BASE.value:
     raise ValueError('--base is missing: use one such as configs/imagenet.py')
+  seeds = cli.seeds(_SEEDS.value)
   name = pathlib.Path(_BASE.value.split(':')[0]).stem
+  config, data = study.budgeted(_config(), epochs=_BUDGET.value)
   return study.Study(
     base=_BASE.value,
     fields=tuple(_SET.value),
-    config=study.budgeted(_config(), epochs=_BUDGET.value),
+    config=config,
     ablations=tuple(_ABLATIONS.value),
-    seeds=tuple(map(_seed, _SEEDS.value)),
+    seeds=seeds,
     output=paths.given(_OUTPUT.value or f'runs/study-{name}'),
+    data=data,
   )
 
 
@@ -89,8 +95,14 @@ def _config() -> study.Config:
       raise ValueError(
         f'--set={field}: give FIELD=VALUE, such as optim.learning_rate=0.005'
       )
-    if field.split('=')[0] == 'seed':
+    name = field.split('=')[0]
+    if name == 'seed':
       raise ValueError(f'--set={field}: use --seeds for the seeds of all runs')
+    if name in ('total_steps', 'num_epochs') and _BUDGET.value is not None:
+      raise ValueError(
+        f'--set={field}, but --budget_epochs={_BUDGET.value} says how long '
+        'runs train: use one of the two'
+      )
   argv = [f'--config={_BASE.value}', *(f'--config.{f}' for f in _SET.value)]
   config_flag.check(argv)
   values = flags.FlagValues()
@@ -100,12 +112,6 @@ def _config() -> study.Config:
   except flags.Error as error:
     raise ValueError(f'--set: {error}') from error
   return values.config
-
-
-def _seed(text: str) -> int:
-  if not text.isdecimal():
-    raise ValueError(f'--seeds={text}: use whole numbers, such as 0,1,2')
-  return int(text)
 
 
 if __name__ == '__main__':

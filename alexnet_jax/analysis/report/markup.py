@@ -97,6 +97,7 @@ def table(
   *,
   numbers: str = '',
   kinds: Sequence[str] = (),
+  label: str = '',
 ) -> Markup:
   """A table that scrolls inside its own box where it is too wide.
 
@@ -106,12 +107,13 @@ def table(
     numbers: a letter for each column: 'n' for one of numbers, which stand
       right; text otherwise.
     kinds: a class for each row.
+    label: what the table is of, for who cannot see where it stands.
   """
   body = [
     _line('td', row, numbers=numbers, kind=kind)
     for row, kind in itertools.zip_longest(rows, kinds, fillvalue='')
   ]
-  return _boxed(_line('th', header, numbers=numbers), [tag('tbody', body)])
+  return _boxed(_header(header, numbers), [tag('tbody', body)], label=label)
 
 
 def grouped(
@@ -126,20 +128,33 @@ def grouped(
     heading = tag('th', title, colspan=str(len(header)), scope='rowgroup')
     lines = [_line('td', row, numbers=numbers) for row in rows]
     bodies.append(tag('tbody', tag('tr', heading, kind='group'), lines))
-  return _boxed(_line('th', header, numbers=numbers), bodies)
+  return _boxed(_header(header, numbers), bodies)
+
+
+def _header(cells: Sequence[Child], numbers: str) -> Markup:
+  return _line('th', cells, numbers=numbers, scope='col')
 
 
 def _line(
-  name: str, cells: Sequence[Child], *, numbers: str, kind: str = ''
+  name: str,
+  cells: Sequence[Child],
+  *,
+  numbers: str,
+  kind: str = '',
+  **attributes: str,
 ) -> Markup:
   sides = itertools.zip_longest(cells, numbers, fillvalue=' ')
   made = [
-    tag(name, cell, kind='number' if side == 'n' else '')
+    tag(name, cell, kind='number' if side == 'n' else '', **attributes)
     for cell, side in sides
   ]
   return tag('tr', made, kind=kind)
 
 
-def _boxed(header: Markup, bodies: Sequence[Markup]) -> Markup:
+def _boxed(
+  header: Markup, bodies: Sequence[Markup], *, label: str = ''
+) -> Markup:
+  """What takes the focus, to be scrolled by keys, has a role and a name."""
   whole = tag('table', tag('thead', header), bodies)
-  return tag('div', whole, kind='scroll', tabindex='0')
+  named = {'role': 'region', 'aria_label': label} if label else {}
+  return tag('div', whole, kind='scroll', tabindex='0', **named)
