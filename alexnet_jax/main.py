@@ -86,6 +86,13 @@ _COORDINATOR_TIMEOUT = flags.DEFINE_integer(
   'Seconds in which all processes have to come together.',
   lower_bound=1,
 )
+_HEARTBEAT = flags.DEFINE_integer(
+  'heartbeat',
+  20,
+  'Seconds without a sign of life after which a process counts as dead, and '
+  'the others end.',
+  lower_bound=2,
+)
 
 
 def main() -> int:
@@ -121,6 +128,7 @@ def _join() -> None:
     processes=_NUM_PROCESSES.value,
     process=_PROCESS_ID.value,
     timeout=_COORDINATOR_TIMEOUT.value,
+    heartbeat=_HEARTBEAT.value,
   )
   if _DISTRIBUTED.value or any(part is not None for part in cluster[:3]):
     distributed.join(cluster)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.checkpoint import layout, restore
-from tests import crews
+from tests import crews, two_hosts
 from tests.faults import runs
 
 pytestmark = pytest.mark.multiprocess
@@ -178,6 +178,24 @@ def test_evaluation_counts_every_image_once(server, alone, tmp_path):
   done = server.run(4, *flags, data, restore_, folder=tmp_path / 'four')
   assert [d.returncode for d in (one, *done)] == [0] * 5, done
   assert '(45 of 50)' in one.stdout and done[0].stdout == one.stdout
+
+
+def test_hosts_whose_link_is_cut(alone, tmp_path):
+  """In network namespaces; where such are not allowed, it is skipped."""
+  reason = two_hosts.unable()
+  if reason:
+    pytest.skip(reason)
+  ends, again = two_hosts.cut_and_mend(
+    tmp_path,
+    flags=(*TWO, '--heartbeat=4'),
+    step=8,
+    env={'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
+  )
+  for code, seconds, line in ends:
+    assert code == 1 and seconds < LIMIT
+    assert 'has ended or cannot be reached' in line
+  assert [code for code, _ in again] == [0, 0], again
+  _same(tmp_path / 'run', alone['two'])
 
 
 @pytest.mark.parametrize(

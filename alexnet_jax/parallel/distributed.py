@@ -24,7 +24,6 @@ from typing import NamedTuple, NoReturn
 import jax
 from jax._src import distributed as jax_distributed  # its state has no other
 
-HEARTBEAT_SECONDS = 20  # without a sign of life from a process, it is dead
 _LINGER_SECONDS = 3  # of the coordinator, in which others hear of an error
 _LOST = (
   'error: a process of this run has ended or cannot be reached, so this one '
@@ -43,12 +42,14 @@ class Cluster(NamedTuple):
     processes: how many there are.
     process: which this is, 0 to processes - 1.
     timeout: seconds in which all have to come.
+    heartbeat: seconds without a sign of life after which one counts as dead.
   """
 
   coordinator: str | None
   processes: int | None
   process: int | None
   timeout: int
+  heartbeat: int
 
   def check(self) -> None:
     """Raises ValueError unless all three are given, or none, and they fit."""
@@ -95,7 +96,7 @@ def join(cluster: Cluster) -> None:
         cluster.processes,
         cluster.process,
         initialization_timeout=cluster.timeout,
-        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        heartbeat_timeout_seconds=cluster.heartbeat,
         cluster_detection_method=(
           None if cluster.coordinator is None else 'deactivate'
         ),
