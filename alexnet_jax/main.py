@@ -9,7 +9,9 @@ Ctrl-C where there is nothing to save. All processes of a run that has several
 """
 
 # ruff: noqa: E402
+import os
 import pathlib
+import subprocess
 import sys
 
 from alexnet_jax import stopping
@@ -161,7 +163,7 @@ def _train(config: config_lib.Config) -> int:
     print(f'error: {error}', file=sys.stderr)
     return 3
   _stop.ignore()  # the run is finished and saved
-  if config.report.at_end:
+  if config.report.at_end and distributed.is_first():
     _report()
   return 0
 
@@ -169,17 +171,40 @@ def _train(config: config_lib.Config) -> int:
 def _report() -> None:
   """Writes the report; that it cannot be is no failure of the run."""
   try:
-    print(f'report: {report.write(_workdir())}')
-    return
+    if distributed.several():
+      reason = _report_apart()
+    else:
+      print(f'report: {report.write(_workdir())}')
+      reason = ''
   except (*cli.USER_ERRORS, OSError) as error:
     reason = str(error)
   except KeyboardInterrupt:
     reason = 'interrupted'
+  if not reason:
+    return
   command = '.venv/bin/python -m alexnet_jax.tools.report'
   print(
     f'warning: there is no report ({reason}); the run is finished and saved, '
     f'to try again: {command} --workdir={_workdir()}'
   )
+
+
+def _report_apart() -> str:
+  """The report of a run whose other processes no longer work; or why not.
+
+  Here every program would be one of all of them.
+  """
+  command = ['-P', '-m', 'alexnet_jax.tools.report', f'--workdir={_workdir()}']
+  made = subprocess.run(
+    [sys.executable, *command],
+    env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+    capture_output=True,
+    text=True,
+  )
+  if made.returncode:
+    return ' '.join(made.stderr.splitlines()[-1:]).removeprefix('error: ')
+  print(f'report: {made.stdout.strip()}')
+  return ''
 
 
 def _evaluate(config: config_lib.Config) -> int:

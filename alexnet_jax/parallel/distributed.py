@@ -24,6 +24,7 @@ from typing import NamedTuple, NoReturn
 import jax
 from jax._src import distributed as jax_distributed  # its state has no other
 
+_END_SECONDS = 3600  # that others wait at the end for the report of process 0
 _LINGER_SECONDS = 3  # of the coordinator, in which others hear of an error
 _LOST = (
   'error: a process of this run has ended or cannot be reached, so this one '
@@ -97,6 +98,7 @@ def join(cluster: Cluster) -> None:
         cluster.process,
         initialization_timeout=cluster.timeout,
         heartbeat_timeout_seconds=cluster.heartbeat,
+        shutdown_timeout_seconds=_END_SECONDS,
         cluster_detection_method=(
           None if cluster.coordinator is None else 'deactivate'
         ),

@@ -9,7 +9,8 @@ pipeline, and of a plain numpy loop; with --torch_python of torch's DataLoader.
 --what=step: the whole training step of a config, images on the device; eval:
 ten views of whole images; ops: each operation, forward and backward; scaling:
 the step on three meshes and in batches of 16 to 512. The last four need neither
-grain, TFDS nor orbax. Without a --config the net is the paper's, in float32 and
+grain, TFDS nor orbax. --what=processes: training by one process of all devices,
+and by one for each. Without a --config the net is the paper's, in float32 and
 minibatches of 128.
 """
 
@@ -21,15 +22,17 @@ import tempfile
 from absl import flags
 
 from alexnet_jax import paper
-from alexnet_jax.bench import ops, peer, rows, scaling, step
+from alexnet_jax.bench import ops, peer, processes, rows, scaling, step
 from alexnet_jax.parallel import host_memory
 from alexnet_jax.tools import cli, config_flag
 
 config_flag.define()
 _WHAT = flags.DEFINE_enum(
-  'what', 'input', ['input', 'end_to_end', 'step', 'eval', 'ops', 'scaling'],
+  'what',
+  'input',
+  ['input', 'end_to_end', 'step', 'eval', 'ops', 'scaling', 'processes'],
   'What to measure.',
-)  # fmt: skip
+)
 _SOURCE = flags.DEFINE_string(
   'source',
   '',
@@ -50,7 +53,8 @@ _DTYPE = flags.DEFINE_list(
 _MESH = flags.DEFINE_list(
   'mesh',
   ['1x1'],
-  'end_to_end, step, eval: data x column, as 1x1,1x2; they take turns.',
+  'end_to_end, step, eval, processes: data x column, as 1x1,1x2; they take '
+  'turns.',
 )
 _SECONDS = flags.DEFINE_float('seconds', 3.0, 'Of a round.', lower_bound=0.1)
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Of each kind.', lower_bound=1)
@@ -137,6 +141,8 @@ def _on_device() -> list[rows.Row]:
       return [row for bench in benches for row in ops.run(bench)]
     case 'scaling':
       return [row for bench in benches for row in scaling.run(bench)]
+    case 'processes':
+      return [row for bench in benches for row in processes.run(bench)]
     case _:
       return [row for bench in benches for row in step.run(bench)]
 
@@ -193,6 +199,8 @@ def _line(row: rows.Row) -> str:
     return _input_line(row)
   if 'of_step_alone' in row:
     return _fed_line(row)
+  if 'of_one_process' in row:
+    return _processes_line(row)
   if 'failed' in row:
     return f'{row["batch_size"]} images: {row["failed"]}'
   return _op_line(row) if 'ms' in row else _step_line(row)
@@ -212,6 +220,15 @@ def _fed_line(row: rows.Row) -> str:
   return (
     f'{row["what"]:18}{row["images_per_second"]:>10,.1f} images/s, '
     f'{row["of_step_alone"]:.2f} of the step alone ({low:.2f} to {high:.2f}, '
+    f'n = {row["n"]})'
+  )
+
+
+def _processes_line(row: rows.Row) -> str:
+  low, high = row['of_one_process_range']
+  return (
+    f'{row["what"]:18}{row["images_per_second"]:>10,.2f} images/s, '
+    f'{row["of_one_process"]:.2f} of one process ({low:.2f} to {high:.2f}, '
     f'n = {row["n"]})'
   )
 
