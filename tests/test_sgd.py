@@ -120,3 +120,81 @@ def test_factors_of_one_compile_to_what_optax_does(biases):
     return update.lower(grads, params).as_text()
 
   assert program(ours) == program(theirs)
+
+
+def _lars_loop(w, gradients, *, coefficient, decay):
+  """The loop above with each step's trust ratio, in float64."""
+  v = np.zeros_like(w)
+  for eps, g in zip(RATES, gradients, strict=True):
+    u = g + decay * w
+    ratio = coefficient * np.sqrt((w * w).sum()) / np.sqrt((u * u).sum())
+    v = 0.9 * v - eps * ratio * u
+    w = w + v
+  return w
+
+
+def test_lars_equals_the_loop_and_leaves_biases_to_the_plain_rule():
+  params, gradients = _draw()
+  rule = sgd.paper_sgd(momentum=0.9, weight_decay=0.05, trust_coefficient=0.02)
+  after = _run(_as_jax(params), _as_jax(gradients), rule=rule)
+  w, g = params['fc6']['kernel'], gradients['fc6']['kernel']
+  expected = _lars_loop(w, g, coefficient=0.02, decay=0.05)
+  np.testing.assert_allclose(after['fc6']['kernel'], expected, atol=1e-6)
+  assert np.abs(expected - _loop(w, g, decay=0.05)).max() > 0.1
+  expected = _loop(params['fc6']['bias'], gradients['fc6']['bias'], decay=0)
+  np.testing.assert_allclose(after['fc6']['bias'], expected, atol=1e-6)
+
+
+def test_lars_by_hand():
+  """|w| = 5 and |g| = 2: a tenth of 5 / 2 is 0.25, times 0.5 and g."""
+  rule = sgd.paper_sgd(momentum=0.9, weight_decay=0.0, trust_coefficient=0.1)
+  w = {'fc6': {'kernel': jnp.array([3.0, 4.0])}}
+  g = {'fc6': {'kernel': jnp.array([0.0, 2.0])}}
+  updates, _ = rule.update(g, rule.init(w), w, rates=0.5)
+  np.testing.assert_allclose(updates['fc6']['kernel'], [0, -0.25], rtol=1e-6)
+
+
+def test_lars_is_that_of_optax():
+  """At one rate: where the rate enters, its chain is the paper's."""
+  params, gradients = map(_as_jax, _draw())
+  kernels = {'fc6': {'kernel': True, 'bias': False}}
+  theirs = optax.lars(
+    0.3,
+    weight_decay=0.05,
+    weight_decay_mask=kernels,
+    trust_coefficient=0.02,
+    trust_ratio_mask=kernels,
+    momentum=0.9,
+  )
+  ours = sgd.paper_sgd(momentum=0.9, weight_decay=0.05, trust_coefficient=0.02)
+  states = [ours.init(params), theirs.init(params)]
+  sides, options = [params, params], [{'rates': 0.3}, {}]
+  for i in range(8):
+    grads = {k: {n: g[i] for n, g in v.items()} for k, v in gradients.items()}
+    for j, rule in enumerate((ours, theirs)):
+      updates, states[j] = rule.update(grads, states[j], sides[j], **options[j])
+      sides[j] = optax.apply_updates(sides[j], updates)
+  for kind in ('kernel', 'bias'):
+    np.testing.assert_allclose(*(s['fc6'][kind] for s in sides), rtol=1e-5)
+    assert (sides[0]['fc6'][kind] != params['fc6'][kind]).any()
+
+
+@pytest.mark.parametrize(('weight', 'gradient'), [(0.0, 2.0), (3.0, 0.0)])
+def test_lars_moves_what_has_no_norm_as_the_plain_rule_does(weight, gradient):
+  w = {'fc6': {'kernel': jnp.full(2, weight)}}
+  g = {'fc6': {'kernel': jnp.full(2, gradient)}}
+  rule = sgd.paper_sgd(momentum=0.9, weight_decay=0.0, trust_coefficient=0.1)
+  updates, _ = rule.update(g, rule.init(w), w, rates=0.5)
+  np.testing.assert_allclose(updates['fc6']['kernel'], -0.5 * gradient)
+
+
+def test_lars_keeps_the_state_of_the_plain_rule():
+  """So that a run can change to it and back."""
+  params = _as_jax(_draw()[0])
+  plain, lars = (
+    sgd.paper_sgd(momentum=0.9, weight_decay=0.05, trust_coefficient=c)
+    for c in (None, 0.1)
+  )
+  assert jax.tree.structure(plain.init(params)) == jax.tree.structure(
+    lars.init(params)
+  )

@@ -9,13 +9,15 @@ axis `column`, and these are the only collectives that the model contains:
 
 A device may also hold both columns (an axis of size 1). The same calls are
 made then, since the types of `shard_map` ask for them, and XLA moves nothing.
-Each device holds `here` columns, as the blocks of its last axis. `agree` and
-`collect` are not of the model: see config.guard and parallel/ballots.py.
+Each device holds `here` columns, as the blocks of its last axis. `agree`,
+`collect` and `norms` are not of the model: see config.guard,
+parallel/ballots.py and config.batch_scaling.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 AXIS = 'column'
 
@@ -48,6 +50,28 @@ def collect(flags: Bool[Array, ' n']) -> Bool[Array, 'columns n']:
   """
   own = jnp.arange(lax.axis_size(AXIS)) == lax.axis_index(AXIS)
   return lax.psum((own[:, None] & flags).astype(jnp.int32), AXIS) > 0
+
+
+def norms(
+  tree: PyTree[Float[Array, '...']], *, specs: PyTree | None = None
+) -> PyTree[Float[Array, '']]:
+  """Of whole arrays: sqrt(sum of squares). Not in the paper: LARS alone asks.
+
+  Args:
+    tree: of arrays as they lie here.
+    specs: their PartitionSpecs. Of an array that is split each column has its
+      own part: squares are summed, for all such arrays in one reduction. What
+      lies on every column is not. None: nothing is split.
+  """
+  leaves, structure = jax.tree.flatten(tree)
+  squares = [jnp.square(x).sum() for x in leaves]
+  split = structure.flatten_up_to(specs) if specs else []
+  parts = [i for i, spec in enumerate(split) if any(spec)]
+  if parts:
+    sums = lax.psum(jnp.stack([squares[i] for i in parts]), AXIS)
+    for i, total in zip(parts, sums, strict=True):
+      squares[i] = total
+  return structure.unflatten([jnp.sqrt(total) for total in squares])
 
 
 def indices(here: int) -> Int[Array, ' here']:

@@ -8,6 +8,9 @@ the velocity that is already stored as it is. `optax.sgd` applies the rate to
 the velocity instead; the two differ after every drop of the rate. A rate of
 exactly 0 freezes w and v, as in the 2012 program (weights.cu:148): neither
 decay nor the stored velocity moves them.
+
+For very large minibatches, and not in the paper, LARS: the same chain with
+`optax.lars`'s trust ratio after the decay (You et al. 2017, arXiv:1708.03888).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +23,8 @@ import optax
 from jaxtyping import Array, PyTree
 from ml_collections import config_dict
 
+from alexnet_jax.ops import columns
+
 
 def paper_sgd(
   *,
@@ -27,6 +32,8 @@ def paper_sgd(
   weight_decay: float,
   decay: Mapping[str, float] = MappingProxyType({}),
   decay_biases: bool = False,
+  trust_coefficient: float | None = None,
+  norms: Callable[[PyTree], PyTree] = columns.norms,
 ) -> optax.GradientTransformationExtraArgs:
   """The rule above; its `update` takes the rates as `rates=`.
 
@@ -38,6 +45,8 @@ def paper_sgd(
     weight_decay: 0.0005 in the paper.
     decay: what multiplies the weight decay, by layer; 1 if it is not there.
     decay_biases: whether biases decay as kernels do.
+    trust_coefficient: of LARS; None: without.
+    norms: of whole arrays, for LARS, where only parts of them are at hand.
 
   >>> rule = paper_sgd(momentum=0.9, weight_decay=0.5)
   >>> w = {'kernel': jax.numpy.array([2.0])}
@@ -46,8 +55,11 @@ def paper_sgd(
   >>> print(v['kernel'])
   [-0.4]
   """
+  enters = _decay(weight_decay, decay, biases=decay_biases)
+  if trust_coefficient is not None:
+    enters = _trust(enters, coefficient=trust_coefficient, norms=norms)
   return optax.chain(
-    _decay(weight_decay, decay, biases=decay_biases),
+    enters,
     _scale_by_rates(),
     _velocity(momentum),
   )
@@ -55,13 +67,21 @@ def paper_sgd(
 
 def from_config(
   optim: config_dict.ConfigDict,
+  *,
+  scaling: config_dict.ConfigDict | None = None,
+  norms: Callable[[PyTree], PyTree] = columns.norms,
 ) -> optax.GradientTransformationExtraArgs:
-  """The rule as `config.optim` has it."""
+  """The rule as `config.optim` has it; `scaling`: `config.batch_scaling`."""
+  coefficient = None
+  if scaling is not None and scaling.lars:
+    coefficient = scaling.trust_coefficient
   return paper_sgd(
     momentum=optim.momentum,
     weight_decay=optim.weight_decay,
     decay=optim.decay.to_dict(),
     decay_biases=optim.decay_biases,
+    trust_coefficient=coefficient,
+    norms=norms,
   )
 
 
@@ -80,6 +100,44 @@ def _decay(
       one, updates, params
     )
   )
+
+
+def _trust(
+  rule: optax.GradientTransformation,
+  *,
+  coefficient: float,
+  norms: Callable[[PyTree], PyTree],
+) -> optax.GradientTransformation:
+  """What a rule gives, each kernel's times its trust ratio (LARS):
+
+      u <- coefficient |w| / |u| u,    u = mean(dL/dw) + 0.0005 w
+
+  and u as it is where |w| or |u| is 0. Norms are of the whole array, of both
+  columns, which `optax.scale_by_trust_ratio` could not see. As there, |u| is of
+  the sum; You et al. add the norms, |dL/dw| + 0.0005 |w|. Biases keep the plain
+  rule. The state is `rule`'s, so that a run can change to LARS and back.
+  """
+
+  def update(
+    updates: PyTree, state: PyTree, params: Any = None
+  ) -> tuple[PyTree, PyTree]:
+    updates, state = rule.update(updates, state, params)
+    sizes = norms([_kernels(updates), _kernels(params)])
+    scaled = jax.tree.map(
+      lambda kernel, u, w: (
+        jnp.where((u == 0) | (w == 0), 1.0, coefficient * w / u) * kernel
+      ),
+      _kernels(updates),
+      *sizes,
+    )
+    return {k: kinds | scaled[k] for k, kinds in updates.items()}, state
+
+  return optax.GradientTransformation(rule.init, update)
+
+
+def _kernels(tree: PyTree) -> PyTree:
+  """{layer: {'kernel'}} of {layer: {'kernel', 'bias'}}."""
+  return {k: {'kernel': kinds['kernel']} for k, kinds in tree.items()}
 
 
 def _scale_by_rates() -> optax.GradientTransformationExtraArgs:
