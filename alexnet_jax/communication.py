@@ -8,8 +8,8 @@ moves (parallel/audit.py), and what Figure 2 calls for.
 What should move follows from the config alone: a layer that sees both columns
 gathers the maps of the other, fc8 sums the columns' scores, and in training
 the transpose of each gather brings gradients back. Rows of devices add one sum
-of gradients, and config.guard a word between the columns if it may skip steps.
-Nothing else may move.
+of gradients, config.guard a word between the columns if it may skip steps, and
+LARS (config.batch_scaling) two norms of each kernel. Nothing else may move.
 """
 
 import collections
@@ -179,13 +179,26 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
       found.append(
         Movement(row.name, 'forward', 'all-reduce', 'column', 1, sent)
       )
-  if config.guard.max_skipped_steps:  # the columns agree on one int32
-    sent = 2 * (column - 1) * data * _BYTES / config.batch_size
-    found.append(Movement('', 'backward', 'all-reduce', 'column', 1, sent))
+  sums = _sums_of_words(config, kernels=len(rows))
+  sent = 2 * (column - 1) * data * sum(sums) * _BYTES / config.batch_size
+  count = len(sums)
+  found.append(Movement('', 'backward', 'all-reduce', 'column', count, sent))
   values = _gradient_values(config) + _METRICS
   sent = 2 * (data - 1) * column * values * _BYTES / config.batch_size
   found.append(Movement('', 'backward', 'all-reduce', 'data', 1, sent))
   return sorted((m for m in found if m.bytes_per_image), key=_order)
+
+
+def _sums_of_words(
+  config: config_dict.ConfigDict, *, kernels: int
+) -> list[int]:
+  """Words of each sum over the columns that is of no layer."""
+  sums = []
+  if config.guard.max_skipped_steps:
+    sums.append(1)  # an int32, on which they agree
+  if config.batch_scaling.lars:
+    sums.append(2 * kernels)  # squares of each kernel and of what moves it
+  return sums
 
 
 def _width(config: config_dict.ConfigDict) -> int:

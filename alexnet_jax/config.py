@@ -78,6 +78,7 @@ def check(config: Config) -> None:
   _check_sizes(config)
   _check_maps(config)
   _check_schedule(config)
+  _check_batch_scaling(config)
 
 
 def _check_fields(config: Config) -> None:
@@ -187,6 +188,30 @@ def _check_schedule(config: Config) -> None:
       raise ValueError(
         f'config.schedule.{field} = {table!r}: {problem}, such as "{example}"'
       )
+
+
+def _check_batch_scaling(config: Config) -> None:
+  """A warm-up that could not rise, or not to its end, is refused."""
+  scaling, name = config.batch_scaling, 'config.batch_scaling'
+  if not scaling.warmup_epochs:
+    return
+  warmup = f'{name}.warmup_epochs = {scaling.warmup_epochs}'
+  if not scaling.rule:
+    raise ValueError(
+      f'{warmup}, but {name}.rule = {scaling.rule!r} has no rate to rise to: '
+      f'add --{name}.rule=linear, or leave it out'
+    )
+  if config.batch_size < scaling.base_batch_size:
+    raise ValueError(
+      f'{warmup} would begin above the rate for config.batch_size = '
+      f'{config.batch_size}, which is below {name}.base_batch_size = '
+      f'{scaling.base_batch_size}: use 0'
+    )
+  if config.total_steps is None and scaling.warmup_epochs > config.num_epochs:
+    raise ValueError(
+      f'{warmup} is longer than the run: use config.num_epochs = '
+      f'{config.num_epochs} or less'
+    )
 
 
 def _table_problem(table: tuple[Any, ...], *, end: float) -> str:

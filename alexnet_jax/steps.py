@@ -26,6 +26,7 @@ from alexnet_jax import config as config_lib
 from alexnet_jax import health, inputs, metrics
 from alexnet_jax.models import alexnet
 from alexnet_jax.ops import columns
+from alexnet_jax.optim import batch as batch_lib
 from alexnet_jax.optim import plateau, schedule, sgd
 from alexnet_jax.parallel import ballots, compiler, placement
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -79,7 +80,9 @@ def build(
   config: config_dict.ConfigDict, *, mesh: Mesh, plan: config_lib.Plan
 ) -> Steps:
   """Makes the programs of a run on a mesh; they compile on first use."""
-  rule = sgd.from_config(config.optim)
+  rule = sgd.from_config(
+    config.optim, scaling=config.batch_scaling, norms=_norms
+  )
   crop_size = config.data.crop_size
   key = jax.random.key(config.seed)
   init_key, dropout_key = jax.random.split(key)
@@ -244,7 +247,7 @@ def _train_step(
     updates, opt_state = rule.update(
       grads, state.opt_state, state.params, rates=rates
     )
-    verdict = _judge(config, loss=means['loss'], grads=grads)
+    verdict = _judge(config, loss=means['loss'], grads=grads, updates=updates)
     params = optax.apply_updates(state.params, updates)
     state = dataclasses.replace(
       state,
@@ -300,7 +303,7 @@ class _Verdict(NamedTuple):
   agree; the run ends then, and what the other has done is never saved.
   """
 
-  finite: Bool[Array, ' layers']  # gradients here, by layer
+  finite: Bool[Array, ' layers']  # gradients here (LARS: updates too), by layer
   here: Bool[Array, '']  # for arrays of which each column has its own part
   everywhere: Bool[Array, '']  # for arrays that all columns have
 
@@ -316,15 +319,20 @@ class _Verdict(NamedTuple):
 
 
 def _judge(
-  config: config_dict.ConfigDict, *, loss: Float[Array, ''], grads: PyTree
+  config: config_dict.ConfigDict,
+  *,
+  loss: Float[Array, ''],
+  grads: PyTree,
+  updates: PyTree,
 ) -> _Verdict:
-  finite = jnp.stack(
-    [
-      jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(grads[layer])])
-      .all()
-      for layer in sorted(grads)
-    ]
-  )  # fmt: skip
+  # Norms, of LARS, bring what the other column has into this one's updates.
+  trees = [grads, updates] if config.batch_scaling.lars else [grads]
+
+  def sound(layer: str) -> Bool[Array, '']:
+    leaves = jax.tree.leaves([tree[layer] for tree in trees])
+    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
+
+  finite = jnp.stack([sound(layer) for layer in sorted(grads)])
   everywhere = jnp.isfinite(loss)
   here = everywhere & finite.all()
   if config.guard.max_skipped_steps:
@@ -337,7 +345,13 @@ def _rates(
 ) -> tuple[Float[Array, ''], PyTree]:
   """The rate of kernels in general, and that of every array (§5)."""
   tables = config.schedule
-  base = config.optim.learning_rate * state.plateau.scale
+  scaling = batch_lib.factor(
+    config.batch_scaling,
+    batch_size=config.batch_size,
+    step=state.step,
+    steps_per_epoch=plan.steps_in('epochs'),
+  )
+  base = config.optim.learning_rate * scaling * state.plateau.scale
   clock = {
     'step': state.step,
     'steps_per_unit': plan.steps_in(tables.counts),
@@ -346,6 +360,11 @@ def _rates(
   return base * schedule.factor(tables.kernel, **clock), jax.tree.map(
     lambda factor: base * factor, rates
   )
+
+
+def _norms(tree: PyTree) -> PyTree:
+  """Of the whole of parameters, or of what is laid out as they are."""
+  return columns.norms(tree, specs=alexnet.partition_specs(tree))
 
 
 def _predict_step(

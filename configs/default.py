@@ -33,6 +33,7 @@ def get_config() -> config_dict.ConfigDict:
   config.mesh = mesh()
   config.model = model()
   config.optim = optim(layers=tuple(config.model.layer))
+  config.batch_scaling = batch_scaling()
   config.plateau = plateau()
   config.schedule = schedule(layers=tuple(config.model.layer))
   config.data = data()
@@ -239,6 +240,32 @@ def optim(layers: tuple[str, ...]) -> config_dict.ConfigDict:
   return config
 
 
+def batch_scaling() -> config_dict.ConfigDict:
+  """Other minibatches than the paper's 128 images; not in the paper.
+
+  With the rule, all rates are those of base_batch_size times batch_size /
+  base_batch_size; with lars, kernels move by a share of their own norm instead
+  of their gradient's. Each goes without the other.
+  """
+  config = config_dict.ConfigDict()
+  # '': rates as they are. 'linear': Goyal et al. 2017, arXiv:1706.02677.
+  # Without warm-up it is what the 2012 notes do for 256 images, both rates
+  # doubled (layer-params-170-256-double.cfg): configs/source2012_256.py.
+  config.rule = ''
+  # Images that optim.learning_rate is for; default.py's 0.0025 is for 32.
+  config.base_batch_size = paper.BATCH_SIZE
+  # In which rates rise from those of base_batch_size; Goyal et al.: 5. Plateaus
+  # and tables of config.schedule count on in them.
+  config.warmup_epochs = 0.0
+  # Trust ratios of You et al. 2017, arXiv:1708.03888, for very large
+  # minibatches. What enters a kernel's velocity is learning_rate x
+  # trust_coefficient of its norm: a thousandth at a rate of 1. Biases keep the
+  # plain rule, for which that rate is too much: see config.schedule.bias.
+  config.lars = False
+  config.trust_coefficient = 0.001
+  return config
+
+
 def plateau() -> config_dict.ConfigDict:
   """When to lower the rate: the top-1 validation error stops improving (§5)."""
   config = config_dict.ConfigDict()
@@ -260,9 +287,10 @@ ALWAYS = ((0.0, 1.0),)  # a table: from the start, the factor 1
 def schedule(layers: tuple[str, ...]) -> config_dict.ConfigDict:
   """Rates that follow the clock, by kind of parameter and by layer.
 
-  A rate is optim.learning_rate times the plateau's factor, the kind's and the
-  layer's. A table is ((when, factor), ...): from `when` on, until the next. A
-  factor of 0 freezes: neither decay nor momentum moves the parameter.
+  A rate is optim.learning_rate times the factors of batch_scaling, the plateau,
+  the kind and the layer. A table is ((when, factor), ...): from `when` on,
+  until the next. A factor of 0 freezes: neither decay nor momentum moves the
+  parameter.
   """
   config = config_dict.ConfigDict()
   config.counts = 'epochs'  # what `when` is in; or 'fractions' of the run

@@ -10,13 +10,14 @@ from configs import (
   imagenet,
   smoke,
   source2012,
+  source2012_256,
   source2012_automatic,
   throughput,
 )
 
 SHIPPED = [
   *(cifar10_lrn, default, imagenet, smoke),
-  *(source2012, source2012_automatic, throughput),
+  *(source2012, source2012_256, source2012_automatic, throughput),
 ]
 REFUSED = [  # field, value, what the message must name
   ('batch_size', 0, 'from 1 to 65536'),
@@ -63,6 +64,11 @@ REFUSED = [  # field, value, what the message must name
   ('data.dir', '/data', '--config.data.source=prepared'),
   ('optim.learning_rate', -0.1, 'number 0 or more'),
   ('optim.momentum', float('nan'), '0 or more and below 1'),
+  ('batch_scaling.rule', 'sqrt', "use '' or 'linear'"),
+  ('batch_scaling.base_batch_size', 0, 'from 1 to 65536'),
+  ('batch_scaling.warmup_epochs', -1.0, 'from 0 to 100000'),
+  ('batch_scaling.warmup_epochs', 5.0, '--config.batch_scaling.rule=linear'),
+  ('batch_scaling.trust_coefficient', 0.0, 'above 0'),
   ('plateau.factor', 1.0, 'above 0 and below 1'),
   ('plateau.min_improvement', 0.0, 'above 0'),
   ('data.source', 'imagenet', "'embedded' or 'prepared'"),
@@ -86,6 +92,32 @@ def test_refuses_in_one_line_that_names_the_field(field, value, hint):
   shown = str(value[0] if field.endswith(('then', 'leave_out')) else value)
   assert hint in text and shown in text and '\n' not in text
   assert field.split('.')[-2 if 'layer' in field else -1] in text
+
+
+@pytest.mark.parametrize(
+  ('images', 'epochs', 'message'),
+  [
+    (
+      64,
+      5.0,
+      '= 64, which is below config.batch_scaling.base_batch_size = 128',
+    ),
+    (256, 91.0, 'use config.num_epochs = 90 or less'),
+    (256, 90.0, ''),
+    (128, 5.0, ''),  # nothing to rise to, as in a sweep over sizes
+  ],
+)
+def test_a_warm_up_rises_and_ends_within_the_run(images, epochs, message):
+  config = imagenet.get_config()
+  config.batch_size, config.batch_scaling.rule = images, 'linear'
+  config.batch_scaling.warmup_epochs = epochs
+  if not message:
+    return config_lib.check(config)
+  with pytest.raises(ValueError) as error:
+    config_lib.check(config)
+  text = str(error.value)
+  assert message in text and f'warmup_epochs = {epochs}' in text
+  assert '\n' not in text
 
 
 def test_tables_in_fractions_of_the_run_end_with_it():

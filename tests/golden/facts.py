@@ -15,6 +15,7 @@ from configs import (
   imagenet,
   smoke,
   source2012,
+  source2012_256,
   source2012_automatic,
   throughput,
 )
@@ -26,6 +27,7 @@ CONFIGS = {
   'imagenet': imagenet,
   'smoke': smoke,
   'source2012': source2012,
+  'source2012_256': source2012_256,
   'source2012_automatic': source2012_automatic,
   'throughput': throughput,
 }
