@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path, *, fix: str) -> Iterator[None]:
+def locked(
+  folder: pathlib.Path, *, fix: str, waits: bool = False
+) -> Iterator[None]:
   """Makes a folder and holds it; the lock ends with the process, however.
 
   Args:
     folder: to hold.
     fix: what to do if another process has it, for the message.
+    waits: whether to wait until it has not.
 
   Raises:
     ValueError: if another process has it, or it is a file.
@@ -24,6 +27,11 @@ def locked(folder: pathlib.Path, *, fix: str) -> Iterator[None]:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+      if waits:
+        print(f'{folder} is in use by another run: waiting for it', flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+        return
       raise ValueError(
         f'{folder} is in use by another run: wait for it, or {fix}'
       ) from error

@@ -9,6 +9,7 @@ Ctrl-C where there is nothing to save. All processes of a run that has several
 """
 
 # ruff: noqa: E402
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -26,7 +27,7 @@ from absl import flags
 from alexnet_jax import config as config_lib
 from alexnet_jax import ensemble, predictions, train
 from alexnet_jax.analysis import report
-from alexnet_jax.checkpoint import layout
+from alexnet_jax.checkpoint import layout, mirror
 from alexnet_jax.data import paths as paths_lib
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import compiler, distributed, host_memory, mesh
@@ -37,7 +38,8 @@ config_flag.define()
 _WORKDIR = flags.DEFINE_string(
   'workdir',
   None,
-  'Where the run is kept; default: runs/CONFIG_NAME[-ABLATION...].',
+  'Where the run is kept, here or on a bucket; default: '
+  'runs/CONFIG_NAME[-ABLATION...].',
 )
 _MODE = flags.DEFINE_enum(
   'mode',
@@ -48,9 +50,10 @@ _MODE = flags.DEFINE_enum(
 _RESTORE = flags.DEFINE_list(
   'restore',
   [],
-  'Checkpoints to evaluate: WORKDIRs or their checkpoints/STEP, with commas '
-  'between; of several also the average of what they say is evaluated. Each '
-  'brings its own network; data and devices are those of --config.',
+  'Checkpoints to evaluate: WORKDIRs or their checkpoints/STEP, here or on '
+  'buckets, with commas between; of several also the average of what they say '
+  'is evaluated. Each brings its own network; data and devices are those of '
+  '--config.',
 )
 _WEIGHTS = flags.DEFINE_list(
   'weights', [], 'Of each checkpoint in that average; all alike if not given.'
@@ -157,24 +160,39 @@ def _train(config: config_lib.Config) -> int:
   steps = profile.parse(_PROFILE.value) if _PROFILE.value else range(0)
   if not distributed.is_first():
     steps = range(0)
-  try:
-    train.train(config, workdir=_workdir(), stop=_stop, profile=steps)
-  except (train.DivergedError, FloatingPointError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 3
-  _stop.ignore()  # the run is finished and saved
-  if config.report.at_end and distributed.is_first():
-    _report()
+  with _kept() as workdir:
+    try:
+      train.train(config, workdir=workdir, stop=_stop, profile=steps)
+    except (train.DivergedError, FloatingPointError) as error:
+      print(f'error: {error}', file=sys.stderr)
+      return 3
+    _stop.ignore()  # the run is finished and saved
+    if config.report.at_end and distributed.is_first():
+      _report(workdir)
   return 0
 
 
-def _report() -> None:
+def _kept() -> contextlib.AbstractContextManager[pathlib.Path]:
+  """The workdir as a folder of this machine, and what keeps it where it is."""
+  url = _WORKDIR.value or ''
+  if not paths_lib.is_remote(url):
+    return contextlib.nullcontext(_workdir())
+  if distributed.several():
+    raise ValueError(
+      f'--workdir={url}: the processes of a run write their parts of a '
+      'checkpoint to a folder that all of them see: give one, and copy it to '
+      'the bucket'
+    )
+  return mirror.kept(url, stop=_stop)
+
+
+def _report(workdir: pathlib.Path) -> None:
   """Writes the report; that it cannot be is no failure of the run."""
   try:
     if distributed.several():
       reason = _report_apart()
     else:
-      print(f'report: {report.write(_workdir())}')
+      print(f'report: {report.write(workdir)}')
       reason = ''
   except (*cli.USER_ERRORS, OSError) as error:
     reason = str(error)
@@ -185,7 +203,7 @@ def _report() -> None:
   command = '.venv/bin/python -m alexnet_jax.tools.report'
   print(
     f'warning: there is no report ({reason}); the run is finished and saved, '
-    f'to try again: {command} --workdir={_workdir()}'
+    f'to try again: {command} --workdir={_WORKDIR.value or workdir}'
   )
 
 
@@ -208,7 +226,7 @@ def _report_apart() -> str:
 
 
 def _evaluate(config: config_lib.Config) -> int:
-  given = _RESTORE.value or [str(_workdir())]
+  given = _RESTORE.value or [_WORKDIR.value or str(_workdir())]
   paths = [layout.find(path) for path in given if path]
   weights = ensemble.parse_weights(_WEIGHTS.value, members=len(paths))
   save_as = []

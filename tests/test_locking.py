@@ -1,5 +1,8 @@
 """One process at a time in a folder."""
 
+import threading
+import time
+
 import pytest
 
 from alexnet_jax import locking
@@ -23,3 +26,22 @@ def test_a_file_is_no_folder(tmp_path):
   with pytest.raises(ValueError, match='is a file: give another --workdir'):
     with _locked(tmp_path / 'w'):
       pass
+
+
+def test_one_that_waits_comes_after_the_other(tmp_path, capsys):
+  order, held = [], threading.Event()
+
+  def hold():
+    with _locked(tmp_path):
+      held.set()
+      time.sleep(0.2)
+      order.append('first')
+
+  first = threading.Thread(target=hold)
+  first.start()
+  held.wait()
+  with locking.locked(tmp_path, fix='', waits=True):
+    order.append('second')
+  first.join()
+  assert order == ['first', 'second']
+  assert 'in use by another run: waiting' in capsys.readouterr().out

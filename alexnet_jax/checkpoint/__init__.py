@@ -8,4 +8,5 @@ them, so any mesh can read them. Not in the paper.
   layout   what lies where in a workdir, and what a killed process leaves
   store    writing
   restore  reading, with every sum checked
+  mirror   a workdir on a bucket, and its copy here
 """

@@ -12,10 +12,12 @@ import itertools
 import pathlib
 import shutil
 import zlib
+from collections.abc import Collection, Sequence
 from typing import Any, TypedDict
 
 import alexnet_jax
-from alexnet_jax.data import paths
+from alexnet_jax import locking
+from alexnet_jax.data import paths, remote
 
 FOLDER = 'checkpoints'
 SUMS = 'files.json'  # in a step: the CRC-32 of its files
@@ -23,7 +25,7 @@ SUMS = 'files.json'  # in a step: the CRC-32 of its files
 # same in all processes.
 ITERATOR = 'process_0-of-1.json'
 BEING_WRITTEN = '.orbax-checkpoint-tmp'
-_SET_ASIDE = 'set_aside'
+SET_ASIDE = 'set_aside'
 _UNEVALUATED = '.unevaluated'
 _PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain')
 
@@ -54,9 +56,13 @@ def steps(directory: pathlib.Path) -> list[pathlib.Path]:
 def find(path: str) -> pathlib.Path:
   """The step folder that a user means: itself, or the newest of a run.
 
+  What lies on a bucket is copied to a folder of this machine first.
+
   Raises:
     ValueError: if the path is neither a step folder nor a run's.
   """
+  if paths.is_remote(path):
+    return _fetch(path)
   given = paths.given(path)
   if (
     given.name.isdecimal() and given.is_dir() and not (given / FOLDER).exists()
@@ -72,13 +78,84 @@ def find(path: str) -> pathlib.Path:
   return found[0]
 
 
+def _fetch(url: str) -> pathlib.Path:
+  """A copy of the newest step that is whole; one made before, if the same."""
+  source = remote.Folder(url)
+  sizes = source.sizes()
+  whole = [name.removesuffix(SUMS) for name in sizes if ends_a_step(name)]
+  own = pathlib.PurePosixPath(source.url).name  # of STEP itself, if it is one
+  found = ([''] if own.isdecimal() and SUMS in sizes else []) or sorted(
+    whole, key=lambda name: int(pathlib.PurePosixPath(name).name)
+  )
+  if not found:
+    raise ValueError(
+      f'{url} is no checkpoint, or does not exist: give a WORKDIR on a bucket '
+      f'with finished epochs, or one of its {FOLDER}/STEP'
+    )
+  prefix = found[-1]
+  step = pathlib.PurePosixPath(prefix).name or own
+  run = source.url.removesuffix(f'/{step}').removesuffix(f'/{FOLDER}')
+  place = remote.copies('checkpoints') / remote.name_of_copy(run) / FOLDER
+  names = [name for name in sizes if name.startswith(prefix)]
+  with locking.locked(place, fix='', waits=True):
+    return fetch_step(source, names, prefix=prefix, to=place / step)
+
+
+def ends_a_step(name: str) -> bool:
+  """Whether that is the object of a folder, which makes a step on it whole.
+
+  >>> ends_a_step('checkpoints/8/files.json'), ends_a_step('8/files.json')
+  (True, True)
+  """
+  *above, step, file = ('', *name.split('/'))
+  return file == SUMS and step.isdecimal() and above in (['', FOLDER], [''])
+
+
+def fetch_step(
+  source: remote.Folder,
+  names: Sequence[str],
+  *,
+  prefix: str,
+  to: pathlib.Path,
+) -> pathlib.Path:
+  """Copies a step from a bucket, unless it is there already; its folder.
+
+  Whether its files are what was written is for restore.py to see.
+
+  Args:
+    source: a folder on a bucket.
+    names: of the step's objects in it.
+    prefix: what they begin with and its files do not.
+    to: the step's folder.
+  """
+  sums = source.read(prefix + SUMS)
+  if (to / SUMS).is_file() and (to / SUMS).read_bytes() == sums:
+    return to
+  scratch = to.with_name(f'{to.name}{BEING_WRITTEN}')
+  for old in (scratch, to):
+    shutil.rmtree(old, ignore_errors=True)
+  remote.at_once(
+    lambda name: source.get(name, to=scratch / name.removeprefix(prefix)), names
+  )
+  return scratch.rename(to)
+
+
 def set_aside(step: pathlib.Path) -> pathlib.Path:
   """Moves a damaged step out of the way, to WORKDIR/set_aside; where to."""
-  folder = step.parent.parent / _SET_ASIDE
+  folder = step.parent.parent / SET_ASIDE
   folder.mkdir(exist_ok=True)
   taken = {path.name for path in folder.iterdir()}
-  names = (f'{step.name}-{n}' if n else step.name for n in itertools.count())
-  return step.rename(folder / next(n for n in names if n not in taken))
+  return step.rename(folder / free_name(step.name, taken=taken))
+
+
+def free_name(name: str, *, taken: Collection[str]) -> str:
+  """The name, or with a number after it if it is taken.
+
+  >>> free_name('8', taken={'8', '8-1'})
+  '8-2'
+  """
+  names = (f'{name}-{n}' if n else name for n in itertools.count())
+  return next(n for n in names if n not in taken)
 
 
 def tidy(directory: pathlib.Path) -> list[pathlib.Path]:
@@ -98,7 +175,12 @@ def make_way(step: pathlib.Path) -> None:
 
   Until that is done it lies under another name, from where `settle` fetches it.
   """
-  step.rename(step.with_name(step.name + _UNEVALUATED))
+  step.rename(aside(step))
+
+
+def aside(step: pathlib.Path) -> pathlib.Path:
+  """What a step is called that makes way for another."""
+  return step.with_name(step.name + _UNEVALUATED)
 
 
 def settle(directory: pathlib.Path) -> None:

@@ -91,17 +91,8 @@ def read(folder: pathlib.Path) -> Metadata:
       f'no prepared data set at {str(folder)!r} (it has no {FILE}): '
       f'make one with {PREPARE}{folder}, or use the embedded data'
     )
-  try:
-    content = json.loads((folder / FILE).read_text('utf-8'))
-    _refuse_unknown(content)
-    metadata = _parse(content)
-  except (ValueError, RecursionError) as error:
-    raise ValueError(
-      f'{folder}/{FILE} is damaged ({error}): {again}'
-    ) from error
-  missing = [
-    name for name in _shards(metadata) if not (folder / name).is_file()
-  ]
+  metadata = parse((folder / FILE).read_bytes(), place=str(folder))
+  missing = [name for name in shards(metadata) if not (folder / name).is_file()]
   if missing:
     raise ValueError(
       f'{folder} is incomplete: {missing[0]} and {len(missing) - 1} more '
@@ -110,7 +101,29 @@ def read(folder: pathlib.Path) -> Metadata:
   return metadata
 
 
-def _shards(metadata: Metadata) -> list[str]:
+def parse(text: bytes, *, place: str) -> Metadata:
+  """Checks what a metadata.json says.
+
+  Args:
+    text: its content.
+    place: of the folder it is in, for the message.
+
+  Raises:
+    ValueError: in one line, with what is wrong and what to do.
+  """
+  try:
+    content = json.loads(text.decode('utf-8'))
+    _refuse_unknown(content)
+    return _parse(content)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(
+      f'{place}/{FILE} is damaged ({error}): prepare the data again with '
+      f'{PREPARE}{place}'
+    ) from error
+
+
+def shards(metadata: Metadata) -> list[str]:
+  """The names of the files with its images."""
   return [name for split in metadata.splits.values() for name in split.shards]
 
 
@@ -147,7 +160,7 @@ def _parse(content: Mapping[str, Any]) -> Metadata:
   if not metadata.classes:
     raise ValueError('classes is empty')
   _refuse_twice((c.id for c in metadata.classes), what='class')
-  _refuse_twice(_shards(metadata), what='shard')
+  _refuse_twice(shards(metadata), what='shard')
   return metadata
 
 

@@ -7,7 +7,14 @@ each mistake a user can make is a ValueError of one line.
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from alexnet_jax.data import dataset, records, synthetic, tfds_source
+from alexnet_jax.data import (
+  dataset,
+  fetched,
+  paths,
+  records,
+  synthetic,
+  tfds_source,
+)
 
 ClassInfo = dataset.ClassInfo
 Dataset = dataset.Dataset
@@ -33,8 +40,8 @@ def load(
   Args:
     source: 'embedded' draws coloured gratings, 'prepared' reads `directory`,
       'tfds' the data set of that name.
-    directory: a folder written by tools.prepare; for 'tfds' its data_dir;
-      unused by 'embedded'.
+    directory: a folder written by tools.prepare, here or on a bucket; for
+      'tfds' its data_dir; unused by 'embedded'.
     tfds: name of a data set of TFDS; unused by the others.
     image_size: pixels a side, 256 in the paper; a prepared folder must agree.
     train_images: to draw; unused by 'prepared', which has its own number.
@@ -52,8 +59,13 @@ def load(
         classes=embedded_classes,
       )
     case 'prepared':
-      return records.load(directory, image_size=image_size)
+      return records.load(fetched.local(directory), image_size=image_size)
     case 'tfds':
+      if paths.is_remote(directory):
+        raise ValueError(
+          f'{directory}: TFDS reads its records from this machine alone: copy '
+          'the folder here, or prepare it with tools.prepare'
+        )
       return tfds_source.load(tfds, data_dir=directory, image_size=image_size)
     case _:
       choices = ' or '.join(get_args(Source))

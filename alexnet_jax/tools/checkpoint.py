@@ -17,11 +17,14 @@ from typing import NamedTuple
 from absl import flags
 
 from alexnet_jax import integrity
-from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.checkpoint import layout, mirror, restore
+from alexnet_jax.data import paths
 from alexnet_jax.tools import cli
 
 _DIR = flags.DEFINE_string(
-  'dir', '', 'WORKDIR, its folder checkpoints, or one STEP in it.'
+  'dir',
+  '',
+  'WORKDIR, its folder checkpoints, or one STEP in it, here or on a bucket.',
 )
 _VERIFY = flags.DEFINE_bool(
   'verify', False, 'Compare with the sums; see above.'
@@ -48,8 +51,15 @@ def main() -> int:
   """Prints the list."""
   if not _DIR.value:
     raise ValueError('--dir is missing: give a WORKDIR, such as runs/default')
-  newest = layout.find(_DIR.value)
-  one = newest == pathlib.Path(_DIR.value)
+  if paths.is_remote(_DIR.value):
+    with mirror.copied(_DIR.value) as folder:
+      return _list(str(folder))
+  return _list(_DIR.value)
+
+
+def _list(place: str) -> int:
+  newest = layout.find(place)
+  one = newest == pathlib.Path(place)
   steps = [newest] if one else layout.steps(newest.parent)
   verify = _VERIFY.value or _JSON.value
   reports = [report(step, verify=verify) for step in reversed(steps)]

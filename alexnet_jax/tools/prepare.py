@@ -27,6 +27,7 @@ from alexnet_jax.data import (
   paths,
   prepare,
   records,
+  remote,
   shards,
   sources,
   tfds_source,
@@ -35,7 +36,9 @@ from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.tools import cli
 
 _SOURCE = flags.DEFINE_string('source', '', f'What to prepare: {listing.KNOWN}')
-_OUTPUT = flags.DEFINE_string('output', '', 'Folder to make; must not exist.')
+_OUTPUT = flags.DEFINE_string(
+  'output', '', 'Folder to make, here or on a bucket; must not exist.'
+)
 _IMAGE_SIZE = flags.DEFINE_integer(
   'image_size',
   256,
@@ -76,7 +79,7 @@ _TFDS_DATA_DIR = flags.DEFINE_string(
 
 
 def main() -> None:
-  """Lists the source, says what is to be done, and does it."""
+  """Looks at the flags, and acts."""
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C
   if _STATS_ONLY.value:
     _statistics()
@@ -84,7 +87,35 @@ def main() -> None:
   for name, value in (('source', _SOURCE.value), ('output', _OUTPUT.value)):
     if not value:
       raise ValueError(f'--{name} is missing: --help says what it can be')
-  output = paths.given(_OUTPUT.value).resolve()
+  if paths.is_remote(_OUTPUT.value):
+    _prepare_for_a_bucket(remote.Folder(_OUTPUT.value))
+  else:
+    _prepare(paths.given(_OUTPUT.value).resolve())
+
+
+def _prepare_for_a_bucket(bucket: remote.Folder) -> None:
+  """Prepares here, copies all of it, and removes it here."""
+  if metadata_lib.FILE in bucket.sizes():
+    raise ValueError(
+      f'{bucket.url} exists and is complete: use it, remove it, or give '
+      'another --output'
+    )
+  asked = (_SOURCE, _IMAGE_SIZE, _ENCODING, _JPEG_QUALITY, _HALVES)
+  of_it = ' '.join(str(flag.value) for flag in (*asked, _TFDS_DATA_DIR))
+  name = remote.name_of_copy(f'{bucket.url} {of_it}')
+  place = remote.copies('prepared') / name
+  if not (place / metadata_lib.FILE).is_file():  # else only copying broke off
+    _prepare(place)
+  print(f'{place}: copying to {bucket.url}', flush=True)
+  names = {path.name for path in place.iterdir()} - {metadata_lib.FILE}
+  bucket.put_all(place, names=names)
+  bucket.put(place / metadata_lib.FILE, name=metadata_lib.FILE)  # it is whole
+  shutil.rmtree(place)
+  print(f'{bucket.url} is complete')
+
+
+def _prepare(output: pathlib.Path) -> None:
+  """Lists the source, says what is to be done, and does it in a folder."""
   prepare.refuse_existing(output)
   print(f'Listing {_SOURCE.value} ...', flush=True)
   options = shards.Options(

@@ -13,10 +13,13 @@ from absl import flags
 
 from alexnet_jax.analysis import report
 from alexnet_jax.analysis.report import several, single
-from alexnet_jax.data import paths
+from alexnet_jax.checkpoint import mirror
+from alexnet_jax.data import paths, remote
 from alexnet_jax.tools import cli
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'The run to report on.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'The run to report on, here or on a bucket.'
+)
 _COMPARE = flags.DEFINE_multi_string(
   'compare', [], 'Runs to set side by side: --compare W1 W2 ...'
 )
@@ -38,6 +41,9 @@ def main() -> None:
       f'WORKDIR/{single.FOLDER}/{single.PAGE}; leave it out'
     )
   jax.config.update('jax_platforms', 'cpu')  # leaves GPUs to those who train
+  if _WORKDIR.value and paths.is_remote(_WORKDIR.value):
+    print(_of_a_bucket(_WORKDIR.value))
+    return
   if _WORKDIR.value:
     print(report.write(paths.given(_WORKDIR.value)))
     return
@@ -48,6 +54,19 @@ def main() -> None:
   output = several.PAGE if _OUTPUT.value is None else _OUTPUT.value
   workdirs = [paths.given(one) for one in compared]
   print(report.compare(workdirs, output=paths.given(output)))
+
+
+def _of_a_bucket(url: str) -> str:
+  """Writes the page where the run is; its address."""
+  with mirror.copied(url) as workdir:
+    report.write(workdir)
+    bucket = remote.Folder(url)
+    files = [path for path in (workdir / single.FOLDER).rglob('*')]
+    bucket.put_all(
+      workdir,
+      names=[p.relative_to(workdir).as_posix() for p in files if p.is_file()],
+    )
+  return f'{bucket.url}/{single.FOLDER}/{single.PAGE}'
 
 
 if __name__ == '__main__':

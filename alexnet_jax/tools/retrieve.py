@@ -80,7 +80,12 @@ def main() -> int:
 
 def _step(given: str) -> pathlib.Path:
   """The checkpoint's folder; commas may be part of its name."""
-  if ',' in given and not paths.given(given).exists():
+  if paths.is_remote(given):
+    if not _OUTPUT.value:
+      raise ValueError(
+        f'--restore={given}: say with --output where results are to go'
+      )
+  elif ',' in given and not paths.given(given).exists():
     raise ValueError(f'--restore={given}: give one WORKDIR or checkpoint')
   return layout.find(given)
 

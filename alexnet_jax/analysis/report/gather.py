@@ -20,7 +20,7 @@ from alexnet_jax import predictions as predictions_lib
 from alexnet_jax import run as run_lib
 from alexnet_jax import writers
 from alexnet_jax.checkpoint import layout, restore
-from alexnet_jax.data import dataset, metadata
+from alexnet_jax.data import dataset, fetched, metadata
 
 Config = config_dict.ConfigDict
 Record = writers.Record
@@ -147,9 +147,7 @@ def whole(workdir: pathlib.Path) -> Run:
     damaged=tuple(damaged),
     data=data,
     no_data=no_data,
-    prepared=_attempt(lambda: metadata.read(pathlib.Path(directory)))
-    if directory
-    else None,
+    prepared=_attempt(lambda: _metadata(directory)) if directory else None,
     predictions=_attempt(lambda: predictions_lib.load(predicted)),
     retrieval=_json(workdir / 'retrieval.json'),
     audit=_json(workdir / 'audit.json'),
@@ -159,6 +157,10 @@ def whole(workdir: pathlib.Path) -> Run:
 def _directory(config: Config | None) -> str:
   """Of a prepared data set; '' if there is none."""
   return _attempt(lambda: config.data.dir) or '' if config else ''
+
+
+def _metadata(directory: str) -> metadata.Metadata:
+  return metadata.read(pathlib.Path(fetched.local(directory)))
 
 
 def _attempt(read: Callable[[], T]) -> T | None:

@@ -1,0 +1,469 @@
+"""Runs, checkpoints and data on buckets, of which tests/buckets.py has some."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax import config as config_lib
+from alexnet_jax import stopping, train
+from alexnet_jax.checkpoint import layout, mirror, restore
+from alexnet_jax.data import (
+  fetched,
+  listing,
+  paths,
+  prepare,
+  remote,
+  shards,
+  sources,
+)
+from tests import buckets, commands, nets, saved
+from tests.faults import runs
+
+RUN = 'fake://b/runs/a'
+DATA = 'fake://b/data/gratings'
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+  return buckets.make(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def there(bucket):
+  """The workdir on the bucket."""
+  return bucket / 'runs' / 'a'
+
+
+def _config(steps=8):
+  """Two epochs of four steps; evaluation of 10 images."""
+  config = nets.config()
+  config.data.embedded_train_images = 30
+  config.data.embedded_val_images = 10
+  config.total_steps = steps
+  return config
+
+
+def _train(*, steps=8, at_epoch=lambda: None):
+  """Trains on the bucket; `at_epoch` may ask the run to stop."""
+  stop, seen = stopping.Stop(), []
+
+  def enough(lines):
+    seen.append(len(lines))
+    if seen[-1] > seen[0]:  # first it is asked before any step
+      stop.asked = stop.asked or bool(at_epoch())
+    return False
+
+  with mirror.kept(RUN, stop=stop) as workdir:
+    train.train(_config(steps), workdir=workdir, stop=stop, enough=enough)
+
+
+def _steps(workdir):
+  """Those that are whole, the newest first."""
+  steps = layout.steps(workdir / layout.FOLDER)
+  return [path.name for path in steps if (path / layout.SUMS).is_file()]
+
+
+def _digests(workdir, step):
+  return restore.read_meta(workdir / layout.FOLDER / step)['digests']
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """The run in a folder of this machine."""
+  workdir = tmp_path_factory.mktemp('whole')
+  train.train(_config(), workdir=workdir)
+  return workdir
+
+
+@pytest.fixture
+def begun(there, whole):
+  """The bucket with a copy of that run in it."""
+  shutil.copytree(whole, there)
+  return there
+
+
+def _back_to_step_4(workdir):
+  shutil.rmtree(workdir / layout.FOLDER / '8')
+
+
+def test_a_run_that_moves_between_machines_gives_the_same_numbers(
+  there, whole, tmp_path
+):
+  with pytest.raises(stopping.Stopped):
+    _train(at_epoch=lambda: True)
+  assert _steps(there) == ['4']  # its evaluation is due
+  assert runs.lines(there)[-1]['step'] == 4
+  shutil.rmtree(tmp_path / 'cache')
+  _train()
+  assert runs.lines(there) == runs.lines(whole)
+  assert _steps(there) == ['8', '4']
+  for step in ('4', '8'):
+    assert _digests(there, step) == _digests(whole, step)
+  names = {path.name for path in there.iterdir()}
+  assert {'config.json', 'health.json', 'predictions.npz'} < names
+  assert any(name.startswith('events.out.tfevents.') for name in names)
+  assert not any(name.startswith('.') for name in names)
+
+
+def test_what_could_not_be_copied_is_copied_by_the_next_command(
+  begun, bucket, whole, capsys
+):
+  _back_to_step_4(begun)
+
+  def deny():
+    (bucket / '.denied').touch()
+
+  with pytest.raises(remote.RemoteError, match=r'no permission .*403'):
+    _train(at_epoch=deny)
+  assert _steps(begun) == ['4']
+  (bucket / '.denied').unlink()
+  capsys.readouterr()
+  _train()
+  assert 'done already' in capsys.readouterr().out
+  assert _steps(begun) == ['8', '4']
+  assert runs.lines(begun) == runs.lines(whole)
+
+
+def test_it_is_forgotten_once_another_machine_has_begun(
+  begun, bucket, monkeypatch, tmp_path, capsys
+):
+  _back_to_step_4(begun)
+  with pytest.raises(remote.RemoteError):
+    _train(at_epoch=(bucket / '.denied').touch)
+  (bucket / '.denied').unlink()
+  with monkeypatch.context() as elsewhere:
+    elsewhere.setenv(remote.CACHE, str(tmp_path / 'elsewhere'))
+    with mirror.kept(RUN, stop=stopping.Stop()):
+      pass
+  capsys.readouterr()
+  _train()
+  assert 'going on from step 4' in capsys.readouterr().out
+
+
+def test_a_run_that_is_taken_over_ends_and_writes_no_more(begun, monkeypatch):
+  _back_to_step_4(begun)
+  monkeypatch.setattr(mirror, '_SECONDS', 0.05)
+  stop = stopping.Stop()
+  with pytest.raises(mirror.TakenOverError, match=r'a run on H \(process 7\)'):
+    with mirror.kept(RUN, stop=stop) as workdir:
+      other = {'token': 'other', 'host': 'H', 'process': 7}
+      (begun / 'owner.json').write_text(json.dumps(other))
+      limit = time.monotonic() + 20
+      while not stop.asked and time.monotonic() < limit:
+        time.sleep(0.01)
+      assert stop.asked
+      (workdir / 'metrics.jsonl').write_text('')
+  assert (begun / 'metrics.jsonl').read_text()
+
+
+def test_a_second_run_of_this_machine_is_refused(begun):
+  with mirror.kept(RUN, stop=stopping.Stop()):
+    with pytest.raises(ValueError, match='in use by another run'):
+      with mirror.kept(RUN, stop=stopping.Stop()):
+        pass
+
+
+@pytest.mark.parametrize('how', ['damaged', 'broken off'])
+def test_a_step_that_cannot_be_used_is_made_again(begun, whole, how):
+  """A damaged one is kept; of one whose copying broke off nothing is."""
+  step = begun / layout.FOLDER / '8'
+  if how == 'damaged':
+    file = max((p for p in step.rglob('*') if p.is_file()), key=_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+  else:
+    (step / layout.SUMS).unlink()
+    (step / 'odd').write_text('left over')
+  _train()
+  assert _digests(begun, '8') == _digests(whole, '8')
+  assert runs.lines(begun) == runs.lines(whole)
+  assert not (step / 'odd').exists()
+  aside = begun / layout.SET_ASIDE / '8'
+  assert aside.is_dir() == (how == 'damaged')
+  if how == 'damaged':
+    assert (aside / file.relative_to(step)).read_bytes() == content
+
+
+def _size(path):
+  return path.stat().st_size
+
+
+def test_steps_that_are_no_longer_kept_go_from_the_bucket(there):
+  """And what was left of one whose copying broke off."""
+  saved.checkpoint(there, _config())  # step 7
+  (there / layout.FOLDER / '3').mkdir()
+  (there / layout.FOLDER / '3' / 'half').write_text('')
+  with mirror.kept(RUN, stop=stopping.Stop()) as workdir:
+    old = workdir / layout.FOLDER / '7'
+    shutil.copytree(old, old.with_name('8'))
+    shutil.rmtree(old)
+  files = [p for p in (there / layout.FOLDER).rglob('*') if p.is_file()]
+  assert {p.relative_to(there / layout.FOLDER).parts[0] for p in files} == {'8'}
+
+
+def test_a_folder_that_vanishes_takes_nothing_from_the_bucket(begun):
+  with mirror.kept(RUN, stop=stopping.Stop()) as workdir:
+    shutil.rmtree(workdir / layout.FOLDER)
+  assert _steps(begun) == ['8', '4']
+
+
+@pytest.mark.parametrize('of', ['', '/', '/checkpoints', '/checkpoints/7'])
+def test_a_checkpoint_is_found_on_a_bucket(there, of, monkeypatch):
+  saved.checkpoint(there, _config())
+  (there / layout.FOLDER / '9').mkdir()  # not whole
+  (there / layout.FOLDER / '9' / 'x').write_text('')
+  step = layout.find(RUN + of)
+  assert step.name == '7' and restore.read_meta(step)['dataset']
+  with monkeypatch.context() as patch:  # the second time it is there
+    patch.setattr(buckets.FakeBuckets, 'get_file', None)
+    assert layout.find(RUN + of) == step
+
+
+def test_a_checkpoint_that_is_another_by_now_is_copied_again(there):
+  saved.checkpoint(there, _config())
+  before = restore.read_meta(layout.find(RUN))
+  shutil.rmtree(there)
+  config = _config()
+  config.seed = 1
+  saved.checkpoint(there, config)
+  after = restore.read_meta(layout.find(RUN))
+  assert after['digests'] != before['digests'] and after['config']['seed'] == 1
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+  """A prepared data set of 24 and 8 images, and what it was made of."""
+  folder = tmp_path_factory.mktemp('prepared')
+  rng = np.random.default_rng(0)
+  for split, count in (('train', 12), ('val', 4)):
+    for label in ('a', 'b'):
+      place = folder / 'source' / split / label
+      place.mkdir(parents=True)
+      for i in range(count):
+        pixels = rng.integers(0, 256, (90, 80, 3), np.uint8)
+        Image.fromarray(pixels).save(place / f'{i}.png')
+  plan = prepare.plan(
+    listing.find(str(folder / 'source')),
+    options=shards.Options(image_size=nets.IMAGE),
+  )
+  prepare.run(plan, output=folder / 'data', workers=1)
+  return folder
+
+
+@pytest.fixture
+def data(bucket, prepared):
+  """It, on the bucket."""
+  folder = bucket / 'data' / 'gratings'
+  shutil.copytree(prepared / 'data', folder)
+  return folder
+
+
+def _load(directory=DATA):
+  return sources.load(
+    source='prepared',
+    directory=str(directory),
+    tfds='',
+    image_size=nets.IMAGE,
+    train_images=0,
+    val_images=0,
+    seed=0,
+  )
+
+
+def test_data_on_a_bucket_are_copied_once(data, prepared, capsys):
+  first = _load()
+  assert 'copying 0.0 GB' in capsys.readouterr().out
+  for shard in data.glob('*.array_record'):
+    shard.unlink()
+  again, local = _load(), _load(prepared / 'data')
+  assert not capsys.readouterr().out
+  assert first.fingerprint == again.fingerprint == local.fingerprint
+  for index in range(24):
+    ours, theirs = again.train[index], local.train[index]
+    np.testing.assert_array_equal(ours.image, theirs.image)
+    assert ours[1:] == theirs[1:]
+
+
+def test_training_takes_them_from_there(data, prepared, tmp_path):
+  config = _config(steps=2)
+  config.data.source = 'prepared'
+  found = []
+  for directory in (DATA, str(prepared / 'data')):
+    config.data.dir = directory
+    config_lib.check(config)
+    workdir = tmp_path / str(len(found))
+    train.train(config, workdir=workdir)
+    found.append(runs.lines(workdir))
+  assert found[0] == found[1]
+
+
+def test_copying_goes_on_where_it_broke_off(data, monkeypatch):
+  val = next(data.glob('val-*.array_record'))
+  content = val.read_bytes()
+  val.write_bytes(content[:-1])
+  with pytest.raises(ValueError, match=r'val-.* is not what its metadata'):
+    _load()
+  val.write_bytes(content)
+  fetch, names = buckets.FakeBuckets.get_file, []
+
+  def get_file(self, path, to, **kwargs):
+    names.append(path)
+    fetch(self, path, to, **kwargs)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(buckets.FakeBuckets, 'get_file', get_file)
+    assert len(_load().val) == 8
+  assert any(val.name in name for name in names)
+  assert not any('train' in name for name in names)
+
+
+def test_data_that_were_prepared_anew_are_copied_anew(data):
+  before = fetched.local(DATA)
+  path = data / 'metadata.json'
+  content = json.loads(path.read_text())
+  content['classes'].reverse()
+  path.write_text(json.dumps(content))
+  assert fetched.local(DATA) != before
+  assert [c.id for c in _load().classes] == [
+    c['id'] for c in content['classes']
+  ]
+
+
+def test_a_disk_that_is_too_small_is_refused_before_copying(data, monkeypatch):
+  usage = shutil.disk_usage('/')._replace(free=10)
+  with monkeypatch.context() as patch:
+    patch.setattr(shutil, 'disk_usage', lambda place: usage)
+    with pytest.raises(ValueError, match=r'0\.0 GB are free: make room'):
+      _load()
+  assert not list(remote.copies('data').rglob('*.array_record'))
+
+
+def test_data_that_are_not_all_there_are_refused(data):
+  next(data.glob('train-*.array_record')).unlink()
+  with pytest.raises(ValueError, match='is incomplete: train-'):
+    _load()
+  (data / 'metadata.json').unlink()
+  with pytest.raises(ValueError, match='no prepared data set at fake://b/data'):
+    _load()
+
+
+@pytest.mark.parametrize(
+  ('url', 'said'),
+  [
+    ('gs://b/a', 'package for gs:// is not installed: pip install gcsfs'),
+    ('s3://b/a', 'package for s3:// is not installed: pip install s3fs'),
+    ('odd://b/a', 'Protocol not known: odd'),
+    ('fake://none/a', 'does not exist'),
+    ('fake://denied/a', r'no permission \(PermissionError: 403 Forbidden\)'),
+  ],
+)
+def test_a_bucket_that_cannot_be_used_costs_a_line(bucket, url, said):
+  (bucket.parent / 'denied').mkdir()
+  (bucket.parent / 'denied' / '.denied').touch()
+  for use in (
+    lambda: mirror.kept(url, stop=stopping.Stop()).__enter__(),
+    lambda: layout.find(url),
+    lambda: _load(url),
+  ):
+    with pytest.raises(ValueError, match=said) as error:
+      use()
+    assert url in str(error.value) and '\n' not in str(error.value)
+
+
+def test_a_name_that_is_none_of_a_file_is_refused(there):
+  (there / 'checkpoints' / '7').mkdir(parents=True)
+  (there / 'checkpoints' / '7' / '..\\x').touch()
+  with pytest.raises(ValueError, match='which is no name of a file'):
+    layout.find(RUN)
+
+
+def test_other_paths_are_of_this_machine():
+  with pytest.raises(ValueError, match='--workdir, --restore and'):
+    paths.given('gs://bucket/a')
+  with pytest.raises(ValueError, match='TFDS reads'):
+    sources.load(
+      source='tfds',
+      directory='gs://bucket/a',
+      tfds='x',
+      image_size=8,
+      train_images=0,
+      val_images=0,
+      seed=0,
+    )
+
+
+@pytest.mark.slow
+def test_the_commands_work_on_a_bucket(bucket, prepared, tmp_path, monkeypatch):
+  """Prepared, trained, stopped by SIGTERM, gone on with, looked at."""
+  monkeypatch.setenv('PYTHONPATH', str(buckets.as_plugin(tmp_path / 'plugin')))
+
+  def command(module, *args):
+    return subprocess.Popen(
+      [sys.executable, '-m', f'alexnet_jax.{module}', *args],
+      cwd=commands.ROOT,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+
+  def done(process):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out
+
+  size = f'--image_size={nets.IMAGE}'
+  source = f'--source={prepared / "source"}'
+  done(command('tools.prepare', source, f'--output={DATA}', size))
+  assert not list(remote.copies('prepared').iterdir())
+
+  def run(*args):
+    return command(
+      'main',
+      '--config=configs/smoke.py',
+      '--config.mesh.column=1',
+      '--config.data.source=prepared',
+      f'--config.data.dir={DATA}',
+      *args,
+    )
+
+  trains = (
+    '--config.total_steps=40',
+    '--config.report.at_end=True',
+    f'--workdir={RUN}',
+  )
+  process = run(*trains)
+  lines = remote.copies('runs').glob('*/workdir/metrics.jsonl')
+  limit = time.monotonic() + 100
+  while process.poll() is None and time.monotonic() < limit:
+    if any(path.read_text().count('\n') > 2 for path in lines):
+      break
+    lines = remote.copies('runs').glob('*/workdir/metrics.jsonl')
+    time.sleep(0.05)
+  os.kill(process.pid, signal.SIGTERM)
+  out, err = process.communicate(timeout=60)
+  assert process.returncode == 75, err
+  there = bucket / 'runs' / 'a'
+  (stopped,) = _steps(there)[:1]
+  shutil.rmtree(tmp_path / 'cache')
+  out = done(run(*trains))
+  assert f'going on from step {stopped}' in out
+  page = (there / 'report' / 'index.html').read_text()
+  assert 'Not prepared here' not in page
+  last = runs.lines(there)[-1]
+  out = done(run('--mode=eval', f'--restore={RUN}'))
+  assert f'top-1 error {last["top1_error"]:.4f}' in out
+  out = done(command('tools.checkpoint', f'--dir={RUN}', '--verify'))
+  assert ' yes ' in out and ' NO ' not in out
+  (there / 'report' / 'index.html').unlink()
+  out = done(command('tools.report', f'--workdir={RUN}'))
+  assert out.strip() == f'{RUN}/report/index.html'
+  assert (there / 'report' / 'index.html').is_file()
