@@ -47,6 +47,12 @@ def _unchanged(before, after):
       np.testing.assert_array_equal(old, new)
 
 
+def _close(ours, theirs):
+  """To 1e-6 of the array's largest value."""
+  limit = 1e-6 * np.abs(theirs).max()
+  np.testing.assert_allclose(ours, theirs, rtol=0, atol=limit)
+
+
 @pytest.mark.parametrize(('data', 'column'), MESHES)
 def test_a_loss_that_is_no_number_updates_nothing(data, column):
   run = nets.trained(data=data, column=column)
@@ -109,8 +115,9 @@ def test_agreed_or_not_a_sound_step_is_the_same(data, column):
   config = nets.config(data=data, column=column)
   config.guard.max_skipped_steps = 1
   agreed = nets.Trained(config, num_steps=5)
-  assert agreed.losses == plain.losses
-  _unchanged(agreed.state, plain.state)
+  # The two programs may be compiled to sums that are rounded in other places.
+  np.testing.assert_allclose(agreed.losses, plain.losses, rtol=1e-6)
+  jax.tree.map(_close, agreed.state, plain.state)
   after, _ = _step(agreed, _bad_batch())
   _unchanged(agreed.state, after)
 
