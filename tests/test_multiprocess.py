@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax.checkpoint import layout, restore
-from tests import crews, two_hosts
+from alexnet_jax.data import augment, stats
+from tests import crews, damage, two_hosts
 from tests.faults import runs
 
 pytestmark = pytest.mark.multiprocess
@@ -87,8 +88,10 @@ def test_two_processes_train_as_one(server, alone, tmp_path):
   assert (first.returncode, second.returncode) == (75, 75)
   assert 'stopped, and saved' in first.stdout
   assert 'stopping after this step' in second.stderr
-  first, second = _run(server, 2, *TWO, folder=tmp_path)
+  report = '--config.report.at_end=True'
+  first, second = _run(server, 2, *TWO, report, folder=tmp_path)
   _same(tmp_path / 'run', alone['two'])
+  assert (tmp_path / 'run' / 'report' / 'index.html').exists()
   assert 'step 20' in first.stdout and not second.stdout
   assert len(list((tmp_path / 'run').glob('events.out.*'))) == 2  # one a start
 
@@ -168,6 +171,40 @@ def test_what_one_cannot_read_ends_all(server, tmp_path):
   first, second = _run(server, 2, *TWO, folder=tmp_path, codes=(1,), own=other)
   assert '/nowhere' in _errors(second)[0]
   assert _errors(first)[0].startswith('error: process 1: ')
+
+
+def test_an_image_that_one_cannot_read_ends_all(server, tmp_path):
+  """Of the second minibatch, in the half that process 1 reads."""
+  damage.prepare(tmp_path / 'data')
+  draws = augment.draw_epoch(
+    augment.Augment(),
+    image_size=damage.SIZE,
+    crop_size=67,
+    num_images=damage.IMAGES['train'],
+    pca=stats.pca(np.eye(3)),
+    seed=0,
+    epoch=0,
+  )
+  whole = [damage.record(n) for n in range(10)] * 4
+  encoded = whole[: damage.IMAGES['train']]
+  encoded[draws.permutation[8 + 6]] = b'short'
+  damage.split('train', encoded)(tmp_path)
+  done = _run(
+    server,
+    2,
+    *TWO,
+    '--config.mesh.data=2',
+    '--config.mesh.column=1',
+    '--config.batch_size=8',
+    '--config.data.source=prepared',
+    f'--config.data.dir={tmp_path / "data"}',
+    '--config.data.max_bad_records=0',
+    folder=tmp_path,
+    codes=(1,),
+  )
+  first, second = (_errors(one) for one in done)
+  assert '1 images are damaged' in second[0]
+  assert first[0] == second[0].replace('error: ', 'error: process 1: ')
 
 
 def test_evaluation_counts_every_image_once(server, alone, tmp_path):

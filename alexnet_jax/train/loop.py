@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Callable
 
 import jax
@@ -335,7 +336,10 @@ class Loop:
 
   def _tell_faults(self) -> None:
     for fault in self._setup.faults.untold():
-      self._progress.say(f'warning: an image is left out: {fault}')
+      warning = f'warning: an image is left out: {fault}'
+      self._progress.say(warning)
+      if not distributed.is_first():  # whose stdout nobody reads
+        print(warning, file=sys.stderr, flush=True)
 
   def _record(self, split: str) -> writers.Record:
     epoch = self._setup.plan.epoch(self._step)
