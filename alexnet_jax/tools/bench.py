@@ -22,7 +22,7 @@ import tempfile
 from absl import flags
 
 from alexnet_jax import paper
-from alexnet_jax.bench import ops, peer, processes, rows, scaling, step
+from alexnet_jax.bench import ops, peer, rows, scaling, step
 from alexnet_jax.parallel import host_memory
 from alexnet_jax.tools import cli, config_flag
 
@@ -142,6 +142,8 @@ def _on_device() -> list[rows.Row]:
     case 'scaling':
       return [row for bench in benches for row in scaling.run(bench)]
     case 'processes':
+      from alexnet_jax.bench import processes  # orbax, TFDS, as training has
+
       return [row for bench in benches for row in processes.run(bench)]
     case _:
       return [row for bench in benches for row in step.run(bench)]
