@@ -1,14 +1,22 @@
-"""The short form of `python -m tests.faults`: some of each kind of fault."""
+"""The short form of `python -m tests.faults`: some of each kind of fault.
+
+Most runs are forked from a process that has imported what they need.
+"""
+
+import signal
 
 import pytest
 
+from tests import crews
 from tests.faults import injected
 
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
   """Where runs lie, and an undisturbed one."""
-  return injected.Place(tmp_path_factory.mktemp('faults'), seed=5)
+  with crews.Server() as server:
+    folder = tmp_path_factory.mktemp('faults')
+    yield injected.Place(folder, seed=5, server=server)
 
 
 def test_killed_at_random_moments_it_ends_the_same(place):
@@ -16,8 +24,7 @@ def test_killed_at_random_moments_it_ends_the_same(place):
 
 
 def test_stopped_at_random_moments_it_saves_and_ends_the_same(place):
-  injected.terms(place, times=1)
-  injected.interrupts(place, times=1)
+  injected.signals(place, signal.SIGTERM, signal.SIGINT, times=2)
 
 
 def test_a_flipped_bit_is_found_and_the_step_before_used(place):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 _LEVEL = 0.95  # of intervals
 _ROUNDING = 1e-9  # a spread below is one of floating-point numbers alone
@@ -64,7 +64,7 @@ def difference(
   found = spread(np.subtract(ablated, base).tolist())
   if found.stddev is None:
     return Difference(found.n, found.mean, None, None)
-  t = float(stats.t.ppf((1 + _LEVEL) / 2, found.n - 1))
+  t = float(special.stdtrit(found.n - 1, (1 + _LEVEL) / 2))
   alike = found.stddev < _ROUNDING
   half = 0.0 if alike else t * found.stddev / math.sqrt(found.n)
   return Difference(found.n, found.mean, found.mean - half, found.mean + half)

@@ -14,11 +14,15 @@ from tests.faults import runs
 
 
 class Place:
-  """A folder for runs, and what an undisturbed one leaves."""
+  """A folder for runs, and what an undisturbed one leaves.
 
-  def __init__(self, folder, *, seed):
+  Runs are forked from `server`, a crews.Server, if there is one.
+  """
+
+  def __init__(self, folder, *, seed, server=None):
     self.folder = pathlib.Path(folder)
-    self.cache = self.folder / 'cache'
+    self.server = server
+    self.cache = None if server else self.folder / 'cache'
     self.random = random.Random(seed)
     started = time.monotonic()
     code, _, err = runs.finish(self.start(self.folder / 'whole'))
@@ -28,6 +32,13 @@ class Place:
 
   def start(self, workdir, *args):
     """Starts the command, or goes on with it."""
+    if self.server is None:
+      return self.start_anew(workdir, *args)
+    output = self.folder / 'output'
+    return runs.Forked(self.server, workdir, *args, output=output)
+
+  def start_anew(self, workdir, *args):
+    """The same with a Python of its own, which takes a while to listen."""
     return runs.start(workdir, *args, cache=self.cache)
 
   def workdir(self, name):
@@ -75,40 +86,46 @@ def kills(place, *, times):
 
 def terms(place, *, times):
   """SIGTERMs: each saves and exits with 75."""
-  return _signals(place, signal.SIGTERM, times=times)
+  return signals(place, signal.SIGTERM, times=times)
 
 
 def interrupts(place, *, times):
   """The same with SIGINTs, which is what Ctrl-C sends."""
-  return _signals(place, signal.SIGINT, times=times)
+  return signals(place, signal.SIGINT, times=times)
 
 
-def _signals(place, number, *, times):
+def signals(place, *numbers, times):
+  """So many signals, of each of these numbers in turn."""
+  took = []
+
   def stop(process, _):
+    number = numbers[len(took) % len(numbers)]
     runs.wait_until_it_listens(process)
     running, sent = process.poll() is None, time.monotonic()
     process.send_signal(number)
     code, _, err = runs.finish(process)
     if running and code == 75:
-      seconds = time.monotonic() - sent
-      assert seconds < 10 and 'Traceback' not in err, err
-      return seconds
+      took.append(time.monotonic() - sent)
+      assert took[-1] < 10 and 'Traceback' not in err, err
+      return took[-1]
     assert code == 0, (code, err)  # it came in the last moment
     return None
 
-  took, count = _disturb(place, stop, times=times)
+  _, count = _disturb(place, stop, times=times, start=place.start_anew)
+  names = ' and '.join(number.name for number in numbers)
   return (
-    f'{times} of {number.name} over {count} runs: each exit 75, the slowest '
+    f'{times} of {names} over {count} runs: each exit 75, the slowest '
     f'in {max(took):.1f} s; the same'
   )
 
 
-def _disturb(place, disturb, *, times):
+def _disturb(place, disturb, *, times, start=None):
   """Disturbs runs until it has come off so often; what it gave, and runs."""
+  start = start or place.start
   seen, run = [], 0
   workdir = place.workdir(f'{disturb.__name__}-0')
   while len(seen) < times:
-    process = place.start(workdir)
+    process = start(workdir)
     place.wait(workdir, process)
     found = disturb(process, workdir)
     if found is not None:

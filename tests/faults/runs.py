@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -32,8 +33,12 @@ class Result(NamedTuple):
   digests: dict[int, str]  # of the newest checkpoint
 
 
-def start(workdir, *args, cache):
+def start(workdir, *args, cache=None):
   """Starts the command; `cache` keeps compiled programs between runs."""
+  kept = {
+    'JAX_COMPILATION_CACHE_DIR': str(cache),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  }
   return subprocess.Popen(
     [
       *(sys.executable, '-m', 'alexnet_jax.main', f'--workdir={workdir}'),
@@ -41,15 +46,47 @@ def start(workdir, *args, cache):
       *args,
     ],
     cwd=ROOT,
-    env=os.environ
-    | {
-      'JAX_COMPILATION_CACHE_DIR': str(cache),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    },
+    env=os.environ | (kept if cache else {}),
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
   )
+
+
+class Forked:
+  """The command forked from a crews.Server, with the methods of a Popen."""
+
+  def __init__(self, server, workdir, *args, output):
+    flags = [f'--workdir={workdir}', *CONFIG, *args]
+    self.pid = server.ask(['start', flags, str(output), _SECONDS, {}])
+    self.returncode = None
+    self._server, self._output = server, output
+    self._end = os.pidfd_open(self.pid)
+
+  def wait(self, timeout):
+    if self.returncode is None:
+      if not select.select([self._end], [], [], timeout)[0]:
+        raise subprocess.TimeoutExpired('forked', timeout)
+      os.close(self._end)
+      (self.returncode,) = self._server.ask(['wait', [self.pid]])
+    return self.returncode
+
+  def poll(self):
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      self.wait(0)
+    return self.returncode
+
+  def send_signal(self, number):
+    if self.poll() is None:
+      os.kill(self.pid, number)
+
+  def kill(self):
+    self.send_signal(signal.SIGKILL)
+
+  def communicate(self, timeout=None):
+    self.wait(timeout)
+    texts = (pathlib.Path(f'{self._output}.{kind}') for kind in ('out', 'err'))
+    return tuple(text.read_text(errors='replace') for text in texts)
 
 
 def finish(process):
