@@ -72,7 +72,7 @@ class Browser:
     )
     os.close(theirs_in), os.close(theirs_out)
     self._out = os.fdopen(ours_out, 'wb', buffering=0)
-    self._in = os.fdopen(ours_in, 'rb')
+    self._in, self._rest = ours_in, b''
     self._sent = 0
     self._events: list[dict[str, Any]] = []
 
@@ -86,7 +86,7 @@ class Browser:
     except subprocess.TimeoutExpired:
       self._process.kill()
       self._process.wait()
-    self._in.close()
+    os.close(self._in)
     self._profile.cleanup()
 
   def show(
@@ -163,11 +163,12 @@ class Browser:
       self._events.append(self._read())
 
   def _read(self) -> dict[str, Any]:
-    parts = []
-    while (byte := self._in.read(1)) != b'\0':
-      assert byte, 'the browser has ended'
-      parts.append(byte)
-    return json.loads(b''.join(parts))
+    parts = [self._rest]
+    while b'\0' not in parts[-1]:
+      parts.append(os.read(self._in, 2**16))
+      assert parts[-1], 'the browser has ended'
+    message, _, self._rest = b''.join(parts).partition(b'\0')
+    return json.loads(message)
 
 
 def _scheme(dark: bool) -> str:

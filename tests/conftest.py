@@ -1,6 +1,7 @@
 """Every test: four CPU devices, and no silent change of dtype or rank."""
 
 import functools
+import gc
 import json
 import os
 import signal
@@ -40,6 +41,19 @@ def command():
   """Runs a command as a user types it: command('alexnet_jax.main', *args)."""
   with commands.Server() as server:
     yield server.run
+
+
+@pytest.fixture(scope='session', autouse=True)
+def garbage_is_collected_in_the_end():
+  yield
+  gc.unfreeze()  # pytest collects then, and fails where files are left open
+
+
+@pytest.fixture(scope='module', autouse=True)
+def what_stays_is_not_looked_through():
+  """By the garbage collector: programs are many objects, and are kept."""
+  yield
+  gc.freeze()
 
 
 @pytest.fixture(scope='session', autouse=True)

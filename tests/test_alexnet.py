@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax.models import alexnet
-from configs import default
 from tests import nets
+from tests.golden import facts
 
 
 @pytest.fixture(scope='module')
@@ -39,10 +39,7 @@ IMAGES = 40 * np.random.default_rng(0).normal(size=(4, 67, 67, 3))
 
 
 def test_initial_values_of_the_full_network():
-  model = default.get_config().model
-  params = jax.jit(lambda k: alexnet.initialise(model, k, crop_size=224))(
-    jax.random.key(0)
-  )
+  params = facts.initial('default')
   ones = {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'}
   for name, layer in params.items():
     spread, n = float(layer['kernel'].std()), layer['kernel'].size

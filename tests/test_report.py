@@ -299,6 +299,7 @@ def _examples(run, names, split, folder):
   )
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_images_of_other_data_are_not_searched_for(run, tmp_path):
   split = _Split(50_000, damaged=-1)
   names = [f'{n}.JPEG' for n in range(50)]
@@ -307,6 +308,7 @@ def test_images_of_other_data_are_not_searched_for(run, tmp_path):
   assert split.read < 100
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_images_behind_a_damaged_one_are_found_and_read_once(run, tmp_path):
   split = _Split(40, damaged=3)
   names = [f'image {n}' for n in range(40) if n != 3]
@@ -436,10 +438,13 @@ def test_text_in_elements_and_attributes_is_escaped():
   )
 
 
-def test_the_command_prints_the_path(command, run):
-  done = command(REPORT, f'--workdir={run}')
+def test_the_command_prints_the_path(command, copy):
+  for what in ('no checkpoint', 'no predictions'):  # it has one figure to draw
+    _damage(copy, what)
+  done = command(REPORT, f'--workdir={copy}')
   assert done.returncode == 0, done.stderr
-  assert done.stdout == f'{run}/report/index.html\n'
+  assert done.stdout == f'{copy}/report/index.html\n'
+  assert (copy / 'report' / 'curves.svg').exists()
 
 
 def _change(workdir: pathlib.Path) -> pathlib.Path:

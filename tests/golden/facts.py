@@ -1,5 +1,6 @@
 """Facts that should change only on purpose, as text to review like code."""
 
+import functools
 import json
 import pathlib
 
@@ -54,11 +55,17 @@ def _lines(fields):
   return ''.join(f'{name} = {fields[name]!r}\n' for name in sorted(fields))
 
 
-def parameters(name):
-  """Every array of a preset: path, shape, dtype, and its initial values."""
+@functools.lru_cache(maxsize=1)
+def initial(name):
+  """A preset's parameters before training."""
   config = CONFIGS[name].get_config()
   key = jax.random.split(jax.random.key(config.seed))[0]
   init = jax.jit(lambda k: alexnet.initialise(config.model, k, crop_size=224))
+  return init(key)
+
+
+def parameters(name):
+  """Every array of a preset: path, shape, dtype, and its initial values."""
   rows = {}
 
   def add(path, leaf):
@@ -70,7 +77,7 @@ def parameters(name):
       'std': float(f'{a.std(dtype=np.float64):.4g}'),
     }
 
-  jax.tree_util.tree_map_with_path(add, init(key))
+  jax.tree_util.tree_map_with_path(add, initial(name))
   return rows
 
 
