@@ -1,13 +1,16 @@
 r"""Pre-training and fine-tuning, as for the rows with an asterisk (§6).
 
   python -m alexnet_jax.main --config=configs/chain2012.py:2009 \
-      --config.data.dir=FALL2009 --config.init_from=runs/source2012
-  ... --config=configs/chain2012.py:2011 --config.data.dir=FALL2011 \
-      --config.init_from=runs/chain2012_2009
-  ... --config=configs/chain2012.py:2012 --config.data.dir=ILSVRC2012 \
-      --config.init_from=runs/chain2012_2011
+      --config.data.dir=FALL2009 --config.init_from=runs/source2012 \
+      --workdir=runs/fall2009
+  python -m alexnet_jax.main --config=configs/chain2012.py:2011 \
+      --config.data.dir=FALL2011 --config.init_from=runs/fall2009 \
+      --workdir=runs/fall2011
+  python -m alexnet_jax.main --config=configs/chain2012.py:2012 \
+      --config.data.dir=ILSVRC2012 --config.init_from=runs/fall2011 \
+      --workdir=runs/chain2012
 
-(with a --workdir for each). Each step is the net with the sixth convolutional
+Each step is the net with the sixth convolutional
 layer and takes layers of the step before it; SOURCE_2012.md section 7 has the
 files. The paper: 39.0 % top-1 and 16.6 % top-5 error on ILSVRC-2012's
 validation set with ten views after the last step. Fall 2009 (10,184 classes) is
@@ -17,6 +20,7 @@ drawn images.
 
 from ml_collections import config_dict
 
+from alexnet_jax.train import pretrained
 from configs import source2012
 
 
@@ -33,6 +37,7 @@ def get_config(step: str = '2012') -> config_dict.ConfigDict:
     raise ValueError(f'step {step!r}: use {", ".join(_STEPS)}')
   config = source2012.get_config()
   config.model.conv6 = True
+  config.init_from = pretrained.REQUIRED
   config.plateau.enabled = False
   _STEPS[step](config)
   return config
@@ -67,16 +72,19 @@ def _ilsvrc_2012(config: config_dict.ConfigDict) -> None:
   config.optim.learning_rate = 0.001
   rates = config.schedule
   rates.kernel = ((0.0, 1.0), (21.0, 0.1), (41.0, 0.01))
-  # Frozen from epoch 7 on; a tenth of the others' rate until then.
+  # Paper silent: the rates of fine-tuning (§6).
+  # 2012: epsW is a tenth of the others' in conv1, which is frozen from epoch 7
+  # on, and ten times theirs in fc8 from minibatch 300 to epoch 9; biases are
+  # not named (SOURCE_2012.md section 7).
+  # Here: the same, in fc8 from the first minibatch; biases of conv1 at twice
+  # its kernels' rate, all others at twice 0.001 to the end (source2012.py).
   rates.layer.conv1.kernel = ((0.0, 0.1), (6.0, 0.0))
   rates.layer.conv1.bias = ((0.0, 0.1), (6.0, 0.0))
-  # Ten times the others' rate, from minibatch 300 to epoch 9 in 2012; here from
-  # the first.
   rates.layer.fc8.kernel = ((0.0, 10.0), (8.0, 1.0))
 
 
 def _constant(config: config_dict.ConfigDict) -> None:
-  """One rate for all layers, to the end."""
+  """One rate for all layers, twice that for biases, to the end."""
   # Paper silent: the rates of pre-training (§6).
   # 2012: not in the notes that were released (SOURCE_2012.md section 7).
   # Here: 0.01 throughout, as run 145 begins.

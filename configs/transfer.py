@@ -2,12 +2,14 @@
 
   python -m alexnet_jax.tools.transfer --config=configs/transfer.py
 
-smoke.py's net with initial values that pass images on (He et al. 2015), since
-so few kernels with the paper's N(0, 0.01) learn nothing for many steps. On two
-CPU cores three seeds take a minute. They show no clear gain: rate, images and
-halves were chosen on seeds 0 to 2, where fine-tuning reaches 10 % top-1 error
-after 30 steps and from scratch no net does in 240; of seeds 3 to 9 it is first
-in 3, last in 2, and 2 are equal. Some nets of either kind stay at 20 or 40 %.
+smoke.py's net with initial values that pass on some of an image (He et al.
+2015, at 0.7), biases of 0.3 and no dropout, so that a net from scratch learns
+too, only later. Chosen among eleven settings on seeds 10 to 12, by both.
+
+Steps to 10 % top-1 error, evaluated every 3, on seeds 0 to 9, which had
+no part in that: fine-tuned 15 to 54 (median 28.5), from scratch 33 to 201
+(median 82.5); fine-tuned first in 10 of 10, by 59 steps (95 %: 25 to 93). 360
+steps of pre-training are not counted. Two shared CPU cores: 70 s a seed.
 """
 
 from ml_collections import config_dict
@@ -25,23 +27,28 @@ _FAN_IN = {  # connections into a unit
   'fc8': 64,
 }
 _SMALLER = {'conv1': 1 / 60, 'fc8': 0.3}  # pixels have a spread of about 60
+_GAIN = 0.7  # of all: less of an image comes through, so that it takes longer
+_ONES = (
+  0.3  # in place of the paper's 1; with 0 some classes are never told apart
+)
 
 
 def get_config() -> config_dict.ConfigDict:
-  """smoke.py on one device, with other initial values, for 16 epochs."""
+  """smoke.py on one device, without dropout, with other initial values."""
   config = smoke.get_config()
   config.mesh.column = 1
   for name, fan_in in _FAN_IN.items():
     layer = config.model.layer[name]
-    layer.stddev = (2 / fan_in) ** 0.5 * _SMALLER.get(name, 1.0)
-    layer.bias = 0.0
+    layer.stddev = (2 / fan_in) ** 0.5 * _SMALLER.get(name, 1.0) * _GAIN
+    layer.bias *= _ONES
+  config.model.dropout_rate = 0.0
   config.model.num_classes = 5
   config.data.embedded_classes = (0, 1, 2, 3, 4)
   config.data.embedded_val_images = 200
-  config.data.embedded_train_images = 480
-  config.batch_size = 32  # fifteen steps an epoch
-  config.total_steps = 240
-  config.optim.learning_rate = 0.002
+  config.data.embedded_train_images = 96
+  config.batch_size = 32  # three steps an epoch, each with an evaluation
+  config.total_steps = 360
+  config.optim.learning_rate = 2.5e-4
   config.plateau.enabled = False
   config.checkpoint.every_epochs = 1000  # the last step alone
   config.eval.final_views = 1

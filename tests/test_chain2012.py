@@ -7,6 +7,7 @@ import pytest
 from alexnet_jax import config as config_lib
 from alexnet_jax.models import alexnet
 from alexnet_jax.optim import schedule
+from alexnet_jax.train import pretrained
 from configs import chain2012
 from tests import nets
 
@@ -57,6 +58,49 @@ def test_the_rates_of_the_last_step_are_those_of_the_notes():
     )
     found = [1e-3 * float(rates[name]['kernel']) for name in layers]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def _rates(step, *, epoch):
+  config = chain2012.get_config(step)
+  plan = config_lib.plan(config, train_images=1_280_000)
+  rates = schedule.rates(
+    config.schedule,
+    layers=['conv1', 'conv2', 'fc8'],
+    step=jax.numpy.int32(epoch * 10_000),
+    steps_per_unit=plan.steps_in('epochs'),
+  )
+  return {
+    f'{layer}/{kind}': config.optim.learning_rate * float(rate)
+    for layer, kinds in rates.items()
+    for kind, rate in kinds.items()
+  }
+
+
+def test_biases_of_the_last_step():
+  for epoch, conv1 in ((0, 2e-4), (6, 0), (41, 0)):
+    rates = _rates('2012', epoch=epoch)
+    found = [rates[f'{layer}/bias'] for layer in ('conv1', 'conv2', 'fc8')]
+    np.testing.assert_allclose(found, (conv1, 2e-3, 2e-3), rtol=1e-6)
+
+
+@pytest.mark.parametrize('step', ['2009', '2011'])
+def test_one_rate_throughout_pre_training(step):
+  for epoch in (0, 3, 6):
+    rates = _rates(step, epoch=epoch)
+    for layer in ('conv1', 'conv2', 'fc8'):
+      found = rates[f'{layer}/kernel'], rates[f'{layer}/bias']
+      np.testing.assert_allclose(found, (0.01, 0.02), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('step', 'layers'),
+  [('2009', 'conv'), ('2011', 'conv'), ('2012', 'all_but_fc8')],
+)
+def test_each_step_takes_layers_of_one_that_must_be_given(step, layers):
+  config = chain2012.get_config(step)
+  config_lib.check(config)
+  assert config.init_layers == layers
+  assert config.init_from == pretrained.REQUIRED
 
 
 def test_another_step_is_refused():

@@ -1,5 +1,7 @@
 """The CIFAR-10 nets of §3.3: sizes by hand, and two steps of each."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -7,8 +9,10 @@ import pytest
 from alexnet_jax import config as config_lib
 from alexnet_jax import steps
 from alexnet_jax.models import alexnet, summary
+from alexnet_jax.optim import schedule
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
+from alexnet_jax.train import pretrained
 from configs import cifar10_lrn, default
 
 NORMALISED = {
@@ -67,6 +71,29 @@ def test_decay_by_layer_and_nine_views(net):
     {'conv1': 0, 'conv2': 0, 'conv3': 0.004, 'conv4': 0.004, 'fc8': last}
   )
   assert config.eval.final_views == 9
+
+
+@each_net
+def test_the_schedule_by_hand(net):
+  first = cifar10_lrn.get_config(net)
+  assert (first.num_epochs, first.init_from) == (350, '')
+  assert first.schedule.kernel[-1][1] == 1.0 and not first.plateau.enabled
+  second = cifar10_lrn.get_config(f'{net}-five')
+  assert (second.init_layers, second.init_from) == ('all', pretrained.REQUIRED)
+  plan = config_lib.plan(second, train_images=50_000)
+  epochs = plan.steps_in('epochs')
+  assert plan.total_steps == math.ceil(170 * epochs)
+  for epoch, kernel in (
+    (0, 1e-3), (149, 1e-3), (150, 1e-4), (159, 1e-4), (160, 1e-5), (169, 1e-5)
+  ):  # fmt: skip
+    rates = schedule.rates(
+      second.schedule,
+      layers=['conv3'],
+      step=jax.numpy.int32(np.ceil(epoch * epochs)),
+      steps_per_unit=epochs,
+    )['conv3']
+    found = [1e-3 * float(rates[kind]) for kind in ('kernel', 'bias')]
+    np.testing.assert_allclose(found, (kernel, 2e-3), rtol=1e-6)
 
 
 def test_another_net_is_refused():

@@ -69,19 +69,28 @@ def test_a_head_for_other_classes_on_another_mesh(step):
   [
     ({'init_from': 'nowhere'}, 'nowhere does not exist'),
     (
+      {'init_from': pretrained.REQUIRED},
+      'config.init_from is missing, and this config goes on from another run',
+    ),
+    (
       {'model.layer.fc6.units': 32},
-      'fc6/bias of .* is 64, here 32',
+      'fc6/bias of .* is 64, here 32: use --config.init_layers=conv, or',
     ),
     (
       {'init_layers': 'all', 'model.num_classes': 10},
-      'fc8/bias of .* is 5, here 10',
+      'fc8/bias of .* is 5, here 10: use --config.init_layers=all_but_fc8, or',
+    ),
+    (
+      {'model.layer.conv2.kernels': 16},
+      'conv2/bias of .* is 32, here 16: make this network of the same sizes$',
     ),
   ],
 )
-def test_what_does_not_fit_is_refused_in_a_line(step, fields, message):
+def test_what_does_not_fit_is_refused_in_a_line(step, fields, message, capsys):
   with pytest.raises(ValueError, match=message) as error:
     _begin(step, **fields)
   assert '\n' not in str(error.value)
+  assert 'afresh' not in capsys.readouterr().out
 
 
 def test_a_run_that_began_so_goes_on_without_it(step, tmp_path, capsys):

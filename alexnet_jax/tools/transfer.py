@@ -3,7 +3,8 @@
   python -m alexnet_jax.tools.transfer --config=configs/transfer.py
 
 Prints how many steps fine-tuning and training from scratch take to a top-1
-error, seed by seed. The same command goes on where it was stopped.
+error, seed by seed, and which was first how often. The same command goes on
+where it was stopped.
 """
 
 import pathlib
@@ -29,13 +30,9 @@ _ERROR = flags.DEFINE_float(
 def main() -> None:
   """Trains, and prints the table."""
   config = config_flag.value()
+  seeds = cli.seeds(_SEEDS.value)
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   compiler.keep_programs()
-  try:
-    seeds = [int(seed) for seed in _SEEDS.value]
-  except ValueError as error:
-    given = ','.join(_SEEDS.value)
-    raise ValueError(f'--seeds={given}: use whole numbers') from error
   stop = stopping.Stop()
   stop.listen()
   rows = transfer.run(
@@ -47,7 +44,14 @@ def main() -> None:
     error=_ERROR.value,
     stop=stop,
   )
-  print(transfer.table(rows, error=_ERROR.value))
+  print(
+    transfer.table(
+      rows,
+      error=_ERROR.value,
+      most_steps=config.total_steps,
+      every=transfer.resolution(config),
+    )
+  )
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ before (SOURCE_2012.md section 7).
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -18,6 +18,8 @@ from alexnet_jax import steps
 from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.models import alexnet
 
+# config.init_from of a config that is a later step of something: to be given.
+REQUIRED = 'REQUIRED'
 # Of config.init_layers: which layers are taken.
 _TAKEN: dict[str, Callable[[str], bool]] = {
   'conv': lambda layer: layer.startswith('conv'),
@@ -30,13 +32,20 @@ def begin(setup: run_lib.Setup) -> steps.TrainState:
   """The state before step 1, with layers of config.init_from if it is given.
 
   Raises:
-    ValueError: if there is no such checkpoint, none of its layers is asked for
-      and in this network, or one that is has other sizes.
+    ValueError: if the config needs one that was not given, there is no such
+      checkpoint, none of its layers is asked for and in this network, or one
+      that is has other sizes.
     DamagedError: if it is not what was written.
   """
   config, state = setup.config, setup.programs.init()
   if not config.init_from:
     return state
+  if config.init_from == REQUIRED:
+    raise ValueError(
+      'config.init_from is missing, and this config goes on from another run: '
+      'add --config.init_from=WORKDIR of that, or --config.init_from= to begin '
+      'afresh'
+    )
   path = layout.find(config.init_from)
   theirs = restore.read_arrays(path, meta=restore.read_meta(path))['params']
   asked = _TAKEN[config.init_layers]
@@ -46,29 +55,45 @@ def begin(setup: run_lib.Setup) -> steps.TrainState:
       f'config.init_layers = {config.init_layers!r}: {path} has no such layer '
       f'of this network; it has {", ".join(theirs)}'
     )
+  for name in taken:
+    for kind, ours in state.params[name].items():
+      _check(ours, theirs[name], name=name, kind=kind, config=config, path=path)
+  layers = {
+    name: {
+      kind: jax.device_put(
+        np.asarray(theirs[name][kind], ours.dtype), ours.sharding
+      )
+      for kind, ours in state.params[name].items()
+    }
+    for name in taken
+  }
   fresh = [n for n in alexnet.layer_names(config.model) if n not in taken]
   print(
     f'{", ".join(sorted(taken))} of {path}; '
     f'{", ".join(fresh) or "nothing"} afresh'
   )
-  layers = {
-    name: {
-      kind: _as(ours, theirs[name][kind], what=f'{name}/{kind}', path=path)
-      for kind, ours in state.params[name].items()
-    }
-    for name in taken
-  }
   return dataclasses.replace(state, params=state.params | layers)
 
 
-def _as(
-  ours: jax.Array, theirs: jax.Array, *, what: str, path: pathlib.Path
-) -> jax.Array:
-  """Their array, laid out as ours."""
-  if theirs.shape != ours.shape:
-    was, is_ = (' x '.join(map(str, a.shape)) for a in (theirs, ours))
-    raise ValueError(
-      f'{what} of {path} is {was}, here {is_}: use --config.init_layers=conv, '
-      'or the same sizes'
-    )
-  return jax.device_put(np.asarray(theirs, ours.dtype), ours.sharding)
+def _check(
+  ours: jax.Array,
+  theirs: Mapping[str, jax.Array | np.ndarray],
+  *,
+  name: str,
+  kind: str,
+  config: run_lib.Config,
+  path: pathlib.Path,
+) -> None:
+  """Raises ValueError if their array has other sizes than ours."""
+  shape = theirs[kind].shape if kind in theirs else ()
+  if shape == ours.shape:
+    return
+  was, is_ = (' x '.join(map(str, s)) or 'missing' for s in (shape, ours.shape))
+  without = [option for option, asked in _TAKEN.items() if not asked(name)]
+  fix = 'make this network of the same sizes'
+  if without:  # the last of them takes most
+    fix = f'use --config.init_layers={without[-1]}, or {fix}'
+  raise ValueError(
+    f'config.init_layers = {config.init_layers!r}: {name}/{kind} of {path} is '
+    f'{was}, here {is_}: {fix}'
+  )
