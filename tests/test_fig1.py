@@ -133,6 +133,8 @@ def test_a_net_that_did_not_get_there_is_told_of():
   told = relu_vs_tanh.table([relu, tanh], most_epochs=4)
   assert 'tanh, seed 0: 25% was not reached: 30.0% after 4 epochs' in told
   assert 'more than 2.00 (by seed: open)' in told
+  short = relu_vs_tanh.table([_net('relu', [0.5])] * 2, most_epochs=1)
+  assert '50.0% after 1 epoch\n' in short
   told = relu_vs_tanh.table([tanh, relu], most_epochs=5)
   assert '30.0% after 4 epochs, then it diverged' in told
   assert 'unknown, as tanh seed 0 diverged' in told

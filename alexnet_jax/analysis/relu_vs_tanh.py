@@ -158,7 +158,8 @@ def table(nets: Sequence[Net], *, most_epochs: int) -> str:
 def _where(errors: Sequence[float], *, most_epochs: int) -> str:
   if not errors:
     return 'it diverged within an epoch'
-  end = f'{errors[-1]:.1%} after {len(errors)} epochs'
+  count = len(errors)
+  end = f'{errors[-1]:.1%} after {count} epoch{"s" * (count != 1)}'
   return end if len(errors) >= most_epochs else f'{end}, then it diverged'
 
 

@@ -16,8 +16,8 @@ from alexnet_jax.experiments import provenance, study
 _BASES = {'ILSVRC-2012 val': '145', 'ILSVRC-2010 test': '145-2010'}
 _NONE = '–'
 _CAVEAT = (
-  'Other data, nets and lengths than theirs unless the base says so: compare '
-  'signs, not sizes.'
+  'Other data, nets and lengths than theirs unless the base says so:\n'
+  'compare signs, not sizes.'
 )
 Points = tuple[float | None, float | None]  # of top-1 and of top-5 error
 
@@ -176,8 +176,8 @@ def table(found: Sequence[Row]) -> str:
     '',
     'Paired differences to the base, in points and of the loss, with 95 % '
     'intervals;',
-    'the paper as printed (> over, ~ about) and the notes of 2012, one run '
-    'each, on ImageNet:',
+    'on ImageNet the paper as printed (> over, ~ about), and the notes of',
+    '2012, of one run each:',
     f'{"":16}{"n":>2}{"top-1":>23}{"loss":>26}{"paper":>7}{"2012":>6}',
   ]
   for row in found:
