@@ -154,7 +154,7 @@ def test_the_table_says_by_what_a_rate_was_chosen():
   fast = _net('relu', [0.5, 0.25])._replace(searched={0.2: [0.5, 0.2]})
   told = relu_vs_tanh.table([fast, _net('tanh', [0.5])], most_epochs=4)
   assert '-> 0.2 by epochs' in told and '-> 0.2 by this error' in told
-  assert 'seed, 0,\nis one of those below' in told
+  assert 'The search has\nseed 0, which is one' in told
 
 
 def test_relu_is_solid_tanh_dashed_and_the_target_dotted():
@@ -166,6 +166,10 @@ def test_relu_is_solid_tanh_dashed_and_the_target_dotted():
   assert set(lines[0].get_ydata()) == {0.25}
   mean = lines[3]  # as far as both seeds go
   np.testing.assert_allclose(mean.get_ydata(), [0.6])
+  with style.theme(dark=True):
+    points = picture.figure({'relu': [[0.5]]}, of='x (9 images)').axes[0]
+  assert points.lines[-1].get_marker() == 'o'  # a line of one epoch is none
+  assert points.get_xlabel() == 'epoch of x (9 images)'
   with pytest.raises(ValueError, match='nothing to draw'):
     picture.figure({'relu': [[]]})
 

@@ -135,10 +135,10 @@ def table(nets: Sequence[Net], *, most_epochs: int) -> str:
   lines += [_searched(net) for net in nets]
   lines += [
     f'A rate is chosen by the epochs to {TARGET:.0%} if its run gets there in '
-    'the search, else by',
-    'the error at its end: which of the two favours nets that get there. Its '
-    f'seed, {next(iter(nets[0].curves))},',
-    'is one of those below.',
+    'the search,',
+    'else by the error at its end, which favours nets that get there. The '
+    'search has',
+    f'seed {next(iter(nets[0].curves))}, which is one of those below.',
     '',
     f'epochs to {TARGET:.0%} training error, by seed',
   ]

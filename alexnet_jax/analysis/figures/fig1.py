@@ -58,6 +58,7 @@ def _lines(
     axes.plot(_epochs(errors), errors, lw=0.7, alpha=0.6, **look)
   shortest = min(map(len, lines))
   mean = np.mean([errors[:shortest] for errors in lines], axis=0).tolist()
+  look['marker'] = 'o' if shortest == 1 else ''
   axes.plot(_epochs(mean), mean, lw=2, label=_NAMES.get(name, name), **look)
 
 
