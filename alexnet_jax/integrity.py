@@ -118,7 +118,7 @@ def _program(
 
   axes = [P(tuple(name for name in spec if name)) for spec in specs]
   sums = jax.shard_map(here, mesh=mesh, in_specs=(specs,), out_specs=axes)
-  if len({device.process_index for device in mesh.devices.flat}) > 1:
+  if not all(sharding.is_fully_addressable for sharding in shardings):
     return jax.jit(sums, out_shardings=NamedSharding(mesh, P()))
   return jax.jit(sums)
 

@@ -230,7 +230,7 @@ def _evaluate(config: config_lib.Config) -> int:
   paths = [layout.find(path) for path in given if path]
   weights = ensemble.parse_weights(_WEIGHTS.value, members=len(paths))
   save_as = []
-  if _SAVE_PREDICTIONS.value:
+  if _SAVE_PREDICTIONS.value and distributed.is_first():
     place = paths_lib.given(_SAVE_PREDICTIONS.value)
     save_as = ensemble.places(place, checkpoints=paths)
     for path in save_as:

@@ -12,6 +12,7 @@ PACKAGE = ROOT / 'alexnet_jax'
 FLOORS = {
   'paper': 0,
   'links': 0,
+  'cache': 0,
   'locking': 0,
   'fields': 0,
   'stopping': 0,

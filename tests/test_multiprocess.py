@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from alexnet_jax import predictions
 from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.data import augment, stats
 from tests import crews, damage, two_hosts
@@ -212,9 +213,13 @@ def test_evaluation_counts_every_image_once(server, alone, tmp_path):
   restore_ = f'--restore={alone["two"]}'
   (one,) = server.run(1, *flags, restore_, folder=tmp_path / 'one')
   data = '--config.mesh.data=2'  # 50 images over two rows, in batches of 32
-  done = server.run(4, *flags, data, restore_, folder=tmp_path / 'four')
+  save = f'--save_predictions={tmp_path / "four.npz"}'
+  done = server.run(4, *flags, data, restore_, save, folder=tmp_path / 'four')
   assert [d.returncode for d in (one, *done)] == [0] * 5, done
-  assert '(45 of 50)' in one.stdout and done[0].stdout == one.stdout
+  assert '(45 of 50)' in one.stdout
+  told = [x for x in done[0].stdout.splitlines() if 'saved as' not in x]
+  assert told == one.stdout.splitlines()
+  assert len(predictions.load(tmp_path / 'four.npz').names) == 50
 
 
 def test_hosts_whose_link_is_cut(alone, tmp_path):

@@ -82,28 +82,13 @@ def _rate(
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
     port = free.getsockname()[1]
-  root = pathlib.Path(__file__).parents[2]
-  crew = []
-  for process in range(processes):
-    several = (
-      f'--coordinator=127.0.0.1:{port}',
-      f'--num_processes={processes}',
-      f'--process_id={process}',
-    )
-    command = (
-      *(sys.executable, '-m', 'alexnet_jax.main'),
-      *(f'--config={folder / "config.py"}', f'--workdir={workdir}'),
-      *(several if processes > 1 else ()),
-    )
-    crew.append(
-      subprocess.Popen(
-        command,
-        env=os.environ | {'PYTHONPATH': str(root)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-      )
-    )
+  flags = [f'--config={folder / "config.py"}', f'--workdir={workdir}']
+  if processes > 1:
+    flags += [f'--coordinator=127.0.0.1:{port}', f'--num_processes={processes}']
+  crew = [
+    _start(flags + ([f'--process_id={process}'] if processes > 1 else []))
+    for process in range(processes)
+  ]
   for process in crew:
     _, errors = process.communicate()
     if process.returncode:
@@ -115,3 +100,14 @@ def _rate(
     if record['split'] == 'train' and record['step'] == 2 * _STEPS
   ]
   return last['images_per_second']
+
+
+def _start(flags: list[str]) -> subprocess.Popen[str]:
+  root = pathlib.Path(__file__).parents[2]
+  return subprocess.Popen(
+    [sys.executable, '-m', 'alexnet_jax.main', *flags],
+    env=os.environ | {'PYTHONPATH': str(root)},
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )

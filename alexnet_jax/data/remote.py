@@ -16,6 +16,7 @@ from concurrent import futures
 
 import fsspec
 
+from alexnet_jax import cache
 from alexnet_jax.data import paths
 
 CACHE = 'ALEXNET_JAX_CACHE'  # environment variable: where copies lie
@@ -49,12 +50,11 @@ def copies(kind: str) -> pathlib.Path:
     ValueError: if there is no home folder either.
   """
   named = os.environ.get(CACHE)
-  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  folder = pathlib.Path(named) if named else pathlib.Path(home, 'alexnet_jax')
-  if not folder.is_absolute():
+  folder = pathlib.Path(named) if named else cache.folder()
+  if folder is None or not folder.is_absolute():
     raise ValueError(
-      f'{folder} is no place for copies of what lies on buckets: let {CACHE} '
-      'name a folder, from / on'
+      f'{named or "~"} is no place for copies of what lies on buckets: let '
+      f'{CACHE} name a folder, from / on'
     )
   return folder / kind
 

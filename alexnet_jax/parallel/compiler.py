@@ -8,12 +8,13 @@ to it.
 
 import functools
 import os
-import pathlib
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
+
+from alexnet_jax import cache
 
 _CPU = {
   'xla_cpu_experimental_ynn_fusion_type': (
@@ -63,9 +64,8 @@ def keep_programs() -> None:
   """
   if 'JAX_COMPILATION_CACHE_DIR' in os.environ:  # JAX reads it itself
     return
-  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  folder = pathlib.Path(home) / 'alexnet_jax'
-  if not folder.is_absolute():  # no home is known
+  folder = cache.folder()
+  if folder is None:
     return
   try:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

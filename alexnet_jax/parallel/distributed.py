@@ -150,18 +150,26 @@ def is_first() -> bool:
   return index() == 0
 
 
+# Of XLA, which begins with a status; an error of this program never does.
 _FAILED = re.compile(
-  r'Gloo|NCCL|coordination service|heartbeat|DEADLINE_EXCEEDED|UNAVAILABLE'
-  r'|Connection (reset|closed)|ABORTED|barrier',
-  re.IGNORECASE,
+  r'(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED):'
+  r'|[A-Z_]+: .*(?i:Gloo|NCCL|coordination service|heartbeat|barrier'
+  r'|Connection (reset|closed))',
+  re.DOTALL,
 )
 
 
 def is_lost(error: BaseException) -> bool:
-  """Whether an error says that another process cannot be reached."""
+  """Whether an error says that another process cannot be reached.
+
+  >>> is_lost(ValueError('UNKNOWN: Gloo AllGather failed: Read error'))
+  True
+  >>> is_lost(ValueError('/data/Gloo does not exist: give one that does'))
+  False
+  """
   within: BaseException | None = error
   while within:
-    if isinstance(within, (RuntimeError, ValueError)) and _FAILED.search(
+    if isinstance(within, (RuntimeError, ValueError)) and _FAILED.match(
       str(within)
     ):
       return True
@@ -210,7 +218,7 @@ def _aborts_say(line: str) -> Iterator[None]:
   try:
     yield
   finally:
-    os.dup2(stderr, 2)
+    os.dup2(stderr, 2)  # the copy stays open: the handler may write to it
 
 
 def _translate_aborts(line: str, *, to: int) -> None:

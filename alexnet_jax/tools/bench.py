@@ -199,10 +199,12 @@ def _line(row: rows.Row) -> str:
   """A row in words."""
   if 'cpu_us_per_image' in row:
     return _input_line(row)
-  if 'of_step_alone' in row:
-    return _fed_line(row)
-  if 'of_one_process' in row:
-    return _processes_line(row)
+  for key, first in (
+    ('of_step_alone', 'the step alone'),
+    ('of_one_process', 'one process'),
+  ):
+    if key in row:
+      return _relative_line(row, key=key, first=first)
   if 'failed' in row:
     return f'{row["batch_size"]} images: {row["failed"]}'
   return _op_line(row) if 'ms' in row else _step_line(row)
@@ -217,21 +219,12 @@ def _input_line(row: rows.Row) -> str:
   )
 
 
-def _fed_line(row: rows.Row) -> str:
-  low, high = row['of_step_alone_range']
+def _relative_line(row: rows.Row, *, key: str, first: str) -> str:
+  """Of a row that says how fast it is beside the first."""
+  low, high = row[f'{key}_range']
   return (
     f'{row["what"]:18}{row["images_per_second"]:>10,.1f} images/s, '
-    f'{row["of_step_alone"]:.2f} of the step alone ({low:.2f} to {high:.2f}, '
-    f'n = {row["n"]})'
-  )
-
-
-def _processes_line(row: rows.Row) -> str:
-  low, high = row['of_one_process_range']
-  return (
-    f'{row["what"]:18}{row["images_per_second"]:>10,.2f} images/s, '
-    f'{row["of_one_process"]:.2f} of one process ({low:.2f} to {high:.2f}, '
-    f'n = {row["n"]})'
+    f'{row[key]:.2f} of {first} ({low:.2f} to {high:.2f}, n = {row["n"]})'
   )
 
 
