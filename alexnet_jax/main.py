@@ -5,7 +5,8 @@
 Exit codes: 0 done, 1 an error of the user's, 2 bad flags, 3 training stopped by
 its own guard, 75 stopped by a signal after a clean save (run it again), 130
 Ctrl-C where there is nothing to save. All processes of a run that has several
-(launch/README.md) end with the same one.
+(launch/README.md) end with the same one; but if at the very end the last copy
+to a bucket fails, process 0 alone has 1.
 """
 
 # ruff: noqa: E402
@@ -30,7 +31,13 @@ from alexnet_jax.analysis import report
 from alexnet_jax.checkpoint import layout, mirror
 from alexnet_jax.data import paths as paths_lib
 from alexnet_jax.models import summary
-from alexnet_jax.parallel import compiler, distributed, host_memory, mesh
+from alexnet_jax.parallel import (
+  compiler,
+  distributed,
+  host_memory,
+  mesh,
+  processes,
+)
 from alexnet_jax.tools import cli, config_flag
 from alexnet_jax.train import profile
 
@@ -160,7 +167,11 @@ def _train(config: config_lib.Config) -> int:
   steps = profile.parse(_PROFILE.value) if _PROFILE.value else range(0)
   if not distributed.is_first():
     steps = range(0)
-  with _kept() as workdir:
+  with contextlib.ExitStack() as held:
+    # A folder of process 0; the others only speak of it.
+    workdir = pathlib.Path(
+      processes.of_first(lambda: str(held.enter_context(_kept())))
+    )
     try:
       train.train(config, workdir=workdir, stop=_stop, profile=steps)
     except (train.DivergedError, FloatingPointError) as error:
@@ -177,12 +188,6 @@ def _kept() -> contextlib.AbstractContextManager[pathlib.Path]:
   url = _WORKDIR.value or ''
   if not paths_lib.is_remote(url):
     return contextlib.nullcontext(_workdir())
-  if distributed.several():
-    raise ValueError(
-      f'--workdir={url}: the processes of a run write their parts of a '
-      'checkpoint to a folder that all of them see: give one, and copy it to '
-      'the bucket'
-    )
   return mirror.kept(url, stop=_stop)
 
 
@@ -190,7 +195,7 @@ def _report(workdir: pathlib.Path) -> None:
   """Writes the report; that it cannot be is no failure of the run."""
   try:
     if distributed.several():
-      reason = _report_apart()
+      reason = _report_apart(workdir)
     else:
       print(f'report: {report.write(workdir)}')
       reason = ''
@@ -207,12 +212,12 @@ def _report(workdir: pathlib.Path) -> None:
   )
 
 
-def _report_apart() -> str:
+def _report_apart(workdir: pathlib.Path) -> str:
   """The report of a run whose other processes no longer work; or why not.
 
   Here every program would be one of all of them.
   """
-  command = ['-P', '-m', 'alexnet_jax.tools.report', f'--workdir={_workdir()}']
+  command = ['-P', '-m', 'alexnet_jax.tools.report', f'--workdir={workdir}']
   made = subprocess.run(
     [sys.executable, *command],
     env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},

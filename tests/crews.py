@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 
-from tests import commands
+from tests import buckets, commands
 
 MODULE = 'alexnet_jax.main'
 
@@ -134,5 +134,6 @@ def _serve():
 
 if __name__ == '__main__':
   commands.import_all()
+  buckets.register()
   _serve()
   commands.leave(MODULE)

@@ -5,6 +5,7 @@ Five kills of one of four processes: python -m tests.test_multiprocess
 
 import pathlib
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -16,8 +17,8 @@ import pytest
 
 from alexnet_jax import predictions
 from alexnet_jax.checkpoint import layout, restore
-from alexnet_jax.data import augment, stats
-from tests import crews, damage, two_hosts
+from alexnet_jax.data import augment, remote, stats
+from tests import buckets, crews, damage, two_hosts
 from tests.faults import runs
 
 pytestmark = pytest.mark.multiprocess
@@ -57,10 +58,9 @@ def _run(server, number, *flags, folder, codes=(0,), **kwargs):
   return done
 
 
-def _start(server, number, *flags, folder):
-  return server.start(
-    number, *flags, f'--workdir={folder / "run"}', folder=folder
-  )
+def _start(server, number, *flags, folder, **kwargs):
+  workdir = f'--workdir={folder / "run"}'
+  return server.start(number, *flags, workdir, folder=folder, **kwargs)
 
 
 def _same(workdir, other):
@@ -81,8 +81,12 @@ def _arrays(workdir):
 
 
 def test_two_processes_train_as_one(server, alone, tmp_path):
-  """Each holds a column: both read the same images. One gets a signal."""
-  crew = _start(server, 2, *TWO, folder=tmp_path)
+  """Each holds a column: both read the same images. One gets a signal.
+
+  And one does not see the workdir: it asks the other.
+  """
+  own = {1: [f'--workdir={tmp_path / "nothing"}']}
+  crew = _start(server, 2, *TWO, folder=tmp_path, own=own)
   crew.wait_for_step(tmp_path / 'run', 8)
   crew.kill(1, signal.SIGTERM)
   first, second = crew.finish()
@@ -90,8 +94,9 @@ def test_two_processes_train_as_one(server, alone, tmp_path):
   assert 'stopped, and saved' in first.stdout
   assert 'stopping after this step' in second.stderr
   report = '--config.report.at_end=True'
-  first, second = _run(server, 2, *TWO, report, folder=tmp_path)
+  first, second = _run(server, 2, *TWO, report, folder=tmp_path, own=own)
   _same(tmp_path / 'run', alone['two'])
+  assert not (tmp_path / 'nothing').exists()
   assert (tmp_path / 'run' / 'report' / 'index.html').exists()
   assert 'step 20' in first.stdout and not second.stdout
   assert len(list((tmp_path / 'run').glob('events.out.*'))) == 2  # one a start
@@ -117,6 +122,21 @@ def test_the_rest_ends_when_one_is_killed(server, alone, tmp_path):
   assert _errors(second)[0].startswith('error: process 0: ')
   (tmp_path / 'away').rename(tmp_path / 'run' / 'metrics.jsonl')
   _run(server, 1, *TWO, folder=tmp_path)
+  _same(tmp_path / 'run', alone['two'])
+
+
+def test_a_step_that_cannot_be_written_ends_all(server, alone, tmp_path):
+  """While it is written in the background, which process 0 alone sees."""
+  often = '--config.checkpoint.every_minutes=0.001'
+  crew = _start(server, 2, *TWO, often, folder=tmp_path)
+  crew.wait_for_step(tmp_path / 'run', 8)
+  (tmp_path / 'run' / layout.FOLDER).rename(tmp_path / 'away')
+  first, second = crew.finish()
+  assert (first.returncode, second.returncode) == (1, 1)
+  assert 'its folder was removed' in _errors(first)[0]
+  assert _errors(second)[0].startswith('error: process 0: ')
+  (tmp_path / 'away').rename(tmp_path / 'run' / layout.FOLDER)
+  _run(server, 2, *TWO, folder=tmp_path)
   _same(tmp_path / 'run', alone['two'])
 
 
@@ -161,10 +181,40 @@ def test_what_differs_is_named(server, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-def test_workdirs_that_are_not_the_same_are_named(server, alone, tmp_path):
-  other = {1: [f'--workdir={alone["two"]}']}
-  done = _run(server, 2, *TWO, folder=tmp_path, codes=(1,), own=other)
-  assert 'steps in WORKDIR = 20' in _errors(done[0])[0]
+def test_a_workdir_on_a_bucket(server, alone, tmp_path, monkeypatch):
+  """Stopped by a signal, and gone on with on other machines, as it were."""
+  bucket = buckets.make(monkeypatch, tmp_path)
+  url = 'fake://b/runs/a'
+  here = remote.copies('runs') / remote.name_of_copy(url) / 'workdir'
+  given = {
+    'folder': tmp_path,
+    'FAKE_BUCKETS': str(bucket.parent),
+    'ALEXNET_JAX_CACHE': str(tmp_path / 'cache'),
+  }
+  crew = server.start(2, *TWO, f'--workdir={url}', **given)
+  crew.wait_for_step(here, 8)
+  crew.kill(1, signal.SIGTERM)
+  assert [one.returncode for one in crew.finish()] == [75, 75]
+  shutil.rmtree(tmp_path / 'cache')
+  done = server.run(2, *TWO, f'--workdir={url}', **given)
+  assert [one.returncode for one in done] == [0, 0], done
+  _same(bucket / 'runs' / 'a', alone['two'])
+
+
+def test_a_bucket_that_cannot_be_used_ends_all(server, tmp_path, monkeypatch):
+  bucket = buckets.make(monkeypatch, tmp_path)
+  done = server.run(
+    2,
+    *TWO,
+    '--workdir=fake://missing/a',
+    folder=tmp_path,
+    FAKE_BUCKETS=str(bucket.parent),
+    ALEXNET_JAX_CACHE=str(tmp_path / 'cache'),
+  )
+  assert [one.returncode for one in done] == [1, 1], done
+  first, second = (_errors(one)[0] for one in done)
+  assert 'fake://missing/a/owner.json does not exist' in first
+  assert second == first.replace('error: ', 'error: process 0: ')
 
 
 def test_what_one_cannot_read_ends_all(server, tmp_path):

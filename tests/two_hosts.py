@@ -72,14 +72,14 @@ class Hosts:
   def mend(self):
     _ip('-n', HOSTS[1], 'link', 'set', 'veth-b', 'up')
 
-  def start(self, *flags, env):
-    """A process of one run on each host."""
+  def start(self, flags, *, env):
+    """A process of one run on each host, with its own flags."""
     return [
       subprocess.Popen(
         [
           *('ip', 'netns', 'exec', host, 'unshare', '--uts', 'sh', '-c'),
           'hostname "$0"; exec "$@"',
-          *(host, sys.executable, '-m', crews.MODULE, *flags),
+          *(host, sys.executable, '-m', crews.MODULE, *flags[process]),
           f'--coordinator={_ADDRESSES[0]}:{_PORT}',
           *('--num_processes=2', f'--process_id={process}'),
           '--coordinator_timeout=60',
@@ -103,14 +103,18 @@ def _ip(*args, check=True):
 def cut_and_mend(folder, *, flags, step, env):
   """Cuts the link after a step, and goes on; how the processes ended.
 
+  The second has no folder that the first has: its --workdir is elsewhere.
+
   Returns:
     (exit code, seconds after the cut, last line of stderr) of each process, and
     the same without seconds of the two that went on.
   """
   workdir = folder / 'run'
-  given = (*flags, f'--workdir={workdir}')
+  given = [
+    (*flags, f'--workdir={place}') for place in (workdir, folder / 'nothing')
+  ]
   with Hosts() as hosts:
-    both = hosts.start(*given, env=env)
+    both = hosts.start(given, env=env)
     runs.wait_for_step(workdir, both[0], step)
     hosts.cut()
     cut = time.monotonic()
@@ -122,7 +126,7 @@ def cut_and_mend(folder, *, flags, step, env):
     hosts.mend()
     again = [
       (process.returncode, errors)
-      for process in hosts.start(*given, env=env)
+      for process in hosts.start(given, env=env)
       for _, errors in [process.communicate(timeout=10 * LIMIT)]
     ]
   return ends, again

@@ -8,5 +8,6 @@ them, so any mesh can read them. Not in the paper.
   layout   what lies where in a workdir, and what a killed process leaves
   store    writing
   restore  reading, with every sum checked
+  first    by process 0 alone
   mirror   a workdir on a bucket, and its copy here
 """

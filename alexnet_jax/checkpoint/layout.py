@@ -18,6 +18,7 @@ from typing import Any, TypedDict
 import alexnet_jax
 from alexnet_jax import locking
 from alexnet_jax.data import paths, remote
+from alexnet_jax.parallel import processes
 
 FOLDER = 'checkpoints'
 SUMS = 'files.json'  # in a step: the CRC-32 of its files
@@ -56,11 +57,16 @@ def steps(directory: pathlib.Path) -> list[pathlib.Path]:
 def find(path: str) -> pathlib.Path:
   """The step folder that a user means: itself, or the newest of a run.
 
-  What lies on a bucket is copied to a folder of this machine first.
+  What lies on a bucket is copied to a folder of this machine first. Of several
+  processes it is process 0 that looks: checkpoints are read there.
 
   Raises:
     ValueError: if the path is neither a step folder nor a run's.
   """
+  return pathlib.Path(processes.of_first(lambda: str(_find(path))))
+
+
+def _find(path: str) -> pathlib.Path:
   if paths.is_remote(path):
     return _fetch(path)
   given = paths.given(path)

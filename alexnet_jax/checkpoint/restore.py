@@ -1,22 +1,24 @@
 """Reading checkpoints, with every sum checked; not in the paper.
 
 orbax restores flipped bits without a word, hence integrity.py. No pickle is
-read: arrays by tensorstore, the rest as JSON.
+read: arrays by tensorstore, the rest as JSON. Of several processes process 0
+reads, and gives the others what it read: they need not see the folder.
 """
 
 import json
 import pathlib
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from alexnet_jax import integrity
-from alexnet_jax.checkpoint import layout, quiet
-from alexnet_jax.parallel import processes
+from alexnet_jax.checkpoint import first, layout, quiet
+from alexnet_jax.parallel import distributed, placement, processes
 
 _ITEMS = ('state', 'data', 'meta')
 _KINDS = {  # of the fields of layout.Meta that are looked at
@@ -54,12 +56,16 @@ def newest_sound(
     OSError: if the disk fails: that says nothing of the step.
   """
   damaged = []
-  for step in layout.steps(directory):
+  for name in processes.of_first(lambda: _names(directory)):
     try:
-      return read(step), damaged
+      return read(directory / name), damaged
     except DamagedError as error:
       damaged.append(error)
   return None, damaged
+
+
+def _names(directory: pathlib.Path) -> list[str]:
+  return [step.name for step in layout.steps(directory)]
 
 
 def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
@@ -73,7 +79,7 @@ def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
     DamagedError: if a file is missing or not what was written, or if it was
       not written by this program.
   """
-  return processes.together(
+  return processes.of_first(
     lambda: _read_meta(step, check=check), elsewhere=_elsewhere(step)
   )
 
@@ -89,7 +95,7 @@ def _read_meta(step: pathlib.Path, *, check: bool) -> layout.Meta:
 
 
 def _elsewhere(step: pathlib.Path) -> Callable[[str], Exception]:
-  """A step that one process cannot use is damaged to all."""
+  """A step that process 0 cannot use is damaged to all."""
   return lambda said: DamagedError(step, said)
 
 
@@ -128,9 +134,10 @@ def read_state(
   Raises:
     DamagedError: if it cannot be read, or its digests are not those in `meta`.
   """
-  restored = processes.together(
-    lambda: _restore(step, state), elsewhere=_elsewhere(step)
-  )
+  if distributed.several():
+    restored = _restore_in_first(step, state)
+  else:
+    restored = _restore(step, state)
   found = integrity.digest(restored).arrays
   for name in sorted({*meta['digests'], *found}):
     if meta['digests'].get(name) != found.get(name):
@@ -154,16 +161,56 @@ def read_arrays(
     DamagedError: as `read_state` does.
   """
   place = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
-  handler = ocp.StandardCheckpointHandler()
-  tree = handler.metadata((step / 'state').absolute()).tree
+  shapes = processes.of_first(lambda: _shapes(step), elsewhere=_elsewhere(step))
   state = jax.tree.map(
-    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree
+    lambda text: jax.ShapeDtypeStruct(*_parse_shape(text), sharding=place),
+    shapes,
   )
   return read_state(step, meta=meta, state=state)
 
 
+def _shapes(step: pathlib.Path) -> PyTree:
+  """The tree of a step's arrays, as texts such as 'float32 11 11 3 96'."""
+  with quiet.orbax():
+    handler = ocp.StandardCheckpointHandler(
+      multiprocessing_options=first.options()
+    )
+    tree = handler.metadata((step / 'state').absolute()).tree
+  return jax.tree.map(lambda a: ' '.join(map(str, (a.dtype, *a.shape))), tree)
+
+
+def _parse_shape(text: str) -> tuple[tuple[int, ...], np.dtype]:
+  dtype, *shape = text.split()
+  return tuple(map(int, shape)), np.dtype(dtype)
+
+
+def _restore_in_first(step: pathlib.Path, state: PyTree) -> PyTree:
+  """What process 0 restores, laid out over the devices of all."""
+  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  leaves, structure = jax.tree.flatten(state)
+  read: list[Any] = [None] * len(leaves)
+
+  def restore() -> None:
+    whole = [
+      jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here) for x in leaves
+    ]
+    read[:] = jax.tree.leaves(_restore(step, structure.unflatten(whole)))
+
+  processes.of_first(restore, elsewhere=_elsewhere(step))
+  placed = []
+  for leaf in leaves:
+    array = processes.array_of_first(
+      read.pop(0), shape=leaf.shape, dtype=leaf.dtype
+    )
+    placed.append(placement.put(array, sharding=leaf.sharding))
+  return structure.unflatten(placed)
+
+
 def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
-  with quiet.orbax(), ocp.StandardCheckpointer() as reader:
+  with (
+    quiet.orbax(),
+    ocp.StandardCheckpointer(multiprocessing_options=first.options()) as reader,
+  ):
     try:
       return reader.restore((step / 'state').absolute(), state)
     except OSError:
@@ -177,5 +224,9 @@ def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
 
 def wind(batches: grain.DatasetIterator, *, step: pathlib.Path) -> None:
   """Puts the iterator where it was when the step folder was written."""
-  batches.set_state(_read_json(step, f'data/{layout.ITERATOR}'))
+  place = processes.of_first(
+    lambda: _read_json(step, f'data/{layout.ITERATOR}'),
+    elsewhere=_elsewhere(step),
+  )
+  batches.set_state(place)
   batches.start_prefetch()

@@ -1,8 +1,9 @@
 """Writing checkpoints in the background; not in the paper.
 
-What a reader may get wrong: orbax with `max_to_keep` and `best_fn` keeps the
-best steps and deletes the newest; the policy below keeps both. And without a
-`best_fn` it writes no metrics: a resumed run would not know the best step.
+Of several processes process 0 writes the whole, and the others learn how it
+went. What a reader may get wrong: orbax with `max_to_keep` and `best_fn` keeps
+the best steps and deletes the newest; the policy below keeps both. And without
+a `best_fn` it writes no metrics: a resumed run would not know the best step.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import grain
 import jax
@@ -21,7 +23,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers
 
 from alexnet_jax import integrity
-from alexnet_jax.checkpoint import layout, quiet
+from alexnet_jax.checkpoint import first, layout, quiet
 from alexnet_jax.parallel import distributed, processes
 
 
@@ -47,20 +49,34 @@ class Store:
         validation error stays besides.
     """
     self._directory = directory.absolute()
+    self._step = -1  # being written
+    self._quiet = contextlib.ExitStack()
+    self._quiet.enter_context(quiet.orbax())
+    self._manager: ocp.CheckpointManager | None = None
+    if distributed.is_first():
+      self._manager = self._open(keep_newest)
+
+  def _open(self, keep_newest: int) -> ocp.CheckpointManager:
+    self._directory.mkdir(parents=True, exist_ok=True)
+    together = first.options()
     by_error = checkpoint_managers.BestN(
       get_metric_fn=_top1_error,
       reverse=True,
       n=1,
     )
     newest = checkpoint_managers.LatestN(keep_newest)
-    self._manager = ocp.CheckpointManager(
+    return ocp.CheckpointManager(
       self._directory,
       item_handlers={
         # Floats of a trained net hardly shrink: compressing them takes 1.7 s of
         # a processor for 12 % of the room, 0.3 s without.
-        'state': ocp.PyTreeCheckpointHandler(use_compression=False),
-        'data': ocp.JsonCheckpointHandler(layout.ITERATOR),
-        'meta': ocp.JsonCheckpointHandler(),
+        'state': ocp.PyTreeCheckpointHandler(
+          use_compression=False, multiprocessing_options=together
+        ),
+        'data': ocp.JsonCheckpointHandler(
+          layout.ITERATOR, multiprocessing_options=together
+        ),
+        'meta': ocp.JsonCheckpointHandler(multiprocessing_options=together),
       },
       options=ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
@@ -68,15 +84,14 @@ class Store:
         ),
         best_fn=_top1_error,  # not to choose by, but so that errors are kept
         best_mode='min',
+        create=False,
+        multiprocessing_options=together,
         # Runs before the folder gets its name: sums are there if the step is.
         async_options=ocp.options.AsyncOptions(
           post_finalization_callback=self._write_sums
         ),
       ),
     )
-    self._step = -1  # being written
-    self._quiet = contextlib.ExitStack()
-    self._quiet.enter_context(quiet.orbax())
 
   def save(
     self,
@@ -88,49 +103,64 @@ class Store:
   ) -> None:
     """Writes a step in the background; waits for the one before it.
 
+    All processes call it, each with its part of the state.
+
     Raises:
       SaveError: if this step, or the one before, cannot be written.
+      ElsewhereError: if process 0 cannot write it.
     """
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    error = meta['top1_error']
     self.wait()  # from here on `_write_sums` is this step's
     self._step = step
+    if distributed.several():
+      state = processes.fetch(state)
+    processes.first_does(
+      lambda: self._begin(state, place=batches.get_state(), meta=meta)
+    )
+
+  def _begin(
+    self, state: PyTree, *, place: dict[str, Any], meta: layout.Meta
+  ) -> None:
+    """In process 0: what `save` does."""
+    assert self._manager
+    error = meta['top1_error']
     with self._told():
-      processes.together(
-        lambda: self._check_room(size),
-        elsewhere=lambda said: OSError(errno.EIO, said),
-      )
+      self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
       begun = self._manager.save(
-        step,
+        self._step,
         args=ocp.args.Composite(
           state=ocp.args.PyTreeSave(state),
-          data=ocp.args.JsonSave(batches.get_state()),
+          data=ocp.args.JsonSave(place),
           meta=ocp.args.JsonSave(dict(meta)),
         ),
         metrics={} if error is None else {'top1_error': error},
       )
     if not begun:
-      raise RuntimeError(f'orbax would not save step {step}')
+      raise RuntimeError(f'orbax would not save step {self._step}')
 
   def wait(self) -> None:
-    """Until what was being written is there.
+    """Until what was being written is there; all processes call it.
 
     Raises:
       SaveError: if it cannot be written.
+      ElsewhereError: if process 0 cannot write it.
     """
+    processes.first_does(self._wait)
+
+  def _wait(self) -> None:
+    assert self._manager
     with self._told():
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits, and ends the threads that write.
+    """Waits, and ends the threads that write; of this process alone.
 
     Raises:
       SaveError: if a step cannot be written.
     """
     with self._quiet, self._told():
-      self._manager.close()
-    if distributed.is_first():
-      layout.settle(self._directory)
+      if self._manager:
+        self._manager.close()
+        layout.settle(self._directory)
 
   def _check_room(self, size: int) -> None:
     if not self._directory.is_dir():  # orbax would make it again

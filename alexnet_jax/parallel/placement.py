@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
@@ -48,7 +48,7 @@ def put_batch(
     return jax.device_put(batch, sharding)
   first = images_here(images, mesh=mesh).start if images else 0
 
-  def put(array: np.ndarray) -> jax.Array:
+  def put_part(array: np.ndarray) -> jax.Array:
     whole = images or len(array)
 
     def part(index: Any) -> np.ndarray:
@@ -59,7 +59,7 @@ def put_batch(
       (whole, *array.shape[1:]), sharding, part
     )
 
-  return jax.tree.map(put, batch)
+  return jax.tree.map(put_part, batch)
 
 
 def replicate(tree: Any, *, mesh: Mesh) -> Any:
@@ -67,11 +67,13 @@ def replicate(tree: Any, *, mesh: Mesh) -> Any:
   sharding = NamedSharding(mesh, P())
   if not mesh_lib.spans_processes(mesh):
     return jax.device_put(tree, sharding)
+  return jax.tree.map(
+    lambda leaf: put(np.asarray(leaf), sharding=sharding), tree
+  )
 
-  def put(leaf: Any) -> jax.Array:
-    array = np.asarray(leaf)
-    return jax.make_array_from_callback(
-      array.shape, sharding, lambda index: array[index]
-    )
 
-  return jax.tree.map(put, tree)
+def put(array: np.ndarray, *, sharding: Sharding) -> jax.Array:
+  """Lays out an array that every process has the whole of."""
+  return jax.make_array_from_callback(
+    array.shape, sharding, lambda index: array[index]
+  )

@@ -4,6 +4,8 @@ Everything here is called by all of them at the same place of the program, and
 with one process none of it does anything. Not in the paper.
 """
 
+import json
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -89,9 +91,76 @@ def _describe(error: Exception) -> str:
   return str(error) or type(error).__name__
 
 
-def first_does(action: Callable[[], None]) -> None:
+def of_first(
+  action: Callable[[], T],
+  *,
+  elsewhere: Callable[[str], Exception] = ElsewhereError,
+) -> T:
+  """What process 0 makes of it; the others wait, and get it or fail with it.
+
+  Args:
+    action: must not itself need the other processes. What it gives must come
+      through JSON as it is.
+    elsewhere: as of `together`.
+
+  Raises:
+    ValueError: if it fails.
+    OSError: likewise.
+  """
+  if not distributed.several():
+    return action()
+  failed: Exception | None = None
+  said: dict[str, Any] = {}
+  if distributed.is_first():
+    try:
+      said['value'] = action()
+    except (ValueError, OSError) as error:
+      said['failed'], failed = _describe(error), error
+  said = json.loads(_text_of_first(json.dumps(said)))
+  if failed:
+    raise failed
+  if 'failed' in said:
+    raise elsewhere(f'process 0: {said["failed"]}')
+  return said['value']
+
+
+def _text_of_first(text: str) -> str:
+  own = np.frombuffer(text.encode(), np.uint8)
+  size = int(multihost_utils.broadcast_one_to_all(np.array(len(own), np.int32)))
+  return (
+    array_of_first(
+      own if distributed.is_first() else None, shape=(size,), dtype=np.uint8
+    )
+    .tobytes()
+    .decode()
+  )
+
+
+def array_of_first(
+  array: np.ndarray | None, *, shape: tuple[int, ...], dtype: Any
+) -> np.ndarray:
+  """An array of process 0, to the bit; of the others, `array` is not looked at.
+
+  JAX sums up zeros and the array, which would make 0 of its -0: so it goes as
+  whole numbers.
+  """
+  dtype = np.dtype(dtype)
+  size = math.prod(shape) * dtype.itemsize
+  words = np.zeros(-(-size // 4), np.uint32)
+  if distributed.is_first():
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    words.view(np.uint8)[:size] = flat
+  words = multihost_utils.broadcast_one_to_all(words)
+  return words.view(np.uint8)[:size].view(dtype).reshape(shape)
+
+
+def first_does(action: Callable[[], object]) -> None:
   """Does something in process 0 alone; all wait for it, or fail with it."""
-  together(action if distributed.is_first() else lambda: None)
+
+  def do() -> None:
+    action()  # what it gives is of process 0
+
+  of_first(do)
 
 
 def agree(facts: dict[str, str]) -> None:

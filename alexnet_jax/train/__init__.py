@@ -42,7 +42,8 @@ def train(
 
   Args:
     config: every field.
-    workdir: made if need be; one process at a time.
+    workdir: made if need be; one run at a time. Of several processes process 0
+      alone looks at it.
     stop: told by signals; none given: they end the process.
     profile: steps of which WORKDIR/profile gets a trace.
     enough: told of the lines of metrics.jsonl when an epoch ends, and whenever
@@ -57,7 +58,7 @@ def train(
   """
   stop = stop or stopping.Stop()
   setup = processes.together(lambda: run_lib.set_up(config))
-  resume.agree(setup, workdir=workdir)
+  resume.agree(setup)
   found = resume.find(setup, workdir=workdir)
   if loop_lib.is_done(setup, found, enough=enough):
     print(f'done already: {writers.describe(found.kept[-1])}')
@@ -87,8 +88,9 @@ def _run(
   enough: loop_lib.Enough | None,
 ) -> None:
   """Opens what a run writes to, and runs the loop."""
-  saved = store.Store(
-    workdir / layout.FOLDER, keep_newest=setup.config.checkpoint.keep_newest
+  newest = setup.config.checkpoint.keep_newest
+  saved = processes.together(
+    lambda: store.Store(workdir / layout.FOLDER, keep_newest=newest)
   )
   processes.first_does(
     lambda: resume.write_config(setup, found, workdir=workdir)

@@ -158,6 +158,7 @@ class Loop:
     last, views = self._log.last, setup.config.eval.final_views
     if last is None or last.get('views') != views:
       self._end_run(state, views=views)
+    self._store.wait()
 
   def close(self) -> None:
     self._progress.close()
@@ -194,6 +195,7 @@ class Loop:
     """
     if self._crew.stops:
       self._save(state)
+      self._store.wait()
       raise stopping.Stopped
 
   def _save_if_time(self, state: steps.TrainState) -> None:
@@ -210,7 +212,9 @@ class Loop:
 
     if self._enough and plan.epoch_ends(self._step, every_epochs=1):
       self._write_train(state)
-      lines = writers.read_metrics(self._workdir / 'metrics.jsonl')
+      lines = processes.of_first(
+        lambda: writers.read_metrics(self._workdir / 'metrics.jsonl')
+      )
       self._over = self._over or self._enough(lines)
     error = None
     if due(config.eval.every_epochs):
@@ -233,6 +237,7 @@ class Loop:
         errors = self._predict(state, views=1).errors
       except stopping.Stopped:
         self._save(state, evaluation_due=True)
+        self._store.wait()
         raise
       self._write_val(errors, views=1)
       return errors.top1_error, self._observe(state, errors.top1_error)

@@ -56,7 +56,9 @@ def find(setup: run_lib.Setup, *, workdir: pathlib.Path) -> Found:
     restore.wind(batches, step=path)
     return meta, int(path.name), state
 
-  history = writers.read_metrics(workdir / 'metrics.jsonl')
+  history = processes.of_first(
+    lambda: writers.read_metrics(workdir / 'metrics.jsonl')
+  )
   batches = run_lib.train_batches(setup, total_steps=setup.plan.total_steps)
   found, damaged = restore.newest_sound(workdir / layout.FOLDER, read=read)
   if found:
@@ -67,26 +69,23 @@ def find(setup: run_lib.Setup, *, workdir: pathlib.Path) -> Found:
   return Found(step, state, batches, meta, kept if step else [], damaged)
 
 
-def agree(setup: run_lib.Setup, *, workdir: pathlib.Path) -> None:
+def agree(setup: run_lib.Setup) -> None:
   """Refuses processes that do not have the same of what makes a run.
 
-  Where the data lie may differ: it is what they are that counts.
+  Where the data lie may differ: it is what they are that counts. And of a
+  workdir it is what process 0 sees.
 
   Raises:
     ValueError: naming what differs, and in which process.
   """
   fields = dict(config_lib.leaves(setup.config))
   del fields['data.dir']
-  history = writers.read_metrics(workdir / 'metrics.jsonl')
-  saved = [path.name for path in layout.steps(workdir / layout.FOLDER)]
   processes.agree(
     {f'config.{field}': repr(value) for field, value in fields.items()}
     | {f'version of {k}': v for k, v in layout.versions().items()}
     | {
       'program': layout.program(),
       'data set': f'{setup.dataset.name} {setup.dataset.fingerprint}',
-      'steps in WORKDIR': ' '.join(saved) or 'none',
-      'lines in WORKDIR/metrics.jsonl': str(len(history)),
     }
   )
 
