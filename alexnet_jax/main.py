@@ -167,13 +167,16 @@ def _train(config: config_lib.Config) -> int:
   steps = profile.parse(_PROFILE.value) if _PROFILE.value else range(0)
   if not distributed.is_first():
     steps = range(0)
-  with contextlib.ExitStack() as held:
+  with contextlib.ExitStack() as keeping:
     # A folder of process 0; the others only speak of it.
     workdir = pathlib.Path(
-      processes.of_first(lambda: str(held.enter_context(_kept())))
+      processes.of_first(lambda: str(keeping.enter_context(_kept())))
     )
+    # Others have to learn of a signal, however early it comes.
+    held = _stop.held() if distributed.several() else contextlib.nullcontext()
     try:
-      train.train(config, workdir=workdir, stop=_stop, profile=steps)
+      with held:
+        train.train(config, workdir=workdir, stop=_stop, profile=steps)
     except (train.DivergedError, FloatingPointError) as error:
       print(f'error: {error}', file=sys.stderr)
       return 3

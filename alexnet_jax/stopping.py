@@ -3,8 +3,9 @@
 A scheduler's notice is a SIGTERM some seconds before a SIGKILL (SLURM,
 Kubernetes), a user's is Ctrl-C, a SIGINT. The first of either asks the run to
 finish its step, save and exit with 75; until there is something to save it ends
-the process at once. After it, one Ctrl-C more kills the process like a SIGKILL,
-which loses what came after the newest checkpoint and nothing else.
+the process at once, unless it has to tell others first. After it, one Ctrl-C
+more kills the process like a SIGKILL, which loses what came after the newest
+checkpoint and nothing else.
 """
 
 import contextlib
@@ -52,12 +53,12 @@ class Stop:
   def held(self) -> Iterator[None]:
     """Inside, a signal only sets `asked`: someone looks at it now and then."""
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    held, self._held = self._held, True
     self.listen()
-    self._held = True
     try:
       yield
     finally:
-      self._held = False
+      self._held = held
       signal.signal(signal.SIGTERM, before[0])
       signal.signal(signal.SIGINT, before[1])
 

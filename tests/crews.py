@@ -49,6 +49,14 @@ class Crew:
       time.sleep(0.01)
     raise TimeoutError(f'no step {step}: {self._text(0, "err")}')
 
+  def wait_for_word(self, *, process, seconds=60):
+    """Until a process has printed something."""
+    end = time.monotonic() + seconds
+    while not self._text(process, 'out'):
+      if time.monotonic() > end:
+        raise TimeoutError(self._text(process, 'err'))
+      time.sleep(0.01)
+
   def _text(self, process, kind):
     return (self.folder / f'{process}.{kind}').read_text(errors='replace')
 

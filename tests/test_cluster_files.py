@@ -2,7 +2,7 @@
 
 multiprocess.sh runs for real, on a Python that trains nothing; slurm.sbatch on
 commands of SLURM that do nothing; jobset.yaml is held against the schemas of
-Kubernetes and JobSet in tests/schemas.
+Kubernetes and JobSet in tests/schemas, and against published models of JobSet.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ import jsonschema
 import pytest
 import referencing
 import yaml
+from kubeflow_trainer_api import models
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / 'launch'
@@ -516,6 +517,35 @@ def test_wrong_jobsets_are_refused(
     inner = inner[key]
   inner[path[-1]] = value
   assert not validator.is_valid(wrong)
+
+
+def test_the_schema_has_the_fields_of_the_published_models() -> None:
+  """Made by machine from JobSet's API, without choices, limits and formats."""
+  later = {'JobSetSpec': {'volumeClaimPolicies'}}
+  for name, ours in load_schema('jobset-v1alpha2.json')['$defs'].items():
+    model = getattr(models, f'JobsetV1alpha2{name}')
+    theirs = model.model_json_schema(by_alias=True)
+    fields = {*theirs['properties']} - later.get(name, set())
+    assert {*ours['properties']} == fields, name
+    assert {*ours.get('required', ())} == {*theirs.get('required', ())}, name
+
+
+def test_the_published_models_read_jobset(jobset: dict[str, Any]) -> None:
+  """They drop what they do not know, and add what a cluster would."""
+  read = models.JobsetV1alpha2JobSet.from_dict(jobset)
+  assert read and _within(jobset, read.to_dict())
+  jobset['spec']['replicatedJob'] = []
+  read = models.JobsetV1alpha2JobSet.from_dict(jobset)
+  assert read and not _within(jobset, read.to_dict())
+
+
+def _within(part: Any, whole: Any) -> bool:
+  """Whether all that `part` has is in `whole`."""
+  if isinstance(part, dict):
+    return all(k in whole and _within(v, whole[k]) for k, v in part.items())
+  if isinstance(part, list):
+    return len(part) == len(whole) and all(map(_within, part, whole))
+  return part == whole
 
 
 def test_jobset_counts_agree(jobset: dict[str, Any]) -> None:

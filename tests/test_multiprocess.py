@@ -102,6 +102,15 @@ def test_two_processes_train_as_one(server, alone, tmp_path):
   assert len(list((tmp_path / 'run').glob('events.out.*'))) == 2  # one a start
 
 
+def test_a_signal_before_the_first_step_stops_all(server, alone, tmp_path):
+  crew = _start(server, 2, *TWO, folder=tmp_path)
+  crew.wait_for_word(process=0)
+  crew.kill(1, signal.SIGTERM)
+  assert [done.returncode for done in crew.finish()] == [75, 75]
+  (step,) = layout.steps(tmp_path / 'run' / layout.FOLDER)
+  assert int(step.name) <= 4  # the vote comes with a step, its count later
+
+
 def test_four_processes_go_on_as_one_and_as_two(server, alone, tmp_path):
   """Two rows of two columns: each process reads its row's images."""
   for number, steps in ((4, 6), (1, 12), (2, 20)):

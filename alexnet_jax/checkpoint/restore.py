@@ -187,23 +187,19 @@ def _parse_shape(text: str) -> tuple[tuple[int, ...], np.dtype]:
 def _restore_in_first(step: pathlib.Path, state: PyTree) -> PyTree:
   """What process 0 restores, laid out over the devices of all."""
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  leaves, structure = jax.tree.flatten(state)
-  read: list[Any] = [None] * len(leaves)
+  whole = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), state
+  )
+  read = processes.together(
+    lambda: _restore(step, whole) if distributed.is_first() else whole,
+    elsewhere=_elsewhere(step),
+  )
 
-  def restore() -> None:
-    whole = [
-      jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here) for x in leaves
-    ]
-    read[:] = jax.tree.leaves(_restore(step, structure.unflatten(whole)))
+  def place(ours: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
+    array = processes.array_of_first(ours, shape=spec.shape, dtype=spec.dtype)
+    return placement.put(array, sharding=spec.sharding)
 
-  processes.of_first(restore, elsewhere=_elsewhere(step))
-  placed = []
-  for leaf in leaves:
-    array = processes.array_of_first(
-      read.pop(0), shape=leaf.shape, dtype=leaf.dtype
-    )
-    placed.append(placement.put(array, sharding=leaf.sharding))
-  return structure.unflatten(placed)
+  return jax.tree.map(place, read, state)
 
 
 def _restore(step: pathlib.Path, state: PyTree) -> PyTree:

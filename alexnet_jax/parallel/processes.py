@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 from alexnet_jax.parallel import distributed
 
 T = TypeVar('T')
+_PAGE = 4096  # bytes
 
 
 class ElsewhereError(ValueError):
@@ -125,21 +126,18 @@ def of_first(
 
 
 def _text_of_first(text: str) -> str:
-  own = np.frombuffer(text.encode(), np.uint8)
+  own = text.encode()
+  own += b' ' * (-len(own) % _PAGE)  # few lengths: each is a program of its own
   size = int(multihost_utils.broadcast_one_to_all(np.array(len(own), np.int32)))
-  return (
-    array_of_first(
-      own if distributed.is_first() else None, shape=(size,), dtype=np.uint8
-    )
-    .tobytes()
-    .decode()
-  )
+  own = np.frombuffer(own, np.uint8)
+  array = array_of_first(own, shape=(size,), dtype=np.uint8)
+  return array.tobytes().decode()
 
 
 def array_of_first(
-  array: np.ndarray | None, *, shape: tuple[int, ...], dtype: Any
+  array: Any, *, shape: tuple[int, ...], dtype: Any
 ) -> np.ndarray:
-  """An array of process 0, to the bit; of the others, `array` is not looked at.
+  """An array of process 0, to the bit; whatever the others give is not seen.
 
   JAX sums up zeros and the array, which would make 0 of its -0: so it goes as
   whole numbers.
