@@ -26,6 +26,7 @@ os.environ['XLA_FLAGS'] = (
 _cache = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
 for _name, _value in (
   ('jax_disable_most_optimizations', True),
+  ('jax_traceback_in_locations_limit', 0),
   ('jax_compilation_cache_dir', _cache.name),
   ('jax_persistent_cache_min_compile_time_secs', 0.0),
   ('jax_persistent_cache_min_entry_size_bytes', -1),

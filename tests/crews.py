@@ -12,7 +12,10 @@ import socket
 import subprocess
 import sys
 import time
+import types
 import warnings
+
+from jax._src import compiler
 
 from tests import buckets, commands
 
@@ -143,5 +146,10 @@ def _serve():
 if __name__ == '__main__':
   commands.import_all()
   buckets.register()
+  # JAX keeps what process 0 compiles, for all; on a CPU the others cannot take
+  # it, so that each would compile everything in every test.
+  compiler.distributed = types.SimpleNamespace(
+    global_state=types.SimpleNamespace(process_id=0, client=None)
+  )
   _serve()
   commands.leave(MODULE)

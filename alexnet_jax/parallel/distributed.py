@@ -16,7 +16,6 @@ import os
 import re
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
@@ -25,7 +24,7 @@ import jax
 from jax._src import distributed as jax_distributed  # its state has no other
 
 _END_SECONDS = 3600  # that others wait at the end for the report of process 0
-_LINGER_SECONDS = 3  # of the coordinator, in which others hear of an error
+_LINGER_SECONDS = 3  # in which others may hear of an error, or come to an end
 _LOST = (
   'error: a process of this run has ended or cannot be reached, so this one '
   'ends, too; the log of the first to end says why. Run the same command '
@@ -178,9 +177,10 @@ def is_lost(error: BaseException) -> bool:
 
 
 def leave(error: Exception) -> NoReturn:
-  """Ends this process at once, with a line, and thereby the others.
+  """Ends this process with a line, and thereby the others.
 
-  What JAX does at an exit is to wait for all processes.
+  What JAX does at an exit is to wait for all processes, for an hour. Here each
+  waits a moment: the end of process 0, the coordinator, aborts the others.
   """
   sys.stdout.flush()
   if is_lost(error):
@@ -189,8 +189,11 @@ def leave(error: Exception) -> NoReturn:
     os.write(2, f'error: {" ".join(str(error).split())}\n'.encode())
   else:  # a bug
     traceback.print_exception(error)
-  if is_first():  # the coordinator, whose end aborts the others at once
-    time.sleep(_LINGER_SECONDS)
+  _translate_aborts('', to=2)  # the line is said
+  client = jax_distributed.global_state.client
+  assert client, 'leave comes after join'
+  with contextlib.suppress(jax.errors.JaxRuntimeError):  # not all are leaving
+    client.wait_at_barrier('leave', timeout_in_ms=1000 * _LINGER_SECONDS)
   os._exit(1)
 
 
