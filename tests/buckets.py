@@ -100,16 +100,3 @@ def make(monkeypatch, tmp_path):
 
 def register():
   fsspec.register_implementation('fake', FakeBuckets, clobber=True)
-
-
-def as_plugin(folder):
-  """Makes a folder that, on PYTHONPATH, registers it in other processes."""
-  info = folder / 'fake_buckets-0.dist-info'
-  info.mkdir(parents=True)
-  (info / 'METADATA').write_text(
-    'Metadata-Version: 2.1\nName: fake-buckets\nVersion: 0\n'
-  )
-  (info / 'entry_points.txt').write_text(
-    '[fsspec.specs]\nfake = tests.buckets.FakeBuckets\n'
-  )
-  return folder

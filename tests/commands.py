@@ -23,6 +23,8 @@ import threading
 import warnings
 from typing import NamedTuple
 
+from tests import buckets
+
 ROOT = pathlib.Path(__file__).parent.parent
 # Not the commands themselves: they define their flags when they are run.
 _IMPORTED = (
@@ -137,4 +139,5 @@ def import_all() -> None:
 
 if __name__ == '__main__':
   import_all()
+  buckets.register()
   leave(_serve())

@@ -10,7 +10,7 @@ import tempfile
 import jax
 import pytest
 
-from tests import commands
+from tests import commands, crews
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
@@ -42,6 +42,13 @@ def command():
   """Runs a command as a user types it: command('alexnet_jax.main', *args)."""
   with commands.Server() as server:
     yield server.run
+
+
+@pytest.fixture(scope='session')
+def server():
+  """Starts runs that tests do something to: a crews.Server."""
+  with crews.Server() as started:
+    yield started
 
 
 @pytest.fixture(scope='session', autouse=True)

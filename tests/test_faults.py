@@ -7,16 +7,14 @@ import signal
 
 import pytest
 
-from tests import crews
 from tests.faults import injected
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
+def place(server, tmp_path_factory):
   """Where runs lie, and an undisturbed one."""
-  with crews.Server() as server:
-    folder = tmp_path_factory.mktemp('faults')
-    yield injected.Place(folder, seed=5, server=server)
+  folder = tmp_path_factory.mktemp('faults')
+  return injected.Place(folder, seed=5, server=server)
 
 
 def test_killed_at_random_moments_it_ends_the_same(place):

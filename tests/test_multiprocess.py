@@ -34,12 +34,6 @@ LIMIT = 30  # seconds in which the rest ends when a process has died
 
 
 @pytest.fixture(scope='module')
-def server():
-  with crews.Server() as server:
-    yield server
-
-
-@pytest.fixture(scope='module')
 def alone(server, tmp_path_factory):
   """Workdirs of one process, with two devices and with four."""
   made = {}

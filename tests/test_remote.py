@@ -4,9 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -24,7 +21,7 @@ from alexnet_jax.data import (
   shards,
   sources,
 )
-from tests import buckets, commands, nets, saved
+from tests import buckets, nets, saved
 from tests.faults import runs
 
 RUN = 'fake://b/runs/a'
@@ -402,68 +399,52 @@ def test_other_paths_are_of_this_machine():
 
 
 @pytest.mark.slow
-def test_the_commands_work_on_a_bucket(bucket, prepared, tmp_path, monkeypatch):
+def test_the_commands_work_on_a_bucket(
+  bucket, prepared, tmp_path, command, server
+):
   """Prepared, trained, stopped by SIGTERM, gone on with, looked at."""
-  monkeypatch.setenv('PYTHONPATH', str(buckets.as_plugin(tmp_path / 'plugin')))
+  env = {name: os.environ[name] for name in ('FAKE_BUCKETS', remote.CACHE)}
 
-  def command(module, *args):
-    return subprocess.Popen(
-      [sys.executable, '-m', f'alexnet_jax.{module}', *args],
-      cwd=commands.ROOT,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-
-  def done(process):
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out
+  def run(tool, *args):
+    done = command(f'alexnet_jax.{tool}', *args, **env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
   size = f'--image_size={nets.IMAGE}'
   source = f'--source={prepared / "source"}'
-  done(command('tools.prepare', source, f'--output={DATA}', size))
+  run('tools.prepare', source, f'--output={DATA}', size)
   assert not list(remote.copies('prepared').iterdir())
-
-  def run(*args):
-    return command(
-      'main',
-      '--config=configs/smoke.py',
-      '--config.mesh.column=1',
-      '--config.data.source=prepared',
-      f'--config.data.dir={DATA}',
-      *args,
-    )
-
+  flags = (
+    '--config=configs/smoke.py',
+    '--config.mesh.column=1',
+    '--config.data.source=prepared',
+    f'--config.data.dir={DATA}',
+  )
   trains = (
-    '--config.total_steps=40',
+    *flags,
+    '--config.total_steps=12',
     '--config.report.at_end=True',
     f'--workdir={RUN}',
   )
-  process = run(*trains)
-  lines = remote.copies('runs').glob('*/workdir/metrics.jsonl')
-  limit = time.monotonic() + 100
-  while process.poll() is None and time.monotonic() < limit:
-    if any(path.read_text().count('\n') > 2 for path in lines):
-      break
-    lines = remote.copies('runs').glob('*/workdir/metrics.jsonl')
-    time.sleep(0.05)
-  os.kill(process.pid, signal.SIGTERM)
-  out, err = process.communicate(timeout=60)
-  assert process.returncode == 75, err
+  crew = server.start(1, *trains, folder=tmp_path / 'log', **env)
+  crew.wait_for_step(
+    remote.copies('runs') / remote.name_of_copy(RUN) / 'workdir', 2
+  )
+  crew.kill(0, signal.SIGTERM)
+  (stopped,) = crew.finish()
+  assert stopped.returncode == 75, stopped.stderr
   there = bucket / 'runs' / 'a'
-  (stopped,) = _steps(there)[:1]
+  (step,) = _steps(there)[:1]
   shutil.rmtree(tmp_path / 'cache')
-  out = done(run(*trains))
-  assert f'going on from step {stopped}' in out
+  assert f'going on from step {step}' in run('main', *trains)
   page = (there / 'report' / 'index.html').read_text()
   assert 'Not prepared here' not in page
   last = runs.lines(there)[-1]
-  out = done(run('--mode=eval', f'--restore={RUN}'))
+  out = run('main', *flags, '--mode=eval', f'--restore={RUN}')
   assert f'top-1 error {last["top1_error"]:.4f}' in out
-  out = done(command('tools.checkpoint', f'--dir={RUN}', '--verify'))
+  out = run('tools.checkpoint', f'--dir={RUN}', '--verify')
   assert ' yes ' in out and ' NO ' not in out
   (there / 'report' / 'index.html').unlink()
-  out = done(command('tools.report', f'--workdir={RUN}'))
+  out = run('tools.report', f'--workdir={RUN}')
   assert out.strip() == f'{RUN}/report/index.html'
   assert (there / 'report' / 'index.html').is_file()
