@@ -5,16 +5,17 @@
 Exit codes: 0 done, 1 an error of the user's, 2 bad flags, 3 training stopped by
 its own guard, 75 stopped by a signal after a clean save (run it again), 130
 Ctrl-C where there is nothing to save. All processes of a run that has several
-(launch/README.md) end with the same one; but if at the very end the last copy
-to a bucket fails, process 0 alone has 1.
+(launch/README.md) end with the same one.
 """
 
 # ruff: noqa: E402
 import contextlib
+import functools
 import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from alexnet_jax import stopping
 
@@ -172,18 +173,20 @@ def _train(config: config_lib.Config) -> int:
     workdir = pathlib.Path(
       processes.of_first(lambda: str(keeping.enter_context(_kept())))
     )
-    # Others have to learn of a signal, however early it comes.
-    held = _stop.held() if distributed.several() else contextlib.nullcontext()
+    code = 0
     try:
-      with held:
-        train.train(config, workdir=workdir, stop=_stop, profile=steps)
+      train.train(config, workdir=workdir, stop=_stop, profile=steps)
     except (train.DivergedError, FloatingPointError) as error:
       print(f'error: {error}', file=sys.stderr)
-      return 3
-    _stop.ignore()  # the run is finished and saved
-    if config.report.at_end and distributed.is_first():
-      _report(workdir)
-  return 0
+      code = 3
+    except stopping.Stopped:
+      code = stopping.EXIT_CODE
+    if not code:
+      _stop.ignore()  # the run is finished and saved
+      if config.report.at_end:
+        processes.first_does(lambda: _report(workdir))
+    processes.first_does(keeping.close)  # on a bucket, what is not yet there
+  return code
 
 
 def _kept() -> contextlib.AbstractContextManager[pathlib.Path]:
@@ -237,24 +240,32 @@ def _evaluate(config: config_lib.Config) -> int:
   given = _RESTORE.value or [_WORKDIR.value or str(_workdir())]
   paths = [layout.find(path) for path in given if path]
   weights = ensemble.parse_weights(_WEIGHTS.value, members=len(paths))
-  save_as = []
-  if _SAVE_PREDICTIONS.value and distributed.is_first():
-    place = paths_lib.given(_SAVE_PREDICTIONS.value)
-    save_as = ensemble.places(place, checkpoints=paths)
-    for path in save_as:
-      predictions.probe(path)
+  save_as = processes.of_first(lambda: _places(paths))
   found = []
   typed = config_flag.typed()
   for of_one in ensemble.members(paths, config=config, typed=typed):
     if save_as:
-      predictions.save(of_one[-1], save_as[len(found)])
-      print(f'saved as {save_as[len(found)]}')
+      path = pathlib.Path(save_as[len(found)])
+      save = functools.partial(predictions.save, of_one[-1], path)
+      processes.first_does(save)
+      print(f'saved as {path}')
     found.append(of_one)
   if len(found) > 1:
     print(f'average of {len(found)} networks:')
     for mean in ensemble.averages(found, weights=weights):
       print(f'val: {ensemble.describe(mean)}')
   return 0
+
+
+def _places(paths: Sequence[pathlib.Path]) -> list[str]:
+  """Where the predictions of each checkpoint go; [] if they are not kept."""
+  if not _SAVE_PREDICTIONS.value:
+    return []
+  place = paths_lib.given(_SAVE_PREDICTIONS.value)
+  save_as = ensemble.places(place, checkpoints=paths)
+  for path in save_as:
+    predictions.probe(path)
+  return list(map(str, save_as))
 
 
 def _workdir() -> pathlib.Path:

@@ -37,12 +37,13 @@ class Stop:
 
   def __init__(self) -> None:
     self.asked = False
-    self._held = False
+    self._held = ''  # until when
 
   def listen(self) -> None:
     """Takes SIGTERM and SIGINT from now on; in the main thread only."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-      signal.signal(number, self._take)
+    signal.signal(signal.SIGTERM, self._take)
+    if not self.asked:  # else Ctrl-C is the kernel's, see `_take`
+      signal.signal(signal.SIGINT, self._take)
 
   def ignore(self) -> None:
     """Leaves signals to Python again: Ctrl-C is a KeyboardInterrupt."""
@@ -50,17 +51,22 @@ class Stop:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
   @contextlib.contextmanager
-  def held(self) -> Iterator[None]:
-    """Inside, a signal only sets `asked`: someone looks at it now and then."""
+  def held(self, when: str = 'after this step') -> Iterator[None]:
+    """Inside, a signal only sets `asked`: someone looks at it now and then.
+
+    Args:
+      when: they do, as the user is told.
+    """
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
-    held, self._held = self._held, True
+    outer, self._held = self._held, when
     self.listen()
     try:
       yield
     finally:
-      self._held = held
+      self._held = outer
       signal.signal(signal.SIGTERM, before[0])
-      signal.signal(signal.SIGINT, before[1])
+      if not self.asked or before[1] != self._take:
+        signal.signal(signal.SIGINT, before[1])
 
   def check(self) -> None:
     """Raises Stopped if the run has been asked to stop."""
@@ -76,7 +82,8 @@ class Stop:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Not print: the signal may have come in the middle of one.
     if self._held:
-      os.write(2, b'stopping after this step; Ctrl-C stops without saving\n')
+      text = f'stopping {self._held}; Ctrl-C stops without saving\n'
+      os.write(2, text.encode())
     else:
       os.write(2, b'stopped before the first step: run the command again\n')
       # Not an exception: in a callback of a library it would go unheard. What

@@ -14,6 +14,7 @@ import sys
 import time
 import types
 import warnings
+from unittest import mock
 
 from jax._src import compiler
 
@@ -148,8 +149,9 @@ if __name__ == '__main__':
   buckets.register()
   # JAX keeps what process 0 compiles, for all; on a CPU the others cannot take
   # it, so that each would compile everything in every test.
-  compiler.distributed = types.SimpleNamespace(
-    global_state=types.SimpleNamespace(process_id=0, client=None)
-  )
+  one = types.SimpleNamespace(process_id=0, client=None)
+  mock.patch.object(
+    compiler, 'distributed', types.SimpleNamespace(global_state=one)
+  ).start()
   _serve()
   commands.leave(MODULE)

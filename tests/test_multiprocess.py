@@ -100,9 +100,11 @@ def test_a_signal_before_the_first_step_stops_all(server, alone, tmp_path):
   crew = _start(server, 2, *TWO, folder=tmp_path)
   crew.wait_for_word(process=0)
   crew.kill(1, signal.SIGTERM)
-  assert [done.returncode for done in crew.finish()] == [75, 75]
-  (step,) = layout.steps(tmp_path / 'run' / layout.FOLDER)
-  assert int(step.name) <= 4  # the vote comes with a step, its count later
+  first, second = crew.finish()
+  assert (first.returncode, second.returncode) == (75, 75)
+  assert 'stopped before the first step' in first.stdout
+  assert second.stderr == 'stopping soon; Ctrl-C stops without saving\n'
+  assert not layout.steps(tmp_path / 'run' / layout.FOLDER)
 
 
 def test_four_processes_go_on_as_one_and_as_two(server, alone, tmp_path):
@@ -184,40 +186,103 @@ def test_what_differs_is_named(server, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-def test_a_workdir_on_a_bucket(server, alone, tmp_path, monkeypatch):
-  """Stopped by a signal, and gone on with on other machines, as it were."""
+class OnBucket:
+  """Runs of two processes whose workdir is on a bucket."""
+
+  URL = 'fake://b/runs/a'
+
+  def __init__(self, server, folder, *, bucket):
+    self._server = server
+    self._folder = folder
+    self.bucket = bucket
+    self.there = bucket / 'runs' / 'a'
+    name = remote.name_of_copy(self.URL)
+    self.here = remote.copies('runs') / name / 'workdir'
+
+  def start(self, *flags, url=URL):
+    """A crew; nothing is left of earlier ones but what is on the bucket."""
+    cache = self._folder / 'cache'
+    shutil.rmtree(cache, ignore_errors=True)
+    return self._server.start(
+      2,
+      *(*TWO, f'--workdir={url}', *flags),
+      folder=self._folder,
+      FAKE_BUCKETS=str(self.bucket.parent),
+      ALEXNET_JAX_CACHE=str(cache),
+    )
+
+
+@pytest.fixture
+def on_bucket(server, tmp_path, monkeypatch):
   bucket = buckets.make(monkeypatch, tmp_path)
-  url = 'fake://b/runs/a'
-  here = remote.copies('runs') / remote.name_of_copy(url) / 'workdir'
-  given = {
-    'folder': tmp_path,
-    'FAKE_BUCKETS': str(bucket.parent),
-    'ALEXNET_JAX_CACHE': str(tmp_path / 'cache'),
-  }
-  crew = server.start(2, *TWO, f'--workdir={url}', **given)
-  crew.wait_for_step(here, 8)
+  return OnBucket(server, tmp_path, bucket=bucket)
+
+
+def test_a_bucket_has_what_was_saved_at_a_signal(on_bucket, alone):
+  crew = on_bucket.start()
+  crew.wait_for_step(on_bucket.here, 8)
   crew.kill(1, signal.SIGTERM)
   assert [one.returncode for one in crew.finish()] == [75, 75]
-  shutil.rmtree(tmp_path / 'cache')
-  done = server.run(2, *TWO, f'--workdir={url}', **given)
+  done = on_bucket.start().finish()
   assert [one.returncode for one in done] == [0, 0], done
-  _same(bucket / 'runs' / 'a', alone['two'])
+  _same(on_bucket.there, alone['two'])
 
 
-def test_a_bucket_that_cannot_be_used_ends_all(server, tmp_path, monkeypatch):
-  bucket = buckets.make(monkeypatch, tmp_path)
+def test_a_bucket_has_what_was_saved_when_one_is_killed(on_bucket):
+  crew = on_bucket.start('--config.checkpoint.every_minutes=0.001')
+  crew.wait_for_step(on_bucket.here, 8)
+  crew.kill(1, signal.SIGKILL)
+  first, _ = crew.finish()
+  assert first.returncode == 1
+  assert 'has ended or cannot be reached' in _errors(first)[0]
+  newest = layout.steps(on_bucket.here / layout.FOLDER)[0]
+  assert (newest / layout.SUMS).is_file()
+  assert layout.steps(on_bucket.there / layout.FOLDER)[0].name == newest.name
+
+
+def test_a_bucket_that_refuses_the_last_copy_ends_all(on_bucket):
+  crew = on_bucket.start()
+  crew.wait_for_step(on_bucket.here, 8)
+  (on_bucket.bucket / '.denied').touch()
+  crew.kill(0, signal.SIGTERM)
+  _fail_alike(crew.finish(), 'no permission')
+
+
+def test_a_bucket_that_is_missing_ends_all(on_bucket):
+  crew = on_bucket.start(url='fake://missing/a')
+  _fail_alike(crew.finish(), 'fake://missing/a/owner.json does not exist')
+
+
+def _fail_alike(done, said):
+  """All with 1, and with what process 0 says."""
+  assert [one.returncode for one in done] == [1] * len(done), done
+  (first,), *rest = map(_errors, done)
+  assert said in first
+  for errors in rest:
+    assert errors == [first.replace('error: ', 'error: process 0: ')]
+
+
+def test_a_disk_of_process_0_that_fails_ends_all(server, alone, tmp_path):
+  """That says nothing of the checkpoint, so no older one is looked for."""
+  shutil.copytree(alone['two'], tmp_path / 'run')
+  sums = layout.find(str(tmp_path / 'run')) / layout.SUMS
+  sums.unlink()
+  sums.mkdir()
+  done = _run(server, 2, *TWO, folder=tmp_path, codes=(1,))
+  _fail_alike(done, 'Is a directory')
+
+
+def test_what_process_0_alone_looks_at_is_told_to_all(server, alone, tmp_path):
+  done = _run(server, 2, *TWO, '--profile=30:40', folder=tmp_path, codes=(1,))
+  _fail_alike(done, '--profile=30:40: the run has 20 steps')
   done = server.run(
     2,
-    *TWO,
-    '--workdir=fake://missing/a',
+    *('--config=configs/smoke.py', '--mode=eval'),
+    f'--restore={alone["two"]},{alone["two"]}',
+    f'--save_predictions={tmp_path / "one.npz"}',
     folder=tmp_path,
-    FAKE_BUCKETS=str(bucket.parent),
-    ALEXNET_JAX_CACHE=str(tmp_path / 'cache'),
   )
-  assert [one.returncode for one in done] == [1, 1], done
-  first, second = (_errors(one)[0] for one in done)
-  assert 'fake://missing/a/owner.json does not exist' in first
-  assert second == first.replace('error: ', 'error: process 0: ')
+  _fail_alike(done, 'one.npz is one file for 2 checkpoints')
 
 
 def test_what_one_cannot_read_ends_all(server, tmp_path):

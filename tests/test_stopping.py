@@ -31,6 +31,18 @@ def test_held_it_only_asks(number, capfd):
   assert capfd.readouterr().err.startswith('stopping after this step')
 
 
+def test_asked_once_ctrl_c_stays_with_the_kernel():
+  """Held from early on, and again in the loop: neither takes it back."""
+  stop = stopping.Stop()
+  stop.listen()
+  with stop.held('soon'):
+    signal.raise_signal(signal.SIGTERM)
+    with stop.held():
+      assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+  assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+
 def _start(program):
   process = subprocess.Popen(
     [sys.executable, '-c', program],

@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from alexnet_jax.parallel import distributed
 
 
-def options() -> ocp.options.MultiprocessingOptions:
+def orbax_options() -> ocp.options.MultiprocessingOptions:
   """So that orbax waits for no other process."""
   if not distributed.several():
     return ocp.options.MultiprocessingOptions()

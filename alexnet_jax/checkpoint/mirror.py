@@ -1,10 +1,11 @@
 """A workdir on a bucket: a folder of this machine that is copied there.
 
 The run works in the folder, as any run in its workdir does, with renames, locks
-and appended lines, of which a bucket has none. Every half minute, and at the
-end, what is new is copied to the bucket: lines before the checkpoints that they
-belong to, the files of a step before its files.json, which makes it whole. So
-what is on the bucket can be gone on from whenever the copying breaks off.
+and appended lines, of which a bucket has none. After each checkpoint, every
+half minute, and at the end, what is new is copied to the bucket: lines before
+the checkpoints that they belong to, the files of a step before its files.json,
+which makes it whole. So what is on the bucket can be gone on from whenever the
+copying breaks off.
 
 A bucket has no locks. The run that began last owns the workdir, as owner.json
 says; one that finds another's name there ends. Whoever begins where another
@@ -18,6 +19,7 @@ import os
 import pathlib
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -29,6 +31,7 @@ from alexnet_jax.checkpoint import layout
 from alexnet_jax.data import remote
 
 _SECONDS = 30  # between copies
+_LOOK_SECONDS = 1  # between looks for a new checkpoint, which does not wait
 _OWNER = 'owner.json'
 _LINES = 'metrics.jsonl'
 _READ = (_LINES, 'config.json')  # what a run goes on from, besides checkpoints
@@ -75,23 +78,40 @@ def _copying(mirror: 'Mirror', *, stop: stopping.Stop) -> Iterator[None]:
   ended = threading.Event()
 
   def copy() -> None:
-    while not ended.wait(_SECONDS):
+    tried, failed = time.monotonic(), False
+    while not ended.wait(_LOOK_SECONDS):
+      if time.monotonic() - tried < _SECONDS and (
+        failed or not mirror.has_new_step()
+      ):
+        continue
+      tried, failed = time.monotonic(), False
       try:
         mirror.give()
       except TakenOverError:
         stop.asked = True  # what there is is saved; the last copying says why
         return
       except (ValueError, OSError) as error:
+        failed = True
         print(f'warning: {error}; it is tried again', flush=True)
 
   thread = threading.Thread(target=copy, daemon=True)
   thread.start()
   try:
-    yield
-  finally:
-    ended.set()
-    thread.join()
+    try:
+      yield
+    finally:
+      ended.set()
+      thread.join()
+  except Exception:  # which is to be told, not what comes of copying
+    try:
+      mirror.give()
+    except (ValueError, OSError) as error:
+      print(f'warning: {error}', file=sys.stderr, flush=True)
+    raise
+  except BaseException:
     mirror.give()
+    raise
+  mirror.give()
 
 
 @contextlib.contextmanager
@@ -213,6 +233,16 @@ class Mirror:
     """Whether the folder has a step, or it has only made way for a moment."""
     path = self._steps / step
     return path.exists() or layout.aside(path).exists()
+
+  def has_new_step(self) -> bool:
+    """Whether a checkpoint is whole that is not on the bucket."""
+    with contextlib.suppress(FileNotFoundError):  # it is no longer kept
+      return any(
+        self._there.get(step.name) != (step / layout.SUMS).read_bytes()
+        for step in layout.steps(self._steps)
+        if _is_whole(step)
+      )
+    return False
 
   def give(self) -> None:
     """Copies what is new to the bucket.

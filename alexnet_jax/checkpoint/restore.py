@@ -46,6 +46,17 @@ class DamagedError(ValueError):
     self.step = step
     self.reason = reason
 
+  @classmethod
+  def elsewhere(cls, step: pathlib.Path) -> Callable[[str], 'DamagedError']:
+    """Makes the same of what process 0 said of a step that it cannot use."""
+
+    def make(said: str) -> DamagedError:
+      error = cls(step, said)
+      error.args = (said,)
+      return error
+
+    return make
+
 
 def newest_sound(
   directory: pathlib.Path, *, read: Callable[[pathlib.Path], T]
@@ -80,7 +91,8 @@ def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
       not written by this program.
   """
   return processes.of_first(
-    lambda: _read_meta(step, check=check), elsewhere=_elsewhere(step)
+    lambda: _read_meta(step, check=check),
+    elsewhere=DamagedError.elsewhere(step),
   )
 
 
@@ -92,11 +104,6 @@ def _read_meta(step: pathlib.Path, *, check: bool) -> layout.Meta:
     if not isinstance(meta.get(field), kind):
       raise DamagedError(step, f'its meta has no {field}')
   return cast(layout.Meta, meta)
-
-
-def _elsewhere(step: pathlib.Path) -> Callable[[str], Exception]:
-  """A step that process 0 cannot use is damaged to all."""
-  return lambda said: DamagedError(step, said)
 
 
 def _check_files(step: pathlib.Path) -> None:
@@ -161,7 +168,9 @@ def read_arrays(
     DamagedError: as `read_state` does.
   """
   place = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
-  shapes = processes.of_first(lambda: _shapes(step), elsewhere=_elsewhere(step))
+  shapes = processes.of_first(
+    lambda: _shapes(step), elsewhere=DamagedError.elsewhere(step)
+  )
   state = jax.tree.map(
     lambda text: jax.ShapeDtypeStruct(*_parse_shape(text), sharding=place),
     shapes,
@@ -173,7 +182,7 @@ def _shapes(step: pathlib.Path) -> PyTree:
   """The tree of a step's arrays, as texts such as 'float32 11 11 3 96'."""
   with quiet.orbax():
     handler = ocp.StandardCheckpointHandler(
-      multiprocessing_options=first.options()
+      multiprocessing_options=first.orbax_options()
     )
     tree = handler.metadata((step / 'state').absolute()).tree
   return jax.tree.map(lambda a: ' '.join(map(str, (a.dtype, *a.shape))), tree)
@@ -192,7 +201,7 @@ def _restore_in_first(step: pathlib.Path, state: PyTree) -> PyTree:
   )
   read = processes.together(
     lambda: _restore(step, whole) if distributed.is_first() else whole,
-    elsewhere=_elsewhere(step),
+    elsewhere=DamagedError.elsewhere(step),
   )
 
   def place(ours: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
@@ -205,7 +214,9 @@ def _restore_in_first(step: pathlib.Path, state: PyTree) -> PyTree:
 def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
   with (
     quiet.orbax(),
-    ocp.StandardCheckpointer(multiprocessing_options=first.options()) as reader,
+    ocp.StandardCheckpointer(
+      multiprocessing_options=first.orbax_options()
+    ) as reader,
   ):
     try:
       return reader.restore((step / 'state').absolute(), state)
@@ -222,7 +233,7 @@ def wind(batches: grain.DatasetIterator, *, step: pathlib.Path) -> None:
   """Puts the iterator where it was when the step folder was written."""
   place = processes.of_first(
     lambda: _read_json(step, f'data/{layout.ITERATOR}'),
-    elsewhere=_elsewhere(step),
+    elsewhere=DamagedError.elsewhere(step),
   )
   batches.set_state(place)
   batches.start_prefetch()

@@ -50,15 +50,15 @@ class Store:
     """
     self._directory = directory.absolute()
     self._step = -1  # being written
-    self._quiet = contextlib.ExitStack()
-    self._quiet.enter_context(quiet.orbax())
     self._manager: ocp.CheckpointManager | None = None
     if distributed.is_first():
       self._manager = self._open(keep_newest)
+    self._quiet = contextlib.ExitStack()
+    self._quiet.enter_context(quiet.orbax())
 
   def _open(self, keep_newest: int) -> ocp.CheckpointManager:
     self._directory.mkdir(parents=True, exist_ok=True)
-    together = first.options()
+    together = first.orbax_options()
     by_error = checkpoint_managers.BestN(
       get_metric_fn=_top1_error,
       reverse=True,

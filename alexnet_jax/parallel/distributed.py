@@ -16,15 +16,16 @@ import os
 import re
 import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
 import jax
 from jax._src import distributed as jax_distributed  # its state has no other
 
-_END_SECONDS = 3600  # that others wait at the end for the report of process 0
-_LINGER_SECONDS = 3  # in which others may hear of an error, or come to an end
+_LINGER_SECONDS = 3  # for others to come to the same end
 _LOST = (
   'error: a process of this run has ended or cannot be reached, so this one '
   'ends, too; the log of the first to end says why. Run the same command '
@@ -97,7 +98,6 @@ def join(cluster: Cluster) -> None:
         cluster.process,
         initialization_timeout=cluster.timeout,
         heartbeat_timeout_seconds=cluster.heartbeat,
-        shutdown_timeout_seconds=_END_SECONDS,
         cluster_detection_method=(
           None if cluster.coordinator is None else 'deactivate'
         ),
@@ -179,17 +179,21 @@ def is_lost(error: BaseException) -> bool:
 def leave(error: Exception) -> NoReturn:
   """Ends this process with a line, and thereby the others.
 
-  What JAX does at an exit is to wait for all processes, for an hour. Here each
-  waits a moment: the end of process 0, the coordinator, aborts the others.
+  What JAX does at an exit is to wait for all processes. Here an error of this
+  one waits a moment, for others that have to tell of it, too: the end of
+  process 0, the coordinator, aborts them.
   """
   sys.stdout.flush()
+  hold_aborts()
   if is_lost(error):
     os.write(2, _LOST.encode())
-  elif isinstance(error, (ValueError, OSError)):
+    os._exit(1)
+  if isinstance(error, (ValueError, OSError)):
     os.write(2, f'error: {" ".join(str(error).split())}\n'.encode())
   else:  # a bug
     traceback.print_exception(error)
-  _translate_aborts('', to=2)  # the line is said
+  # An abort that is held may itself hold what the barrier needs.
+  threading.Timer(_LINGER_SECONDS + 1, os._exit, [1]).start()
   client = jax_distributed.global_state.client
   assert client, 'leave comes after join'
   with contextlib.suppress(jax.errors.JaxRuntimeError):  # not all are leaving
@@ -224,19 +228,38 @@ def _aborts_say(line: str) -> Iterator[None]:
     os.dup2(stderr, 2)  # the copy stays open: the handler may write to it
 
 
-def _translate_aborts(line: str, *, to: int) -> None:
-  """Lets a line be the last that an abort of JAX says, and 1 its exit code.
+def hold_aborts() -> None:
+  """From here on this process ends by itself, with what it has to do first.
 
-  Python's own handlers run between two of its instructions, which an abort in
-  another thread never reaches; C's does at once.
+  An abort of JAX, as others have ended by now, waits for it.
   """
+
+  def wait(number: int) -> None:
+    del number
+    while True:
+      time.sleep(60)
+
+  _on_abort(wait)
+
+
+def _translate_aborts(line: str, *, to: int) -> None:
+  """Lets a line be the last that an abort of JAX says, and 1 its exit code."""
 
   def end(number: int) -> None:
     del number
     os.write(to, line.encode())
     os._exit(1)
 
-  handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
+  _on_abort(end)
+
+
+def _on_abort(do: Callable[[int], None]) -> None:
+  """Calls it in the thread that aborts.
+
+  Python's own handlers run between two of its instructions, which an abort in
+  another thread never reaches; C's does at once.
+  """
+  handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(do)
   _keep.append(handler)
   libc = ctypes.CDLL(None)
   libc.signal.restype = ctypes.c_void_p

@@ -57,7 +57,8 @@ def together(
   Args:
     action: must not itself need the other processes.
     elsewhere: makes the error of those in which it did not fail, from
-      'process 2: ' and what that one's says.
+      'process 2: ' and what the ValueError of that one says. Of an OSError,
+      which is of that one's disk, they get an ElsewhereError.
 
   Raises:
     ValueError: if it fails.
@@ -80,16 +81,27 @@ def tell(
   elsewhere: Callable[[str], Exception] = ElsewhereError,
 ) -> None:
   """Raises what failed, in every process, if something did in one."""
-  said = gather(_describe(failed) if failed else '')
+  said = gather(json.dumps(_describe(failed) if failed else None))
   if failed:
     raise failed
   for process, text in enumerate(said):
-    if text:
-      raise elsewhere(f'process {process}: {text}')
+    if failure := json.loads(text):
+      raise _error_of(process, failure, elsewhere=elsewhere)
 
 
-def _describe(error: Exception) -> str:
-  return str(error) or type(error).__name__
+def _describe(error: Exception) -> dict[str, Any]:
+  text = str(error) or type(error).__name__
+  return {'said': text, 'disk': isinstance(error, OSError)}
+
+
+def _error_of(
+  process: int,
+  failure: dict[str, Any],
+  *,
+  elsewhere: Callable[[str], Exception],
+) -> Exception:
+  make = ElsewhereError if failure['disk'] else elsewhere
+  return make(f'process {process}: {failure["said"]}')
 
 
 def of_first(
@@ -111,26 +123,27 @@ def of_first(
   if not distributed.several():
     return action()
   failed: Exception | None = None
-  said: dict[str, Any] = {}
+  told: dict[str, Any] = {}
   if distributed.is_first():
     try:
-      said['value'] = action()
+      told['value'] = action()
     except (ValueError, OSError) as error:
-      said['failed'], failed = _describe(error), error
-  said = json.loads(_text_of_first(json.dumps(said)))
+      told['failure'], failed = _describe(error), error
+  told = json.loads(_text_of_first(json.dumps(told)))
   if failed:
     raise failed
-  if 'failed' in said:
-    raise elsewhere(f'process 0: {said["failed"]}')
-  return said['value']
+  if 'failure' in told:
+    raise _error_of(0, told['failure'], elsewhere=elsewhere)
+  return told['value']
 
 
 def _text_of_first(text: str) -> str:
-  own = text.encode()
-  own += b' ' * (-len(own) % _PAGE)  # few lengths: each is a program of its own
-  size = int(multihost_utils.broadcast_one_to_all(np.array(len(own), np.int32)))
-  own = np.frombuffer(own, np.uint8)
-  array = array_of_first(own, shape=(size,), dtype=np.uint8)
+  # JAX compiles a program for each length: there are to be few.
+  padded = text.encode() + b' ' * (-len(text.encode()) % _PAGE)
+  size = multihost_utils.broadcast_one_to_all(np.array(len(padded), np.int32))
+  array = array_of_first(
+    np.frombuffer(padded, np.uint8), shape=(int(size),), dtype=np.uint8
+  )
   return array.tobytes().decode()
 
 

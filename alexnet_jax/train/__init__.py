@@ -59,23 +59,50 @@ def train(
   stop = stop or stopping.Stop()
   setup = processes.together(lambda: run_lib.set_up(config))
   resume.agree(setup)
+  # From here on others have to learn of a signal before it ends this process.
+  early = (
+    stop.held('soon') if distributed.several() else contextlib.nullcontext()
+  )
+  with early:
+    _begin(setup, workdir=workdir, stop=stop, profile=profile, enough=enough)
+
+
+def _begin(
+  setup: run_lib.Setup,
+  *,
+  workdir: pathlib.Path,
+  stop: stopping.Stop,
+  profile: range,
+  enough: loop_lib.Enough | None,
+) -> None:
+  """Looks at the workdir, and goes on from there unless all is done."""
   found = resume.find(setup, workdir=workdir)
   if loop_lib.is_done(setup, found, enough=enough):
     print(f'done already: {writers.describe(found.kept[-1])}')
     return
   trace = profile_lib.Profile(profile, workdir / 'profile')
-  said = trace.check(step=found.step, total_steps=setup.plan.total_steps)
+  said = processes.of_first(
+    lambda: trace.check(step=found.step, total_steps=setup.plan.total_steps)
+  )
+  _check(stop)
   with contextlib.ExitStack() as held:
     lock = locking.locked(workdir, fix='give another --workdir')
     processes.first_does(lambda: held.enter_context(lock))
     processes.first_does(lambda: resume.clear(found, workdir=workdir))
     if said:
       print(said)
-    try:
-      _run(setup, found, workdir=workdir, stop=stop, trace=trace, enough=enough)
-    except stopping.Stopped:  # and the last checkpoint is whole by now
-      print('stopped, and saved: run the same command again to go on')
-      raise
+    _run(setup, found, workdir=workdir, stop=stop, trace=trace, enough=enough)
+
+
+def _check(stop: stopping.Stop) -> None:
+  """Ends all processes before the first step, if one has had a signal.
+
+  Raises:
+    stopping.Stopped: then.
+  """
+  if any(processes.total([int(stop.asked)])):
+    print('stopped before the first step: run the same command again')
+    raise stopping.Stopped
 
 
 def _run(
@@ -103,6 +130,7 @@ def _run(
   print(run_lib.describe(setup, workdir=workdir, step=found.step), flush=True)
   if found.step == 0:
     loop_lib.check_health(setup, found.state, workdir=workdir)
+    _check(stop)
   crew = crew_lib.Crew(
     stop,
     mesh=setup.mesh,
@@ -123,5 +151,9 @@ def _run(
       enough=enough,
     )
     closing.callback(loop.close)
-    with crew.ended():
-      loop.run(found.state)
+    try:
+      with crew.unwinding():
+        loop.run(found.state)
+    except stopping.Stopped:  # the last checkpoint is whole by now
+      print('stopped, and saved: run the same command again to go on')
+      raise

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 
-import jax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
@@ -37,7 +36,6 @@ class Crew:
     self._saved_at = time.monotonic()
     self._heard = ballots.Ballot()
     self._failed: Exception | None = None
-    self._agreed: BaseException | None = None  # an error that all know of
 
   @property
   def stops(self) -> bool:
@@ -81,11 +79,7 @@ class Crew:
       return
     self._heard = ballots.Ballot(*map(int, sums))
     if self._heard.failed:
-      try:
-        processes.tell(self._failed)
-      except Exception as error:
-        self._agreed = error
-        raise
+      processes.tell(self._failed)
 
   def check(self) -> None:
     """Looks now, between steps: at each minibatch of an evaluation.
@@ -114,15 +108,11 @@ class Crew:
       self._failed = self._failed or error
 
   @contextlib.contextmanager
-  def ended(self) -> Iterator[None]:
-    """Ends the process with an error that the others do not know of.
-
-    They may wait for it where nothing can be said. What they know of, or have
-    themselves, as a loss that is no number, is raised as ever.
-    """
+  def unwinding(self) -> Iterator[None]:
+    """Lets an error close what is open, though other processes may be gone."""
     try:
       yield
-    except (ValueError, OSError, jax.errors.JaxRuntimeError) as error:
-      if self._several and error is not self._agreed:
-        distributed.leave(error)
+    except Exception:
+      if self._several:
+        distributed.hold_aborts()
       raise
