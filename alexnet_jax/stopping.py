@@ -38,11 +38,12 @@ class Stop:
   def __init__(self) -> None:
     self.asked = False
     self._held = ''  # until when
+    self._kills = False  # Ctrl-C does, by now
 
   def listen(self) -> None:
     """Takes SIGTERM and SIGINT from now on; in the main thread only."""
     signal.signal(signal.SIGTERM, self._take)
-    if not self.asked:  # else Ctrl-C is the kernel's, see `_take`
+    if not self._kills:
       signal.signal(signal.SIGINT, self._take)
 
   def ignore(self) -> None:
@@ -65,7 +66,7 @@ class Stop:
     finally:
       self._held = outer
       signal.signal(signal.SIGTERM, before[0])
-      if not self.asked or before[1] != self._take:
+      if not self._kills or before[1] != self._take:
         signal.signal(signal.SIGINT, before[1])
 
   def check(self) -> None:
@@ -79,6 +80,7 @@ class Stop:
       return  # a second SIGTERM: it is being done
     self.asked = True
     # From now on Ctrl-C is left to the kernel, whatever the program is at.
+    self._kills = True
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Not print: the signal may have come in the middle of one.
     if self._held:

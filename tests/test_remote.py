@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -148,6 +149,7 @@ def test_it_is_forgotten_once_another_machine_has_begun(
 def test_a_run_that_is_taken_over_ends_and_writes_no_more(begun, monkeypatch):
   _back_to_step_4(begun)
   monkeypatch.setattr(mirror, '_SECONDS', 0.05)
+  monkeypatch.setattr(mirror, '_LOOK_SECONDS', 0.05)
   stop = stopping.Stop()
   with pytest.raises(mirror.TakenOverError, match=r'a run on H \(process 7\)'):
     with mirror.kept(RUN, stop=stop) as workdir:

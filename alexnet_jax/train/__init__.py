@@ -97,10 +97,12 @@ def _begin(
 def _check(stop: stopping.Stop) -> None:
   """Ends all processes before the first step, if one has had a signal.
 
+  Of one process alone a signal makes an end by itself.
+
   Raises:
     stopping.Stopped: then.
   """
-  if any(processes.total([int(stop.asked)])):
+  if distributed.several() and any(processes.total([int(stop.asked)])):
     print('stopped before the first step: run the same command again')
     raise stopping.Stopped
 
@@ -115,22 +117,22 @@ def _run(
   enough: loop_lib.Enough | None,
 ) -> None:
   """Opens what a run writes to, and runs the loop."""
+  processes.first_does(
+    lambda: resume.write_config(setup, found, workdir=workdir)
+  )
+  print(run_lib.describe(setup, workdir=workdir, step=found.step), flush=True)
+  if found.step == 0:
+    loop_lib.check_health(setup, found.state, workdir=workdir)
+  _check(stop)
   newest = setup.config.checkpoint.keep_newest
   saved = processes.together(
     lambda: store.Store(workdir / layout.FOLDER, keep_newest=newest)
-  )
-  processes.first_does(
-    lambda: resume.write_config(setup, found, workdir=workdir)
   )
   log = processes.together(
     lambda: writers.Metrics(
       workdir, kept=found.kept, writes=distributed.is_first()
     )
   )
-  print(run_lib.describe(setup, workdir=workdir, step=found.step), flush=True)
-  if found.step == 0:
-    loop_lib.check_health(setup, found.state, workdir=workdir)
-    _check(stop)
   crew = crew_lib.Crew(
     stop,
     mesh=setup.mesh,
