@@ -112,7 +112,7 @@ class Store:
     self.wait()  # from here on `_write_sums` is this step's
     self._step = step
     if distributed.several():
-      state = processes.fetch(state)
+      state = processes.give_first(state)
     processes.first_does(
       lambda: self._begin(state, place=batches.get_state(), meta=meta)
     )

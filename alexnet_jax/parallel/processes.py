@@ -198,7 +198,23 @@ def fetch(tree: PyTree) -> Any:
   return jax.tree.map(_fetch, tree)
 
 
+def give_first(tree: PyTree) -> Any:
+  """The same in process 0 alone; the others give their parts, and get Nones."""
+
+  def give(array: jax.Array) -> np.ndarray | None:
+    if _is_here(array) and not distributed.is_first():
+      return None
+    whole = _fetch(array)
+    return whole if distributed.is_first() else None
+
+  return jax.tree.map(give, tree)
+
+
 def _fetch(array: jax.Array) -> np.ndarray:
-  if array.is_fully_addressable or array.is_fully_replicated:
+  if _is_here(array):
     return jax.device_get(array)
   return multihost_utils.process_allgather(array, tiled=True)
+
+
+def _is_here(array: jax.Array) -> bool:
+  return array.is_fully_addressable or array.is_fully_replicated
