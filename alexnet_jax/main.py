@@ -219,9 +219,9 @@ def _report(workdir: pathlib.Path) -> None:
 
 
 def _report_apart(workdir: pathlib.Path) -> str:
-  """The report of a run whose other processes no longer work; or why not.
+  """The report of a run of several processes, made apart; or why there is none.
 
-  Here every program would be one of all of them.
+  Here every program would be one of all of them, and the others only wait.
   """
   command = ['-P', '-m', 'alexnet_jax.tools.report', f'--workdir={workdir}']
   made = subprocess.run(

@@ -96,22 +96,22 @@ def _copying(mirror: 'Mirror', *, stop: stopping.Stop) -> Iterator[None]:
 
   thread = threading.Thread(target=copy, daemon=True)
   thread.start()
+  failed = False
   try:
-    try:
-      yield
-    finally:
-      ended.set()
-      thread.join()
-  except Exception:  # which is to be told, not what comes of copying
+    yield
+  except Exception:
+    failed = True
+    raise
+  finally:
+    ended.set()
+    thread.join()
     try:
       mirror.give()
     except (ValueError, OSError) as error:
+      if not failed:
+        raise
+      # What failed before is to be told, not what comes of it here.
       print(f'warning: {error}', file=sys.stderr, flush=True)
-    raise
-  except BaseException:
-    mirror.give()
-    raise
-  mirror.give()
 
 
 @contextlib.contextmanager
