@@ -360,7 +360,7 @@ def test_data_that_are_not_all_there_are_refused(data):
   [
     ('gs://b/a', 'package for gs:// is not installed: pip install gcsfs'),
     ('s3://b/a', 'package for s3:// is not installed: pip install s3fs'),
-    ('odd://b/a', 'Protocol not known: odd'),
+    ('odd://b/a', 'Protocol not known: odd; use gs://, .*, or a folder'),
     ('fake://none/a', 'does not exist'),
     ('fake://denied/a', r'no permission \(PermissionError: 403 Forbidden\)'),
   ],

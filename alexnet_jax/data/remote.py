@@ -104,6 +104,11 @@ class Folder:
         raise RemoteError(
           f'{url}: the package for {scheme}:// is not installed: {fix}'
         ) from error
+      except ValueError as error:
+        known = ', '.join(f'{name}://' for name in _PACKAGES)
+        raise RemoteError(
+          f'{url} cannot be reached: {error}; use {known}, or a folder'
+        ) from error
     self._root = str(root)
 
   def sizes(self, under: str = '') -> dict[str, int]:
