@@ -17,32 +17,28 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from alexnet_jax import stopping
+from alexnet_jax.runtime import signals
 
-_stop = stopping.Stop()
+_stop = signals.Stop()
 if __name__ == '__main__':
   _stop.listen()  # the imports below take seconds, in which signals may come
 
 import jax
 from absl import flags
 
-from alexnet_jax import config as config_lib
-from alexnet_jax import ensemble, predictions, train
-from alexnet_jax.analysis import report
-from alexnet_jax.checkpoint import layout, mirror
-from alexnet_jax.data import paths as paths_lib
+from alexnet_jax import cli, train
+from alexnet_jax.checkpoint import bucket_sync, layout
+from alexnet_jax.config import flags as flags_lib
+from alexnet_jax.config import validate
+from alexnet_jax.evaluate import ensemble, predictions
 from alexnet_jax.models import summary
-from alexnet_jax.parallel import (
-  compiler,
-  distributed,
-  host_memory,
-  mesh,
-  processes,
-)
-from alexnet_jax.tools import cli, config_flag
+from alexnet_jax.parallel import distributed, hosts, mesh
+from alexnet_jax.runtime import compile, malloc
+from alexnet_jax.runtime import paths as paths_lib
+from alexnet_jax.studies import report
 from alexnet_jax.train import profile
 
-config_flag.define()
+flags_lib.define()
 _WORKDIR = flags.DEFINE_string(
   'workdir',
   None,
@@ -110,7 +106,7 @@ _HEARTBEAT = flags.DEFINE_integer(
 
 def main() -> int:
   """Looks at the flags, joins the other processes, and acts."""
-  config = config_flag.value()
+  config = flags_lib.value()
   if _RESTORE.value and _MODE.value != 'eval':
     raise ValueError(
       f'--restore={",".join(_RESTORE.value)} goes with --mode=eval; training '
@@ -147,31 +143,31 @@ def _join() -> None:
     distributed.join(cluster)
 
 
-def _act(config: config_lib.Config) -> int:
+def _act(config: validate.Config) -> int:
   """Does what --mode says, on the devices of all processes."""
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   if jax.default_backend() == 'cpu':
-    host_memory.keep_freed_memory()
-  compiler.keep_programs()
+    malloc.keep_freed_memory()
+  compile.keep_programs()
   match _MODE.value:
     case 'train':
       return _train(config)
     case 'eval':
       return _evaluate(config)
     case _:
-      config_lib.check(config)
+      validate.check(config)
       print(summary.table(config.model, crop_size=config.data.crop_size))
       return 0
 
 
-def _train(config: config_lib.Config) -> int:
+def _train(config: validate.Config) -> int:
   steps = profile.parse(_PROFILE.value) if _PROFILE.value else range(0)
   if not distributed.is_first():
     steps = range(0)
   with contextlib.ExitStack() as keeping:
     # A folder of process 0; the others only speak of it.
     workdir = pathlib.Path(
-      processes.of_first(lambda: str(keeping.enter_context(_kept())))
+      hosts.of_first(lambda: str(keeping.enter_context(_kept())))
     )
     code = 0
     try:
@@ -179,13 +175,13 @@ def _train(config: config_lib.Config) -> int:
     except (train.DivergedError, FloatingPointError) as error:
       print(f'error: {error}', file=sys.stderr)
       code = 3
-    except stopping.Stopped:
-      code = stopping.EXIT_CODE
+    except signals.Stopped:
+      code = signals.EXIT_CODE
     if not code:
       _stop.ignore()  # the run is finished and saved
       if config.report.at_end:
-        processes.first_does(lambda: _report(workdir))
-    processes.first_does(keeping.close)  # on a bucket, what is not yet there
+        hosts.first_does(lambda: _report(workdir))
+    hosts.first_does(keeping.close)  # on a bucket, what is not yet there
   return code
 
 
@@ -194,7 +190,7 @@ def _kept() -> contextlib.AbstractContextManager[pathlib.Path]:
   url = _WORKDIR.value or ''
   if not paths_lib.is_remote(url):
     return contextlib.nullcontext(_workdir())
-  return mirror.kept(url, stop=_stop)
+  return bucket_sync.kept(url, stop=_stop)
 
 
 def _report(workdir: pathlib.Path) -> None:
@@ -236,18 +232,18 @@ def _report_apart(workdir: pathlib.Path) -> str:
   return ''
 
 
-def _evaluate(config: config_lib.Config) -> int:
+def _evaluate(config: validate.Config) -> int:
   given = _RESTORE.value or [_WORKDIR.value or str(_workdir())]
   paths = [layout.find(path) for path in given if path]
   weights = ensemble.parse_weights(_WEIGHTS.value, members=len(paths))
-  save_as = processes.of_first(lambda: _places(paths))
+  save_as = hosts.of_first(lambda: _places(paths))
   found = []
-  typed = config_flag.typed()
+  typed = flags_lib.typed()
   for of_one in ensemble.members(paths, config=config, typed=typed):
     if save_as:
       path = pathlib.Path(save_as[len(found)])
       save = functools.partial(predictions.save, of_one[-1], path)
-      processes.first_does(save)
+      hosts.first_does(save)
       print(f'saved as {path}')
     found.append(of_one)
   if len(found) > 1:
@@ -271,7 +267,7 @@ def _places(paths: Sequence[pathlib.Path]) -> list[str]:
 def _workdir() -> pathlib.Path:
   if _WORKDIR.value:
     return paths_lib.given(_WORKDIR.value)
-  return pathlib.Path('runs') / config_flag.name()
+  return pathlib.Path('runs') / flags_lib.name()
 
 
 if __name__ == '__main__':

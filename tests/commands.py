@@ -28,15 +28,15 @@ from tests import buckets
 ROOT = pathlib.Path(__file__).parent.parent
 # Not the commands themselves: they define their flags when they are run.
 _IMPORTED = (
-  'alexnet_jax.analysis.figures.style',
-  'alexnet_jax.analysis.report',
+  'alexnet_jax.studies.figures.style',
+  'alexnet_jax.studies.report',
   'alexnet_jax.bench.input',
-  'alexnet_jax.communication',
-  'alexnet_jax.data.prepare',
-  'alexnet_jax.ensemble',
-  'alexnet_jax.experiments.study_page',
+  'alexnet_jax.studies.communication',
+  'alexnet_jax.data.prepare.run',
+  'alexnet_jax.evaluate.ensemble',
+  'alexnet_jax.studies.ablation.page',
   'alexnet_jax.models.summary',
-  'alexnet_jax.tools.cli',
+  'alexnet_jax.cli',
   'alexnet_jax.train',
   'configs.smoke',
   'tensorflow_datasets',

@@ -70,14 +70,14 @@ def programs_are_traced_once():
   # Not at the top: pytest imports this file before it checks signatures.
   from ml_collections import config_dict
 
-  from alexnet_jax import run as run_lib
-  from alexnet_jax import steps
+  from alexnet_jax import setup
+  from alexnet_jax.steps import build as build_lib
 
-  original = steps.build
+  original = build_lib.build
 
   @functools.lru_cache(maxsize=16)
   def build_once(config, mesh, plan):
-    fields = config_dict.ConfigDict(run_lib.from_json(json.loads(config)))
+    fields = config_dict.ConfigDict(setup.from_json(json.loads(config)))
     return original(fields, mesh=mesh, plan=plan)
 
   def build(config, *, mesh, plan):
@@ -85,5 +85,5 @@ def programs_are_traced_once():
 
   build.anew = original  # for tests that change what it is made of
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(steps, 'build', build)
+    patch.setattr(build_lib, 'build', build)
     yield

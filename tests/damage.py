@@ -15,7 +15,7 @@ import tarfile
 import numpy as np
 from array_record.python import array_record_module
 
-from alexnet_jax import integrity
+from alexnet_jax.checkpoint import checksums
 from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.data import records, stats, synthetic
 from tests import official
@@ -192,7 +192,7 @@ def step(way):
 
   def resigned(here):
     way(here)
-    sums = integrity.file_sums(here / STEP)
+    sums = checksums.file_sums(here / STEP)
     (here / STEP / 'files.json').write_text(json.dumps(sums))
 
   return resigned

@@ -5,10 +5,10 @@ import functools
 import jax
 import numpy as np
 
-from alexnet_jax import config as config_lib
-from alexnet_jax import steps
+from alexnet_jax.config import validate
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
+from alexnet_jax.steps import build
 from configs import smoke
 
 CROP = 67
@@ -56,8 +56,8 @@ class Trained:
 
   def __init__(self, config, *, num_steps):
     mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
-    plan = config_lib.plan(config, train_images=12)
-    self.programs = steps.build(config, mesh=mesh, plan=plan)
+    plan = validate.plan(config, train_images=12)
+    self.programs = build.build(config, mesh=mesh, plan=plan)
     self.mean = placement.replicate(mean_image(), mesh=mesh)
     self.first = jax.device_get(self.programs.init())
     self.state = self.programs.init()

@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax import integrity
-from alexnet_jax import run as run_lib
-from alexnet_jax.checkpoint import layout, store
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.checkpoint import checksums, layout, save
 
 
 def decided(state, *, seed=0):
@@ -29,21 +28,21 @@ def decided(state, *, seed=0):
 
 def checkpoint(workdir, config):
   """WORKDIR/checkpoints/7 of a config; its folder."""
-  setup = run_lib.set_up(config)
+  setup = setup_lib.set_up(config)
   state = decided(setup.programs.init(), seed=config.seed)
   directory = workdir / layout.FOLDER
-  opened = store.Store(directory, keep_newest=1)
+  opened = save.Store(directory, keep_newest=1)
   opened.save(
     7,
     state=state,
-    batches=run_lib.train_batches(setup, total_steps=9),
+    batches=setup_lib.train_batches(setup, total_steps=9),
     meta=layout.Meta(
       config=config.to_dict(),
       dataset=setup.dataset.name,
       fingerprint=setup.dataset.fingerprint,
       classes=[c._asdict() for c in setup.dataset.classes],
       versions=layout.versions(),
-      digests=integrity.digest(state).arrays,
+      digests=checksums.digest(state).arrays,
       top1_error=None,
       evaluation_due=False,
       pending=[],

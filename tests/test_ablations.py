@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import ablations
-from alexnet_jax import config as config_lib
+from alexnet_jax.config import ablations, validate
 from alexnet_jax.models import alexnet, summary
 from configs import default, source2012
 from tests import nets
@@ -34,7 +33,7 @@ PARAMETERS = {
 def _ablated(*names, base=default):
   config = base.get_config()
   ablations.apply(config, names)
-  config_lib.check(config)
+  validate.check(config)
   return config
 
 
@@ -52,7 +51,7 @@ def test_both_presets_can_be_ablated(name):
     changed = {
       field
       for (field, a), (_, b) in zip(
-        config_lib.leaves(before), config_lib.leaves(after), strict=True
+        validate.leaves(before), validate.leaves(after), strict=True
       )
       if a != b
     }

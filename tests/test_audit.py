@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from alexnet_jax import communication
-from alexnet_jax.parallel import audit, placement
+from alexnet_jax.parallel import hlo, placement
 from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.studies import communication
 from alexnet_jax.tools import audit as audit_tool
 from tests import nets
 
@@ -34,7 +34,7 @@ def _moved(*, data, column, parts=1):
   batch = placement.put_batch(nets.batch(), mesh=mesh)
   step = run.programs.train.lower(run.programs.state, run.mean, batch)
   out = {'data': [], 'column': [], 'data,column': []}
-  for c in audit.collectives(step.compile().as_text(), mesh=mesh):
+  for c in hlo.collectives(step.compile().as_text(), mesh=mesh):
     out[c.axis].append((c.layer, c.direction, c.kind, c.bytes))
   return out
 
@@ -70,7 +70,7 @@ def mesh():
 
 
 def _read(text, mesh):
-  return [(c.kind, c.axis, c.bytes) for c in audit.collectives(text, mesh=mesh)]
+  return [(c.kind, c.axis, c.bytes) for c in hlo.collectives(text, mesh=mesh)]
 
 
 LOOP = """
@@ -162,7 +162,7 @@ def test_groups_by_the_names_of_axes(mesh, axes, axis):
 def test_groups_in_a_form_that_is_not_known_are_an_error(mesh):
   text = '= f32[6]{0} all-reduce(a), replica_groups=new<0,1>'
   with pytest.raises(ValueError, match='unknown form of replica_groups'):
-    audit.collectives(text, mesh=mesh)
+    hlo.collectives(text, mesh=mesh)
 
 
 def test_groups_of_one_move_nothing(mesh):
@@ -181,14 +181,14 @@ def test_what_follows_a_layer_belongs_to_it(mesh):
     ('fc6/all_gather', 'fc6', 'forward'),
     ('psum', '', 'backward'),
   ):
-    (found,) = audit.collectives(text % path, mesh=mesh)
+    (found,) = hlo.collectives(text % path, mesh=mesh)
     assert (found.layer, found.direction) == (layer, direction)
 
 
 def test_groups_across_the_mesh_are_an_error(mesh):
   text = '%r = f32[6]{0} all-reduce(%a), replica_groups={{0,3},{1,2}}'
   with pytest.raises(ValueError, match='no axis of the mesh'):
-    audit.collectives(text, mesh=mesh)
+    hlo.collectives(text, mesh=mesh)
 
 
 # Full width, bytes an image of both columns: each sends its half of the maps

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from alexnet_jax import communication, steps
-from alexnet_jax import config as config_lib
+from alexnet_jax.config import validate
 from alexnet_jax.ops import columns
 from alexnet_jax.optim import plateau, sgd
 from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.steps import build
+from alexnet_jax.studies import communication
 from configs import imagenet, source2012_256, source2012_automatic
 from tests import nets
 
@@ -21,15 +22,15 @@ IMAGES = 1_281_167
 
 def _rates(config, *, epochs, scale=1.0):
   """(learning_rate of the metrics, rates) after so many epochs."""
-  plan = config_lib.plan(config, train_images=IMAGES)
+  plan = validate.plan(config, train_images=IMAGES)
   layers = ('conv1', 'fc6')
-  state = steps.TrainState(
+  state = build.TrainState(
     step=jnp.int32(epochs * IMAGES / config.batch_size),
     params=dict.fromkeys(layers),
     opt_state=(),
     plateau=plateau.init()._replace(scale=jnp.float32(scale)),
   )
-  rate, rates = steps._rates(config, plan=plan, state=state)
+  rate, rates = build._rates(config, plan=plan, state=state)
   return float(rate), jax.tree.map(float, rates)
 
 
@@ -202,13 +203,13 @@ def test_a_gradient_that_is_no_number_in_one_column_moves_neither(bad, sound):
   config = nets.config(column=2)
   config.batch_scaling.lars = True
   rule = sgd.from_config(
-    config.optim, scaling=config.batch_scaling, norms=steps._norms
+    config.optim, scaling=config.batch_scaling, norms=build._norms
   )
   specs = {'fc6': {'kernel': P(None, 'column'), 'bias': P('column')}}
 
   def step(params, grads):
     updates, _ = rule.update(grads, rule.init(params), params, rates=0.1)
-    verdict = steps._judge(
+    verdict = build._judge(
       config, loss=jnp.float32(1), grads=grads, updates=updates
     )
     after = jax.tree.map(jnp.add, params, updates)

@@ -10,16 +10,11 @@ import textwrap
 import numpy as np
 import pytest
 
-from alexnet_jax.bench import (
-  peer,
-  rows,
-  scaling,
-  step,
-  turns,
-)
+from alexnet_jax.bench import rows, scaling, step, workers
+from alexnet_jax.bench.baselines import pytorch
 from tests import nets
 
-# Of the worker's own, as a process of bench/turns.py: goes of 1 and 2 ms.
+# Of the worker's own, as a process of bench/workers.py: goes of 1 and 2 ms.
 SLEEPER = """
 import os, sys, time
 from alexnet_jax.bench import turns
@@ -69,7 +64,7 @@ def test_conditions_name_what_is_installed_and_no_folder_of_this_machine(
 
 
 def test_a_process_answers_for_the_seconds_it_is_given(tmp_path):
-  with turns.started(_script(tmp_path, SLEEPER)) as process:
+  with workers.started(_script(tmp_path, SLEEPER)) as process:
     assert process.machine == {'platform': 'cpu'}
     first = process.ask('two', seconds=0.01)
     assert 1 <= first['calls'] <= 5 and first['seconds'] >= 0.002
@@ -82,22 +77,22 @@ def test_a_process_answers_for_the_seconds_it_is_given(tmp_path):
 
 def test_no_more_goes_are_on_their_way_than_in_training():
   events = []
-  work = turns.Work(
+  work = workers.Work(
     lambda: events.append(1), lambda _: events.append(-1), facts={}
   )
-  turns.timed(work, calls=6)
-  assert sum(events) == 0 and max(np.cumsum(events)) == turns._LAG + 1
+  workers.timed(work, calls=6)
+  assert sum(events) == 0 and max(np.cumsum(events)) == workers._LAG + 1
 
 
 def test_what_a_process_says_last_is_the_error(tmp_path):
   command = _script(tmp_path, 'x = 1\nraise KeyError("lost")')
-  with pytest.raises(turns.Failed, match="ended with 1: KeyError: 'lost'"):
-    turns.Process(command)
+  with pytest.raises(workers.Failed, match="ended with 1: KeyError: 'lost'"):
+    workers.Process(command)
   late = _script(
     tmp_path, 'import sys\nprint("{}", flush=True)\ninput()\n1 / 0'
   )
-  with turns.started(late) as process:
-    with pytest.raises(turns.Failed, match='division by zero'):
+  with workers.started(late) as process:
+    with pytest.raises(workers.Failed, match='division by zero'):
       process.ask('one', seconds=1.0)
 
 
@@ -133,7 +128,7 @@ def _options(**config):
 
 
 def test_the_fastest_form_of_the_peer_is_found(fake_peer):
-  found = peer.Peer(python=fake_peer)
+  found = pytorch.Peer(python=fake_peer)
   form, tried = found.best(_options(batch_size=8), seconds=0.1)
   assert str(form) in (
     'channels_last/eager/shifts/returned',
@@ -148,18 +143,18 @@ def test_the_fastest_form_of_the_peer_is_found(fake_peer):
 
 def test_forms_are_given_by_name_and_one_that_runs_is_enough(fake_peer):
   forms = ('contiguous/eager/torch/kept', 'contiguous/compile/torch')
-  found = peer.Peer(python=fake_peer, forms=tuple(map(peer.parse, forms)))
+  found = pytorch.Peer(python=fake_peer, forms=tuple(map(pytorch.parse, forms)))
   form, tried = found.best(_options(batch_size=8), seconds=0.1)
   assert str(form) == forms[0] and len(tried) == 2
-  none = peer.Peer(python=fake_peer, forms=found.forms[1:])
-  with pytest.raises(turns.Failed, match='no C'):
+  none = pytorch.Peer(python=fake_peer, forms=found.forms[1:])
+  with pytest.raises(workers.Failed, match='no C'):
     none.best(_options(batch_size=8), seconds=0.1)
 
 
 @pytest.mark.parametrize('text', ['contiguous', 'a/eager/torch', 'a/b/c/d/e'])
 def test_forms_that_are_none_are_refused(text):
   with pytest.raises(ValueError, match=f'--peer_forms={text}: use '):
-    peer.parse(text)
+    pytorch.parse(text)
 
 
 def _bench(**fields):
@@ -187,7 +182,7 @@ def test_scaling_is_three_meshes_then_six_sizes(monkeypatch):
   def run(bench):
     asked.append((list(map(str, bench.meshes)), bench.batch_size))
     if bench.batch_size == 512:
-      raise turns.Failed('no memory')
+      raise workers.Failed('no memory')
     return [{'mesh': str(mesh)} for mesh in bench.meshes]
 
   monkeypatch.setattr(step, 'run', run)

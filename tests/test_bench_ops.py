@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from alexnet_jax.bench import ops, peer, step, turns
+from alexnet_jax.bench import ops, step, workers
+from alexnet_jax.bench.baselines import pytorch
 from tests import nets
 
 
-class FakeProcess(turns.Process):
+class FakeProcess(workers.Process):
   """Answers with the milliseconds that it is given, round by round."""
 
   def __init__(self, *, product, **times):
@@ -44,7 +45,7 @@ def measured(monkeypatch):
     commands.append(command)
     return processes[len(commands) - 1]
 
-  monkeypatch.setattr(turns, 'started', started)
+  monkeypatch.setattr(workers, 'started', started)
   bench = step.Bench(
     what='step',
     config=nets.config(),
@@ -53,7 +54,7 @@ def measured(monkeypatch):
     dtype='float32',
     seconds=0.1,
     rounds=2,
-    peer=peer.Peer(python='python3'),
+    peer=pytorch.Peer(python='python3'),
   )
   return ops.run(bench), processes, commands
 

@@ -12,10 +12,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from alexnet_jax import config as config_lib
-from alexnet_jax import steps
 from alexnet_jax.bench import jax_step
+from alexnet_jax.config import validate
 from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.steps import build
 from tests import nets
 
 PYTHON = os.environ.get('ALEXNET_JAX_TORCH_PYTHON', '')
@@ -77,8 +77,8 @@ def ours(tmp_path_factory):
   """What this program computes, and the arrays that it begins with."""
   config = _config()
   mesh = mesh_lib.create(data=1, column=1)
-  plan = config_lib.plan(config, train_images=10)
-  params = steps.build(config, mesh=mesh, plan=plan).init().params
+  plan = validate.plan(config, train_images=10)
+  params = build.build(config, mesh=mesh, plan=plan).init().params
   arrays = {
     f'{layer}/{kind}': np.asarray(array)
     for layer, kinds in params.items()

@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import config as config_lib
+from alexnet_jax.config import validate
 from alexnet_jax.models import alexnet
 from alexnet_jax.optim import schedule
-from alexnet_jax.train import pretrained
+from alexnet_jax.train import warm_start
 from configs import chain2012
 from tests import nets
 
@@ -40,8 +40,8 @@ def test_parameters_by_hand():
 
 def test_the_rates_of_the_last_step_are_those_of_the_notes():
   config = chain2012.get_config('2012')
-  config_lib.check(config)
-  plan = config_lib.plan(config, train_images=1_280_000)  # 10,000 steps
+  validate.check(config)
+  plan = validate.plan(config, train_images=1_280_000)  # 10,000 steps
   layers = ['conv1', 'conv2', 'fc8']
   for epoch, expected in (
     (0, (1e-4, 1e-3, 1e-2)),
@@ -62,7 +62,7 @@ def test_the_rates_of_the_last_step_are_those_of_the_notes():
 
 def _rates(step, *, epoch):
   config = chain2012.get_config(step)
-  plan = config_lib.plan(config, train_images=1_280_000)
+  plan = validate.plan(config, train_images=1_280_000)
   rates = schedule.rates(
     config.schedule,
     layers=['conv1', 'conv2', 'fc8'],
@@ -98,9 +98,9 @@ def test_one_rate_throughout_pre_training(step):
 )
 def test_each_step_takes_layers_of_one_that_must_be_given(step, layers):
   config = chain2012.get_config(step)
-  config_lib.check(config)
+  validate.check(config)
   assert config.init_layers == layers
-  assert config.init_from == pretrained.REQUIRED
+  assert config.init_from == warm_start.REQUIRED
 
 
 def test_another_step_is_refused():

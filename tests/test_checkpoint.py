@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import integrity, run
-from alexnet_jax.checkpoint import layout, restore, store
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.checkpoint import checksums, layout, restore, save
 from configs import smoke
 from tests.faults import injected
 
@@ -24,8 +24,8 @@ from tests.faults import injected
 @pytest.fixture(scope='module')
 def batches():
   """An iterator for the `data` of a step."""
-  setup = run.set_up(smoke.get_config())
-  return run.train_batches(setup, total_steps=9)
+  setup = setup_lib.set_up(smoke.get_config())
+  return setup_lib.train_batches(setup, total_steps=9)
 
 
 def _state(seed=0):
@@ -39,7 +39,7 @@ def _state(seed=0):
 def _save(directory, steps, *, batches, keep_newest=2, errors=None):
   """A process each, as it were."""
   for step in steps:
-    opened = store.Store(directory, keep_newest=keep_newest)
+    opened = save.Store(directory, keep_newest=keep_newest)
     state = _state(step)
     error = (errors or {}).get(step)
     meta = layout.Meta(
@@ -48,7 +48,7 @@ def _save(directory, steps, *, batches, keep_newest=2, errors=None):
       fingerprint='f',
       classes=[],
       versions=layout.versions(),
-      digests=integrity.digest(state).arrays,
+      digests=checksums.digest(state).arrays,
       top1_error=error,
       evaluation_due=False,
       pending=[{'loss': 0.1 + step}],
@@ -201,7 +201,7 @@ def test_a_damaged_step_is_named_and_the_one_before_it_used(directory, name):
 def test_a_meta_of_other_fields_is_damage(directory):
   step = layout.steps(directory)[0]
   (step / 'meta' / 'metadata').write_text('{"config": {}}')
-  sums = integrity.file_sums(step)
+  sums = checksums.file_sums(step)
   (step / 'files.json').write_text(json.dumps(sums))
   with pytest.raises(restore.DamagedError, match='its meta has no dataset'):
     restore.read_meta(step)
@@ -250,7 +250,7 @@ def test_a_disk_with_no_room_is_told_of_before_anything_is_written(
     with contextlib.suppress(OSError), open(disk / 'filler', 'wb', 0) as file:
       while file.write(bytes(4096)):
         pass
-    with pytest.raises(store.SaveError) as error:
+    with pytest.raises(save.SaveError) as error:
       _save(disk / 'c', [2], batches=batches)
     assert '2 cannot be written: ' in str(error.value)
     assert 'MB are needed, 0.0 MB are free' in str(error.value)
@@ -272,7 +272,7 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_steps_before(
     with open(disk / 'filler', 'wb', 0) as file:
       while shutil.disk_usage(disk).free > size:
         file.write(bytes(4096))
-    with pytest.raises(store.SaveError, match='2 cannot be written: '):
+    with pytest.raises(save.SaveError, match='2 cannot be written: '):
       _save(disk / 'c', [2], batches=batches)
     (disk / 'filler').unlink()
     assert [p.name for p in layout.steps(disk / 'c')] == ['1']
@@ -282,9 +282,9 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_steps_before(
 
 
 def test_a_folder_that_was_removed_is_not_made_again(tmp_path, batches):
-  opened = store.Store(tmp_path / 'c', keep_newest=1)
+  opened = save.Store(tmp_path / 'c', keep_newest=1)
   (tmp_path / 'c').rmdir()
-  with pytest.raises(store.SaveError, match='its folder was removed'):
+  with pytest.raises(save.SaveError, match='its folder was removed'):
     opened.save(1, state=_state(), batches=batches, meta={'top1_error': None})
   opened.close()
   assert not (tmp_path / 'c').exists()
@@ -316,7 +316,7 @@ def test_the_tool_lists_verifies_and_names_what_is_damaged(tmp_path, batches):
   assert done.returncode == 1 and not done.stderr
   first, second = json.loads(done.stdout)
   assert (first['step'], first['sound'], first['top1_error']) == (3, True, 0.25)
-  assert first['digest'] == integrity.digest(_state(3)).whole
+  assert first['digest'] == checksums.digest(_state(3)).whole
   assert (second['step'], second['sound'], second['top1_error']) == (
     5,
     False,

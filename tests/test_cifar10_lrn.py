@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import config as config_lib
-from alexnet_jax import steps
+from alexnet_jax.config import validate
 from alexnet_jax.models import alexnet, summary
 from alexnet_jax.optim import schedule
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
-from alexnet_jax.train import pretrained
+from alexnet_jax.steps import build
+from alexnet_jax.train import warm_start
 from configs import cifar10_lrn, default
 
 NORMALISED = {
@@ -61,7 +61,7 @@ def test_order_of_what_follows_each_layer():
 @pytest.mark.parametrize('net', cifar10_lrn.NETS)
 def test_decay_by_layer_and_nine_views(net):
   config = cifar10_lrn.get_config(net)
-  config_lib.check(config)
+  validate.check(config)
   decay = {
     name: config.optim.weight_decay * config.optim.decay[name]
     for name in alexnet.layer_names(config.model)
@@ -79,8 +79,8 @@ def test_the_schedule_by_hand(net):
   assert (first.num_epochs, first.init_from) == (350, '')
   assert first.schedule.kernel[-1][1] == 1.0 and not first.plateau.enabled
   second = cifar10_lrn.get_config(f'{net}-five')
-  assert (second.init_layers, second.init_from) == ('all', pretrained.REQUIRED)
-  plan = config_lib.plan(second, train_images=50_000)
+  assert (second.init_layers, second.init_from) == ('all', warm_start.REQUIRED)
+  plan = validate.plan(second, train_images=50_000)
   epochs = plan.steps_in('epochs')
   assert plan.total_steps == math.ceil(170 * epochs)
   for epoch, kernel in (
@@ -119,8 +119,8 @@ def test_two_steps_on_two_rows_of_devices_are_finite_and_move(net):
   config = cifar10_lrn.get_config(net)
   config.mesh.data, config.batch_size = 2, 4
   mesh = mesh_lib.create(data=2, column=1)
-  plan = config_lib.plan(config, train_images=8)
-  programs = steps.build(config, mesh=mesh, plan=plan)
+  plan = validate.plan(config, train_images=8)
+  programs = build.build(config, mesh=mesh, plan=plan)
   state = programs.init()
   first = jax.device_get(state.params)
   mean = placement.replicate(np.full((32, 32, 3), 120, np.float32), mesh=mesh)

@@ -5,7 +5,7 @@ import errno
 import pytest
 from absl import flags
 
-from alexnet_jax.tools import cli
+from alexnet_jax import cli
 
 
 def _raise(error):

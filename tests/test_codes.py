@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from alexnet_jax.analysis import codes, retrieval
+from alexnet_jax.studies.retrieval import codes, neighbours
 
 
 def _like_features(*, classes=40, rows=600, units=96, seed=0):
@@ -35,7 +35,7 @@ def test_hand_worked_codes():
   # x - mean = (0, 0): values all 0; bits 0 0 0 0 0 0 0 1
   found = coder.encode(np.array([[3.0, 1.0], [1.0, 2.0]], np.float32))
   assert found.tolist() == [[0b10101000], [0b00000001]]
-  assert retrieval.hamming(found[:1], found, count=2).distances.tolist() == [
+  assert neighbours.hamming(found[:1], found, count=2).distances.tolist() == [
     [0, 4]
   ]
 
@@ -70,23 +70,23 @@ def test_the_seed_decides():
 def test_128_bits_keep_the_classes_of_exact_neighbours():
   features, labels = _like_features()
   split = {'queries': labels[500:], 'database': labels[:500]}
-  exact = retrieval.nearest(features[500:], features[:500], count=6)
+  exact = neighbours.nearest(features[500:], features[:500], count=6)
   own = _coder().encode(features)
-  found = retrieval.hamming(own[500:], own[:500], count=6)
-  best = retrieval.precision(exact, **split)
+  found = neighbours.hamming(own[500:], own[:500], count=6)
+  best = neighbours.precision(exact, **split)
   assert best > 0.9
-  assert retrieval.precision(found, **split) > 0.9 * best
+  assert neighbours.precision(found, **split) > 0.9 * best
   # Better than signs of as many products with random vectors.
   signs = features @ np.random.default_rng(1).standard_normal((96, 128))
   drawn = np.packbits(signs > np.median(signs[:500], axis=0)[None], axis=1)
-  by_chance = retrieval.hamming(drawn[500:], drawn[:500], count=6)
+  by_chance = neighbours.hamming(drawn[500:], drawn[:500], count=6)
   assert (
-    retrieval.precision(found, **split)
-    > retrieval.precision(by_chance, **split) + 0.03
+    neighbours.precision(found, **split)
+    > neighbours.precision(by_chance, **split) + 0.03
   )
   assert (
-    retrieval.recall(found, exact=exact)
-    > retrieval.recall(by_chance, exact=exact) + 0.02
+    neighbours.recall(found, exact=exact)
+    > neighbours.recall(by_chance, exact=exact) + 0.02
   )
 
 

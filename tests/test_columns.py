@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import inputs, metrics
 from alexnet_jax.models import alexnet
+from alexnet_jax.steps import metrics, preprocess
 from tests import nets
 
 # Rows and columns of devices, and parts of a minibatch one after the other.
@@ -31,7 +31,7 @@ def plain():
   dropout = alexnet.Dropout(
     key=jax.random.fold_in(key, 0), examples=jnp.arange(nets.BATCH)
   )
-  images = inputs.normalise(
+  images = preprocess.normalise(
     jnp.asarray(batch['image']),
     mean_image=jnp.asarray(nets.mean_image()),
     offset=jnp.asarray(batch['offset']),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from alexnet_jax.parallel import compiler
+from alexnet_jax.runtime import compile
 
 PROGRAM = """
 import sys
@@ -30,9 +30,9 @@ flags.FLAGS(sys.argv)
 
 @pytest.fixture
 def fresh():
-  compiler.compiler_options.cache_clear()
+  compile.compiler_options.cache_clear()
   yield
-  compiler.compiler_options.cache_clear()
+  compile.compiler_options.cache_clear()
 
 
 def _convolution_calls(options):
@@ -50,7 +50,7 @@ def _convolution_calls(options):
 
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='options of a CPU')
 def test_convolutions_are_left_to_xla(fresh):
-  options = compiler.compiler_options('cpu')
+  options = compile.compiler_options('cpu')
   name = 'xla_cpu_experimental_ynn_fusion_type'
   if name not in options:
     pytest.skip('this jaxlib has no such option')
@@ -60,23 +60,23 @@ def test_convolutions_are_left_to_xla(fresh):
 
 
 def test_other_backends_are_told_nothing(fresh):
-  assert compiler.compiler_options('gpu') == {}
+  assert compile.compiler_options('gpu') == {}
 
 
 def test_options_that_jaxlib_does_not_know_are_left_out(fresh, monkeypatch):
   known = {'xla_cpu_enable_fast_min_max': False}
   both = {'xla_cpu_no_such_option': True} | known
-  monkeypatch.setattr(compiler, '_CPU', both)
-  assert compiler.compiler_options('cpu') == known
-  doubled = compiler.jit(lambda x: 2 * x)
+  monkeypatch.setattr(compile, '_CPU', both)
+  assert compile.compiler_options('cpu') == known
+  doubled = compile.jit(lambda x: 2 * x)
   assert doubled(jnp.float32(3)) == 6
 
 
 def test_values_that_jaxlib_does_not_take_are_told_of(fresh, monkeypatch):
-  name = next(iter(compiler._CPU))
-  monkeypatch.setattr(compiler, '_CPU', {name: 'NO_SUCH_LIBRARY'})
+  name = next(iter(compile._CPU))
+  monkeypatch.setattr(compile, '_CPU', {name: 'NO_SUCH_LIBRARY'})
   with pytest.warns(UserWarning, match=f'refuses {name}=NO_SUCH_LIBRARY'):
-    assert compiler.compiler_options('cpu') == {}
+    assert compile.compiler_options('cpu') == {}
 
 
 def _run(monkeypatch, **env):

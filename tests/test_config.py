@@ -2,8 +2,7 @@
 
 import pytest
 
-from alexnet_jax import config as config_lib
-from alexnet_jax import fields
+from alexnet_jax.config import schema, validate
 from configs import (
   cifar10_lrn,
   default,
@@ -79,7 +78,7 @@ REFUSED = [  # field, value, what the message must name
 
 @pytest.mark.parametrize('config', SHIPPED)
 def test_shipped_configs_pass(config):
-  config_lib.check(config.get_config())
+  validate.check(config.get_config())
 
 
 @pytest.mark.parametrize(('field', 'value', 'hint'), REFUSED)
@@ -87,7 +86,7 @@ def test_refuses_in_one_line_that_names_the_field(field, value, hint):
   config = smoke.get_config()
   config.update_from_flattened_dict({field: value})
   with pytest.raises(ValueError) as error:
-    config_lib.check(config)
+    validate.check(config)
   text = str(error.value)
   shown = str(value[0] if field.endswith(('then', 'leave_out')) else value)
   assert hint in text and shown in text and '\n' not in text
@@ -112,9 +111,9 @@ def test_a_warm_up_rises_and_ends_within_the_run(images, epochs, message):
   config.batch_size, config.batch_scaling.rule = images, 'linear'
   config.batch_scaling.warmup_epochs = epochs
   if not message:
-    return config_lib.check(config)
+    return validate.check(config)
   with pytest.raises(ValueError) as error:
-    config_lib.check(config)
+    validate.check(config)
   text = str(error.value)
   assert message in text and f'warmup_epochs = {epochs}' in text
   assert '\n' not in text
@@ -124,19 +123,19 @@ def test_tables_in_fractions_of_the_run_end_with_it():
   config = source2012.get_config()
   config.schedule.counts = 'fractions'
   with pytest.raises(ValueError, match='use times below 1, the whole run'):
-    config_lib.check(config)
+    validate.check(config)
 
 
 def test_epochs_become_steps_rounded_up():
   config = imagenet.get_config()
-  plan = config_lib.plan(config, train_images=1_281_167)
+  plan = validate.plan(config, train_images=1_281_167)
   assert plan.total_steps == 900_821  # 90 x 1281167 / 128 = 900820.5...
   config.total_steps = 60
-  assert config_lib.plan(config, train_images=120).total_steps == 60
+  assert validate.plan(config, train_images=120).total_steps == 60
 
 
 def test_epochs_end_where_their_last_image_is_seen():
-  plan = config_lib.Plan(total_steps=9, images_per_epoch=10, batch_size=4)
+  plan = validate.Plan(total_steps=9, images_per_epoch=10, batch_size=4)
   ends = [s for s in range(1, 10) if plan.epoch_ends(s, every_epochs=1)]
   assert ends == [3, 5, 8]  # images 12, 20 and 32
   ends = [s for s in range(1, 10) if plan.epoch_ends(s, every_epochs=2)]
@@ -145,10 +144,10 @@ def test_epochs_end_where_their_last_image_is_seen():
 
 
 def test_nearest_field_is_found_by_spelling_or_by_its_last_name():
-  known = [name for name, _ in config_lib.leaves(default.get_config())]
+  known = [name for name, _ in validate.leaves(default.get_config())]
 
   def nearest(path):
-    return config_lib.nearest(path, known=known)
+    return validate.nearest(path, known=known)
 
   assert nearest('optim.momentm') == ['optim.momentum']
   assert nearest('crop_size') == ['data.crop_size']
@@ -158,12 +157,12 @@ def test_nearest_field_is_found_by_spelling_or_by_its_last_name():
 
 @pytest.mark.parametrize('config', SHIPPED)
 def test_every_field_of_a_config_has_a_rule_and_no_other_has(config):
-  shipped = {name for name, _ in config_lib.leaves(config.get_config())}
-  assert shipped == set(fields.FIELDS)
+  shipped = {name for name, _ in validate.leaves(config.get_config())}
+  assert shipped == set(schema.FIELDS)
 
 
 def test_more_steps_than_can_be_counted_are_refused():
   config = imagenet.get_config()
   config.num_epochs, config.batch_size = 100_000, 1
   with pytest.raises(ValueError, match=r'128,116,700,000 steps.*use fewer'):
-    config_lib.plan(config, train_images=1_281_167)
+    validate.plan(config, train_images=1_281_167)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax import ensemble
+from alexnet_jax.evaluate import ensemble
 from tests import commands, nets, saved
 
 MAIN, ENSEMBLE = 'alexnet_jax.main', 'alexnet_jax.tools.ensemble'

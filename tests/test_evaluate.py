@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import evaluate
-from alexnet_jax import run as run_lib
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.evaluate import predict
 from alexnet_jax.models import alexnet
 from tests import nets, saved
 
@@ -23,12 +23,12 @@ def _setup(*, data=1, column=1, **fields):
   config.data.embedded_train_images = 12
   config.data.embedded_val_images = 57  # 32 + 25
   config.update_from_flattened_dict(fields)
-  return run_lib.set_up(config)
+  return setup_lib.set_up(config)
 
 
 def _predict(setup, *, views=1):
   state = saved.decided(setup.programs.init())
-  return evaluate.predict(setup, params=state.params, views=views)
+  return predict.predict(setup, params=state.params, views=views)
 
 
 def _same(one, other):
@@ -100,7 +100,7 @@ def test_numpy_finds_the_same_errors_from_the_logits():
     (9, _softmax(logits[:, :9]).mean(axis=1)),
     (10, np.delete(_softmax(logits), range(5, 9), axis=1).mean(axis=1)),
   ):
-    found = evaluate.predict(setup, params=state.params, views=views)
+    found = predict.predict(setup, params=state.params, views=views)
     best = np.argsort(-p, axis=1, kind='stable')
     right = best == labels[:, None]
     assert found.errors.top1_error == np.mean(~right[:, :1].any(axis=1))

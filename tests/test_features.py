@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import evaluate, reload
-from alexnet_jax import run as run_lib
-from alexnet_jax.analysis import features, search
+from alexnet_jax import setup as setup_lib
 from alexnet_jax.data import dataset
+from alexnet_jax.evaluate import load, predict
+from alexnet_jax.studies.retrieval import features, search
 from tests import nets
 
 IMAGES = 30
@@ -50,11 +50,11 @@ def network(tmp_path_factory):
   config.data.embedded_train_images = IMAGES
   config.data.embedded_val_images = 20
   config.eval.batch_size = 4
-  setup = run_lib.set_up(config)
+  setup = setup_lib.set_up(config)
   params = setup.programs.init().params
   params = jax.tree.map(lambda x: 3 * x, params)
   meta = {'digests': {'conv1': 'aa'}, 'config': config.to_dict()}
-  return reload.Network(tmp_path_factory.mktemp('7'), 7, meta, setup, params)
+  return load.Network(tmp_path_factory.mktemp('7'), 7, meta, setup, params)
 
 
 @pytest.fixture(scope='module')
@@ -95,8 +95,8 @@ def test_rows_are_what_the_network_makes_of_each_image(network, undisturbed):
   assert undisturbed.names == [train[i].name for i in range(IMAGES)]
   assert undisturbed.labels.tolist() == [train[i].label for i in range(IMAGES)]
   rows = [
-    evaluate.features(network.setup, batch, params=network.params)
-    for batch in evaluate.minibatches(network.setup, train, what='')
+    predict.features(network.setup, batch, params=network.params)
+    for batch in predict.minibatches(network.setup, train, what='')
   ]
   np.testing.assert_allclose(undisturbed.features, np.concatenate(rows), 1e-4)
   assert np.ptp(undisturbed.features, axis=0).max() > 0

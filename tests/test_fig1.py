@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip('matplotlib')
 import alexnet_jax
-from alexnet_jax import config as config_lib
-from alexnet_jax import writers
-from alexnet_jax.analysis import relu_vs_tanh
-from alexnet_jax.analysis.figures import fig1 as picture
-from alexnet_jax.analysis.figures import style
-from alexnet_jax.experiments import fig1
+from alexnet_jax.config import validate
 from alexnet_jax.models import alexnet
+from alexnet_jax.studies.fig1 import curves as curves_lib
+from alexnet_jax.studies.fig1 import run as run_lib
+from alexnet_jax.studies.figures import fig1 as fig1_lib
+from alexnet_jax.studies.figures import style
+from alexnet_jax.train import log
 from configs import cifar10_fig1
 from tests import commands
 
@@ -37,13 +37,13 @@ def _tiny():
 
 
 def test_doctests():
-  tested = doctest.testmod(relu_vs_tanh)
+  tested = doctest.testmod(curves_lib)
   assert tested.attempted and not tested.failed
 
 
 def test_the_net_has_four_layers_and_their_parameters():
   config = cifar10_fig1.get_config()
-  config_lib.check(config)
+  validate.check(config)
   assert alexnet.layer_names(config.model) == ('conv1', 'conv2', 'conv3', 'fc8')
   params = jax.eval_shape(
     lambda key: alexnet.initialise(config.model, key, crop_size=32),
@@ -86,7 +86,7 @@ def test_an_epochs_error_is_the_mean_over_its_minibatches():
     _line(5, 0.2),  # 40 images
     _line(6, 0.1),  # of an epoch that is not whole
   ]
-  assert relu_vs_tanh.epoch_errors(lines) == pytest.approx([0.7, 0.2])
+  assert curves_lib.epoch_errors(lines) == pytest.approx([0.7, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -100,29 +100,29 @@ def test_an_epochs_error_is_the_mean_over_its_minibatches():
   ],
 )
 def test_the_crossing_lies_between_the_ends_of_epochs(errors, epochs):
-  assert relu_vs_tanh.crossing(errors) == epochs
+  assert curves_lib.crossing(errors) == epochs
 
 
 def test_the_search_takes_the_fastest():
   slow, fast, dead = [0.8, 0.7, 0.6], [0.8, 0.5, 0.4], [0.9, 0.9, 0.9]
   early, diverged = [0.6, 0.2], [0.3]
   assert (
-    relu_vs_tanh.fastest({1.0: slow, 2.0: fast, 3.0: dead, 4.0: diverged}) == 2
+    curves_lib.fastest({1.0: slow, 2.0: fast, 3.0: dead, 4.0: diverged}) == 2
   )
-  assert relu_vs_tanh.fastest({1.0: fast, 2.0: early}) == 2
-  assert relu_vs_tanh.fastest({1.0: diverged, 2.0: [], 3.0: dead}) == 3
+  assert curves_lib.fastest({1.0: fast, 2.0: early}) == 2
+  assert curves_lib.fastest({1.0: diverged, 2.0: [], 3.0: dead}) == 3
 
 
 def _net(activation, *curves):
   searched = {0.1: [0.9], 0.2: [0.5], 0.3: []}
-  return relu_vs_tanh.Net(activation, searched, 0.2, dict(enumerate(curves)))
+  return curves_lib.Net(activation, searched, 0.2, dict(enumerate(curves)))
 
 
 def test_the_table_has_ratios_by_seed_and_the_papers():
   relu = _net('relu', [0.5, 0.25], [0.5, 0.5, 0.25])
   tanh = _net('tanh', [0.5] * 5 + [0.25], [0.5] * 11 + [0.25])
-  assert relu_vs_tanh.ratios(tanh, first=relu) == {0: 3.0, 1: 4.0}
-  told = relu_vs_tanh.table([relu, tanh], most_epochs=20)
+  assert curves_lib.ratios(tanh, first=relu) == {0: 3.0, 1: 4.0}
+  told = curves_lib.table([relu, tanh], most_epochs=20)
   assert '0.1: 90.0  0.2: 50.0  0.3: diverged  -> 0.2 by this error\n' in told
   assert 'mean 2.50 (2.00 to 3.00)' in told
   assert '3.60 (by seed: 3.00, 4.00); the paper: 6 times' in told
@@ -130,36 +130,36 @@ def test_the_table_has_ratios_by_seed_and_the_papers():
 
 def test_a_net_that_did_not_get_there_is_told_of():
   relu, tanh = _net('relu', [0.5, 0.25]), _net('tanh', [0.5, 0.5, 0.5, 0.3])
-  told = relu_vs_tanh.table([relu, tanh], most_epochs=4)
+  told = curves_lib.table([relu, tanh], most_epochs=4)
   assert 'tanh, seed 0: 25% was not reached: 30.0% after 4 epochs' in told
   assert 'more than 2.00 (by seed: open)' in told
-  short = relu_vs_tanh.table([_net('relu', [0.5])] * 2, most_epochs=1)
+  short = curves_lib.table([_net('relu', [0.5])] * 2, most_epochs=1)
   assert '50.0% after 1 epoch\n' in short
-  told = relu_vs_tanh.table([tanh, relu], most_epochs=5)
+  told = curves_lib.table([tanh, relu], most_epochs=5)
   assert '30.0% after 4 epochs, then it diverged' in told
   assert 'unknown, as tanh seed 0 diverged' in told
-  told = relu_vs_tanh.table([tanh, relu], most_epochs=4)
+  told = curves_lib.table([tanh, relu], most_epochs=4)
   assert 'unknown, as tanh did not reach it' in told
 
 
 def test_a_run_that_diverged_bounds_nothing():
   relu = _net('relu', [0.5, 0.25], [0.5, 0.25])
   tanh = _net('tanh', [0.5, 0.5, 0.5, 0.3], [0.5])
-  told = relu_vs_tanh.table([relu, tanh], most_epochs=4)
+  told = curves_lib.table([relu, tanh], most_epochs=4)
   assert 'relu: unknown, as tanh seed 1 diverged' in told
   assert 'more than' not in told
 
 
 def test_the_table_says_by_what_a_rate_was_chosen():
   fast = _net('relu', [0.5, 0.25])._replace(searched={0.2: [0.5, 0.2]})
-  told = relu_vs_tanh.table([fast, _net('tanh', [0.5])], most_epochs=4)
+  told = curves_lib.table([fast, _net('tanh', [0.5])], most_epochs=4)
   assert '-> 0.2 by epochs' in told and '-> 0.2 by this error' in told
   assert 'The search has\nseed 0, which is one' in told
 
 
 def test_relu_is_solid_tanh_dashed_and_the_target_dotted():
   with style.theme(dark=True):
-    made = picture.figure({'relu': [[0.5, 0.2], [0.7]], 'tanh': [[0.6, 0.5]]})
+    made = fig1_lib.figure({'relu': [[0.5, 0.2], [0.7]], 'tanh': [[0.6, 0.5]]})
     assert b'ReLU' in style.svg(made)
   lines = made.axes[0].lines
   assert [line.get_linestyle() for line in lines] == [':', '-', '-', '-', '--']
@@ -167,11 +167,11 @@ def test_relu_is_solid_tanh_dashed_and_the_target_dotted():
   mean = lines[3]  # as far as both seeds go
   np.testing.assert_allclose(mean.get_ydata(), [0.6])
   with style.theme(dark=True):
-    points = picture.figure({'relu': [[0.5]]}, of='x (9 images)').axes[0]
+    points = fig1_lib.figure({'relu': [[0.5]]}, of='x (9 images)').axes[0]
   assert points.lines[-1].get_marker() == 'o'  # a line of one epoch is none
   assert points.get_xlabel() == 'epoch of x (9 images)'
   with pytest.raises(ValueError, match='nothing to draw'):
-    picture.figure({'relu': [[]]})
+    fig1_lib.figure({'relu': [[]]})
 
 
 @pytest.fixture(scope='module')
@@ -185,7 +185,7 @@ _ASKED = {'rates': [0.001, 0.02], 'search_epochs': 1, 'seeds': [0, 1]}
 
 
 def _experiment(folder):
-  return fig1.Experiment(_tiny(), folder=folder, most_epochs=3)
+  return run_lib.Experiment(_tiny(), folder=folder, most_epochs=3)
 
 
 def test_a_run_ends_at_the_target_or_after_most_epochs(whole):
@@ -193,9 +193,9 @@ def test_a_run_ends_at_the_target_or_after_most_epochs(whole):
   assert set(net.searched) == {0.001, 0.02}
   assert [len(errors) for errors in net.searched.values()] == [1, 1]
   for seed, errors in net.curves.items():
-    assert len(errors) == 3 or relu_vs_tanh.crossing(errors)
+    assert len(errors) == 3 or curves_lib.crossing(errors)
     run = folder / f'tanh/rate-{net.rate:g}/seed-{seed}'
-    lines = writers.read_metrics(run / 'metrics.jsonl')
+    lines = log.read_metrics(run / 'metrics.jsonl')
     last = [r['step'] for r in lines if r['split'] == 'train'][-1]
     assert last == -(-len(errors) * 50 // 8)  # no step beyond
     assert not any(error <= 0.25 for error in errors[:-1])
@@ -212,7 +212,7 @@ def test_a_killed_experiment_goes_on_with_the_same_result(
       raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(fig1._Watch, '_say', kill)
+    patch.setattr(run_lib._Watch, '_say', kill)
     with pytest.raises(KeyboardInterrupt):
       _experiment(tmp_path).net('tanh', **_ASKED)
   assert _experiment(tmp_path).net('tanh', **_ASKED) == whole[1]
@@ -222,14 +222,14 @@ def test_another_config_is_refused(whole):
   folder, net = whole
   config = _tiny()
   config.batch_size = 10
-  other = fig1.Experiment(config, folder=folder, most_epochs=3)
+  other = run_lib.Experiment(config, folder=folder, most_epochs=3)
   with pytest.raises(ValueError, match='batch_size was 8, is 10: use'):
     other.curve('tanh', rate=net.rate, seed=0, epochs=3)
 
 
 def test_a_longer_run_is_no_longer_than_asked(whole):
   folder, net = whole
-  shorter = fig1.Experiment(_tiny(), folder=folder, most_epochs=2)
+  shorter = run_lib.Experiment(_tiny(), folder=folder, most_epochs=2)
   again = shorter.net('tanh', **_ASKED)
   assert again.curves == {s: c[:2] for s, c in net.curves.items()}
   assert again.searched == net.searched
@@ -241,10 +241,10 @@ def test_a_longer_run_is_no_longer_than_asked(whole):
 )
 def test_a_net_that_is_regularised_is_refused(field, value):
   config = _tiny()
-  fig1.check(config)
+  run_lib.check(config)
   config.update_from_flattened_dict({field: value})
   with pytest.raises(ValueError, match=f'config.{field} = {value}, but'):
-    fig1.check(config)
+    run_lib.check(config)
 
 
 def test_the_command_writes_picture_and_numbers(command, tmp_path):

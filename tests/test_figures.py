@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip('matplotlib')
-from alexnet_jax.analysis.figures import (
+from alexnet_jax.studies.figures import (
   classes,
   curves,
   examples,

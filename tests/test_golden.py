@@ -12,10 +12,10 @@ import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from alexnet_jax import metrics
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.parallel import placement
+from alexnet_jax.steps import metrics
 from configs import default, source2012
 from tests.golden import facts
 

@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import communication, health, integrity, steps, train
-from alexnet_jax import run as run_lib
+from alexnet_jax import setup as setup_lib
+from alexnet_jax import train
+from alexnet_jax.checkpoint import checksums
 from alexnet_jax.ops import pool
 from alexnet_jax.parallel import placement
-from alexnet_jax.train import guard
+from alexnet_jax.steps import build
+from alexnet_jax.studies import communication
+from alexnet_jax.train import guard, health
 from tests import nets, test_train
 from tests.faults import runs
 
@@ -83,7 +86,7 @@ def test_a_gradient_that_is_no_number_does_not_reach_its_column(
     return poisoned(out) if out.shape[1] == 1 else out  # after conv5 alone
 
   monkeypatch.setattr(pool, 'max_pool', once)
-  monkeypatch.setattr(steps, 'build', steps.build.anew)
+  monkeypatch.setattr(build, 'build', build.build.anew)
   config = nets.config(data=data, column=column)
   run = nets.Trained(config, num_steps=0)
   after, means = _step(run, nets.batch())
@@ -124,7 +127,7 @@ def test_agreed_or_not_a_sound_step_is_the_same(data, column):
 
 def _train(workdir, monkeypatch, *, bad, **fields):
   """A run; minibatches with these numbers, from 1, are shifted by infinity."""
-  fine = run_lib.train_batches
+  fine = setup_lib.train_batches
 
   def batches(setup, *, total_steps, whole=False):
     found = fine(setup, total_steps=total_steps)
@@ -140,7 +143,7 @@ def _train(workdir, monkeypatch, *, bad, **fields):
     found.__class__ = Bad
     return found
 
-  monkeypatch.setattr(run_lib, 'train_batches', batches)
+  monkeypatch.setattr(setup_lib, 'train_batches', batches)
   train.train(test_train._config(**fields), workdir=workdir)
 
 
@@ -168,8 +171,8 @@ def test_a_few_bad_minibatches_are_left_out_if_so_asked(
   assert 'warning: step 2: the loss is nan' in out
   assert 'step 6' in out and '2 of at most 2' in out
   lines = runs.lines(tmp_path)
-  steps = [r['step'] for r in lines if r['split'] == 'train']
-  assert steps == [1, 3, 4, 5, 7, 8]
+  build = [r['step'] for r in lines if r['split'] == 'train']
+  assert build == [1, 3, 4, 5, 7, 8]
 
 
 def test_one_more_than_allowed_ends_the_run(tmp_path, monkeypatch):
@@ -196,13 +199,13 @@ def test_arrays_that_are_not_finite_are_not_saved():
     'opt_state': [jnp.array([0, jnp.inf])],
     'plateau': {'best_value': jnp.array(jnp.inf)},  # before any evaluation
   }
-  digests = integrity.digest(state)
+  digests = checksums.digest(state)
   with pytest.raises(
     train.DivergedError, match='step 9: the array opt_state/0'
   ):
     guard.check_state(digests, step=9)
   del state['opt_state']
-  guard.check_state(integrity.digest(state), step=9)
+  guard.check_state(checksums.digest(state), step=9)
 
 
 def test_waiting_for_images_is_told_once_it_lasts():

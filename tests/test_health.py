@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from alexnet_jax import health
-from alexnet_jax import run as run_lib
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.train import health
 from tests import nets
 
 RGB = np.array([123.7, 116.8, 103.9], np.float32)
@@ -98,13 +98,13 @@ def test_probe_sees_what_the_network_computes(mesh):
   data, column = mesh
   config = nets.config(data=data, column=column)
   config.data.embedded_train_images = 12
-  setup = run_lib.set_up(config)
+  setup = setup_lib.set_up(config)
   params = setup.programs.init().params
-  report = run_lib.probe(setup, params=params, batch=nets.batch())
+  report = setup_lib.probe(setup, params=params, batch=nets.batch())
   assert report.images == nets.BATCH
   assert [r.stage for r in report.rows][:2] == ['conv1', 'conv1/activation']
-  one = run_lib.set_up(nets.config())
-  alone = run_lib.probe(
+  one = setup_lib.set_up(nets.config())
+  alone = setup_lib.probe(
     one, params=one.programs.init().params, batch=nets.batch()
   )
   for row, same in zip(report.rows, alone.rows, strict=True):

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from alexnet_jax import integrity
+from alexnet_jax.checkpoint import checksums
 from alexnet_jax.parallel import mesh as mesh_lib
 
 
@@ -44,7 +44,7 @@ def _drawn(shape, seed=0):
 
 
 def _of(array):
-  return integrity.digest({'w': jnp.asarray(array)}).arrays['w']
+  return checksums.digest({'w': jnp.asarray(array)}).arrays['w']
 
 
 @pytest.mark.parametrize('shape', [(), (1,), (7,), (3, 5), (2, 3, 4, 5)])
@@ -73,7 +73,7 @@ def test_does_not_depend_on_where_the_parts_lie(data, column):
     for name, array in tree.items()
   }
   expected = {name: _by_hand(np.asarray(a)) for name, a in tree.items()}
-  assert integrity.digest(placed).arrays == expected
+  assert checksums.digest(placed).arrays == expected
 
 
 def test_sees_every_single_bit():
@@ -106,12 +106,12 @@ def test_takes_narrow_types(dtype):
 def test_names_what_is_not_finite():
   tree = {'a': jnp.ones(3), 'b': jnp.array([1, jnp.nan]), 'c': {'d': jnp.inf}}
   tree['c']['d'] = jnp.array(jnp.inf)
-  assert integrity.digest(tree).not_finite == ['b', 'c/d']
+  assert checksums.digest(tree).not_finite == ['b', 'c/d']
 
 
 def test_one_digest_of_all_depends_on_names_and_values():
   digests = [
-    integrity.digest(tree).whole
+    checksums.digest(tree).whole
     for tree in ({'a': jnp.ones(2)}, {'b': jnp.ones(2)}, {'a': jnp.zeros(2)})
   ]
   assert len(set(digests)) == 3 and all(len(d) == 32 for d in digests)
@@ -126,7 +126,7 @@ def test_file_sums_are_of_the_files_in_subfolders(tmp_path):
   (tmp_path / 'a' / 'empty').write_bytes(b'')
   (tmp_path / 'a' / 'long').write_bytes(LONG)
   (tmp_path / 'top').write_bytes(b'left out')
-  sums = integrity.file_sums(tmp_path)
+  sums = checksums.file_sums(tmp_path)
   assert sums['a/b/c'] == '352441c2'
   assert sums['a/long'] == f'{zlib.crc32(LONG):08x}'
   assert set(sums) == {'a/b/c', 'a/empty', 'a/long'}

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax.data import listing, prepare, records, shards
+from alexnet_jax.data import records
+from alexnet_jax.data.prepare import run, shards, sources
 from tests import official
 
 _REAL = pathlib.Path(os.environ.get('ALEXNET_JAX_TEST_DATA', '/nowhere'))
@@ -150,9 +151,9 @@ def odd(tmp_path):
 
 
 def _run(source, output, **options):
-  layout = listing.find(str(source))
-  work = prepare.plan(layout, options=shards.Options(image_size=64))
-  return prepare.run(work, output=output, workers=1, **options)
+  layout = sources.find(str(source))
+  work = run.plan(layout, options=shards.Options(image_size=64))
+  return run.run(work, output=output, workers=1, **options)
 
 
 def test_odd_files_are_converted_or_listed_and_the_rest_is_right(odd, tmp_path):
@@ -214,11 +215,11 @@ def test_statistics_alone_are_those_of_preparing(source, tmp_path):
 def test_killed_while_it_finishes_the_same_command_ends_it(
   source, tmp_path, monkeypatch
 ):
-  work = prepare.plan(
-    listing.find(str(source)), options=shards.Options(image_size=16)
+  work = run.plan(
+    sources.find(str(source)), options=shards.Options(image_size=16)
   )
   few = work._replace(shards=work.shards[:1] + work.shards[-1:])
-  prepare.run(few, output=tmp_path / 'whole', workers=1)
+  run.run(few, output=tmp_path / 'whole', workers=1)
   for number, step in enumerate(['forget', 'rename', '_remove_traces']):
     output = tmp_path / f'out{number}'
 
@@ -226,14 +227,14 @@ def test_killed_while_it_finishes_the_same_command_ends_it(
       raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-      where = {'forget': shards, 'rename': pathlib.Path}.get(step, prepare)
+      where = {'forget': shards, 'rename': pathlib.Path}.get(step, run)
       patch.setattr(where, step, die)
-      prepare.run(few, output=output, workers=1)
+      run.run(few, output=output, workers=1)
     if output.exists():  # it had its name already
       with pytest.raises(ValueError, match='exists and is complete'):
-        prepare.run(few, output=output, workers=1)
+        run.run(few, output=output, workers=1)
     else:
-      prepare.run(few, output=output, workers=1)
+      run.run(few, output=output, workers=1)
     assert _digest(output) == _digest(tmp_path / 'whole')
 
 

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from alexnet_jax import locking
+from alexnet_jax.runtime import locks
 
 
 def _locked(folder):
-  return locking.locked(folder, fix='give another --workdir')
+  return locks.locked(folder, fix='give another --workdir')
 
 
 def test_a_folder_is_made_and_held(tmp_path):
@@ -40,7 +40,7 @@ def test_one_that_waits_comes_after_the_other(tmp_path, capsys):
   first = threading.Thread(target=hold)
   first.start()
   held.wait()
-  with locking.locked(tmp_path, fix='', waits=True):
+  with locks.locked(tmp_path, fix='', waits=True):
     order.append('second')
   first.join()
   assert order == ['first', 'second']

@@ -143,7 +143,7 @@ def test_another_networks_workdir_is_left_as_it_was(command, run):
 
 _STOPPED_IN_THE_REPORT = """
 import os, runpy, signal, sys
-from alexnet_jax.analysis import report
+from alexnet_jax.studies import report
 def write(workdir):
   os.kill(os.getpid(), signal.SIGINT)
   raise AssertionError('the signal was not heard')

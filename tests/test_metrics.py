@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax import metrics
+from alexnet_jax.steps import metrics
 
 
 def test_ranks_are_places_in_a_stable_sort():

@@ -15,9 +15,10 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import predictions
 from alexnet_jax.checkpoint import layout, restore
-from alexnet_jax.data import augment, remote, stats
+from alexnet_jax.data import augment, stats
+from alexnet_jax.evaluate import predictions
+from alexnet_jax.runtime import bucket as bucket_lib
 from tests import buckets, crews, damage, two_hosts
 from tests.faults import runs
 
@@ -196,8 +197,8 @@ class OnBucket:
     self._folder = folder
     self.bucket = bucket
     self.there = bucket / 'runs' / 'a'
-    name = remote.name_of_copy(self.URL)
-    self.here = remote.copies('runs') / name / 'workdir'
+    name = bucket_lib.name_of_copy(self.URL)
+    self.here = bucket_lib.copies('runs') / name / 'workdir'
 
   def start(self, *flags, url=URL):
     """A crew; nothing is left of earlier ones but what is on the bucket."""

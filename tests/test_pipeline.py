@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from alexnet_jax.data import augment, dataset, faults, pipeline, stats
+from alexnet_jax.data import augment, bad_records, dataset, pipeline, stats
 
 _SIZE, _CROP = 8, 5
 
@@ -219,7 +219,7 @@ def test_reading_and_preparing_data_needs_no_jax():
 
 
 def test_the_next_sound_image_stands_in_for_a_damaged_one():
-  counted = faults.Faults(most=2)
+  counted = bad_records.Faults(most=2)
   seen = _seen(_train(10, damaged=(3, 4), total_steps=5, faults=counted))
   expected = _seen(_train(10, total_steps=5))
   expected[(expected == 3) | (expected == 4)] = 5
@@ -230,14 +230,14 @@ def test_the_next_sound_image_stands_in_for_a_damaged_one():
 
 def test_labels_are_those_of_the_images_that_stand_in():
   batches = list(
-    _train(10, damaged=(9,), faults=faults.Faults(most=1), total_steps=5)
+    _train(10, damaged=(9,), faults=bad_records.Faults(most=1), total_steps=5)
   )
   assert (_seen(batches) % 7 == _stream(batches, 'label')).all()
 
 
 def test_too_many_damaged_images_end_the_run():
   batches = _train(
-    10, damaged=(3, 4), total_steps=5, faults=faults.Faults(most=1)
+    10, damaged=(3, 4), total_steps=5, faults=bad_records.Faults(most=1)
   )
   with pytest.raises(ValueError, match=r'max_bad_records = 1; the last: image'):
     list(batches)
@@ -245,7 +245,7 @@ def test_too_many_damaged_images_end_the_run():
 
 def test_a_set_that_is_damaged_throughout_ends_the_run():
   batches = _train(
-    4, damaged=range(4), total_steps=1, faults=faults.Faults(most=9)
+    4, damaged=range(4), total_steps=1, faults=bad_records.Faults(most=9)
   )
   with pytest.raises(ValueError, match='every training image is damaged'):
     list(batches)
@@ -257,7 +257,7 @@ def test_by_default_none_may_be_damaged():
 
 
 def test_evaluation_leaves_damaged_images_out():
-  counted = faults.Faults(most=9)
+  counted = bad_records.Faults(most=9)
   split = _Numbered(10, damaged=(0, 7))
   batches = list(pipeline.eval_batches(split, batch_size=4, faults=counted))
   mask = _stream(batches, 'mask')

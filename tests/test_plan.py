@@ -11,10 +11,10 @@ import re
 
 import pytest
 
-from alexnet_jax import communication, links, scaling
 from alexnet_jax.bench import rows as bench_rows
-from alexnet_jax.parallel import audit, placement
+from alexnet_jax.parallel import hlo, placement
 from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.studies import communication, links, scaling
 from configs import imagenet
 from tests import commands, nets
 
@@ -166,7 +166,7 @@ def test_bytes_are_those_of_compiled_programs(data, column):
   batch = placement.put_batch(nets.batch(), mesh=mesh)
   step = run.programs.train.lower(run.programs.state, run.mean, batch)
   moved = {'data': 0, 'column': 0}
-  for c in audit.collectives(step.compile().as_text(), mesh=mesh):
+  for c in hlo.collectives(step.compile().as_text(), mesh=mesh):
     moved[c.axis] += c.bytes
   row = scaling.row(
     nets.config(),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alexnet_jax import predictions
+from alexnet_jax.evaluate import predictions
 
 CLASSES = [f'n{i}' for i in range(7)]
 

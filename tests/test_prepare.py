@@ -15,13 +15,8 @@ import scipy.io
 from array_record.python import array_record_module
 from PIL import Image
 
-from alexnet_jax.data import (
-  images,
-  listing,
-  prepare,
-  records,
-  shards,
-)
+from alexnet_jax.data import images, records
+from alexnet_jax.data.prepare import run, shards, sources
 from tests import official
 
 _REAL = os.environ.get('ALEXNET_JAX_TEST_DATA', '')
@@ -34,8 +29,8 @@ def source(tmp_path):
 
 def _run(source, output, *, workers=1, **options):
   options = shards.Options(**dict(image_size=16) | options)
-  work = prepare.plan(listing.find(str(source)), options=options)
-  return prepare.run(work, output=output, workers=workers)
+  work = run.plan(sources.find(str(source)), options=options)
+  return run.run(work, output=output, workers=workers)
 
 
 def _records(folder, split):
@@ -153,8 +148,8 @@ def test_unreadable_images_are_listed_with_the_reason(tmp_path):
 def test_goes_on_where_it_was_stopped(tmp_path):
   source = official.write(tmp_path / 'source', num_train=150)
   options = shards.Options(image_size=16)
-  work = prepare.plan(listing.find(str(source)), options=options)
-  prepare.run(work, output=tmp_path / 'whole', workers=1)
+  work = run.plan(sources.find(str(source)), options=options)
+  run.run(work, output=tmp_path / 'whole', workers=1)
   seen = []
 
   def stop(images):
@@ -164,12 +159,12 @@ def test_goes_on_where_it_was_stopped(tmp_path):
 
   output = tmp_path / 'out'
   with pytest.raises(KeyboardInterrupt):
-    prepare.run(work, output=output, workers=1, progress=stop)
+    run.run(work, output=output, workers=1, progress=stop)
   assert not output.exists()
   partial = tmp_path / 'out.partial' / 'train-00000-of-00003.array_record'
   written = partial.stat().st_mtime_ns
   steps = []
-  prepare.run(work, output=output, workers=1, progress=steps.append)
+  run.run(work, output=output, workers=1, progress=steps.append)
   assert steps[0] == 50 and sum(steps) == 153
   assert (output / partial.name).stat().st_mtime_ns == written
   assert _files(output) == _files(tmp_path / 'whole')
@@ -177,10 +172,10 @@ def test_goes_on_where_it_was_stopped(tmp_path):
 
 def test_a_shard_whose_note_is_damaged_is_written_again(tmp_path):
   source = official.write(tmp_path / 'source', num_train=150)
-  work = prepare.plan(
-    listing.find(str(source)), options=shards.Options(image_size=16)
+  work = run.plan(
+    sources.find(str(source)), options=shards.Options(image_size=16)
   )
-  prepare.run(work, output=tmp_path / 'whole', workers=1)
+  run.run(work, output=tmp_path / 'whole', workers=1)
   output, partial = tmp_path / 'out', tmp_path / 'out.partial'
 
   def damage(images):
@@ -189,8 +184,8 @@ def test_a_shard_whose_note_is_damaged_is_written_again(tmp_path):
       raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    prepare.run(work, output=output, workers=1, progress=damage)
-  prepare.run(work, output=output, workers=1)
+    run.run(work, output=output, workers=1, progress=damage)
+  run.run(work, output=output, workers=1)
   assert _files(output) == _files(tmp_path / 'whole')
 
 
@@ -201,11 +196,11 @@ def test_another_plan_does_not_go_on(tmp_path):
     if any((tmp_path / 'out.partial').glob('*.done.npz')):
       raise KeyboardInterrupt
 
-  work = prepare.plan(
-    listing.find(str(source)), options=shards.Options(image_size=8)
+  work = run.plan(
+    sources.find(str(source)), options=shards.Options(image_size=8)
   )
   with pytest.raises(KeyboardInterrupt):
-    prepare.run(work, output=tmp_path / 'out', workers=1, progress=stop)
+    run.run(work, output=tmp_path / 'out', workers=1, progress=stop)
   before = _files(tmp_path / 'out.partial')
   with pytest.raises(ValueError, match='unfinished run of another source or'):
     _run(source, tmp_path / 'out')
@@ -235,15 +230,15 @@ def test_existing_output_is_refused(source, tmp_path):
 
 def test_a_second_run_at_the_same_time_is_refused(source, tmp_path):
   options = shards.Options(image_size=16)
-  work = prepare.plan(listing.find(str(source)), options=options)
+  work = run.plan(sources.find(str(source)), options=options)
   refused = []
 
   def again(images):
     with pytest.raises(ValueError, match='in use by another run'):
-      prepare.run(work, output=tmp_path / 'out', workers=1)
+      run.run(work, output=tmp_path / 'out', workers=1)
     refused.append(images)
 
-  prepare.run(work, output=tmp_path / 'out', workers=1, progress=again)
+  run.run(work, output=tmp_path / 'out', workers=1, progress=again)
   assert refused
 
 

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import run as run_lib
+from alexnet_jax import setup as setup_lib
 from alexnet_jax import train
-from alexnet_jax.train import pretrained
+from alexnet_jax.train import warm_start
 from tests import nets, saved
 
 
@@ -27,12 +27,12 @@ def _config(*, column=2, **fields):
 
 def _begin(step, **fields):
   config = _config(**{'init_from': str(step)} | fields)
-  setup = run_lib.set_up(config)
-  return setup, jax.device_get(pretrained.begin(setup))
+  setup = setup_lib.set_up(config)
+  return setup, jax.device_get(warm_start.begin(setup))
 
 
 def _theirs():
-  setup = run_lib.set_up(_config(seed=3))
+  setup = setup_lib.set_up(_config(seed=3))
   return jax.device_get(saved.decided(setup.programs.init(), seed=3))
 
 
@@ -69,7 +69,7 @@ def test_a_head_for_other_classes_on_another_mesh(step):
   [
     ({'init_from': 'nowhere'}, 'nowhere does not exist'),
     (
-      {'init_from': pretrained.REQUIRED},
+      {'init_from': warm_start.REQUIRED},
       'config.init_from is missing, and this config goes on from another run',
     ),
     (

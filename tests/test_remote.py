@@ -10,18 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax import config as config_lib
-from alexnet_jax import stopping, train
-from alexnet_jax.checkpoint import layout, mirror, restore
-from alexnet_jax.data import (
-  fetched,
-  listing,
-  paths,
-  prepare,
-  remote,
-  shards,
-  sources,
-)
+from alexnet_jax import train
+from alexnet_jax.checkpoint import bucket_sync, layout, restore
+from alexnet_jax.config import validate
+from alexnet_jax.data import download, sources
+from alexnet_jax.data.prepare import run as run_lib
+from alexnet_jax.data.prepare import shards
+from alexnet_jax.data.prepare import sources as sources_lib
+from alexnet_jax.runtime import bucket as bucket_lib
+from alexnet_jax.runtime import paths, signals
 from tests import buckets, nets, saved
 from tests.faults import runs
 
@@ -51,7 +48,7 @@ def _config(steps=8):
 
 def _train(*, steps=8, at_epoch=lambda: None):
   """Trains on the bucket; `at_epoch` may ask the run to stop."""
-  stop, seen = stopping.Stop(), []
+  stop, seen = signals.Stop(), []
 
   def enough(lines):
     seen.append(len(lines))
@@ -59,7 +56,7 @@ def _train(*, steps=8, at_epoch=lambda: None):
       stop.asked = stop.asked or bool(at_epoch())
     return False
 
-  with mirror.kept(RUN, stop=stop) as workdir:
+  with bucket_sync.kept(RUN, stop=stop) as workdir:
     train.train(_config(steps), workdir=workdir, stop=stop, enough=enough)
 
 
@@ -95,7 +92,7 @@ def _back_to_step_4(workdir):
 def test_a_run_that_moves_between_machines_gives_the_same_numbers(
   there, whole, tmp_path
 ):
-  with pytest.raises(stopping.Stopped):
+  with pytest.raises(signals.Stopped):
     _train(at_epoch=lambda: True)
   assert _steps(there) == ['4']  # its evaluation is due
   assert runs.lines(there)[-1]['step'] == 4
@@ -119,7 +116,7 @@ def test_what_could_not_be_copied_is_copied_by_the_next_command(
   def deny():
     (bucket / '.denied').touch()
 
-  with pytest.raises(remote.RemoteError, match=r'no permission .*403'):
+  with pytest.raises(bucket_lib.RemoteError, match=r'no permission .*403'):
     _train(at_epoch=deny)
   assert _steps(begun) == ['4']
   (bucket / '.denied').unlink()
@@ -134,12 +131,12 @@ def test_it_is_forgotten_once_another_machine_has_begun(
   begun, bucket, monkeypatch, tmp_path, capsys
 ):
   _back_to_step_4(begun)
-  with pytest.raises(remote.RemoteError):
+  with pytest.raises(bucket_lib.RemoteError):
     _train(at_epoch=(bucket / '.denied').touch)
   (bucket / '.denied').unlink()
   with monkeypatch.context() as elsewhere:
-    elsewhere.setenv(remote.CACHE, str(tmp_path / 'elsewhere'))
-    with mirror.kept(RUN, stop=stopping.Stop()):
+    elsewhere.setenv(bucket_lib.CACHE, str(tmp_path / 'elsewhere'))
+    with bucket_sync.kept(RUN, stop=signals.Stop()):
       pass
   capsys.readouterr()
   _train()
@@ -148,11 +145,13 @@ def test_it_is_forgotten_once_another_machine_has_begun(
 
 def test_a_run_that_is_taken_over_ends_and_writes_no_more(begun, monkeypatch):
   _back_to_step_4(begun)
-  monkeypatch.setattr(mirror, '_SECONDS', 0.05)
-  monkeypatch.setattr(mirror, '_LOOK_SECONDS', 0.05)
-  stop = stopping.Stop()
-  with pytest.raises(mirror.TakenOverError, match=r'a run on H \(process 7\)'):
-    with mirror.kept(RUN, stop=stop) as workdir:
+  monkeypatch.setattr(bucket_sync, '_SECONDS', 0.05)
+  monkeypatch.setattr(bucket_sync, '_LOOK_SECONDS', 0.05)
+  stop = signals.Stop()
+  with pytest.raises(
+    bucket_sync.TakenOverError, match=r'a run on H \(process 7\)'
+  ):
+    with bucket_sync.kept(RUN, stop=stop) as workdir:
       other = {'token': 'other', 'host': 'H', 'process': 7}
       (begun / 'owner.json').write_text(json.dumps(other))
       limit = time.monotonic() + 20
@@ -164,9 +163,9 @@ def test_a_run_that_is_taken_over_ends_and_writes_no_more(begun, monkeypatch):
 
 
 def test_a_second_run_of_this_machine_is_refused(begun):
-  with mirror.kept(RUN, stop=stopping.Stop()):
+  with bucket_sync.kept(RUN, stop=signals.Stop()):
     with pytest.raises(ValueError, match='in use by another run'):
-      with mirror.kept(RUN, stop=stopping.Stop()):
+      with bucket_sync.kept(RUN, stop=signals.Stop()):
         pass
 
 
@@ -201,7 +200,7 @@ def test_steps_that_are_no_longer_kept_go_from_the_bucket(there):
   saved.checkpoint(there, _config())  # step 7
   (there / layout.FOLDER / '3').mkdir()
   (there / layout.FOLDER / '3' / 'half').write_text('')
-  with mirror.kept(RUN, stop=stopping.Stop()) as workdir:
+  with bucket_sync.kept(RUN, stop=signals.Stop()) as workdir:
     old = workdir / layout.FOLDER / '7'
     shutil.copytree(old, old.with_name('8'))
     shutil.rmtree(old)
@@ -210,7 +209,7 @@ def test_steps_that_are_no_longer_kept_go_from_the_bucket(there):
 
 
 def test_a_folder_that_vanishes_takes_nothing_from_the_bucket(begun):
-  with mirror.kept(RUN, stop=stopping.Stop()) as workdir:
+  with bucket_sync.kept(RUN, stop=signals.Stop()) as workdir:
     shutil.rmtree(workdir / layout.FOLDER)
   assert _steps(begun) == ['8', '4']
 
@@ -250,11 +249,11 @@ def prepared(tmp_path_factory):
       for i in range(count):
         pixels = rng.integers(0, 256, (90, 80, 3), np.uint8)
         Image.fromarray(pixels).save(place / f'{i}.png')
-  plan = prepare.plan(
-    listing.find(str(folder / 'source')),
+  plan = run_lib.plan(
+    sources_lib.find(str(folder / 'source')),
     options=shards.Options(image_size=nets.IMAGE),
   )
-  prepare.run(plan, output=folder / 'data', workers=1)
+  run_lib.run(plan, output=folder / 'data', workers=1)
   return folder
 
 
@@ -298,7 +297,7 @@ def test_training_takes_them_from_there(data, prepared, tmp_path):
   found = []
   for directory in (DATA, str(prepared / 'data')):
     config.data.dir = directory
-    config_lib.check(config)
+    validate.check(config)
     workdir = tmp_path / str(len(found))
     train.train(config, workdir=workdir)
     found.append(runs.lines(workdir))
@@ -326,12 +325,12 @@ def test_copying_goes_on_where_it_broke_off(data, monkeypatch):
 
 
 def test_data_that_were_prepared_anew_are_copied_anew(data):
-  before = fetched.local(DATA)
+  before = download.local(DATA)
   path = data / 'metadata.json'
   content = json.loads(path.read_text())
   content['classes'].reverse()
   path.write_text(json.dumps(content))
-  assert fetched.local(DATA) != before
+  assert download.local(DATA) != before
   assert [c.id for c in _load().classes] == [
     c['id'] for c in content['classes']
   ]
@@ -343,7 +342,7 @@ def test_a_disk_that_is_too_small_is_refused_before_copying(data, monkeypatch):
     patch.setattr(shutil, 'disk_usage', lambda place: usage)
     with pytest.raises(ValueError, match=r'0\.0 GB are free: make room'):
       _load()
-  assert not list(remote.copies('data').rglob('*.array_record'))
+  assert not list(bucket_lib.copies('data').rglob('*.array_record'))
 
 
 def test_data_that_are_not_all_there_are_refused(data):
@@ -369,7 +368,7 @@ def test_a_bucket_that_cannot_be_used_costs_a_line(bucket, url, said):
   (bucket.parent / 'denied').mkdir()
   (bucket.parent / 'denied' / '.denied').touch()
   for use in (
-    lambda: mirror.kept(url, stop=stopping.Stop()).__enter__(),
+    lambda: bucket_sync.kept(url, stop=signals.Stop()).__enter__(),
     lambda: layout.find(url),
     lambda: _load(url),
   ):
@@ -405,7 +404,7 @@ def test_the_commands_work_on_a_bucket(
   bucket, prepared, tmp_path, command, server
 ):
   """Prepared, trained, stopped by SIGTERM, gone on with, looked at."""
-  env = {name: os.environ[name] for name in ('FAKE_BUCKETS', remote.CACHE)}
+  env = {name: os.environ[name] for name in ('FAKE_BUCKETS', bucket_lib.CACHE)}
 
   def run(tool, *args):
     done = command(f'alexnet_jax.{tool}', *args, **env)
@@ -415,7 +414,7 @@ def test_the_commands_work_on_a_bucket(
   size = f'--image_size={nets.IMAGE}'
   source = f'--source={prepared / "source"}'
   run('tools.prepare', source, f'--output={DATA}', size)
-  assert not list(remote.copies('prepared').iterdir())
+  assert not list(bucket_lib.copies('prepared').iterdir())
   flags = (
     '--config=configs/smoke.py',
     '--config.mesh.column=1',
@@ -430,7 +429,7 @@ def test_the_commands_work_on_a_bucket(
   )
   crew = server.start(1, *trains, folder=tmp_path / 'log', **env)
   crew.wait_for_step(
-    remote.copies('runs') / remote.name_of_copy(RUN) / 'workdir', 2
+    bucket_lib.copies('runs') / bucket_lib.name_of_copy(RUN) / 'workdir', 2
   )
   crew.kill(0, signal.SIGTERM)
   (stopped,) = crew.finish()

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import paper
-from alexnet_jax.analysis import report
-from alexnet_jax.analysis.figures import style
-from alexnet_jax.analysis.report import gather, markup, pictures, single
 from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.data import dataset, metadata
+from alexnet_jax.studies import report
+from alexnet_jax.studies.figures import style
+from alexnet_jax.studies.report import gather, markup, pictures, single
 from tests import browser, commands
 
 REPORT = 'alexnet_jax.tools.report'
@@ -145,7 +145,7 @@ def test_the_same_run_gives_the_same_bytes(run, copy):
 
 
 def test_without_matplotlib_it_says_what_to_install(copy, monkeypatch):
-  for name in [n for n in sys.modules if 'analysis.figures' in n]:
+  for name in [n for n in sys.modules if 'studies.figures' in n]:
     monkeypatch.delitem(sys.modules, name)
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
   page = _read(report.write(copy))

@@ -6,13 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from alexnet_jax import integrity, stopping, train
-from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax import train
+from alexnet_jax.checkpoint import checksums, layout, restore
+from alexnet_jax.runtime import signals
 from tests import test_train
 from tests.faults import runs
 
 
-class _StopAfter(stopping.Stop):
+class _StopAfter(signals.Stop):
   """Asked to stop when it has been looked at so often without being asked."""
 
   def __init__(self, looks):
@@ -42,7 +43,7 @@ def _run(workdir, config, *, looks=None):
 def _digest(workdir):
   step = layout.find(str(workdir))
   meta = restore.read_meta(step)
-  return step.name, integrity.combine(meta['digests'])
+  return step.name, checksums.combine(meta['digests'])
 
 
 @pytest.fixture(scope='module')
@@ -61,7 +62,7 @@ def test_stopped_again_and_again_it_gives_the_same_numbers(
   for looks in [1, 2, 1, 0, 2, 3, 1, 9]:
     try:
       _run(tmp_path, _config(), looks=looks)
-    except stopping.Stopped:
+    except signals.Stopped:
       step = layout.find(str(tmp_path))
       due = restore.read_meta(step)['evaluation_due']
       places.append((int(step.name), due))
@@ -90,7 +91,7 @@ def test_on_other_meshes_the_losses_are_the_same_to_rounding(whole, tmp_path):
     config.mesh.data, config.mesh.column = data, column
     try:
       _run(tmp_path, config, looks=limit)
-    except stopping.Stopped:
+    except signals.Stopped:
       pass
   ours, theirs = runs.lines(tmp_path), runs.lines(whole)
   assert [(r['step'], r['split']) for r in ours] == [

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from alexnet_jax.analysis import retrieval
+from alexnet_jax.studies.retrieval import neighbours
 from tests import nets, saved
 
 RNG = np.random.default_rng(3)
@@ -40,21 +40,21 @@ def _same(found, queries, database, *, count):
 def test_blocks_find_what_a_search_by_hand_finds(block_rows, far):
   # Far from the origin float32 products are wrong by more than the distances.
   queries, database = _vectors(rows=9, far=far), _vectors(rows=300, far=far)
-  found = retrieval.nearest(queries, database, count=6, block_rows=block_rows)
+  found = neighbours.nearest(queries, database, count=6, block_rows=block_rows)
   _same(found, queries, database, count=6)
 
 
 def test_more_queries_than_are_compared_at_once(monkeypatch):
-  monkeypatch.setattr(retrieval, '_QUERIES', 4)
+  monkeypatch.setattr(neighbours, '_QUERIES', 4)
   queries, database = _vectors(rows=10), _vectors(rows=50)
-  found = retrieval.nearest(queries, database, count=3, block_rows=16)
+  found = neighbours.nearest(queries, database, count=3, block_rows=16)
   _same(found, queries, database, count=3)
 
 
 def test_equal_distances_come_in_the_order_of_the_database():
   database = np.repeat(_vectors(rows=5), 20, axis=0)[RNG.permutation(100)]
   for block_rows in (3, 100):
-    found = retrieval.nearest(
+    found = neighbours.nearest(
       database[:7], database, count=30, block_rows=block_rows
     )
     _same(found, database[:7], database, count=30)
@@ -62,13 +62,13 @@ def test_equal_distances_come_in_the_order_of_the_database():
 
 def _measured(monkeypatch):
   """Collects how many pairs are measured exactly."""
-  pairs, real = [], retrieval._squares
+  pairs, real = [], neighbours._squares
 
   def squares(*args, query, row):
     pairs.append(len(query))
     return real(*args, query=query, row=row)
 
-  monkeypatch.setattr(retrieval, '_squares', squares)
+  monkeypatch.setattr(neighbours, '_squares', squares)
   return pairs
 
 
@@ -78,7 +78,7 @@ def test_rows_that_hardly_differ_are_told_apart_in_float32(monkeypatch):
   queries, database = (
     mean + 1e-2 * _vectors(rows=rows, units=512) for rows in (10, 3000)
   )
-  found = retrieval.nearest(queries, database, count=6)
+  found = neighbours.nearest(queries, database, count=6)
   _same(found, queries, database, count=6)
   assert sum(pairs) < 10 * 3000 / 100
 
@@ -88,14 +88,14 @@ def test_rows_all_the_same_are_found_in_order_and_few_are_measured(monkeypatch):
   database = np.repeat(_vectors(rows=1), 3000, axis=0)
   for queries in (database[:5], _vectors(rows=5)):
     pairs.clear()
-    found = retrieval.nearest(queries, database, count=6, block_rows=512)
+    found = neighbours.nearest(queries, database, count=6, block_rows=512)
     _same(found, queries, database, count=6)
-    assert sum(pairs) <= 6 * 5 * retrieval._most_measured(6)
+    assert sum(pairs) <= 6 * 5 * neighbours._most_measured(6)
 
 
 def test_bytes_are_searched_as_numbers():
   images = RNG.integers(0, 256, (60, 27), dtype=np.uint8)
-  found = retrieval.nearest(images[:5], images, count=4, block_rows=11)
+  found = neighbours.nearest(images[:5], images, count=4, block_rows=11)
   _same(found, images[:5], images, count=4)
   assert (found.distances[:, 0] == 0).all()
 
@@ -104,11 +104,11 @@ def test_a_file_is_read_in_blocks_that_are_given_back(tmp_path, monkeypatch):
   database = _vectors(rows=90)
   np.save(tmp_path / 'database.npy', database)
   mapped = np.load(tmp_path / 'database.npy', mmap_mode='r')[:80]
-  given, real = [], retrieval._give_back
+  given, real = [], neighbours._give_back
   monkeypatch.setattr(
-    retrieval, '_give_back', lambda array: given.append(real(array))
+    neighbours, '_give_back', lambda array: given.append(real(array))
   )
-  found = retrieval.nearest(database[:5], mapped, count=6, block_rows=32)
+  found = neighbours.nearest(database[:5], mapped, count=6, block_rows=32)
   _same(found, database[:5], database[:80], count=6)
   assert len(given) == 1 + 3  # for the mean, for each block
   if hasattr(mmap, 'MADV_DONTNEED'):
@@ -122,21 +122,21 @@ def test_more_neighbours_than_there_are_is_one_line(search, count):
   with pytest.raises(
     ValueError, match=r'database of 5: ask for 1 to 5'
   ) as told:
-    getattr(retrieval, search)(rows, rows, count=count)
+    getattr(neighbours, search)(rows, rows, count=count)
   assert '\n' not in str(told.value)
 
 
 def test_vectors_of_other_lengths_or_without_a_value_are_refused():
   rows = _vectors(rows=5)
   with pytest.raises(ValueError, match='queries of 39 values'):
-    retrieval.nearest(rows[:, 1:], rows, count=1)
+    neighbours.nearest(rows[:, 1:], rows, count=1)
   for odd in (np.nan, np.inf, 1e30):
     broken = rows.copy()
     broken[3, 3] = odd
     with pytest.raises(ValueError, match='no number below'):
-      retrieval.nearest(rows, broken, count=1)
+      neighbours.nearest(rows, broken, count=1)
     with pytest.raises(ValueError, match='no number below'):
-      retrieval.nearest(broken, rows, count=1)
+      neighbours.nearest(broken, rows, count=1)
 
 
 def test_hamming_counts_bits():
@@ -144,7 +144,9 @@ def test_hamming_counts_bits():
   database = RNG.integers(0, 256, (200, 4), dtype=np.uint8)
   bits = np.unpackbits(database, axis=1)
   for block_rows in (1, 33, 200):
-    found = retrieval.hamming(queries, database, count=7, block_rows=block_rows)
+    found = neighbours.hamming(
+      queries, database, count=7, block_rows=block_rows
+    )
     for query, row, distance in zip(queries, *found, strict=True):
       away = (np.unpackbits(query)[None] != bits).sum(axis=1)
       order = np.argsort(away, kind='stable')[:7]
@@ -154,7 +156,7 @@ def test_hamming_counts_bits():
 
 @pytest.mark.parametrize('size', [1, 8, 9, 32])
 def test_codes_of_any_length_and_all_that_tie(monkeypatch, size):
-  monkeypatch.setattr(retrieval, '_CODES', 4)
+  monkeypatch.setattr(neighbours, '_CODES', 4)
   queries = RNG.integers(0, 256, (6, size), dtype=np.uint8)
   database = RNG.integers(0, 256, (70, size), dtype=np.uint8)[
     RNG.integers(0, 70, 500)
@@ -164,7 +166,7 @@ def test_codes_of_any_length_and_all_that_tie(monkeypatch, size):
   )
   order = np.argsort(away, axis=1, kind='stable')[:, :40]
   for block_rows in (30, 64, 500):
-    found = retrieval.hamming(
+    found = neighbours.hamming(
       queries, database, count=40, block_rows=block_rows
     )
     np.testing.assert_array_equal(found.indices, order)
@@ -175,7 +177,7 @@ def test_codes_of_any_length_and_all_that_tie(monkeypatch, size):
 
 def test_codes_longer_than_small_integers_count():
   ones, zeros = (np.full((1, 9000), x, np.uint8) for x in (255, 0))
-  found = retrieval.hamming(ones, zeros, count=1)
+  found = neighbours.hamming(ones, zeros, count=1)
   assert found.distances.tolist() == [[72_000]]
 
 
@@ -186,10 +188,10 @@ def test_an_index_that_is_not_installed_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, name, module)
   for name, package in (('usearch', 'usearch'), ('faiss', 'faiss-cpu')):
     with pytest.raises(ValueError, match=f'pip install {package}, or use'):
-      retrieval.nearest(rows, rows, count=1, index=name)
+      neighbours.nearest(rows, rows, count=1, index=name)
   with pytest.raises(ValueError, match=r"'best' is not known: use exact or"):
-    retrieval.check_index('best')
-  retrieval.check_index('exact')
+    neighbours.check_index('best')
+  neighbours.check_index('exact')
 
 
 @pytest.mark.parametrize('name', ['usearch', 'faiss'])
@@ -197,9 +199,9 @@ def test_an_index_finds_nearly_all(name):
   if importlib.util.find_spec(name) is None:
     pytest.skip(f'{name} is not installed')
   queries, database = _vectors(rows=20), _vectors(rows=300)
-  exact = retrieval.nearest(queries, database, count=6)
-  found = retrieval.nearest(queries, database, count=6, index=name)
-  assert retrieval.recall(found, exact=exact) > 0.9
+  exact = neighbours.nearest(queries, database, count=6)
+  found = neighbours.nearest(queries, database, count=6, index=name)
+  assert neighbours.recall(found, exact=exact) > 0.9
 
 
 def test_an_index_is_measured_exactly_and_made_up_for():
@@ -220,7 +222,7 @@ def test_an_index_is_measured_exactly_and_made_up_for():
 
     return add, find
 
-  found = retrieval._by_index(library, queries, database, 3, 16)
+  found = neighbours._by_index(library, queries, database, 3, 16)
   indices, squares = _by_hand(queries, database[::2], count=3)
   indices *= 2
   indices[2:3], squares[2:3] = _by_hand(queries[2:3], database, count=3)
@@ -322,4 +324,4 @@ def test_one_gpu_is_enough_for_a_run_of_eight(command, tmp_path):
 
 
 def test_examples():
-  assert doctest.testmod(retrieval).failed == 0
+  assert doctest.testmod(neighbours).failed == 0

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from alexnet_jax import config as config_lib
+from alexnet_jax.config import validate
 from alexnet_jax.optim import schedule, sgd
 from configs import default, source2012, source2012_automatic
 
@@ -15,7 +15,7 @@ STEPS = 1_281_167 / 128
 
 def _rate(config, layer, kind, *, epochs):
   """The rate of an array after so many epochs (a little more than whole)."""
-  plan = config_lib.plan(config, train_images=1_281_167)
+  plan = validate.plan(config, train_images=1_281_167)
   rates = schedule.rates(
     config.schedule,
     layers=[layer],

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from alexnet_jax.analysis import statistics
+from alexnet_jax.studies.report import statistics
 
 
 def test_examples():
@@ -18,7 +18,7 @@ def test_numbers_need_no_matplotlib():
   code = (
     'import sys\n'
     'sys.modules["matplotlib"] = None\n'
-    'from alexnet_jax.analysis import statistics\n'
+    'from alexnet_jax.studies.report import statistics\n'
   )
   subprocess.run([sys.executable, '-c', code], check=True)
 

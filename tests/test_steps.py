@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax import inputs, steps
 from alexnet_jax.data import augment
+from alexnet_jax.steps import build, preprocess
 from tests import nets
 
 
@@ -25,7 +25,7 @@ def test_network_input_is_the_numpy_reference_of_section_4_1(mean_at):
       for image, (y, x) in zip(wholes, batch['offset'], strict=True)
     ]
   )
-  ours = inputs.of_batch(
+  ours = preprocess.of_batch(
     config,
     mean_image=jnp.asarray(mean),
     batch={name: jnp.asarray(array) for name, array in batch.items()},
@@ -50,7 +50,7 @@ def test_test_crops_lose_the_centre_of_the_mean_image_if_so_asked():
   config = nets.config()
   images = nets.batch()['image']
   wholes = np.pad(images, ((0, 0), (0, 13), (0, 13), (0, 0)))
-  corner = inputs.View(
+  corner = preprocess.View(
     offset=np.array([0, 0], np.int32), mirror=np.array(False)
   )
   edge = np.zeros((nets.IMAGE, nets.IMAGE, 3), np.float32)
@@ -95,7 +95,7 @@ def test_plateaus_lower_the_rate_of_the_next_step():
 
 def test_score_by_hand_and_of_a_probability_of_zero():
   probabilities = jnp.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])
-  losses, ranks = steps._score(probabilities, jnp.array([1, 2]))
+  losses, ranks = build._score(probabilities, jnp.array([1, 2]))
   np.testing.assert_allclose(losses[0], np.log(4), rtol=1e-6)
   assert 80 < float(losses[1]) < 90  # -log of the smallest float32, not inf
   np.testing.assert_array_equal(ranks, [1, 2])

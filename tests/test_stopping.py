@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from alexnet_jax import stopping
+from alexnet_jax.runtime import signals
 
 
 @pytest.fixture(autouse=True)
@@ -20,12 +20,12 @@ def _handlers():
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_held_it_only_asks(number, capfd):
-  stop = stopping.Stop()
+  stop = signals.Stop()
   stop.check()
   with stop.held():
     signal.raise_signal(number)
     assert stop.asked
-    with pytest.raises(stopping.Stopped) as error:
+    with pytest.raises(signals.Stopped) as error:
       stop.check()
   assert error.value.code == 75
   assert capfd.readouterr().err.startswith('stopping after this step')
@@ -33,7 +33,7 @@ def test_held_it_only_asks(number, capfd):
 
 def test_asked_once_ctrl_c_stays_with_the_kernel():
   """Held from early on, and again in the loop: neither takes it back."""
-  stop = stopping.Stop()
+  stop = signals.Stop()
   stop.listen()
   with stop.held('soon'):
     signal.raise_signal(signal.SIGTERM)
@@ -74,7 +74,7 @@ def test_before_there_is_anything_to_save_it_ends_the_process(number):
 
 
 def test_more_sigterms_change_nothing(capfd):
-  stop = stopping.Stop()
+  stop = signals.Stop()
   with stop.held():
     for _ in range(3):
       signal.raise_signal(signal.SIGTERM)
@@ -83,13 +83,13 @@ def test_more_sigterms_change_nothing(capfd):
 
 def test_what_was_there_before_is_there_after():
   before = signal.getsignal(signal.SIGTERM)
-  with stopping.Stop().held():
+  with signals.Stop().held():
     assert signal.getsignal(signal.SIGTERM) != before
   assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_ignored_ctrl_c_is_pythons_own():
-  stop = stopping.Stop()
+  stop = signals.Stop()
   stop.listen()
   stop.ignore()
   with pytest.raises(KeyboardInterrupt):

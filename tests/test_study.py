@@ -11,16 +11,13 @@ from xml.etree import ElementTree
 import jax
 import pytest
 
-from alexnet_jax import ablations, locking, stopping
-from alexnet_jax.analysis import paired
-from alexnet_jax.experiments import (
-  processes,
-  provenance,
-  study,
-  study_page,
-  study_table,
-)
+from alexnet_jax.config import ablations
 from alexnet_jax.models import alexnet
+from alexnet_jax.runtime import locks, signals
+from alexnet_jax.studies import provenance
+from alexnet_jax.studies.ablation import jobs as jobs_lib
+from alexnet_jax.studies.ablation import page as page_lib
+from alexnet_jax.studies.ablation import paired, study, table
 from configs import smoke
 from tests import commands
 
@@ -104,7 +101,7 @@ def _table(done):
   return done.stdout[done.stdout.index('                 n') :]
 
 
-@pytest.mark.parametrize('module', [paired, study_table, provenance])
+@pytest.mark.parametrize('module', [paired, table, provenance])
 def test_doctests(module):
   assert doctest.testmod(module).failed == 0
 
@@ -144,8 +141,8 @@ def test_what_the_seeds_can_tell(ablated, base, said):
 
 def test_costs_in_2012_are_those_of_the_notes():
   # 0.410580 - 0.406640, 0.185100 - 0.182100; of 2010 for the half net.
-  assert study_table.notes('147') == pytest.approx((0.394, 0.3))
-  assert study_table.notes('145-half') == pytest.approx((1.6953, 1.23))
+  assert table.notes('147') == pytest.approx((0.394, 0.3))
+  assert table.notes('145-half') == pytest.approx((1.6953, 1.23))
   for name, known in ablations.ABLATIONS.items():
     top1, top5 = known.paper
     for value in (top1, top5):
@@ -304,7 +301,7 @@ def test_a_manifest_of_something_else_is_left_alone(fake, tmp_path):
 
 
 def test_two_studies_at_once_are_refused(fake, tmp_path):
-  with locking.locked(tmp_path / 'study', fix=''):
+  with locks.locked(tmp_path / 'study', fix=''):
     done = fake()
   assert done.returncode == 1 and done.stderr.count('\n') == 1
   assert 'in use by another run' in done.stderr
@@ -349,23 +346,23 @@ def test_flags_that_cannot_be_meant(fake, tmp_path, flag, said):
   ],
 )
 def test_gpus_are_those_that_cuda_would_take(monkeypatch, visible, found):
-  monkeypatch.setattr(processes.importlib.util, 'find_spec', lambda name: name)
+  monkeypatch.setattr(jobs_lib.importlib.util, 'find_spec', lambda name: name)
   monkeypatch.delenv('JAX_PLATFORMS', raising=False)
   monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
-  assert processes.gpus() == found
+  assert jobs_lib.gpus() == found
 
 
 def test_gpus_are_shared_out(monkeypatch):
-  monkeypatch.setattr(processes, 'gpus', lambda: ['0', '1', '2', '3', '4'])
-  assert processes.share(devices=2, jobs=None) == [
+  monkeypatch.setattr(jobs_lib, 'gpus', lambda: ['0', '1', '2', '3', '4'])
+  assert jobs_lib.share(devices=2, jobs=None) == [
     {'CUDA_VISIBLE_DEVICES': '0,1'},
     {'CUDA_VISIBLE_DEVICES': '2,3'},
   ]
   with pytest.raises(ValueError, match='use --jobs=2 or less'):
-    processes.share(devices=2, jobs=3)
-  monkeypatch.setattr(processes, 'gpus', list)
-  assert processes.share(devices=2, jobs=None) == [{}]
-  assert processes.share(devices=2, jobs=3) == [{}] * 3
+    jobs_lib.share(devices=2, jobs=3)
+  monkeypatch.setattr(jobs_lib, 'gpus', list)
+  assert jobs_lib.share(devices=2, jobs=None) == [{}]
+  assert jobs_lib.share(devices=2, jobs=3) == [{}] * 3
 
 
 @pytest.mark.parametrize(('places', 'code'), [(2, 0), (1, 1)])
@@ -374,7 +371,7 @@ def test_as_many_at_once_as_there_are_places(tmp_path, places, code):
   script = f'touch $0; for i in {looks}; do [ -e $1 ] && exit; sleep .1; done; '
   here, there = str(tmp_path / 'here'), str(tmp_path / 'there')
   jobs = [
-    processes.Job(
+    jobs_lib.Job(
       me, ('bash', '-c', f'{script}echo "error: $P"; exit 1', me, other), log
     )
     for me, other, log in (
@@ -383,10 +380,10 @@ def test_as_many_at_once_as_there_are_places(tmp_path, places, code):
     )
   ]
   ends = {}
-  processes.run(
+  jobs_lib.run(
     jobs,
     places=[{'P': 'place'}] * places,
-    stop=stopping.Stop(),
+    stop=signals.Stop(),
     ended=lambda job, end: ends.update({job.name: end}),
   )
   assert ends[here] == (code, 'place' if code else '')  # waits for the other
@@ -395,19 +392,19 @@ def test_as_many_at_once_as_there_are_places(tmp_path, places, code):
 
 def test_the_figure_names_every_ablation_and_the_paper():
   pytest.importorskip('matplotlib')
-  from alexnet_jax.analysis.figures import paired as drawn
-  from alexnet_jax.analysis.figures import style
+  from alexnet_jax.studies.figures import paired as paired_lib
+  from alexnet_jax.studies.figures import style
 
   cost = paired.Difference(3, 1.2, -3.0, 5.4)
   alone = paired.Difference(1, 4.0, None, None)
   rows = [
-    drawn.Row('no_lrn', cost, cost, 1.4, 1.37),
-    drawn.Row('$a<b', alone, alone, None, None),
+    paired_lib.Row('no_lrn', cost, cost, 1.4, 1.37),
+    paired_lib.Row('$a<b', alone, alone, None, None),
   ]
   with style.theme(dark=True):
-    root = ElementTree.fromstring(style.svg(drawn.figure(rows)))
+    root = ElementTree.fromstring(style.svg(paired_lib.figure(rows)))
     with pytest.raises(ValueError, match='nothing to draw'):
-      drawn.figure([])
+      paired_lib.figure([])
   words = {''.join(e.itertext()) for e in root.iter() if e.tag.endswith('text')}
   assert {'no_lrn', '$a<b', 'paper', 'notes of 2012'} <= words
 
@@ -429,7 +426,7 @@ def _done(asked, errors):
     (run.workdir / study.METRICS).write_text(
       json.dumps(last | {'num_images': 100}) + '\n'
     )
-    runs.append(run._replace(end=processes.End(0, '')))
+    runs.append(run._replace(end=jobs_lib.End(0, '')))
   return runs
 
 
@@ -444,7 +441,7 @@ def _done(asked, errors):
 def test_nets_at_chance_are_told_of(tmp_path, base, tanh, said):
   asked = _asked(tmp_path)
   runs = _done(asked, {'base': base, 'tanh': tanh})
-  lines = study_table.verdicts(study_table.rows(runs, data=asked.data))
+  lines = table.verdicts(table.rows(runs, data=asked.data))
   assert any(line.endswith(said) or said in line for line in lines)
   assert ('at chance' in ' '.join(lines)) == ('chance' in said)
 
@@ -453,15 +450,15 @@ def test_the_page_has_the_numbers_of_the_table(tmp_path):
   asked = _asked(tmp_path, ablations=('tanh', 'no_conv3', 'no_pca_jitter'))
   errors = {'base': 0.2, 'tanh': 0.345, 'no_conv3': 0.21, 'no_pca_jitter': 0.3}
   runs = _done(asked, errors)
-  rows = study_table.rows(runs, data=asked.data)
-  told = study_table.table(rows)
-  page = study_page.write(asked, runs=runs).read_text()
+  rows = table.rows(runs, data=asked.data)
+  told = table.table(rows)
+  page = page_lib.write(asked, runs=runs).read_text()
   for row in rows:
-    error = study_table.errors(row.top1)
+    error = table.errors(row.top1)
     line = next(x for x in told.splitlines() if x.startswith(row.name))
     assert error in line and f'<td class="number">{error}</td>' in page
     if row.top1_cost:
-      cost = study_table.cost(row.top1_cost)
+      cost = table.cost(row.top1_cost)
       line = [x for x in told.splitlines() if x.startswith(row.name)][1]
       assert cost in line and f'<td class="number">{cost}' in page
   assert '~ +2' in told and '~ +2 / –' in page

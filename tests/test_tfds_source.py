@@ -10,17 +10,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from alexnet_jax.data import (
-  dataset,
-  listing,
-  measure,
-  prepare,
-  records,
-  shards,
-  sources,
-  stats,
-  tfds_source,
-)
+from alexnet_jax.data import dataset, records, sources, stats
+from alexnet_jax.data import tfds as tfds_lib
+from alexnet_jax.data.prepare import run, shards, statistics
+from alexnet_jax.data.prepare import sources as sources_lib
 
 
 def _image(seed):
@@ -91,11 +84,11 @@ def _statistics(data_dir, *, image_size):
 
 
 def test_is_prepared_like_any_other_source(data_dir, tmp_path):
-  layout = listing.find('tfds:tiny_pets', tfds_data_dir=data_dir)
+  layout = sources_lib.find('tfds:tiny_pets', tfds_data_dir=data_dir)
   assert layout.name == 'tiny_pets/1.0.0'
   assert [c.id for c in layout.classes] == ['cat', 'dog']
-  work = prepare.plan(layout, options=shards.Options(image_size=16))
-  prepare.run(work, output=tmp_path / 'out', workers=1)
+  work = run.plan(layout, options=shards.Options(image_size=16))
+  run.run(work, output=tmp_path / 'out', workers=1)
   data = records.load(str(tmp_path / 'out'), image_size=16)
   assert (len(data.train), len(data.val)) == (6, 3)
   found = {(e.label, e.image.tobytes()) for e in data.train.take(range(6))}
@@ -128,18 +121,20 @@ def test_a_damaged_record_is_told_of_and_the_others_are_read(
   written = [place for place, byte in enumerate(data) if byte]
   data[written[len(written) // 2]] ^= 255
   shard.write_bytes(data)
-  split = tfds_source.training_split(
+  split = tfds_lib.training_split(
     'tiny_pets', data_dir=str(tmp_path / 'tfds'), image_size=16
   )
   taken = split.take(range(6))
   damaged = [e for e in taken if isinstance(e, dataset.Unreadable)]
   assert len(damaged) == 1 and str(damaged[0]).startswith('train/')
-  layout = listing.find('tfds:tiny_pets', tfds_data_dir=str(tmp_path / 'tfds'))
-  work = prepare.plan(layout, options=shards.Options(image_size=16))
-  metadata = prepare.run(work, output=tmp_path / 'out', workers=1)
+  layout = sources_lib.find(
+    'tfds:tiny_pets', tfds_data_dir=str(tmp_path / 'tfds')
+  )
+  work = run.plan(layout, options=shards.Options(image_size=16))
+  metadata = run.run(work, output=tmp_path / 'out', workers=1)
   assert metadata.splits['train'].num_images == 5
   assert len(metadata.skipped) == 1
-  measured = measure.statistics(split, workers=1)
+  measured = statistics.statistics(split, workers=1)
   assert len(measured.skipped) == 1
 
 
@@ -162,8 +157,8 @@ def test_minus_one_is_no_class(monkeypatch):
     def __getitems__(self, indices):
       return [{'image': b'', 'label': -1} for _ in indices]
 
-  monkeypatch.setattr(tfds_source, '_source', lambda folder, split: Source())
-  split = tfds_source.Split('folder', split='test', image_size=16)
+  monkeypatch.setattr(tfds_lib, '_source', lambda folder, split: Source())
+  split = tfds_lib.Split('folder', split='test', image_size=16)
   (found,) = split.take([3])
   assert isinstance(found, dataset.Unreadable)
   assert str(found) == 'test/3: its label is -1, no class'

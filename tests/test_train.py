@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import evaluate, run, train
+from alexnet_jax import setup, train
 from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.evaluate import predict
 from configs import smoke
 from tests.faults import runs
 
@@ -170,10 +171,10 @@ def test_evaluation_counts_every_image_once_on_any_mesh(whole):
   for data, column, batch in ((1, 1, 4), (2, 1, 4), (2, 2, 32)):
     config = _config(**{'eval.batch_size': batch})
     config.mesh.data, config.mesh.column = data, column
-    made = run.set_up(config)
+    made = setup.set_up(config)
     # The digests are those of one device: they do not depend on the mesh.
     state = restore.read_state(path, meta=meta, state=made.programs.state)
-    found.append(evaluate.predict(made, params=state.params, views=10).errors)
+    found.append(predict.predict(made, params=state.params, views=10).errors)
   for errors in found:
     assert errors.num_images == 10
     assert errors[1:] == found[0][1:]

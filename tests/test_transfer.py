@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from alexnet_jax import writers
-from alexnet_jax.experiments import transfer
+from alexnet_jax.studies import transfer
+from alexnet_jax.train import log as log_lib
 from configs import transfer as config_file
 from tests import commands
 
@@ -68,7 +68,7 @@ def test_the_first_evaluation_that_is_good_enough(tmp_path, errors, step):
   path = tmp_path / 'metrics.jsonl'
   lines = map(json.dumps, _evaluations(*errors))
   path.write_text(''.join(f'{line}\n' for line in lines))
-  records = writers.read_metrics(path)
+  records = log_lib.read_metrics(path)
   assert transfer.first_step(records, error=0.1) == step
 
 

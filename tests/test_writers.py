@@ -5,13 +5,13 @@ import pathlib
 
 import pytest
 
-from alexnet_jax import writers
+from alexnet_jax.train import log as log_lib
 
 
 def _write(workdir, steps, *, last_step=0):
-  history = writers.read_metrics(workdir / 'metrics.jsonl')
+  history = log_lib.read_metrics(workdir / 'metrics.jsonl')
   kept = [record for record in history if record['step'] <= last_step]
-  log = writers.Metrics(workdir, kept=kept)
+  log = log_lib.Metrics(workdir, kept=kept)
   for step in steps:
     log.write({'step': step, 'split': 'train', 'loss': 1.0})
   log.close()
@@ -39,11 +39,11 @@ def test_half_a_line_is_dropped(tmp_path):
 def test_a_damaged_line_is_named(tmp_path):
   (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n{"st\n')
   with pytest.raises(ValueError, match='line 2 is damaged: remove'):
-    writers.read_metrics(tmp_path / 'metrics.jsonl')
+    log_lib.read_metrics(tmp_path / 'metrics.jsonl')
 
 
 def test_json_replaces_the_file_as_a_whole(tmp_path):
-  writers.write_json(tmp_path / 'a.json', {'b': (1, 2)})
+  log_lib.write_json(tmp_path / 'a.json', {'b': (1, 2)})
   assert json.loads((tmp_path / 'a.json').read_text()) == {'b': [1, 2]}
   assert [p.name for p in tmp_path.iterdir()] == ['a.json']
 
@@ -53,16 +53,16 @@ def test_describe_names_views_and_images():
     'step': 3, 'epoch': 0.5, 'split': 'val', 'views': 10, 'num_images': 56,
     'loss': 1.0, 'top1_error': 0.25, 'top5_error': 0.125,
   }  # fmt: skip
-  text = writers.describe(record)
+  text = log_lib.describe(record)
   assert 'top-1 error 0.2500 (14 of 56)' in text
   assert 'top-5 error 0.1250 (7 of 56)' in text and '10 views' in text
-  assert writers.describe(record | {'views': 9}).endswith('9 views')
-  assert writers.describe(record | {'views': 1}).endswith('centre crop')
+  assert log_lib.describe(record | {'views': 9}).endswith('9 views')
+  assert log_lib.describe(record | {'views': 1}).endswith('centre crop')
 
 
 def test_progress_in_a_log_file_is_a_line_now_and_then(capsys):
   clock = [0.0]
-  progress = writers.Progress(
+  progress = log_lib.Progress(
     total_steps=9, step=0, live=False, now=lambda: clock[0]
   )
   for step in range(1, 10):
@@ -97,11 +97,11 @@ def test_an_event_file_on_a_full_disk_is_closed_for_good(tmp_path):
   """Else Python 3.13 tries again at the end, and prints a traceback."""
   if not pathlib.Path('/dev/full').exists():
     pytest.skip('there is no /dev/full here')
-  log = writers.Metrics(tmp_path, kept=[])
+  log = log_lib.Metrics(tmp_path, kept=[])
   records = log._board._writer
   records.close()
   records._writer = open('/dev/full', 'wb')
   records.write(b'event')
-  with pytest.raises(writers.WriteError, match='No space left'):
+  with pytest.raises(log_lib.WriteError, match='No space left'):
     log.close()
   assert records._writer.closed

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import jax
 from ml_collections import config_dict
 
-from alexnet_jax import run as run_lib
+from alexnet_jax import setup
 from alexnet_jax.bench import input as input_bench
-from alexnet_jax.bench import jax_step, rows, turns
+from alexnet_jax.bench import jax_step, rows, workers
+from alexnet_jax.config.schema import MOST_STEPS
 from alexnet_jax.data import pipeline
-from alexnet_jax.fields import MOST_STEPS
 from alexnet_jax.parallel import placement
 
 Config = config_dict.ConfigDict
@@ -32,12 +32,12 @@ def run(bench: input_bench.Bench, config: Config) -> list[rows.Row]:
   }
   rates: dict[str, list[float]] = {what: [] for what in works}
   for work in works.values():
-    turns.timed(work, calls=2)
-  usual = turns.timed(works[_ALONE], calls=2)
+    workers.timed(work, calls=2)
+  usual = workers.timed(works[_ALONE], calls=2)
   calls = max(2, round(bench.seconds / usual))
   for _ in range(bench.rounds):
     for what, work in works.items():
-      seconds = turns.timed(work, calls=calls)
+      seconds = workers.timed(work, calls=calls)
       rates[what].append(config.batch_size / seconds)
   return [_row(what, rates, config=config) for what in works]
 
@@ -48,16 +48,16 @@ def _batches(
   """What training from the prepared records would get."""
   config = config.copy_and_resolve_references()
   config.data.source, config.data.dir = 'prepared', str(bench.folder / kind)
-  return run_lib.train_batches(run_lib.set_up(config), total_steps=MOST_STEPS)
+  return setup.train_batches(setup.set_up(config), total_steps=MOST_STEPS)
 
 
 def _fed(
   trainer: jax_step.Trainer, batches: Iterator[pipeline.TrainBatch]
-) -> turns.Work:
+) -> workers.Work:
   def once() -> object:
     return trainer.take(placement.put_batch(next(batches), mesh=trainer.mesh))
 
-  return turns.Work(once, jax.block_until_ready, {})
+  return workers.Work(once, jax.block_until_ready, {})
 
 
 def _row(

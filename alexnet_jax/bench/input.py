@@ -24,20 +24,13 @@ import jax
 import numpy as np
 from PIL import Image
 
-from alexnet_jax import inputs
 from alexnet_jax.bench import rows
-from alexnet_jax.data import (
-  archives,
-  augment,
-  layouts,
-  listing,
-  pipeline,
-  prepare,
-  records,
-  shards,
-  sources,
-  tfds_source,
-)
+from alexnet_jax.data import augment, pipeline, records, sources
+from alexnet_jax.data import tfds as tfds_lib
+from alexnet_jax.data.prepare import layouts, shards, tar
+from alexnet_jax.data.prepare import run as run_lib
+from alexnet_jax.data.prepare import sources as sources_lib
+from alexnet_jax.steps import preprocess
 
 BATCH, IMAGE, CROP = 128, 256, 224
 _PEER = pathlib.Path(__file__).with_name('torch_input.py')
@@ -109,7 +102,7 @@ def _timed(batches: Iterator[Any], *, bench: Bench) -> Callable[[], rows.Round]:
 
 def write_records(bench: Bench) -> list[rows.Row]:
   """Prepares DIR/raw and DIR/jpeg; the rates of that."""
-  layout = listing.find(bench.source)
+  layout = sources_lib.find(bench.source)
   train = itertools.islice(
     itertools.cycle(layout.splits['train']), bench.images
   )
@@ -120,9 +113,9 @@ def write_records(bench: Bench) -> list[rows.Row]:
   layout = layout._replace(splits={**layout.splits, 'train': renamed})
   out = []
   for encoding in ('raw', 'jpeg'):
-    work = prepare.plan(layout, options=shards.Options(encoding=encoding))
+    work = run_lib.plan(layout, options=shards.Options(encoding=encoding))
     start, cpu = time.perf_counter(), _children_cpu()
-    prepare.run(
+    run_lib.run(
       work, output=bench.folder / encoding, workers=os.cpu_count() or 1
     )
     seconds = time.perf_counter() - start
@@ -134,8 +127,8 @@ def write_records(bench: Bench) -> list[rows.Row]:
   return out
 
 
-def _renamed(member: layouts.Member, number: int) -> archives.Member:
-  if not isinstance(member, archives.Member):
+def _renamed(member: layouts.Member, number: int) -> tar.Member:
+  if not isinstance(member, tar.Member):
     raise ValueError('bench input reads files: give --source=PATH')
   return member._replace(name=f'{number:06d}-{pathlib.Path(member.name).name}')
 
@@ -228,14 +221,10 @@ def _tfds_batches(bench: Bench) -> Iterator[pipeline.TrainBatch]:
   builder = Jpegs(data_dir=data_dir, file_format='array_record')
   builder.download_and_prepare()
   statistics = records.read_statistics(bench.folder / 'raw', image_size=IMAGE)
-  folder = tfds_source.statistics_folder(
-    str(builder.data_dir), image_size=IMAGE
-  )
+  folder = tfds_lib.statistics_folder(str(builder.data_dir), image_size=IMAGE)
   folder.mkdir()
   records.write_statistics(folder, statistics=statistics)
-  return _feed(
-    tfds_source.load('jpegs', data_dir=str(data_dir), image_size=IMAGE)
-  )
+  return _feed(tfds_lib.load('jpegs', data_dir=str(data_dir), image_size=IMAGE))
 
 
 def _on_device(
@@ -245,7 +234,7 @@ def _on_device(
 
   @jax.jit
   def normalise(batch: dict[str, Any]) -> jax.Array:
-    return inputs.normalise(
+    return preprocess.normalise(
       batch['image'],
       mean_image=jax.numpy.zeros((IMAGE, IMAGE, 3)),
       offset=batch['offset'],

@@ -26,11 +26,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from ml_collections import config_dict
 
-from alexnet_jax.bench import jax_step, turns
+from alexnet_jax.bench import jax_step, workers
 from alexnet_jax.models import alexnet
 from alexnet_jax.ops import lrn, pool
 from alexnet_jax.optim import sgd
-from alexnet_jax.parallel import compiler
+from alexnet_jax.runtime import compile
 
 Shape = tuple[int, ...]
 
@@ -69,7 +69,7 @@ def main() -> None:
     'product': functools.partial(jax_step.product, dtype),
     'copy': functools.partial(copy, dtype),
   }
-  turns.serve(works, facts=facts, peak_memory=jax_step.peak_memory_bytes)
+  workers.serve(works, facts=facts, peak_memory=jax_step.peak_memory_bytes)
 
 
 def operations(
@@ -201,7 +201,7 @@ _OPS = {'conv': _conv, 'dense': _dense, 'lrn': _lrn, 'pool': _pool}
 
 def _works(
   ops: dict[str, Op], *, dtype: str
-) -> Iterator[tuple[str, Callable[[], turns.Work]]]:
+) -> Iterator[tuple[str, Callable[[], workers.Work]]]:
   """Forward and backward of all, each followed by its naive form."""
   for (stage, op), make in itertools.product(ops.items(), (forward, backward)):
     yield f'{stage} {make.__name__}', functools.partial(make, op, dtype=dtype)
@@ -211,16 +211,18 @@ def _works(
       yield name, functools.partial(make, naive, dtype=dtype)
 
 
-def forward(op: Op, *, dtype: str) -> turns.Work:
+def forward(op: Op, *, dtype: str) -> workers.Work:
   """The operation itself."""
   arguments = _arguments(op, dtype)
-  function = compiler.jit(op.function)
+  function = compile.jit(op.function)
   out = function(*arguments)
   facts = {'flop': op.flop, 'bytes': _bytes(arguments, out)}
-  return turns.Work(lambda: function(*arguments), jax.block_until_ready, facts)
+  return workers.Work(
+    lambda: function(*arguments), jax.block_until_ready, facts
+  )
 
 
-def backward(op: Op, *, dtype: str) -> turns.Work:
+def backward(op: Op, *, dtype: str) -> workers.Work:
   """Its gradients, from what the operation has kept."""
   arguments = _arguments(op, dtype)
   chosen = op.differentiate
@@ -234,16 +236,16 @@ def backward(op: Op, *, dtype: str) -> turns.Work:
 
     return jax.vjp(function, *(arguments[place] for place in chosen))
 
-  y, pull = compiler.jit(pull_back)(*arguments)
+  y, pull = compile.jit(pull_back)(*arguments)
   g = _draw(y.shape, y.dtype)
-  gradients = compiler.jit(lambda pull, g: pull(g))
+  gradients = compile.jit(lambda pull, g: pull(g))
   out = gradients(pull, g)
   kinds = sum(arguments[place].ndim > 1 for place in chosen)
   facts = {'flop': kinds * op.flop, 'bytes': _bytes(arguments, g, out)}
-  return turns.Work(lambda: gradients(pull, g), jax.block_until_ready, facts)
+  return workers.Work(lambda: gradients(pull, g), jax.block_until_ready, facts)
 
 
-def update(config: config_dict.ConfigDict) -> turns.Work:
+def update(config: config_dict.ConfigDict) -> workers.Work:
   """All parameters and velocities, one step on (§5)."""
   rule = sgd.from_config(config.optim)
   _, shapes = _shapes(config)
@@ -253,7 +255,7 @@ def update(config: config_dict.ConfigDict) -> turns.Work:
   gradients = jax.tree.map(jnp.ones_like, params)
   state = [(params, rule.init(params))]
 
-  @functools.partial(compiler.jit, donate_argnums=1)
+  @functools.partial(compile.jit, donate_argnums=1)
   def apply(gradients: Any, state: Any) -> Any:
     params, velocities = state
     updates, velocities = rule.update(
@@ -265,23 +267,23 @@ def update(config: config_dict.ConfigDict) -> turns.Work:
     state[0] = apply(gradients, state[0])
     return jax.tree.leaves(state[0])[0][..., :1]  # the rest is soon donated
 
-  return turns.Work(
+  return workers.Work(
     once, jax.block_until_ready, {'flop': 0, 'bytes': 5 * _bytes(params)}
   )
 
 
-def copy(dtype: str) -> turns.Work:
+def copy(dtype: str) -> workers.Work:
   """Reads and writes 256 MB in place: what the memory can do at most."""
   slabs = (256 << 20) // (1024 * 1024 * jnp.dtype(dtype).itemsize)
   state = [jnp.ones((slabs, 1024, 1024), dtype)]
   facts = {'flop': 0, 'bytes': 2 * _bytes(state)}
-  add = compiler.jit(lambda x: x + 1, donate_argnums=0)
+  add = compile.jit(lambda x: x + 1, donate_argnums=0)
 
   def once() -> Array:
     state[0] = add(state[0])
     return state[0][0, 0]  # the rest is soon donated
 
-  return turns.Work(once, jax.block_until_ready, facts)
+  return workers.Work(once, jax.block_until_ready, facts)
 
 
 def _arguments(op: Op, dtype: str) -> list[Array]:

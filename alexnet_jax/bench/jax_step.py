@@ -2,7 +2,7 @@
 
   python -m alexnet_jax.bench.jax_step '{"config": {...}, "dtype": "float32"}'
 
-A process of its own, see bench/turns.py. Batches are drawn at random and are on
+A process of its own, see bench/workers.py. Batches are drawn at random and are on
 the device before anything is timed; the state is donated as in training. It
 imports neither grain nor TFDS nor orbax.
 """
@@ -20,13 +20,15 @@ import numpy as np
 from jaxtyping import Array
 from ml_collections import config_dict
 
-from alexnet_jax import communication, inputs, steps
-from alexnet_jax import config as config_lib
-from alexnet_jax.bench import turns
+from alexnet_jax.bench import workers
+from alexnet_jax.config import validate
 from alexnet_jax.data import augment
 from alexnet_jax.models import summary
-from alexnet_jax.parallel import host_memory, placement
 from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.parallel import placement
+from alexnet_jax.runtime import malloc
+from alexnet_jax.steps import build, preprocess
+from alexnet_jax.studies import communication
 
 Config = config_dict.ConfigDict
 _PRODUCT = 4096  # rows and columns of the matrices
@@ -37,7 +39,7 @@ def main() -> None:
   options = json.loads(sys.argv[1])
   config = as_config(options['config'])
   set_up(config)
-  turns.serve(
+  workers.serve(
     {
       'step': lambda: training(config),
       'eval': lambda: ten_views(config),
@@ -56,10 +58,10 @@ def set_up(config: Config) -> None:
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   mesh_lib.make_cpu_devices(config.mesh.data * config.mesh.column)
   if jax.default_backend() == 'cpu':
-    host_memory.keep_freed_memory()
+    malloc.keep_freed_memory()
 
 
-def machine() -> turns.Answer:
+def machine() -> workers.Answer:
   """What JAX runs on."""
   device = jax.devices()[0]
   return {'platform': device.platform, 'device': device.device_kind}
@@ -91,24 +93,24 @@ class Trainer:
     self._batch = batch
     self._state = programs.init()
 
-  def take(self, batch: steps.Batch) -> Any:
+  def take(self, batch: build.Batch) -> Any:
     """Begins a step on a minibatch that lies on the devices."""
     self._state, means = self._step(self._state, self._mean_image, batch)
     return means
 
-  def work(self) -> turns.Work:
+  def work(self) -> workers.Work:
     """The same minibatch again and again."""
-    return turns.Work(
+    return workers.Work(
       lambda: self.take(self._batch), jax.block_until_ready, self.facts
     )
 
 
-def training(config: Config) -> turns.Work:
+def training(config: Config) -> workers.Work:
   """The whole training step."""
   return Trainer(config).work()
 
 
-def ten_views(config: Config) -> turns.Work:
+def ten_views(config: Config) -> workers.Work:
   """Class probabilities of whole images, the mean over ten views (§4.1)."""
   mesh, programs = _programs(config)
   mean_image = placement.replicate(_mean_image(config), mesh=mesh)
@@ -116,7 +118,7 @@ def ten_views(config: Config) -> turns.Work:
   sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
   views = [
     placement.replicate(
-      inputs.View(np.array([v.y, v.x], np.int32), np.array(v.mirror)),
+      preprocess.View(np.array([v.y, v.x], np.int32), np.array(v.mirror)),
       mesh=mesh,
     )
     for v in augment.views(**sizes)
@@ -131,27 +133,27 @@ def ten_views(config: Config) -> turns.Work:
     each = [predict(params, mean_image, images, view) for view in views]
     return functools.reduce(operator.add, each) / len(each)
 
-  return turns.Work(once, jax.block_until_ready, facts)
+  return workers.Work(once, jax.block_until_ready, facts)
 
 
-def product(dtype: str) -> turns.Work:
+def product(dtype: str) -> workers.Work:
   """A product of square matrices: what the machine can do at most."""
   size = _PRODUCT
   key = jax.random.key(0)
   a = jax.random.normal(key, (size, size)).astype(dtype)
   multiply = jax.jit(operator.matmul)
-  return turns.Work(
+  return workers.Work(
     lambda: multiply(a, a), jax.block_until_ready, {'flop': 2 * size**3}
   )
 
 
-def _programs(config: Config) -> tuple[jax.sharding.Mesh, steps.Steps]:
+def _programs(config: Config) -> tuple[jax.sharding.Mesh, build.Steps]:
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
-  plan = config_lib.plan(config, train_images=1_281_167)
-  return mesh, steps.build(config, mesh=mesh, plan=plan)
+  plan = validate.plan(config, train_images=1_281_167)
+  return mesh, build.build(config, mesh=mesh, plan=plan)
 
 
-def _facts(config: Config, *, what: str, since: float) -> turns.Answer:
+def _facts(config: Config, *, what: str, since: float) -> workers.Answer:
   training = what == 'step'
   flop = summary.operations(config.model, crop_size=config.data.crop_size)[
     'train' if training else 'eval'
@@ -201,7 +203,7 @@ def peak_memory_bytes() -> int:
   """Of the fullest accelerator; on a CPU, of this process."""
   stats = [device.memory_stats() for device in jax.local_devices()]
   if jax.default_backend() == 'cpu' or not all(stats):
-    return turns.host_peak_bytes()
+    return workers.host_peak_bytes()
   return max(s['peak_bytes_in_use'] for s in stats if s)
 
 

@@ -13,7 +13,7 @@ import pathlib
 import statistics
 import sys
 
-from alexnet_jax.bench import rows, step, turns
+from alexnet_jax.bench import rows, step, workers
 
 _PEER = pathlib.Path(__file__).with_name('torch_ops.py')
 _LAYOUTS = ('contiguous', 'channels_last')
@@ -26,10 +26,10 @@ def run(bench: step.Bench) -> list[rows.Row]:
   module = 'alexnet_jax.bench.jax_ops'
   command = [sys.executable, '-m', module, json.dumps(options)]
   with contextlib.ExitStack() as stack:
-    ours = stack.enter_context(turns.started(command))
+    ours = stack.enter_context(workers.started(command))
     platform = ours.machine['platform']
     peers = [
-      stack.enter_context(turns.started(peer))
+      stack.enter_context(workers.started(peer))
       for peer in _peers(bench, options | {'platform': platform})
     ]
     limits = _limits(ours, peers=peers, bench=bench)
@@ -60,15 +60,15 @@ def _peers(bench: step.Bench, options: dict) -> list[list[str]]:
 def _row(
   work: str,
   *,
-  ours: turns.Process,
-  peers: list[turns.Process],
+  ours: workers.Process,
+  peers: list[workers.Process],
   bench: step.Bench,
   limits: dict[str, float],
 ) -> rows.Row:
   """The operation, its naive form and the peer's, in turns."""
   names = [name for name in (work, f'{work} naive') if name in _ops(ours)]
   sides = [(ours, name) for name in names] + [(peer, work) for peer in peers]
-  answers: list[list[turns.Answer]] = [[] for _ in sides]
+  answers: list[list[workers.Answer]] = [[] for _ in sides]
   for _ in range(bench.rounds):
     for (process, name), found in zip(sides, answers, strict=True):
       found.append(process.ask(name, seconds=bench.seconds))
@@ -94,16 +94,16 @@ def _row(
   }
 
 
-def _ops(ours: turns.Process) -> list[str]:
+def _ops(ours: workers.Process) -> list[str]:
   return ours.machine['ops']
 
 
 def _limits(
-  ours: turns.Process, *, peers: list[turns.Process], bench: step.Bench
+  ours: workers.Process, *, peers: list[workers.Process], bench: step.Bench
 ) -> dict[str, float]:
   """Operations and bytes a second that the machine has been seen to do."""
 
-  def seconds(process: turns.Process, work: str) -> float:
+  def seconds(process: workers.Process, work: str) -> float:
     return statistics.median(
       process.ask(work, seconds=bench.seconds)['seconds']
       for _ in range(bench.rounds)

@@ -7,7 +7,7 @@ they win is a better use of the cores. Not in the paper: any size but 128.
 
 import dataclasses
 
-from alexnet_jax.bench import rows, step, turns
+from alexnet_jax.bench import rows, step, workers
 
 MESHES = (step.Mesh(1, 1), step.Mesh(1, 2), step.Mesh(2, 1))
 BATCH_SIZES = (16, 32, 64, 128, 256, 512)
@@ -30,6 +30,6 @@ def _of_size(bench: step.Bench) -> rows.Row:
   """The row, or what is wrong, such as too little memory."""
   try:
     (row,) = step.run(bench)
-  except turns.Failed as error:
+  except workers.Failed as error:
     return {'batch_size': bench.batch_size, 'failed': str(error)}
   return row

@@ -1,7 +1,7 @@
 """How fast a training step (§5) and ten views (§4.1) are, beside PyTorch.
 
 Each mesh is a process of its own (bench/jax_step.py), and so are the peer
-(bench/torch_step.py) and a matrix product, which says what the machine can do.
+(bench/baselines/torch_step.py) and a matrix product, which says what the machine can do.
 They take turns, a round each, so ratios are of pairs measured seconds apart.
 Images lie on the device; reading them is bench/input.py's.
 """
@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 from ml_collections import config_dict
 
-from alexnet_jax import config as config_lib
-from alexnet_jax.bench import peer as peer_lib
-from alexnet_jax.bench import rows, turns
+from alexnet_jax.bench import rows, workers
+from alexnet_jax.bench.baselines import pytorch
+from alexnet_jax.config import validate
 
 Config = config_dict.ConfigDict
 
@@ -54,18 +54,18 @@ class Bench:
   dtype: str
   seconds: float
   rounds: int
-  peer: peer_lib.Peer | None = None
+  peer: pytorch.Peer | None = None
 
 
 class Side(NamedTuple):
   """One of those that take turns, and its rounds so far."""
 
-  process: turns.Process
+  process: workers.Process
   work: str
-  rounds: list[turns.Answer]
+  rounds: list[workers.Answer]
 
   @property
-  def facts(self) -> turns.Answer:
+  def facts(self) -> workers.Answer:
     """What the last round says that is no time."""
     return self.rounds[-1]
 
@@ -85,7 +85,7 @@ def run(bench: Bench) -> list[rows.Row]:
   with contextlib.ExitStack() as stack:
 
     def start(command: list[str], work: str) -> Side:
-      return Side(stack.enter_context(turns.started(command)), work, [])
+      return Side(stack.enter_context(workers.started(command)), work, [])
 
     sides = {
       mesh: start(_command(_options(bench, config)), bench.what)
@@ -124,7 +124,7 @@ def with_mesh(bench: Bench, mesh: Mesh) -> Config:
   config.dtype = bench.dtype
   if bench.what == 'eval':
     config.grad_accumulation_steps = 1
-  config_lib.check(config)
+  validate.check(config)
   return config
 
 

@@ -16,9 +16,8 @@ from collections.abc import Collection, Sequence
 from typing import Any, TypedDict
 
 import alexnet_jax
-from alexnet_jax import locking
-from alexnet_jax.data import paths, remote
-from alexnet_jax.parallel import processes
+from alexnet_jax.parallel import hosts
+from alexnet_jax.runtime import bucket, locks, paths
 
 FOLDER = 'checkpoints'
 SUMS = 'files.json'  # in a step: the CRC-32 of its files
@@ -39,7 +38,7 @@ class Meta(TypedDict):
   fingerprint: str  # of the data set
   classes: list[dict[str, str]]  # id, name, words
   versions: dict[str, str]  # of the packages that wrote it
-  digests: dict[str, str]  # of each array, integrity.py
+  digests: dict[str, str]  # of each array, checkpoint/checksums.py
   top1_error: float | None  # centre crop, validation; None between evaluations
   evaluation_due: bool  # stopped before the evaluation that ends this step
   pending: list[dict[str, float]]  # steps whose line is still to be written
@@ -63,7 +62,7 @@ def find(path: str) -> pathlib.Path:
   Raises:
     ValueError: if the path is neither a step folder nor a run's.
   """
-  return pathlib.Path(processes.of_first(lambda: str(_find(path))))
+  return pathlib.Path(hosts.of_first(lambda: str(_find(path))))
 
 
 def _find(path: str) -> pathlib.Path:
@@ -86,7 +85,7 @@ def _find(path: str) -> pathlib.Path:
 
 def _fetch(url: str) -> pathlib.Path:
   """A copy of the newest step that is whole; one made before, if the same."""
-  source = remote.Folder(url)
+  source = bucket.Folder(url)
   sizes = source.sizes()
   whole = [name.removesuffix(SUMS) for name in sizes if ends_a_step(name)]
   own = pathlib.PurePosixPath(source.url).name  # of STEP itself, if it is one
@@ -101,9 +100,9 @@ def _fetch(url: str) -> pathlib.Path:
   prefix = found[-1]
   step = pathlib.PurePosixPath(prefix).name or own
   run = source.url.removesuffix(f'/{step}').removesuffix(f'/{FOLDER}')
-  place = remote.copies('checkpoints') / remote.name_of_copy(run) / FOLDER
+  place = bucket.copies('checkpoints') / bucket.name_of_copy(run) / FOLDER
   names = [name for name in sizes if name.startswith(prefix)]
-  with locking.locked(place, fix='', waits=True):
+  with locks.locked(place, fix='', waits=True):
     return fetch_step(source, names, prefix=prefix, to=place / step)
 
 
@@ -118,7 +117,7 @@ def ends_a_step(name: str) -> bool:
 
 
 def fetch_step(
-  source: remote.Folder,
+  source: bucket.Folder,
   names: Sequence[str],
   *,
   prefix: str,
@@ -140,7 +139,7 @@ def fetch_step(
   scratch = to.with_name(f'{to.name}{BEING_WRITTEN}')
   for old in (scratch, to):
     shutil.rmtree(old, ignore_errors=True)
-  remote.at_once(
+  bucket.at_once(
     lambda name: source.get(name, to=scratch / name.removeprefix(prefix)), names
   )
   return scratch.rename(to)

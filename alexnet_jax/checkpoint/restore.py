@@ -1,6 +1,6 @@
 """Reading checkpoints, with every sum checked; not in the paper.
 
-orbax restores flipped bits without a word, hence integrity.py. No pickle is
+orbax restores flipped bits without a word, hence checkpoint/checksums.py. No pickle is
 read: arrays by tensorstore, the rest as JSON. Of several processes process 0
 reads, and gives the others what it read: they need not see the folder.
 """
@@ -16,9 +16,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from alexnet_jax import integrity
-from alexnet_jax.checkpoint import first, layout, quiet
-from alexnet_jax.parallel import distributed, placement, processes
+from alexnet_jax.checkpoint import checksums, layout, orbax_quirks, quiet
+from alexnet_jax.parallel import distributed, hosts, placement
 
 _ITEMS = ('state', 'data', 'meta')
 _KINDS = {  # of the fields of layout.Meta that are looked at
@@ -67,7 +66,7 @@ def newest_sound(
     OSError: if the disk fails: that says nothing of the step.
   """
   damaged = []
-  for name in processes.of_first(lambda: _names(directory)):
+  for name in hosts.of_first(lambda: _names(directory)):
     try:
       return read(directory / name), damaged
     except DamagedError as error:
@@ -90,7 +89,7 @@ def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
     DamagedError: if a file is missing or not what was written, or if it was
       not written by this program.
   """
-  return processes.of_first(
+  return hosts.of_first(
     lambda: _read_meta(step, check=check),
     elsewhere=DamagedError.elsewhere(step),
   )
@@ -115,7 +114,7 @@ def _check_files(step: pathlib.Path) -> None:
   for item in _ITEMS:
     if not (step / item).is_dir():
       raise DamagedError(step, f'it has no {item}: no step of this program')
-  expected, found = _read_json(step, layout.SUMS), integrity.file_sums(step)
+  expected, found = _read_json(step, layout.SUMS), checksums.file_sums(step)
   for name in sorted({*expected, *found}):
     if expected.get(name) != found.get(name):
       what = 'is missing' if name not in found else 'is not what was written'
@@ -145,7 +144,7 @@ def read_state(
     restored = _restore_in_first(step, state)
   else:
     restored = _restore(step, state)
-  found = integrity.digest(restored).arrays
+  found = checksums.digest(restored).arrays
   for name in sorted({*meta['digests'], *found}):
     if meta['digests'].get(name) != found.get(name):
       raise DamagedError(
@@ -168,7 +167,7 @@ def read_arrays(
     DamagedError: as `read_state` does.
   """
   place = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
-  shapes = processes.of_first(
+  shapes = hosts.of_first(
     lambda: _shapes(step), elsewhere=DamagedError.elsewhere(step)
   )
   state = jax.tree.map(
@@ -182,7 +181,7 @@ def _shapes(step: pathlib.Path) -> PyTree:
   """The tree of a step's arrays, as texts such as 'float32 11 11 3 96'."""
   with quiet.orbax():
     handler = ocp.StandardCheckpointHandler(
-      multiprocessing_options=first.orbax_options()
+      multiprocessing_options=orbax_quirks.orbax_options()
     )
     tree = handler.metadata((step / 'state').absolute()).tree
   return jax.tree.map(lambda a: ' '.join(map(str, (a.dtype, *a.shape))), tree)
@@ -199,13 +198,13 @@ def _restore_in_first(step: pathlib.Path, state: PyTree) -> PyTree:
   whole = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), state
   )
-  read = processes.together(
+  read = hosts.together(
     lambda: _restore(step, whole) if distributed.is_first() else whole,
     elsewhere=DamagedError.elsewhere(step),
   )
 
   def place(ours: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
-    array = processes.array_of_first(ours, shape=spec.shape, dtype=spec.dtype)
+    array = hosts.array_of_first(ours, shape=spec.shape, dtype=spec.dtype)
     return placement.put(array, sharding=spec.sharding)
 
   return jax.tree.map(place, read, state)
@@ -215,7 +214,7 @@ def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
   with (
     quiet.orbax(),
     ocp.StandardCheckpointer(
-      multiprocessing_options=first.orbax_options()
+      multiprocessing_options=orbax_quirks.orbax_options()
     ) as reader,
   ):
     try:
@@ -231,7 +230,7 @@ def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
 
 def wind(batches: grain.DatasetIterator, *, step: pathlib.Path) -> None:
   """Puts the iterator where it was when the step folder was written."""
-  place = processes.of_first(
+  place = hosts.of_first(
     lambda: _read_json(step, f'data/{layout.ITERATOR}'),
     elsewhere=DamagedError.elsewhere(step),
   )

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
-from alexnet_jax.data import dataset, paths
+from alexnet_jax.data import dataset
+from alexnet_jax.runtime import paths
 
 FILE = 'metadata.json'
 FORMAT_VERSION = 1

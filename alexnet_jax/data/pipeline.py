@@ -13,7 +13,7 @@ Here: minibatches run on into the next epoch; what cannot be decoded is left out
 when a data set is prepared, and listed.
 
 What leaves here is uint8, one step ahead of the device; the mean image is
-subtracted there (inputs.py).
+subtracted there (steps/preprocess.py).
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
 from alexnet_jax.data import augment as augment_lib
+from alexnet_jax.data import bad_records
 from alexnet_jax.data import dataset as dataset_lib
-from alexnet_jax.data import faults as faults_lib
 
 ALL = slice(None)
 
@@ -65,7 +65,7 @@ def train_batches(
   rows: slice | np.ndarray = ALL,
   threads: int = 2,
   prefetch: int = 4,
-  faults: faults_lib.Faults | None = None,
+  faults: bad_records.Faults | None = None,
 ) -> grain.IterDataset[TrainBatch]:
   """Batches 0 to total_steps - 1 of a run.
 
@@ -108,7 +108,7 @@ def train_batches(
     crop_size=crop_size,
     total_steps=total_steps,
     rows=np.arange(batch_size)[rows],
-    faults=faults or faults_lib.Faults(most=0),
+    faults=faults or bad_records.Faults(most=0),
   )
   return _iterate(source, threads=threads, prefetch=prefetch)
 
@@ -133,7 +133,7 @@ def eval_batches(
   rows: slice | np.ndarray = ALL,
   threads: int = 2,
   prefetch: int = 4,
-  faults: faults_lib.Faults | None = None,
+  faults: bad_records.Faults | None = None,
 ) -> grain.IterDataset[EvalBatch]:
   """Every image of a split once, whole and in order; the last batch padded.
 
@@ -143,7 +143,7 @@ def eval_batches(
     split,
     batch_size,
     np.arange(batch_size)[rows],
-    faults or faults_lib.Faults(most=0),
+    faults or bad_records.Faults(most=0),
   )
   return _iterate(source, threads=threads, prefetch=prefetch)
 
@@ -208,7 +208,7 @@ class _TrainSource:
   crop_size: int
   total_steps: int
   rows: Int64[np.ndarray, 'b']
-  faults: faults_lib.Faults
+  faults: bad_records.Faults
 
   def __len__(self) -> int:
     return self.total_steps
@@ -285,7 +285,7 @@ class _EvalSource:
     split: dataset_lib.Split,
     batch_size: int,
     rows: Int64[np.ndarray, 'b'],
-    faults: faults_lib.Faults,
+    faults: bad_records.Faults,
   ):
     self._split = split
     self._batch_size = batch_size

@@ -27,8 +27,9 @@ from array_record.python import array_record_module
 from jaxtyping import Float32
 from PIL import Image
 
-from alexnet_jax.data import dataset, paths, stats
+from alexnet_jax.data import dataset, stats
 from alexnet_jax.data import metadata as metadata_lib
+from alexnet_jax.runtime import paths
 
 _HEADER = struct.Struct('<iH')
 # One record a group: reading one image at random decodes no other.

@@ -7,14 +7,9 @@ each mistake a user can make is a ValueError of one line.
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from alexnet_jax.data import (
-  dataset,
-  fetched,
-  paths,
-  records,
-  synthetic,
-  tfds_source,
-)
+from alexnet_jax.data import dataset, download, records, synthetic
+from alexnet_jax.data import tfds as tfds_lib
+from alexnet_jax.runtime import paths
 
 ClassInfo = dataset.ClassInfo
 Dataset = dataset.Dataset
@@ -59,14 +54,14 @@ def load(
         classes=embedded_classes,
       )
     case 'prepared':
-      return records.load(fetched.local(directory), image_size=image_size)
+      return records.load(download.local(directory), image_size=image_size)
     case 'tfds':
       if paths.is_remote(directory):
         raise ValueError(
           f'{directory}: TFDS reads its records from this machine alone: copy '
           'the folder here, or prepare it with tools.prepare'
         )
-      return tfds_source.load(tfds, data_dir=directory, image_size=image_size)
+      return tfds_lib.load(tfds, data_dir=directory, image_size=image_size)
     case _:
       choices = ' or '.join(get_args(Source))
       raise ValueError(f'data source {source!r} is not known: use {choices}')

@@ -13,19 +13,20 @@ import sys
 
 from absl import flags
 
-from alexnet_jax import communication, paper
-from alexnet_jax import config as config_lib
+from alexnet_jax import cli, paper
+from alexnet_jax.config import flags as flags_lib
+from alexnet_jax.config import validate
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import mesh
-from alexnet_jax.tools import cli, config_flag
+from alexnet_jax.studies import communication
 
-config_flag.define()
+flags_lib.define()
 _JSON = flags.DEFINE_bool('json', False, 'Print one JSON object instead.')
 
 
 def main() -> int:
   """Prints what moves, and what should."""
-  config = config_flag.value()
+  config = flags_lib.value()
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   report = communication.report(config)
   if _JSON.value:
@@ -58,7 +59,7 @@ def _as_json(report: communication.Report) -> dict:
   }
 
 
-def _as_text(report: communication.Report, *, config: config_lib.Config) -> str:
+def _as_text(report: communication.Report, *, config: validate.Config) -> str:
   operations = summary.operations(config.model, crop_size=config.data.crop_size)
   lines = [f'mesh: data {config.mesh.data} x column {config.mesh.column}']
   for name, images, found, wanted in (

@@ -21,12 +21,13 @@ import tempfile
 
 from absl import flags
 
-from alexnet_jax import paper
-from alexnet_jax.bench import ops, peer, rows, scaling, step
-from alexnet_jax.parallel import host_memory
-from alexnet_jax.tools import cli, config_flag
+from alexnet_jax import cli, paper
+from alexnet_jax.bench import ops, rows, scaling, step
+from alexnet_jax.bench.baselines import pytorch
+from alexnet_jax.config import flags as flags_lib
+from alexnet_jax.runtime import malloc
 
-config_flag.define()
+flags_lib.define()
 _WHAT = flags.DEFINE_enum(
   'what',
   'input',
@@ -79,7 +80,7 @@ def main() -> None:
   if fed:
     conditions |= {'images': _IMAGES.value}
   if _WHAT.value != 'input':
-    conditions |= {'config': config_flag.name()}
+    conditions |= {'config': flags_lib.name()}
   if _SAVE.value:
     gpu = found[0].get('platform') == 'gpu'
     name = _WHAT.value + '_gpu' * gpu
@@ -99,7 +100,7 @@ def _fed() -> list[rows.Row]:
 
   if not _SOURCE.value:
     raise ValueError('--source is missing: give images, as for tools.prepare')
-  host_memory.keep_freed_memory()
+  malloc.keep_freed_memory()
   with tempfile.TemporaryDirectory() as folder:
     bench = input_bench.Bench(
       folder=pathlib.Path(folder),
@@ -142,9 +143,9 @@ def _on_device() -> list[rows.Row]:
     case 'scaling':
       return [row for bench in benches for row in scaling.run(bench)]
     case 'processes':
-      from alexnet_jax.bench import processes  # orbax, TFDS, as training has
+      from alexnet_jax.bench import multihost  # orbax, TFDS, as training has
 
-      return [row for bench in benches for row in processes.run(bench)]
+      return [row for bench in benches for row in multihost.run(bench)]
     case _:
       return [row for bench in benches for row in step.run(bench)]
 
@@ -155,10 +156,11 @@ def _benches() -> list[step.Bench]:
   Raises:
     ValueError: if a flag's value cannot be used.
   """
-  theirs = peer.Peer(
-    python=_TORCH_PYTHON.value, forms=tuple(map(peer.parse, _PEER_FORMS.value))
+  theirs = pytorch.Peer(
+    python=_TORCH_PYTHON.value,
+    forms=tuple(map(pytorch.parse, _PEER_FORMS.value)),
   )
-  config = config_flag.value()
+  config = flags_lib.value()
   if not any(map(_is_config, _TYPED)):
     config.batch_size = paper.BATCH_SIZE
   batch_sizes = _BATCH_SIZE.value or [str(config.batch_size)]

@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 from absl import flags
 
-from alexnet_jax import integrity
-from alexnet_jax.checkpoint import layout, mirror, restore
-from alexnet_jax.data import paths
-from alexnet_jax.tools import cli
+from alexnet_jax import cli
+from alexnet_jax.checkpoint import bucket_sync, checksums, layout, restore
+from alexnet_jax.runtime import paths
 
 _DIR = flags.DEFINE_string(
   'dir',
@@ -52,7 +51,7 @@ def main() -> int:
   if not _DIR.value:
     raise ValueError('--dir is missing: give a WORKDIR, such as runs/default')
   if paths.is_remote(_DIR.value):
-    with mirror.copied(_DIR.value) as folder:
+    with bucket_sync.copied(_DIR.value) as folder:
       return _list(str(folder))
   return _list(_DIR.value)
 
@@ -88,7 +87,7 @@ def report(step: pathlib.Path, *, verify: bool) -> Report:
     meta = restore.read_meta(step, check=False)
     known = known._replace(
       top1_error=meta['top1_error'],
-      digest=integrity.combine(meta['digests']),
+      digest=checksums.combine(meta['digests']),
       dataset=meta['dataset'],
     )
     if verify:

@@ -10,9 +10,9 @@ the average, which can be averaged again.
 
 from absl import flags
 
-from alexnet_jax import ensemble, predictions
-from alexnet_jax.data import paths
-from alexnet_jax.tools import cli
+from alexnet_jax import cli
+from alexnet_jax.evaluate import ensemble, predictions
+from alexnet_jax.runtime import paths
 
 _WEIGHTS = flags.DEFINE_list(
   'weights', [], 'Of each file in the average; all alike if not given.'

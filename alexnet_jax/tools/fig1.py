@@ -8,7 +8,7 @@ or use --config.data.source=tfds --config.data.tfds=cifar10. Searches a rate for
 each activation, trains with each seed until an epoch's training error is 25 %,
 prints the epochs and their ratio, and writes fig1.png, fig1.svg, fig1.json and
 the runs to FOLDER, which is of one data set. The search is lopsided, see
-analysis/relu_vs_tanh.py. The same command goes on with what is there. Exit
+studies/fig1/curves.py. The same command goes on with what is there. Exit
 codes: 0 done, 1 an error, 75 stopped by a signal after a clean save.
 """
 
@@ -18,18 +18,19 @@ from collections.abc import Sequence
 import jax
 from absl import flags
 
-from alexnet_jax import locking, stopping, writers
-from alexnet_jax import run as run_lib
-from alexnet_jax.analysis import relu_vs_tanh
-from alexnet_jax.analysis.report import pictures
-from alexnet_jax.data import paths
-from alexnet_jax.experiments import fig1, provenance
+from alexnet_jax import cli, setup
+from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.models import alexnet
-from alexnet_jax.parallel import compiler, host_memory, mesh
-from alexnet_jax.tools import cli, config_flag
+from alexnet_jax.parallel import mesh
+from alexnet_jax.runtime import compile, locks, malloc, paths, signals
+from alexnet_jax.studies import provenance
+from alexnet_jax.studies.fig1 import curves as curves_lib
+from alexnet_jax.studies.fig1 import run
+from alexnet_jax.studies.report import pictures
+from alexnet_jax.train import log
 
 _FOUND = 'fig1.json'
-config_flag.define()
+flags_lib.define()
 _OUTPUT = flags.DEFINE_string('output', 'runs/fig1', 'The folder it writes to.')
 _ACTIVATIONS = flags.DEFINE_list(
   'activations',
@@ -54,44 +55,44 @@ _MOST_EPOCHS = flags.DEFINE_integer(
 
 def main() -> None:
   """Makes the runs, the table and the picture."""
-  config = config_flag.value()
+  config = flags_lib.value()
   seeds, rates = cli.seeds(_SEEDS.value), _rates()
   _check_flags()
-  fig1.check(config)
+  run.check(config)
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
   if jax.default_backend() == 'cpu':
-    host_memory.keep_freed_memory()
-  compiler.keep_programs()
-  data = provenance.of(run_lib.load_data(config))
+    malloc.keep_freed_memory()
+  compile.keep_programs()
+  data = provenance.of(setup.load_data(config))
   folder = paths.given(_OUTPUT.value)
-  with locking.locked(folder, fix='give another --output'):
+  with locks.locked(folder, fix='give another --output'):
     nets = _nets(config, folder=folder, data=data, seeds=seeds, rates=rates)
     most = _MOST_EPOCHS.value
-    found = relu_vs_tanh.result(nets, most_epochs=most)
-    writers.write_json(folder / _FOUND, found | provenance.as_json(data))
+    found = curves_lib.result(nets, most_epochs=most)
+    log.write_json(folder / _FOUND, found | provenance.as_json(data))
     print(f'\n{provenance.describe(data)}')
-    print(relu_vs_tanh.table(nets, most_epochs=most))
+    print(curves_lib.table(nets, most_epochs=most))
     _draw(nets, folder=folder, of=provenance.describe(data))
 
 
 def _nets(
-  config: fig1.Config,
+  config: run.Config,
   *,
   folder: pathlib.Path,
   data: provenance.Data,
   seeds: Sequence[int],
   rates: Sequence[float],
-) -> list[relu_vs_tanh.Net]:
+) -> list[curves_lib.Net]:
   """Each activation's runs, once the folder is known to be of this data."""
-  before = writers.read_json(folder / _FOUND)
+  before = log.read_json(folder / _FOUND)
   provenance.refuse_other(before, data, folder=folder)
   if not before:  # so that data are known before there is a result
-    writers.write_json(folder / _FOUND, provenance.as_json(data))
-  experiment = fig1.Experiment(
+    log.write_json(folder / _FOUND, provenance.as_json(data))
+  experiment = run.Experiment(
     config,
     folder=folder / 'runs',
     most_epochs=_MOST_EPOCHS.value,
-    stop=stopping.Stop(),
+    stop=signals.Stop(),
   )
   return [
     experiment.net(
@@ -101,25 +102,22 @@ def _nets(
   ]
 
 
-def _draw(
-  nets: list[relu_vs_tanh.Net], *, folder: pathlib.Path, of: str
-) -> None:
+def _draw(nets: list[curves_lib.Net], *, folder: pathlib.Path, of: str) -> None:
   """Writes the picture twice, where matplotlib is; the numbers need none."""
   try:
-    from alexnet_jax.analysis.figures import fig1 as picture
-    from alexnet_jax.analysis.figures import style
+    from alexnet_jax.studies.figures import fig1, style
   except ImportError:
     print(f'no picture: it needs matplotlib; {pictures.INSTALL}')
     return
   curves = {net.activation: list(net.curves.values()) for net in nets}
   with style.theme(dark=False):
-    made = picture.figure(curves, of=of)
+    made = fig1.figure(curves, of=of)
     made.set_facecolor('white')  # alone, it has no page behind it
     for name, data in (
       ('fig1.png', style.png(made)),
       ('fig1.svg', style.svg(made)),
     ):
-      with writers.told(folder / name):
+      with log.told(folder / name):
         (folder / name).write_bytes(data)
       print(folder / name)
 

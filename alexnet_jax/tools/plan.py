@@ -4,7 +4,7 @@
     --devices=1,2,8,64,1024 --link=infiniband-ndr --host_link=nvlink4
 
 Bytes are those that tools.audit finds in the compiled step; times are a model
-(alexnet_jax/scaling.py), and docs/scaling.md says how far to trust them. Needs
+(alexnet_jax/studies/scaling.py), and docs/scaling.md says how far to trust them. Needs
 neither data nor devices. Give what was measured on one device as --step_seconds
 or --images_per_second; else a share of a GPU's peak is assumed.
 """
@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import jax
 from absl import flags
 
-from alexnet_jax import config as config_lib
-from alexnet_jax import links, scaling
+from alexnet_jax import cli
 from alexnet_jax.bench import rows, tables
-from alexnet_jax.tools import cli, config_flag
+from alexnet_jax.config import flags as flags_lib
+from alexnet_jax.config import validate
+from alexnet_jax.studies import links, scaling
 
-config_flag.define()
+flags_lib.define()
 _DEVICES = flags.DEFINE_list(
   'devices', '1,2,8,64,1024', 'How many, a row each.'
 )
@@ -90,7 +91,7 @@ class Plan(NamedTuple):
 
 def main() -> None:
   """Prints the plan."""
-  config = config_flag.value()
+  config = flags_lib.value()
   found = _plan(config)
   if _JSON.value:
     print(json.dumps(_as_json(found), indent=2))
@@ -98,7 +99,7 @@ def main() -> None:
     print('\n'.join(_as_text(found)).strip())
 
 
-def _plan(config: config_lib.Config) -> Plan:
+def _plan(config: validate.Config) -> Plan:
   _check_tables()
   devices = [_whole(number) for number in _DEVICES.value]
   compute = _compute(config)
@@ -134,7 +135,7 @@ def _whole(number: str) -> int:
   return int(number)
 
 
-def _compute(config: config_lib.Config) -> Compute:
+def _compute(config: validate.Config) -> Compute:
   """What was given, or else what is assumed."""
   step, rate = _STEP_SECONDS.value, _IMAGES_PER_SECOND.value
   if step is not None and rate is not None:
@@ -172,7 +173,7 @@ def _cluster() -> tuple[scaling.Cluster, str]:
   return cluster, f'{within} in {hosts}, {between} between'
 
 
-def _width_note(config: config_lib.Config) -> str:
+def _width_note(config: validate.Config) -> str:
   """What a plan made on a CPU has of a config for GPUs."""
   if config.dtype == 'float32' or jax.default_backend() != 'cpu':
     return ''
@@ -180,7 +181,7 @@ def _width_note(config: config_lib.Config) -> str:
 
 
 def _rows(
-  config: config_lib.Config,
+  config: validate.Config,
   *,
   devices: list[int],
   compute: Compute,
@@ -208,7 +209,7 @@ def _rows(
 
 
 def _crossovers(
-  config: config_lib.Config,
+  config: validate.Config,
   *,
   devices: list[int],
   own: dict[str, scaling.Cluster],

@@ -17,11 +17,11 @@ import numpy as np
 from absl import flags
 from jaxtyping import Float, UInt8
 
-from alexnet_jax import evaluate, predictions, reload
+from alexnet_jax import cli
 from alexnet_jax.checkpoint import layout, restore
-from alexnet_jax.data import dataset, images, paths
-from alexnet_jax.parallel import compiler
-from alexnet_jax.tools import cli
+from alexnet_jax.data import dataset, images
+from alexnet_jax.evaluate import load, predict, predictions
+from alexnet_jax.runtime import compile, paths
 
 _RESTORE = flags.DEFINE_list(
   'restore', [], 'WORKDIRs or their checkpoints/STEP, with commas between.'
@@ -65,7 +65,7 @@ def main() -> int:
     raise ValueError('--restore is missing: give a WORKDIR, or checkpoints')
   if not names:
     raise ValueError('no images: give their files after the flags')
-  compiler.keep_programs()
+  compile.keep_programs()
   networks = list(
     _networks([layout.find(path) for path in _RESTORE.value if path])
   )
@@ -91,9 +91,9 @@ def main() -> int:
   return 1 if unread else 0
 
 
-def _networks(steps: Sequence[pathlib.Path]) -> Iterator[reload.Network]:
+def _networks(steps: Sequence[pathlib.Path]) -> Iterator[load.Network]:
   for step in steps:
-    config = reload.own_config(restore.read_meta(step))
+    config = load.own_config(restore.read_meta(step))
     config.mesh.data = config.mesh.column = 1
     if _DATA_DIR.value:
       if config.data.source == 'embedded':
@@ -102,7 +102,7 @@ def _networks(steps: Sequence[pathlib.Path]) -> Iterator[reload.Network]:
           'which need no folder: leave it out'
         )
       config.data.dir = _DATA_DIR.value
-    yield reload.network(step, config=config)
+    yield load.network(step, config=config)
 
 
 def _read(
@@ -122,11 +122,11 @@ def _read(
 
 
 def _predict(
-  networks: Sequence[reload.Network], split: Given
+  networks: Sequence[load.Network], split: Given
 ) -> predictions.Predictions:
   return predictions.average(
     [
-      evaluate.predict(
+      predict.predict(
         network.setup,
         params=network.params,
         views=int(_VIEWS.value),

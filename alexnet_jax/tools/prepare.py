@@ -1,4 +1,4 @@
-"""Prepares a data set for training (paper §2): see data/prepare.py.
+"""Prepares a data set for training (paper §2): see data/prepare/run.py.
 
   python -m alexnet_jax.tools.prepare --source=SOURCE --output=DIR
 
@@ -21,21 +21,17 @@ from typing import cast
 import tqdm
 from absl import flags
 
-from alexnet_jax.data import (
-  listing,
-  measure,
-  paths,
-  prepare,
-  records,
-  remote,
-  shards,
-  sources,
-  tfds_source,
-)
+from alexnet_jax import cli
 from alexnet_jax.data import metadata as metadata_lib
-from alexnet_jax.tools import cli
+from alexnet_jax.data import records, sources, tfds
+from alexnet_jax.data.prepare import run, shards, statistics
+from alexnet_jax.data.prepare import sources as sources_lib
+from alexnet_jax.runtime import bucket as bucket_lib
+from alexnet_jax.runtime import paths
 
-_SOURCE = flags.DEFINE_string('source', '', f'What to prepare: {listing.KNOWN}')
+_SOURCE = flags.DEFINE_string(
+  'source', '', f'What to prepare: {sources_lib.KNOWN}'
+)
 _OUTPUT = flags.DEFINE_string(
   'output', '', 'Folder to make, here or on a bucket; must not exist.'
 )
@@ -88,12 +84,12 @@ def main() -> None:
     if not value:
       raise ValueError(f'--{name} is missing: --help says what it can be')
   if paths.is_remote(_OUTPUT.value):
-    _prepare_for_a_bucket(remote.Folder(_OUTPUT.value))
+    _prepare_for_a_bucket(bucket_lib.Folder(_OUTPUT.value))
   else:
     _prepare(paths.given(_OUTPUT.value).resolve())
 
 
-def _prepare_for_a_bucket(bucket: remote.Folder) -> None:
+def _prepare_for_a_bucket(bucket: bucket_lib.Folder) -> None:
   """Prepares here, copies all of it, and removes it here."""
   if metadata_lib.FILE in bucket.sizes():
     raise ValueError(
@@ -102,8 +98,8 @@ def _prepare_for_a_bucket(bucket: remote.Folder) -> None:
     )
   asked = (_SOURCE, _IMAGE_SIZE, _ENCODING, _JPEG_QUALITY, _HALVES)
   of_it = ' '.join(str(flag.value) for flag in (*asked, _TFDS_DATA_DIR))
-  name = remote.name_of_copy(f'{bucket.url} {of_it}')
-  place = remote.copies('prepared') / name
+  name = bucket_lib.name_of_copy(f'{bucket.url} {of_it}')
+  place = bucket_lib.copies('prepared') / name
   if not (place / metadata_lib.FILE).is_file():  # else only copying broke off
     _prepare(place)
   print(f'{place}: copying to {bucket.url}', flush=True)
@@ -116,20 +112,20 @@ def _prepare_for_a_bucket(bucket: remote.Folder) -> None:
 
 def _prepare(output: pathlib.Path) -> None:
   """Lists the source, says what is to be done, and does it in a folder."""
-  prepare.refuse_existing(output)
+  run.refuse_existing(output)
   print(f'Listing {_SOURCE.value} ...', flush=True)
   options = shards.Options(
     image_size=_IMAGE_SIZE.value,
     encoding=cast(metadata_lib.Encoding, _ENCODING.value),
     jpeg_quality=_JPEG_QUALITY.value,
   )
-  layout = listing.find(
+  layout = sources_lib.find(
     _SOURCE.value, tfds_data_dir=_TFDS_DATA_DIR.value, halves=_HALVES.value
   )
-  work = prepare.plan(layout, options=options)
+  work = run.plan(layout, options=options)
   _announce(work, output=output)
   with tqdm.tqdm(total=work.num_images, unit=' images', delay=1) as bar:
-    metadata = prepare.run(
+    metadata = run.run(
       work,
       output=output,
       workers=_WORKERS.value,
@@ -142,9 +138,9 @@ def _prepare(output: pathlib.Path) -> None:
   print(f'{output}: {counts}, {len(metadata.skipped)} skipped')
 
 
-def _announce(work: prepare.Plan, *, output: pathlib.Path) -> None:
+def _announce(work: run.Plan, *, output: pathlib.Path) -> None:
   counts = ', '.join(f'{len(v)} {k}' for k, v in work.layout.splits.items())
-  seconds = work.num_images / prepare.IMAGES_PER_SECOND / _WORKERS.value
+  seconds = work.num_images / run.IMAGES_PER_SECOND / _WORKERS.value
   place = next(p for p in output.absolute().parents if p.exists())
   print(
     f'{work.layout.name}: {counts} images, {len(work.layout.classes)} classes'
@@ -159,7 +155,7 @@ def _announce(work: prepare.Plan, *, output: pathlib.Path) -> None:
 
 def _statistics() -> None:
   """Of a TFDS data set as it is, or of a folder prepared before."""
-  name = _SOURCE.value.removeprefix(tfds_source.PREFIX)
+  name = _SOURCE.value.removeprefix(tfds.PREFIX)
   if (name and name == _SOURCE.value) or bool(name) == bool(_OUTPUT.value):
     raise ValueError(
       f'--stats_only of --source={_SOURCE.value} --output={_OUTPUT.value}: it '
@@ -168,16 +164,16 @@ def _statistics() -> None:
     )
   size = _IMAGE_SIZE.value
   if name:
-    split: sources.Split = tfds_source.training_split(
+    split: sources.Split = tfds.training_split(
       name, data_dir=_TFDS_DATA_DIR.value, image_size=size
     )
-    folder = tfds_source.statistics_folder(split.folder, image_size=size)
+    folder = tfds.statistics_folder(split.folder, image_size=size)
   else:
     folder = paths.given(_OUTPUT.value)
     metadata = metadata_lib.read(folder)
     split = records.PreparedSplit(folder, metadata=metadata, split='train')
   with tqdm.tqdm(total=len(split), unit=' images', delay=1) as bar:
-    found, skipped = measure.statistics(
+    found, skipped = statistics.statistics(
       split, workers=_WORKERS.value, progress=bar.update
     )
   for reason in skipped:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from alexnet_jax import cli
 from alexnet_jax.bench import tables
-from alexnet_jax.tools import cli
 
 _ROOT = flags.DEFINE_string('root', '.', 'The folder of README.md.')
 

@@ -11,11 +11,12 @@ network. What a run lacks is named, with the command that makes it.
 import jax
 from absl import flags
 
-from alexnet_jax.analysis import report
-from alexnet_jax.analysis.report import several, single
-from alexnet_jax.checkpoint import mirror
-from alexnet_jax.data import paths, remote
-from alexnet_jax.tools import cli
+from alexnet_jax import cli
+from alexnet_jax.checkpoint import bucket_sync
+from alexnet_jax.runtime import bucket as bucket_lib
+from alexnet_jax.runtime import paths
+from alexnet_jax.studies import report
+from alexnet_jax.studies.report import several, single
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'The run to report on, here or on a bucket.'
@@ -58,9 +59,9 @@ def main() -> None:
 
 def _of_a_bucket(url: str) -> str:
   """Writes the page where the run is; its address."""
-  with mirror.copied(url) as workdir:
+  with bucket_sync.copied(url) as workdir:
     report.write(workdir)
-    bucket = remote.Folder(url)
+    bucket = bucket_lib.Folder(url)
     files = [path for path in (workdir / single.FOLDER).rglob('*')]
     bucket.put_all(
       workdir,

@@ -16,12 +16,12 @@ from typing import cast, get_args
 import jax
 from absl import flags
 
-from alexnet_jax import reload
-from alexnet_jax.analysis import retrieval, search
+from alexnet_jax import cli
 from alexnet_jax.checkpoint import layout, restore
-from alexnet_jax.data import paths
-from alexnet_jax.parallel import compiler, host_memory, mesh
-from alexnet_jax.tools import cli
+from alexnet_jax.evaluate import load
+from alexnet_jax.parallel import mesh
+from alexnet_jax.runtime import compile, malloc, paths
+from alexnet_jax.studies.retrieval import neighbours, search
 
 _RESTORE = flags.DEFINE_string(
   'restore', '', 'WORKDIR, for its newest checkpoint, or its checkpoints/STEP.'
@@ -42,7 +42,7 @@ _BITS = flags.DEFINE_list('bits', list(map(str, search.BITS)), 'Of the codes.')
 _INDEX = flags.DEFINE_enum(
   'index',
   'exact',
-  list(get_args(retrieval.Index)),
+  list(get_args(neighbours.Index)),
   'How to search fc7: an index is quicker for many queries of a large set, and '
   'misses some neighbours.',
 )
@@ -57,22 +57,22 @@ def main() -> int:
   bits = [_whole(text) for text in _BITS.value]
   step = _step(_RESTORE.value)
   workdir = _workdir(step)
-  config = reload.own_config(restore.read_meta(step))
+  config = load.own_config(restore.read_meta(step))
   config.data.dir = _DATA_DIR.value or config.data.dir
   config.mesh.data = 1
   mesh.make_cpu_devices(config.mesh.column)
   if jax.default_backend() == 'cpu':
-    host_memory.keep_freed_memory()
+    malloc.keep_freed_memory()
   else:
     config.mesh.column = 1
-  compiler.keep_programs()
+  compile.keep_programs()
   result = search.search(
-    reload.network(step, config=config),
+    load.network(step, config=config),
     workdir=workdir,
     queries=_QUERIES.value,
     most_images=_MOST_IMAGES.value,
     bits=bits,
-    index=cast(retrieval.Index, _INDEX.value),
+    index=cast(neighbours.Index, _INDEX.value),
   )
   print(search.table(result))
   return 0

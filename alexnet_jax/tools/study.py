@@ -16,10 +16,10 @@ import pathlib
 from absl import flags
 from ml_collections.config_flags import config_flags
 
-from alexnet_jax import stopping
-from alexnet_jax.data import paths
-from alexnet_jax.experiments import processes, study, study_page, study_table
-from alexnet_jax.tools import cli, config_flag
+from alexnet_jax import cli
+from alexnet_jax.config import flags as flags_lib
+from alexnet_jax.runtime import paths, signals
+from alexnet_jax.studies.ablation import jobs, page, study, table
 
 _BASE = flags.DEFINE_string(
   'base', '', 'The config that is ablated, such as configs/imagenet.py.'
@@ -56,18 +56,18 @@ def main() -> int:
   asked = _study()
   study.check(asked)
   mesh = asked.config.mesh
-  places = processes.share(devices=mesh.data * mesh.column, jobs=_JOBS.value)
-  stop = stopping.Stop()
+  places = jobs.share(devices=mesh.data * mesh.column, jobs=_JOBS.value)
+  stop = signals.Stop()
   runs = study.run(asked, places=places, stop=stop)
-  print(study_table.table(study_table.rows(runs, data=asked.data)))
-  print(study_page.write(asked, runs=runs))
+  print(table.table(table.rows(runs, data=asked.data)))
+  print(page.write(asked, runs=runs))
   failed = [run for run in runs if run.end and run.end.code]
   for run in failed:
     error = run.end.error if run.end else ''
     print(f'{run.key} failed: {cli.printable(error)}; {run.log}')
   if stop.asked:
     print('stopped: run the same command again to go on')
-    return stopping.EXIT_CODE
+    return signals.EXIT_CODE
   return 1 if failed else 0
 
 
@@ -104,7 +104,7 @@ def _config() -> study.Config:
         'runs train: use one of the two'
       )
   argv = [f'--config={_BASE.value}', *(f'--config.{f}' for f in _SET.value)]
-  config_flag.check(argv)
+  flags_lib.check(argv)
   values = flags.FlagValues()
   config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
   try:

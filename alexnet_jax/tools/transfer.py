@@ -11,13 +11,13 @@ import pathlib
 
 from absl import flags
 
-from alexnet_jax import stopping
-from alexnet_jax.data import paths
-from alexnet_jax.experiments import transfer
-from alexnet_jax.parallel import compiler, mesh
-from alexnet_jax.tools import cli, config_flag
+from alexnet_jax import cli
+from alexnet_jax.config import flags as flags_lib
+from alexnet_jax.parallel import mesh
+from alexnet_jax.runtime import compile, paths, signals
+from alexnet_jax.studies import transfer
 
-config_flag.define()
+flags_lib.define()
 _OUTPUT = flags.DEFINE_string(
   'output', '', 'Folder of the runs; default: runs/CONFIG_NAME.'
 )
@@ -29,17 +29,17 @@ _ERROR = flags.DEFINE_float(
 
 def main() -> None:
   """Trains, and prints the table."""
-  config = config_flag.value()
+  config = flags_lib.value()
   seeds = cli.seeds(_SEEDS.value)
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
-  compiler.keep_programs()
-  stop = stopping.Stop()
+  compile.keep_programs()
+  stop = signals.Stop()
   stop.listen()
   rows = transfer.run(
     config,
     output=paths.given(_OUTPUT.value)
     if _OUTPUT.value
-    else pathlib.Path('runs') / config_flag.name(),
+    else pathlib.Path('runs') / flags_lib.name(),
     seeds=seeds,
     error=_ERROR.value,
     stop=stop,

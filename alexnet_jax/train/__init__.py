@@ -17,11 +17,12 @@ import pathlib
 
 from ml_collections import config_dict
 
-from alexnet_jax import locking, stopping, writers
-from alexnet_jax import run as run_lib
-from alexnet_jax.checkpoint import layout, store
-from alexnet_jax.parallel import distributed, processes
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.checkpoint import layout, save
+from alexnet_jax.parallel import distributed, hosts
+from alexnet_jax.runtime import locks, signals
 from alexnet_jax.train import crew as crew_lib
+from alexnet_jax.train import log as log_lib
 from alexnet_jax.train import loop as loop_lib
 from alexnet_jax.train import profile as profile_lib
 from alexnet_jax.train import resume
@@ -34,7 +35,7 @@ def train(
   config: config_dict.ConfigDict,
   *,
   workdir: pathlib.Path,
-  stop: stopping.Stop | None = None,
+  stop: signals.Stop | None = None,
   profile: range = range(0),
   enough: loop_lib.Enough | None = None,
 ) -> None:
@@ -56,8 +57,8 @@ def train(
     DivergedError: if the loss or a gradient is no longer finite.
     stopping.Stopped: if `stop` was asked to; what there was is saved.
   """
-  stop = stop or stopping.Stop()
-  setup = processes.together(lambda: run_lib.set_up(config))
+  stop = stop or signals.Stop()
+  setup = hosts.together(lambda: setup_lib.set_up(config))
   resume.agree(setup)
   # From here on others have to learn of a signal before it ends this process.
   early = (
@@ -68,33 +69,33 @@ def train(
 
 
 def _begin(
-  setup: run_lib.Setup,
+  setup: setup_lib.Setup,
   *,
   workdir: pathlib.Path,
-  stop: stopping.Stop,
+  stop: signals.Stop,
   profile: range,
   enough: loop_lib.Enough | None,
 ) -> None:
   """Looks at the workdir, and goes on from there unless all is done."""
   found = resume.find(setup, workdir=workdir)
   if loop_lib.is_done(setup, found, enough=enough):
-    print(f'done already: {writers.describe(found.kept[-1])}')
+    print(f'done already: {log_lib.describe(found.kept[-1])}')
     return
   trace = profile_lib.Profile(profile, workdir / 'profile')
-  said = processes.of_first(
+  said = hosts.of_first(
     lambda: trace.check(step=found.step, total_steps=setup.plan.total_steps)
   )
   _check(stop)
   with contextlib.ExitStack() as held:
-    lock = locking.locked(workdir, fix='give another --workdir')
-    processes.first_does(lambda: held.enter_context(lock))
-    processes.first_does(lambda: resume.clear(found, workdir=workdir))
+    lock = locks.locked(workdir, fix='give another --workdir')
+    hosts.first_does(lambda: held.enter_context(lock))
+    hosts.first_does(lambda: resume.clear(found, workdir=workdir))
     if said:
       print(said)
     _run(setup, found, workdir=workdir, stop=stop, trace=trace, enough=enough)
 
 
-def _check(stop: stopping.Stop) -> None:
+def _check(stop: signals.Stop) -> None:
   """Ends all processes before the first step, if one has had a signal.
 
   Of one process alone a signal makes an end by itself.
@@ -102,34 +103,32 @@ def _check(stop: stopping.Stop) -> None:
   Raises:
     stopping.Stopped: then.
   """
-  if distributed.several() and any(processes.total([int(stop.asked)])):
+  if distributed.several() and any(hosts.total([int(stop.asked)])):
     print('stopped before the first step: run the same command again')
-    raise stopping.Stopped
+    raise signals.Stopped
 
 
 def _run(
-  setup: run_lib.Setup,
+  setup: setup_lib.Setup,
   found: resume.Found,
   *,
   workdir: pathlib.Path,
-  stop: stopping.Stop,
+  stop: signals.Stop,
   trace: profile_lib.Profile,
   enough: loop_lib.Enough | None,
 ) -> None:
   """Opens what a run writes to, and runs the loop."""
-  processes.first_does(
-    lambda: resume.write_config(setup, found, workdir=workdir)
-  )
-  print(run_lib.describe(setup, workdir=workdir, step=found.step), flush=True)
+  hosts.first_does(lambda: resume.write_config(setup, found, workdir=workdir))
+  print(setup_lib.describe(setup, workdir=workdir, step=found.step), flush=True)
   if found.step == 0:
     loop_lib.check_health(setup, found.state, workdir=workdir)
   _check(stop)
   newest = setup.config.checkpoint.keep_newest
-  saved = processes.together(
-    lambda: store.Store(workdir / layout.FOLDER, keep_newest=newest)
+  saved = hosts.together(
+    lambda: save.Store(workdir / layout.FOLDER, keep_newest=newest)
   )
-  log = processes.together(
-    lambda: writers.Metrics(
+  log = hosts.together(
+    lambda: log_lib.Metrics(
       workdir, kept=found.kept, writes=distributed.is_first()
     )
   )
@@ -156,6 +155,6 @@ def _run(
     try:
       with crew.unwinding():
         loop.run(found.state)
-    except stopping.Stopped:  # the last checkpoint is whole by now
+    except signals.Stopped:  # the last checkpoint is whole by now
       print('stopped, and saved: run the same command again to go on')
       raise

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from alexnet_jax import stopping
-from alexnet_jax.parallel import ballots, distributed, processes
+from alexnet_jax.parallel import ballots, distributed, hosts
 from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.runtime import signals
 
 
 class Crew:
   """The processes of a run, as one of them sees the others."""
 
-  def __init__(self, stop: stopping.Stop, *, mesh: Mesh, save_seconds: float):
+  def __init__(self, stop: signals.Stop, *, mesh: Mesh, save_seconds: float):
     """Begins with no cause for anything.
 
     Args:
@@ -79,7 +79,7 @@ class Crew:
       return
     self._heard = ballots.Ballot(*map(int, sums))
     if self._heard.failed:
-      processes.tell(self._failed)
+      hosts.tell(self._failed)
 
   def check(self) -> None:
     """Looks now, between steps: at each minibatch of an evaluation.
@@ -90,12 +90,12 @@ class Crew:
     """
     self.look()
     if self.stops:
-      raise stopping.Stopped
+      raise signals.Stopped
 
   def look(self) -> None:
     """The same, but for signals: they wait until there is time to save."""
     if self._several:
-      self.hear(processes.total(list(self._own())))
+      self.hear(hosts.total(list(self._own())))
 
   @contextlib.contextmanager
   def held(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Losses and gradients that are no numbers (not in the paper).
 
-The step itself applies no update that it knows to be bad (steps.py); here the
+The step itself applies no update that it knows to be bad (steps/build.py); here the
 host finds out, says which layer it was, and ends the run or goes on. It looks
 at a step's numbers a few steps later, when they are there: nothing waits.
 """
@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from alexnet_jax import integrity
-from alexnet_jax import run as run_lib
-from alexnet_jax.parallel import ballots, processes
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.checkpoint import checksums
+from alexnet_jax.parallel import ballots, hosts
 from alexnet_jax.train import crew as crew_lib
 
 _LAG = 2  # steps that may be on their way
@@ -36,7 +36,7 @@ class Guard:
   """The numbers of the steps that are on their way."""
 
   def __init__(
-    self, setup: run_lib.Setup, *, crew: crew_lib.Crew, skipped: int
+    self, setup: setup_lib.Setup, *, crew: crew_lib.Crew, skipped: int
   ):
     """Begins with no step on its way.
 
@@ -96,14 +96,14 @@ class Guard:
     self, flight: _Flight, loss: float, finite: np.ndarray, *, params: PyTree
   ) -> str:
     """What is not finite first, in the order of computing."""
-    bad = integrity.digest(params).not_finite
+    bad = checksums.digest(params).not_finite
     if bad:
       return f'the array {bad[0]} holds values that are not finite'
     if not math.isfinite(loss):
       moments = self._setup.programs.probe(
         params, self._setup.mean_image, flight.batch
       )
-      stage = _first_stage(processes.fetch(moments), self._setup)
+      stage = _first_stage(hosts.fetch(moments), self._setup)
       if stage:
         return f'the activations of {stage} are the first that are not finite'
     pairs = zip(sorted(params), finite, strict=True)
@@ -113,9 +113,9 @@ class Guard:
     return 'all activations are finite without dropout'
 
 
-def _first_stage(moments: dict[str, Any], setup: run_lib.Setup) -> str:
+def _first_stage(moments: dict[str, Any], setup: setup_lib.Setup) -> str:
   """The first activation that is not finite; '' if there is none."""
-  for stage in run_lib.stages(setup):
+  for stage in setup_lib.stages(setup):
     if not np.isfinite(moments[stage].mean).all():
       return stage
   return ''
@@ -130,7 +130,7 @@ _ADVICE = (
 )
 
 
-def check_state(digests: integrity.Digests, *, step: int) -> None:
+def check_state(digests: checksums.Digests, *, step: int) -> None:
   """Refuses to save parameters or velocities that are not finite.
 
   Raises:

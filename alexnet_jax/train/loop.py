@@ -9,38 +9,30 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from alexnet_jax import (
-  evaluate,
-  health,
-  integrity,
-  metrics,
-  predictions,
-  steps,
-  stopping,
-  timing,
-  writers,
-)
-from alexnet_jax import run as run_lib
-from alexnet_jax.checkpoint import layout
-from alexnet_jax.checkpoint import store as store_lib
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.checkpoint import checksums, layout, save
 from alexnet_jax.data import pipeline
+from alexnet_jax.evaluate import predict, predictions
 from alexnet_jax.optim import plateau
-from alexnet_jax.parallel import distributed, placement, processes
+from alexnet_jax.parallel import distributed, hosts, placement
+from alexnet_jax.runtime import signals
+from alexnet_jax.steps import build, metrics
 from alexnet_jax.train import crew as crew_lib
-from alexnet_jax.train import guard, resume
+from alexnet_jax.train import guard, health, resume, timer
+from alexnet_jax.train import log as log_lib
 from alexnet_jax.train import profile as profile_lib
 
 Config = config_dict.ConfigDict
 # Told of the lines of metrics.jsonl when an epoch ends: whether the run may.
-Enough = Callable[[list[writers.Record]], bool]
+Enough = Callable[[list[log_lib.Record]], bool]
 
 
 def check_health(
-  setup: run_lib.Setup, state: steps.TrainState, *, workdir: pathlib.Path
+  setup: setup_lib.Setup, state: build.TrainState, *, workdir: pathlib.Path
 ) -> None:
   """Shows what the network makes of the first minibatch, and what is odd."""
-  batch = next(run_lib.train_batches(setup, total_steps=1, whole=True))
-  report = run_lib.probe(setup, params=state.params, batch=batch)
+  batch = next(setup_lib.train_batches(setup, total_steps=1, whole=True))
+  report = setup_lib.probe(setup, params=state.params, batch=batch)
   minimum = setup.config.health.min_signal
   print(health.table(report), flush=True)
   warnings = health.input_warnings(
@@ -56,9 +48,7 @@ def check_health(
     'images': report.images,
     'rows': [row._asdict() for row in report.rows],
   }
-  processes.first_does(
-    lambda: writers.write_json(workdir / 'health.json', found)
-  )
+  hosts.first_does(lambda: log_lib.write_json(workdir / 'health.json', found))
 
 
 def plateaued(config: Config, state: plateau.State) -> bool:
@@ -70,7 +60,7 @@ def plateaued(config: Config, state: plateau.State) -> bool:
 
 
 def is_done(
-  setup: run_lib.Setup, found: resume.Found, *, enough: Enough | None = None
+  setup: setup_lib.Setup, found: resume.Found, *, enough: Enough | None = None
 ) -> bool:
   """Whether neither a step nor the final evaluation is left to do."""
   over = found.step >= setup.plan.total_steps
@@ -90,11 +80,11 @@ class Loop:
 
   def __init__(
     self,
-    setup: run_lib.Setup,
+    setup: setup_lib.Setup,
     found: resume.Found,
     *,
-    store: store_lib.Store,
-    log: writers.Metrics,
+    store: save.Store,
+    log: log_lib.Metrics,
     workdir: pathlib.Path,
     crew: crew_lib.Crew,
     profile: profile_lib.Profile,
@@ -112,8 +102,8 @@ class Loop:
     self._batches = found.batches
     self._evaluation_due = bool(meta and meta['evaluation_due'])
     self._saved = -1 if self._evaluation_due else found.step
-    self._clock = timing.Clock()
-    self._progress = writers.Progress(
+    self._clock = timer.Clock()
+    self._progress = log_lib.Progress(
       total_steps=setup.plan.total_steps, step=found.step
     )
     self._guard = guard.Guard(
@@ -131,7 +121,7 @@ class Loop:
     self._watch.replay(found.kept)
     self._input = health.InputWatch(most=rule.max_input_wait)
 
-  def run(self, state: steps.TrainState) -> None:
+  def run(self, state: build.TrainState) -> None:
     """Steps to the end, then the final evaluation."""
     setup, total = self._setup, self._setup.plan.total_steps
     self._over = self._over or plateaued(setup.config, state.plateau)
@@ -177,7 +167,7 @@ class Loop:
     return placed | self._crew.ballot()
 
   def _land(
-    self, state: steps.TrainState, *, all_of_them: bool = False
+    self, state: build.TrainState, *, all_of_them: bool = False
   ) -> None:
     """Takes in the numbers of steps that have come."""
     self._pending += self._guard.land(
@@ -187,7 +177,7 @@ class Loop:
       self._progress.say(warning)
     self._guard.untold.clear()
 
-  def _save_if_asked(self, state: steps.TrainState) -> None:
+  def _save_if_asked(self, state: build.TrainState) -> None:
     """Saves and stops, if a signal has come, to whichever process.
 
     Raises:
@@ -196,13 +186,13 @@ class Loop:
     if self._crew.stops:
       self._save(state)
       self._store.wait()
-      raise stopping.Stopped
+      raise signals.Stopped
 
-  def _save_if_time(self, state: steps.TrainState) -> None:
+  def _save_if_time(self, state: build.TrainState) -> None:
     if self._crew.saves:
       self._save(state)
 
-  def _end_epoch(self, state: steps.TrainState) -> steps.TrainState:
+  def _end_epoch(self, state: build.TrainState) -> build.TrainState:
     """Evaluates, lowers the rate and saves, where this step calls for it."""
     config, plan = self._setup.config, self._setup.plan
     last = self._step == plan.total_steps
@@ -212,8 +202,8 @@ class Loop:
 
     if self._enough and plan.epoch_ends(self._step, every_epochs=1):
       self._write_train(state)
-      lines = processes.of_first(
-        lambda: writers.read_metrics(self._workdir / 'metrics.jsonl')
+      lines = hosts.of_first(
+        lambda: log_lib.read_metrics(self._workdir / 'metrics.jsonl')
       )
       self._over = self._over or self._enough(lines)
     error = None
@@ -224,8 +214,8 @@ class Loop:
     return state
 
   def _evaluate_epoch(
-    self, state: steps.TrainState
-  ) -> tuple[float, steps.TrainState]:
+    self, state: build.TrainState
+  ) -> tuple[float, build.TrainState]:
     """The validation error, and the state that knows of it.
 
     Raises:
@@ -235,14 +225,14 @@ class Loop:
     with self._clock.paused():
       try:
         errors = self._predict(state, views=1).errors
-      except stopping.Stopped:
+      except signals.Stopped:
         self._save(state, evaluation_due=True)
         self._store.wait()
         raise
       self._write_val(errors, views=1)
       return errors.top1_error, self._observe(state, errors.top1_error)
 
-  def _observe(self, state: steps.TrainState, error: float) -> steps.TrainState:
+  def _observe(self, state: build.TrainState, error: float) -> build.TrainState:
     """Tells the plateau rule, and the user if it lowers the rate."""
     rule = self._setup.config.plateau
     if not rule.enabled:
@@ -267,26 +257,26 @@ class Loop:
       state, plateau=placement.replicate(after, mesh=self._setup.mesh)
     )
 
-  def _end_run(self, state: steps.TrainState, *, views: int) -> None:
+  def _end_run(self, state: build.TrainState, *, views: int) -> None:
     """The last evaluation, whose predictions are kept."""
     found = self._predict(state, views=views)
     path = self._workdir / predictions.OF_A_RUN
-    with self._crew.held(), writers.told(path):
+    with self._crew.held(), log_lib.told(path):
       if distributed.is_first():
         predictions.save(found._replace(step=self._step), path)
     self._write_val(found.errors, views=views)
     self._crew.look()
 
   def _predict(
-    self, state: steps.TrainState, *, views: int
+    self, state: build.TrainState, *, views: int
   ) -> predictions.Predictions:
-    return evaluate.predict(
+    return predict.predict(
       self._setup, params=state.params, views=views, check=self._crew.check
     )
 
   def _save(
     self,
-    state: steps.TrainState,
+    state: build.TrainState,
     *,
     error: float | None = None,
     evaluation_due: bool = False,
@@ -296,7 +286,7 @@ class Loop:
       return
     self._land(state, all_of_them=True)
     with self._clock.paused():
-      digests = integrity.digest(state)
+      digests = checksums.digest(state)
       guard.check_state(digests, step=self._step)
       with self._crew.held():
         self._log.sync()
@@ -310,7 +300,7 @@ class Loop:
     self._saved = self._step
     self._crew.saved()
 
-  def _write_train(self, state: steps.TrainState) -> None:
+  def _write_train(self, state: build.TrainState) -> None:
     """A line with the means over the steps since the last one, if any."""
     self._land(state, all_of_them=True)
     rows, self._pending = self._pending, []
@@ -337,7 +327,7 @@ class Loop:
     record = self._record('val') | errors._asdict() | {'views': views}
     with self._crew.held():
       self._log.write(record)
-    self._progress.say(writers.describe(record))
+    self._progress.say(log_lib.describe(record))
 
   def _tell_faults(self) -> None:
     for fault in self._setup.faults.untold():
@@ -346,13 +336,13 @@ class Loop:
       if not distributed.is_first():  # whose stdout nobody reads
         print(warning, file=sys.stderr, flush=True)
 
-  def _record(self, split: str) -> writers.Record:
+  def _record(self, split: str) -> log_lib.Record:
     epoch = self._setup.plan.epoch(self._step)
     return {'step': self._step, 'epoch': epoch, 'split': split}
 
   def _meta(
     self,
-    digests: integrity.Digests,
+    digests: checksums.Digests,
     *,
     error: float | None,
     evaluation_due: bool,

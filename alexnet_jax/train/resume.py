@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import grain
 
-from alexnet_jax import config as config_lib
-from alexnet_jax import run as run_lib
-from alexnet_jax import steps, writers
+from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import layout, restore
-from alexnet_jax.parallel import processes
-from alexnet_jax.train import pretrained
+from alexnet_jax.config import validate
+from alexnet_jax.parallel import hosts
+from alexnet_jax.steps import build
+from alexnet_jax.train import log, warm_start
 
 Change = tuple[str, Any, Any]  # field, its value before, and now
 
@@ -33,21 +33,21 @@ class Found(NamedTuple):
   """
 
   step: int
-  state: steps.TrainState
+  state: build.TrainState
   batches: grain.DatasetIterator
   meta: layout.Meta | None
-  kept: list[writers.Record]
+  kept: list[log.Record]
   damaged: list[restore.DamagedError]
 
 
-def find(setup: run_lib.Setup, *, workdir: pathlib.Path) -> Found:
+def find(setup: setup_lib.Setup, *, workdir: pathlib.Path) -> Found:
   """The newest sound checkpoint that this config may go on from, or step 0.
 
   Raises:
     ValueError: if the newest sound one is of another run.
   """
 
-  def read(path: pathlib.Path) -> tuple[layout.Meta, int, steps.TrainState]:
+  def read(path: pathlib.Path) -> tuple[layout.Meta, int, build.TrainState]:
     meta = restore.read_meta(path)
     _refuse_other_runs(meta, setup, path=path)
     state = restore.read_state(path, meta=meta, state=setup.programs.state)
@@ -56,20 +56,18 @@ def find(setup: run_lib.Setup, *, workdir: pathlib.Path) -> Found:
     restore.wind(batches, step=path)
     return meta, int(path.name), state
 
-  history = processes.of_first(
-    lambda: writers.read_metrics(workdir / 'metrics.jsonl')
-  )
-  batches = run_lib.train_batches(setup, total_steps=setup.plan.total_steps)
+  history = hosts.of_first(lambda: log.read_metrics(workdir / 'metrics.jsonl'))
+  batches = setup_lib.train_batches(setup, total_steps=setup.plan.total_steps)
   found, damaged = restore.newest_sound(workdir / layout.FOLDER, read=read)
   if found:
     meta, step, state = found
   else:
-    meta, step, state = None, 0, pretrained.begin(setup)
+    meta, step, state = None, 0, warm_start.begin(setup)
   kept = [record for record in history if record['step'] <= step]
   return Found(step, state, batches, meta, kept if step else [], damaged)
 
 
-def agree(setup: run_lib.Setup) -> None:
+def agree(setup: setup_lib.Setup) -> None:
   """Refuses processes that do not have the same of what makes a run.
 
   Where the data lie may differ: it is what they are that counts. And of a
@@ -78,9 +76,9 @@ def agree(setup: run_lib.Setup) -> None:
   Raises:
     ValueError: naming what differs, and in which process.
   """
-  fields = dict(config_lib.leaves(setup.config))
+  fields = dict(validate.leaves(setup.config))
   del fields['data.dir']
-  processes.agree(
+  hosts.agree(
     {f'config.{field}': repr(value) for field, value in fields.items()}
     | {f'version of {k}': v for k, v in layout.versions().items()}
     | {
@@ -91,10 +89,10 @@ def agree(setup: run_lib.Setup) -> None:
 
 
 def _refuse_other_runs(
-  meta: layout.Meta, setup: run_lib.Setup, *, path: pathlib.Path
+  meta: layout.Meta, setup: setup_lib.Setup, *, path: pathlib.Path
 ) -> None:
-  run_lib.check_same_network(meta, setup, path=path)
-  run_lib.check_same_course(meta, setup, path=path)
+  setup_lib.check_same_network(meta, setup, path=path)
+  setup_lib.check_same_course(meta, setup, path=path)
   if int(path.name) > setup.plan.total_steps:
     raise ValueError(
       f'{path} is beyond the {setup.plan.total_steps:,} steps of this '
@@ -120,21 +118,21 @@ def clear(found: Found, *, workdir: pathlib.Path) -> None:
 
 
 def write_config(
-  setup: run_lib.Setup, found: Found, *, workdir: pathlib.Path
+  setup: setup_lib.Setup, found: Found, *, workdir: pathlib.Path
 ) -> None:
   """Writes config.json, with what was changed at which step, and says it."""
   path = workdir / 'config.json'
-  before = writers.read_json(path)
+  before = log.read_json(path)
   history = before.pop('history', [])
   if found.meta is None:
     history, changes = [], []
   else:  # if config.json was lost, as at the checkpoint
-    changes = run_lib.changes(before or found.meta['config'], setup.config)
+    changes = setup_lib.changes(before or found.meta['config'], setup.config)
   for field, old, new in changes:
     print(f'config.{field} was {old} up to step {found.step}, is {new}')
   if changes:
     history.append(_entry(changes, step=found.step))
-  writers.write_json(path, setup.config.to_dict() | {'history': history})
+  log.write_json(path, setup.config.to_dict() | {'history': history})
 
 
 def _entry(changes: list[Change], *, step: int) -> dict[str, Any]:

@@ -12,8 +12,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from alexnet_jax import integrity
-from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.checkpoint import checksums, layout, restore
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 UNTIMED = ('time', 'images_per_second', 'input_wait_fraction')
@@ -112,7 +111,7 @@ def digests(workdir):
   step = layout.find(str(workdir))
   meta = restore.read_meta(step)
   arrays = restore.read_arrays(step, meta=meta)
-  return {int(step.name): integrity.digest(arrays).whole}
+  return {int(step.name): checksums.digest(arrays).whole}
 
 
 def wait_for_step(workdir, process, step):

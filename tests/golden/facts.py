@@ -7,9 +7,9 @@ import pathlib
 import jax
 import numpy as np
 
-from alexnet_jax import ablations, communication
-from alexnet_jax import config as config_lib
+from alexnet_jax.config import ablations, validate
 from alexnet_jax.models import alexnet
+from alexnet_jax.studies import communication
 from configs import (
   cifar10_lrn,
   default,
@@ -38,7 +38,7 @@ MESHES = ((1, 1), (2, 1), (1, 2), (2, 2))
 
 def resolved(name):
   """A shipped config, field by field."""
-  return _lines(dict(config_lib.leaves(CONFIGS[name].get_config())))
+  return _lines(dict(validate.leaves(CONFIGS[name].get_config())))
 
 
 def ablated():
@@ -47,7 +47,7 @@ def ablated():
   for name in ablations.ABLATIONS:
     config = default.get_config()
     for field in ablations.apply(config, [name]):
-      out[f'{name}: {field}'] = config_lib.get(config, field)
+      out[f'{name}: {field}'] = validate.get(config, field)
   return _lines(out)
 
 

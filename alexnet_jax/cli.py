@@ -1,0 +1,168 @@
+"""How every command starts and ends (not in the paper).
+
+Exit codes: 0 done, 1 an error, 2 bad flags, 130 Ctrl-C; a command may return
+others. A mistake that a user can make costs one line on stderr. Anything else
+is a bug and keeps its traceback.
+"""
+
+import errno
+import io
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from alexnet_jax.config import ablations, schema
+from alexnet_jax.config import flags as flags_lib
+
+USER_ERRORS = (
+  ValueError,
+  FileNotFoundError,
+  FileExistsError,
+  IsADirectoryError,
+  NotADirectoryError,
+  PermissionError,
+)
+_HELP = '; --help lists the flags'
+_NO_VALUE = (  # what absl says of a value, and what to use
+  ('invalid literal for int', ': use a whole number'),
+  ('could not convert string to float', ': use a number'),
+  ('Non-boolean argument', ': use true or false'),
+)
+_XLA_NO_MEMORY = 'RESOURCE_EXHAUSTED'
+_FIX = {  # of what the operating system says, which names the file
+  errno.ENOENT: 'give one that exists',
+  errno.EEXIST: 'move it away, or give another',
+  errno.ENOTDIR: 'give a path in which all but the last is a folder',
+  errno.EISDIR: 'give a file',
+  errno.EACCES: 'give one that you may read and write',
+  errno.EPERM: 'give one that you may read and write',
+  errno.ENAMETOOLONG: 'give a shorter one',
+  errno.ELOOP: 'a link leads back to itself: give another',
+  errno.ENOSPC: 'make room, or give another place',
+  errno.EDQUOT: 'make room, or give another place',
+  errno.EFBIG: 'allow for larger files, with ulimit -f',
+  errno.EROFS: 'give a place that can be written to',
+}
+
+_TRACEBACK = flags.DEFINE_bool(
+  'traceback', False, 'Show where in the program an error was raised.'
+)
+
+
+_arguments: list[str] | None = None  # None: a command of flags alone
+
+
+def run(
+  main: Callable[[], int | None], *, takes_arguments: bool = False
+) -> None:
+  """Parses the flags, calls `main`, and exits with what it returns.
+
+  Args:
+    main: the command.
+    takes_arguments: whether there may be more than flags, see `arguments`.
+  """
+  global _arguments
+  _arguments = [] if takes_arguments else None
+  if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text
+    sys.stdout.reconfigure(errors='backslashreplace')
+  if 'config' in flags.FLAGS:
+    if flags_lib.asks_for_ablations(sys.argv[1:]):
+      print(ablations.table())
+      sys.exit(0)
+    code = guard(lambda: flags_lib.check(sys.argv[1:]))
+    if code:
+      sys.exit(code)
+  app.run(lambda _: guard(main), flags_parser=parse)
+
+
+def arguments() -> list[str]:
+  """What stands on the command line besides the flags."""
+  return list(_arguments or [])
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+  """The flags' values into flags.FLAGS; one line and exit code 2 if wrong."""
+  try:
+    rest = flags.FLAGS(list(argv))
+  except SystemExit:  # --help and its kin: absl says 1
+    sys.exit(0)
+  except (flags.Error, *USER_ERRORS) as error:
+    _fail(error, hint=_hint(str(error)))
+    sys.exit(2)
+  if _arguments is not None:
+    _arguments[:] = rest[1:]
+  elif rest[1:]:
+    _fail(f'{rest[1]!r} is no flag', hint=_HELP)
+    sys.exit(2)
+  if not flags.FLAGS['verbosity'].present:  # orbax and jax tell all at INFO
+    logging.set_verbosity(logging.WARNING)
+  return rest
+
+
+def _hint(error: str) -> str:
+  """What to use in place of a flag's value, or where to look."""
+  for said, use in _NO_VALUE:
+    if said in error:
+      return use
+  return _HELP
+
+
+def seeds(texts: Sequence[str]) -> tuple[int, ...]:
+  """The value of a --seeds flag.
+
+  Raises:
+    ValueError: if one is no seed, one comes twice, or there are none.
+  """
+  given = f'--seeds={",".join(texts)}'
+  if not texts or not all(map(str.isdecimal, texts)):
+    raise ValueError(f'{given}: use one or more whole numbers, such as 0,1,2')
+  numbers = tuple(map(int, texts))
+  for number in numbers:
+    advice = schema.FIELDS['seed'].advice(number)
+    if advice:
+      raise ValueError(f'{given}: {number}: {advice}')
+    if numbers.count(number) > 1:
+      raise ValueError(f'{given} has {number} twice: give it once')
+  return numbers
+
+
+def guard(main: Callable[[], int | None]) -> int:
+  """The exit code of `main`, its user's errors turned into a line."""
+  try:
+    return main() or 0
+  except KeyboardInterrupt:
+    _fail('interrupted')
+    return 130
+  except USER_ERRORS as error:
+    return _refuse(error)
+  except OSError as error:
+    if error.errno not in _FIX:
+      raise
+    return _refuse(error)
+  except (MemoryError, RuntimeError) as error:
+    if isinstance(error, RuntimeError) and _XLA_NO_MEMORY not in str(error):
+      raise
+    return _refuse(error, said=f'out of memory: {error}'.split('\n')[0])
+
+
+def _refuse(error: Exception, *, said: str = '') -> int:
+  if flags.FLAGS.is_parsed() and _TRACEBACK.value:
+    raise error
+  fix = _FIX.get(error.errno or 0) if isinstance(error, OSError) else None
+  if said:
+    fix = 'use a smaller --config.batch_size, more devices or fewer --workers'
+  _fail(said or error, hint=f': {fix}' if fix else '')
+  return 1
+
+
+def _fail(what: object, *, hint: str = '') -> None:
+  line = printable(' '.join(str(what).split()))
+  print(f'error: {line}{hint}', file=sys.stderr)
+
+
+def printable(text: str) -> str:
+  """What a terminal would obey, from a hostile name, is spelled out."""
+  return ''.join(
+    c if c.isprintable() else c.encode('unicode_escape').decode() for c in text
+  )

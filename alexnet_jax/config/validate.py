@@ -1,0 +1,312 @@
+"""Checks a config before any device is touched, and derives durations.
+
+Every error names the field, its value, the limit and the fix. Not in the paper.
+"""
+
+import difflib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+from ml_collections import config_dict
+
+from alexnet_jax.config import schema
+
+Config = ml_collections.ConfigDict
+
+
+class Plan(NamedTuple):
+  """Durations of a run in steps.
+
+  Attributes:
+    total_steps: minibatches in the whole run.
+    images_per_epoch: training images; epochs need not end with a minibatch.
+    batch_size: images in a minibatch.
+  """
+
+  total_steps: int
+  images_per_epoch: int
+  batch_size: int
+
+  def epoch(self, step: int) -> float:
+    """Passes over the training set after `step` minibatches."""
+    return step * self.batch_size / self.images_per_epoch
+
+  def epoch_ends(self, step: int, *, every_epochs: int) -> bool:
+    """Whether minibatch `step` (from 1) completes a multiple of that many."""
+    before, after = self.epoch(step - 1), self.epoch(step)
+    return math.floor(after / every_epochs) > math.floor(before / every_epochs)
+
+  def steps_in(self, unit: str) -> float:
+    """Minibatches in what a table of `config.schedule` counts."""
+    if unit == 'fractions':
+      return float(self.total_steps)
+    return self.images_per_epoch / self.batch_size
+
+
+def plan(config: Config, *, train_images: int) -> Plan:
+  """Turns epochs into steps for a training set of that many images.
+
+  Raises:
+    ValueError: if there are more steps than can be counted.
+  """
+  steps = config.total_steps
+  if steps is None:
+    steps = math.ceil(config.num_epochs * train_images / config.batch_size)
+  if steps > schema.MOST_STEPS:
+    raise ValueError(
+      f'config.num_epochs = {config.num_epochs} of {train_images:,} images are '
+      f'{steps:,} steps, more than {schema.MOST_STEPS:,}: use fewer'
+    )
+  return Plan(
+    total_steps=steps,
+    images_per_epoch=train_images,
+    batch_size=config.batch_size,
+  )
+
+
+def check(config: Config) -> None:
+  """Refuses values that cannot work.
+
+  Raises:
+    ValueError: one line with the field, the value, the limit and the fix.
+  """
+  _check_fields(config)
+  _check_mesh(config)
+  _check_model(config)
+  _check_sizes(config)
+  _check_maps(config)
+  _check_schedule(config)
+  _check_batch_scaling(config)
+
+
+def _check_fields(config: Config) -> None:
+  """Every field is there, no other is, and each holds what it may hold."""
+  there = dict(leaves(config))
+  for path, value in there.items():
+    if path not in schema.FIELDS:
+      near = ', '.join(nearest(path, known=list(schema.FIELDS)))
+      raise ValueError(
+        f'config.{path}: no such field is read by anything; there is {near}'
+      )
+    advice = schema.FIELDS[path].advice(value)
+    if advice:
+      raise ValueError(f'config.{path} = {value!r}: {advice}')
+  missing = [path for path in schema.FIELDS if path not in there]
+  if missing:
+    raise ValueError(
+      f'config.{missing[0]} is missing: begin with the get_config() of '
+      'configs/default.py, and change that'
+    )
+
+
+def _check_mesh(config: Config) -> None:
+  mesh, columns = config.mesh, config.model.columns
+  if columns % mesh.column:
+    raise ValueError(
+      f'config.mesh.column = {mesh.column}: the network has {columns} columns, '
+      'use --config.mesh.column=1, one device for all of them, or one for each'
+    )
+  for field, value in (
+    ('batch_size', config.batch_size),
+    ('eval.batch_size', config.eval.batch_size),
+  ):
+    if value % mesh.data:
+      fits = value - value % mesh.data or mesh.data
+      raise ValueError(
+        f'config.{field} = {value} images cannot be shared out evenly over '
+        f'config.mesh.data = {mesh.data} rows of devices: use a multiple, '
+        f'such as {fits}'
+      )
+  parts = config.grad_accumulation_steps
+  if config.batch_size // mesh.data % parts:
+    raise ValueError(
+      f'config.grad_accumulation_steps = {parts} does not divide the '
+      f'{config.batch_size // mesh.data} images that a device takes '
+      '(config.batch_size / config.mesh.data): use a divisor'
+    )
+
+
+def _check_sizes(config: Config) -> None:
+  data = config.data
+  if data.crop_size > data.image_size:
+    raise ValueError(
+      f'config.data.crop_size = {data.crop_size} is larger than '
+      f'config.data.image_size = {data.image_size}: use that or less'
+    )
+  if bool(data.tfds) != (data.source == 'tfds'):
+    raise ValueError(
+      f'config.data.tfds = {data.tfds!r} and config.data.source = '
+      f'{data.source!r}: use both, such as --config.data.source=tfds '
+      '--config.data.tfds=imagenette/full-size-v2, or neither'
+    )
+  if data.dir and data.source == 'embedded':
+    raise ValueError(
+      f"config.data.dir = {data.dir}, but config.data.source = 'embedded', "
+      'which reads no files: add --config.data.source=prepared, or use '
+      '--config=configs/imagenet.py'
+    )
+
+
+def _check_maps(config: Config) -> None:
+  """Follows the maps through the layers, and refuses windows that do not fit.
+
+  Sizes are rounded up: 1 + ceil((size + 2 padding - window) / stride).
+  """
+  model, pool, size = config.model, config.model.pool, config.data.crop_size
+  for name, layer in model.layer.items():
+    if 'kernels' not in layer or (name == 'conv6' and not model.conv6):
+      continue
+    windows = (
+      []
+      if name in model.leave_out
+      else [(f'layer.{name}.size', layer.size, layer.stride, layer.padding)]
+    )
+    pools = list(layer.then).count('pool')
+    windows += [('pool.size', pool.size, pool.stride, 0)] * pools
+    for field, window, stride, padding in windows:
+      if size + 2 * padding < window:
+        raise ValueError(
+          f'config.model.{field} = {window} does not fit the {size} x {size} '
+          f'maps of {name}: use a larger config.data.crop_size than '
+          f'{config.data.crop_size}'
+        )
+      size = 1 + -(-(size + 2 * padding - window) // stride)
+
+
+_MOST_EPOCHS = 1e5  # so that a time is a step that an int32 can hold
+
+
+def _check_schedule(config: Config) -> None:
+  """Each table is ((when, factor), ...), see optim/schedule.py."""
+  end = 1.0 if config.schedule.counts == 'fractions' else _MOST_EPOCHS
+  for field, table in leaves(config.schedule):
+    problem = '' if field == 'counts' else _table_problem(table, end=end)
+    if problem:
+      example = '((0, 1), (0.5, 0.1))' if end == 1 else '((0, 1), (24, 0.1))'
+      raise ValueError(
+        f'config.schedule.{field} = {table!r}: {problem}, such as "{example}"'
+      )
+
+
+def _check_batch_scaling(config: Config) -> None:
+  """A warm-up that could not rise, or not to its end, is refused."""
+  scaling, name = config.batch_scaling, 'config.batch_scaling'
+  if not scaling.warmup_epochs:
+    return
+  warmup = f'{name}.warmup_epochs = {scaling.warmup_epochs}'
+  if not scaling.rule:
+    raise ValueError(
+      f'{warmup}, but {name}.rule = {scaling.rule!r} has no rate to rise to: '
+      f'add --{name}.rule=linear, or leave it out'
+    )
+  if config.batch_size < scaling.base_batch_size:
+    raise ValueError(
+      f'{warmup} would begin above the rate for config.batch_size = '
+      f'{config.batch_size}, which is below {name}.base_batch_size = '
+      f'{scaling.base_batch_size}: use 0'
+    )
+  if config.total_steps is None and scaling.warmup_epochs > config.num_epochs:
+    raise ValueError(
+      f'{warmup} is longer than the run: use config.num_epochs = '
+      f'{config.num_epochs} or less'
+    )
+
+
+def _table_problem(table: tuple[Any, ...], *, end: float) -> str:
+  """What is wrong with a table of the schedule; '' if nothing is."""
+  if not all(map(_is_pair, table)):
+    return 'use pairs of a time and a factor'
+  times = [when for when, _ in table]
+  if not times or times[0] != 0 or sorted(set(times)) != times:
+    return 'use times that begin with 0 and rise'
+  if times[-1] >= end:
+    whole = ', the whole run, or counts of epochs' if end == 1 else ''
+    return f'use times below {end:,.6g}{whole}'
+  if not all(factor >= 0 for _, factor in table):
+    return 'use factors of 0 or more'
+  return ''
+
+
+def _is_pair(row: Any) -> bool:
+  pair = isinstance(row, (tuple, list)) and len(row) == 2
+  return pair and all(not schema.Number().advice(number) for number in row)
+
+
+_OPERATIONS = {  # by what a layer has
+  'kernels': ('activation', 'lrn', 'spatial_norm', 'pool'),
+  'units': ('activation', 'dropout'),
+}
+
+
+def _check_model(config: Config) -> None:
+  model = config.model
+  for field in ('lrn.n', 'spatial_norm.size'):
+    if get(model, field) % 2 == 0:
+      raise ValueError(
+        f'config.model.{field} = {get(model, field)}: use an odd number, since '
+        'a window has a middle'
+      )
+  inner = list(model.layer)[1:-1]
+  for name in model.leave_out:
+    if name not in inner:
+      raise ValueError(
+        f'config.model.leave_out holds {name!r}: use {", ".join(inner)}'
+      )
+  if model.pool.stride > model.pool.size:
+    raise ValueError(
+      f'config.model.pool.stride = {model.pool.stride}: use '
+      f'config.model.pool.size = {model.pool.size} or less'
+    )
+  for name, layer in model.layer.items():
+    _check_layer(f'config.model.layer.{name}', layer, columns=model.columns)
+
+
+def _check_layer(path: str, layer: Config, *, columns: int) -> None:
+  units = 'kernels' if 'kernels' in layer else 'units'
+  if layer.sees != 'parts' and layer[units] % columns:
+    raise ValueError(
+      f'{path}.{units} = {layer[units]}, which {columns} columns cannot share '
+      'evenly: use a multiple'
+    )
+  sees = ('own', 'both')
+  if path.endswith(('.conv1', '.fc8')):
+    sees = ('image',) if units == 'kernels' else ('parts',)
+  if layer.sees not in sees:
+    listed = ' or '.join(repr(s) for s in sees)
+    raise ValueError(f'{path}.sees = {layer.sees!r}: use {listed}')
+  for op in layer.then:
+    if op not in _OPERATIONS[units]:
+      raise ValueError(
+        f'{path}.then holds {op!r}: use {", ".join(_OPERATIONS[units])}'
+      )
+
+
+def get(config: Config, path: str) -> Any:
+  """The field at a dotted path."""
+  for name in path.split('.'):
+    config = config[name]
+  return config
+
+
+def leaves(config: Config, prefix: str = '') -> Iterator[tuple[str, Any]]:
+  """Every field as (dotted path, value), sorted."""
+  for name, value in sorted(config.items()):
+    if isinstance(value, config_dict.ConfigDict):
+      yield from leaves(value, f'{prefix}{name}.')
+    else:
+      yield prefix + name, value
+
+
+def nearest(path: str, *, known: Sequence[str]) -> list[str]:
+  """The existing fields most like a misspelt one, for the message."""
+  last = path.rsplit('.', 1)[-1]
+  found = difflib.get_close_matches(path, known, n=1)
+  found += [p for p in known if p.rsplit('.', 1)[-1] == last]
+  section = path.rsplit('.', 1)[0] + '.'
+  return (
+    found[:1]
+    or [p for p in known if p.startswith(section)]
+    or sorted({p.split('.')[0] for p in known})
+  )

@@ -1,0 +1,268 @@
+"""What a network says of a split, image by image, and averages of several (§6).
+
+Networks that "are similar" err in different places: the paper averages the
+probabilities of five and of seven of them. That needs no network once the
+probabilities are known, so they can be kept in a file.
+
+Averages are of probabilities as files have them, float16 (11 bits; below
+0.00006 in steps of 0.00000006), so that an average has the same error rates to
+the last digit whether it was made from networks or from their files. Where two
+classes become equal in it, steps/metrics.py says which comes first.
+"""
+
+import errno
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from alexnet_jax.steps import metrics
+
+SUFFIX = '.npz'
+OF_A_RUN = 'predictions.npz'  # in a workdir: of its last evaluation
+_TINY = np.finfo(np.float32).tiny  # a probability may round to zero
+
+
+class Predictions(NamedTuple):
+  """Of the images of a split that could be read, in order.
+
+  Attributes:
+    names: where each image came from.
+    labels: the right classes.
+    probabilities: 0 to 1, averaged over the views.
+    losses: -log of the right class's probability, before any rounding.
+    ranks: how many classes come before the right one, likewise.
+    views: 1, the centre crop, or 10.
+    classes: ids, in the order of the labels; the network may have more units.
+    step: that the network was trained for; -1 if it is of several.
+  """
+
+  names: list[str]
+  labels: Int[np.ndarray, 'n']
+  probabilities: Float[np.ndarray, 'n units']
+  losses: Float[np.ndarray, 'n']
+  ranks: Int[np.ndarray, 'n']
+  views: int
+  classes: list[str]
+  step: int = -1
+
+  @property
+  def errors(self) -> metrics.Errors:
+    """The means over all images."""
+    return metrics.errors(losses=self.losses, ranks=self.ranks)
+
+  def as_saved(self) -> 'Predictions':
+    """The same with the probabilities that a file has."""
+    return self._replace(probabilities=self.probabilities.astype(np.float16))
+
+
+def average(
+  members: Sequence[Predictions], *, weights: Sequence[float] | None = None
+) -> Predictions:
+  """The mean of what several networks say of the same images.
+
+  Args:
+    members: of the same images and classes, in the same order.
+    weights: of each, not negative; all alike if not given.
+
+  Raises:
+    ValueError: if the members are of different images, or the weights are not
+      one for each member, or none is above 0.
+
+  >>> one = Predictions(['a'], np.array([1]), np.array([[0.75, 0.25]]),
+  ...   np.array([1.4]), np.array([1]), 10, ['cat', 'dog'])
+  >>> other = one._replace(probabilities=np.array([[0.125, 0.875]]))
+  >>> average([one, other]).probabilities.tolist()
+  [[0.4375, 0.5625]]
+  """
+  first = members[0]
+  for other in members[1:]:
+    _check_same_images(first, other)
+  parts = shares(weights, members=len(members))
+  total = np.zeros(first.probabilities.shape, np.float64)
+  for part, member in zip(parts, members, strict=True):
+    total += part * member.probabilities.astype(np.float16)
+  own = np.take_along_axis(total, first.labels[:, None], axis=1)[:, 0]
+  return first._replace(
+    step=first.step if len({m.step for m in members}) == 1 else -1,
+    probabilities=total,
+    losses=-np.log(np.maximum(own, _TINY)),
+    ranks=_ranks(total, labels=first.labels),
+  )
+
+
+def _ranks(
+  scores: Float[np.ndarray, 'n units'], *, labels: Int[np.ndarray, 'n']
+) -> Int[np.ndarray, 'n']:
+  """metrics.ranks in numpy, in float64."""
+  own = np.take_along_axis(scores, labels[:, None], axis=1)
+  later = np.arange(scores.shape[1])[None] >= labels[:, None]
+  return (~((scores < own) | ((scores == own) & later))).sum(axis=1)
+
+
+def shares(
+  weights: Sequence[float] | None, *, members: int
+) -> Float[np.ndarray, ' members']:
+  """The weights with a sum of 1.
+
+  Raises:
+    ValueError: if they are not one for each member, of 0 or more.
+  """
+  given = np.ones(members) if weights is None else np.array(weights, float)
+  if len(given) != members:
+    raise ValueError(
+      f'{len(given)} weights for {members} networks: give one for each'
+    )
+  if not (given >= 0).all() or not 0 < given.sum() < np.inf:
+    raise ValueError(
+      f'weights {", ".join(f"{w:g}" for w in given)}: use numbers of 0 or '
+      'more, one at least above 0'
+    )
+  return given / given.sum()
+
+
+def _check_same_images(one: Predictions, other: Predictions) -> None:
+  if one.classes != other.classes:
+    raise ValueError(
+      f'predictions for {len(one.classes)} and {len(other.classes)} classes, '
+      'or others, have no average: use the same data set for all'
+    )
+  if one.probabilities.shape[1] != other.probabilities.shape[1]:
+    units = (one.probabilities.shape[1], other.probabilities.shape[1])
+    raise ValueError(
+      f'predictions of networks of {units[0]} and {units[1]} classes have no '
+      'average: use networks with the same config.model.num_classes'
+    )
+  for mine, theirs in zip(one.names, other.names, strict=False):
+    if mine != theirs:
+      raise ValueError(
+        f'predictions for other images: {mine} is where {theirs} is; use the '
+        'same split for all'
+      )
+  if len(one.names) != len(other.names):
+    raise ValueError(
+      f'predictions for {len(one.names)} and {len(other.names)} images have '
+      'no average: use the same split for all'
+    )
+  if (one.labels != other.labels).any():
+    raise ValueError(
+      'predictions for the same images with other labels have no average: use '
+      'the same data set for all'
+    )
+
+
+_KINDS = {  # of the arrays in a file: numpy's kind, axes
+  'names': ('U', 1),
+  'labels': ('i', 1),
+  'probabilities': ('f', 2),
+  'losses': ('f', 1),
+  'ranks': ('i', 1),
+  'views': ('i', 0),
+  'classes': ('U', 1),
+  'step': ('i', 0),
+}
+
+
+def save(found: Predictions, path: pathlib.Path) -> None:
+  """Writes an .npz; `probabilities` is float16, the rest is exact.
+
+  Raises:
+    OSError: if it cannot be written; what was there before then still is.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  scratch = path.with_name(f'.{path.name}.tmp')
+  try:
+    with open(scratch, 'wb') as file:
+      np.savez_compressed(
+        file,
+        names=np.array(found.names, dtype=np.str_),
+        labels=found.labels.astype(np.int32),
+        probabilities=found.as_saved().probabilities,
+        losses=found.losses.astype(np.float32),
+        ranks=found.ranks.astype(np.int32),
+        views=np.int32(found.views),
+        classes=np.array(found.classes, dtype=np.str_),
+        step=np.int64(found.step),
+      )
+    scratch.replace(path)
+  finally:
+    scratch.unlink(missing_ok=True)
+
+
+_UNREADABLE = (  # what numpy raises for files of other kinds
+  ValueError,
+  KeyError,
+  IndexError,
+  EOFError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
+
+
+def probe(path: pathlib.Path) -> None:
+  """Finds out whether a file can be written there, before it takes long.
+
+  Raises:
+    ValueError: if not, naming the path.
+  """
+  scratch = path.with_name(f'.{path.name}.tmp')
+  try:
+    if path.is_dir():
+      raise IsADirectoryError(errno.EISDIR, 'it is a folder')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch.touch()
+    scratch.unlink()
+  except OSError as error:
+    raise ValueError(
+      f'{path} cannot be written ({error.strerror}): give another place'
+    ) from error
+
+
+def load(path: pathlib.Path) -> Predictions:
+  """Reads what `save` wrote; nothing in it is run.
+
+  Raises:
+    ValueError: if it is not such a file.
+  """
+  try:
+    with open(path, 'rb') as opened:
+      file = np.load(opened, allow_pickle=False)
+      arrays = {name: file[name] for name in _KINDS}
+  except _UNREADABLE as error:
+    raise _not_predictions(path, type(error).__name__) from error
+  for name, (kind, axes) in _KINDS.items():
+    if arrays[name].dtype.kind != kind or arrays[name].ndim != axes:
+      raise _not_predictions(path, f'its {name} is of another kind')
+  images, units = arrays['probabilities'].shape
+  per_image = ('names', 'labels', 'losses', 'ranks')
+  if any(len(arrays[name]) != images for name in per_image):
+    raise _not_predictions(path, 'its arrays are of different lengths')
+  labels = arrays['labels']
+  if not images or labels.min() < 0 or labels.max() >= units:
+    raise _not_predictions(path, 'its labels are not those of its classes')
+  p, ranks = arrays['probabilities'], arrays['ranks']
+  if not (np.isfinite(arrays['losses']).all() and (0 <= p).all()):
+    raise _not_predictions(path, 'it has numbers that are no probabilities')
+  if not (p <= 1).all() or ranks.min() < 0 or ranks.max() >= units:
+    raise _not_predictions(path, 'it has numbers that are no probabilities')
+  return Predictions(
+    names=arrays['names'].tolist(),
+    labels=labels,
+    probabilities=arrays['probabilities'],
+    losses=arrays['losses'],
+    ranks=arrays['ranks'],
+    views=int(arrays['views']),
+    classes=arrays['classes'].tolist(),
+    step=int(arrays['step']),
+  )
+
+
+def _not_predictions(path: pathlib.Path, reason: str) -> ValueError:
+  return ValueError(
+    f'{path} holds no predictions ({reason}): give a file that --mode=eval '
+    '--save_predictions wrote'
+  )

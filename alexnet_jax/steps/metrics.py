@@ -1,0 +1,93 @@
+"""Loss and error rates (§2, §3).
+
+An image counts as a top-5 error if its label is not among the five classes
+with the highest scores.
+
+Paper silent: which of two classes with equal scores comes first.
+2012: they share the credit (layer_kernels.cu:96-118).
+Here: the one with the lower number, as in a stable sort, so that a net that
+gives every class the same score does not pass for a good one.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+
+def cross_entropy(
+  logits: Float[Array, 'b classes'], labels: Int[Array, ' b']
+) -> Float[Array, ' b']:
+  """-log of the softmax probability of the right class, image by image."""
+  log_p = jax.nn.log_softmax(logits)
+  return -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
+
+
+def ranks(
+  scores: Float[Array, 'b classes'], labels: Int[Array, ' b']
+) -> Int[Array, ' b']:
+  """How many classes come before the right one: 0 is a hit, 5 a top-5 error.
+
+  A score that is no number comes before all others, and is never a hit.
+  """
+  own = jnp.take_along_axis(scores, labels[:, None], axis=1)
+  classes = jnp.arange(scores.shape[1], dtype=labels.dtype)[None]
+  behind = (scores < own) | ((scores == own) & (classes >= labels[:, None]))
+  return (~behind).sum(axis=1)
+
+
+class Errors(NamedTuple):
+  """Means over a set of images; errors are fractions, 0 to 1."""
+
+  loss: float
+  top1_error: float
+  top5_error: float
+  num_images: int
+
+
+def interval(error: float, *, images: int) -> tuple[float, float]:
+  """Wilson's 95 % interval for an error rate counted on that many images.
+
+  It says what other images of the same kind would give, not what another run
+  of training would. E. B. Wilson, JASA 22 (1927), 209-212.
+
+  >>> [round(limit, 4) for limit in interval(0.0, images=300)]
+  [0.0, 0.0126]
+  """
+  z = 1.959964  # of a normal distribution, 2.5 % on either side
+  middle = error + z**2 / (2 * images)
+  half = z * math.sqrt(error * (1 - error) / images + z**2 / (4 * images**2))
+  scale = 1 + z**2 / images
+  low, high = (middle - half) / scale, (middle + half) / scale
+  return max(low, 0.0), min(high, 1.0)
+
+
+def errors(*, losses: np.ndarray, ranks: np.ndarray) -> Errors:
+  """The means over images of which loss and rank are known, in float64."""
+  return Errors(
+    loss=float(np.mean(losses, dtype=np.float64)),
+    top1_error=float(np.mean(ranks >= 1)),
+    top5_error=float(np.mean(ranks >= 5)),
+    num_images=len(ranks),
+  )
+
+
+def describe(errors: Errors, *, views: int, intervals: bool = False) -> str:
+  """Error rates in words; with 95 % intervals if asked for."""
+
+  def rate(name: str, error: float) -> str:
+    images = errors.num_images
+    told = f'{name} error {error:.4f} ({round(error * images)} of {images})'
+    if intervals:
+      low, high = interval(error, images=images)
+      told += f', 95 % interval {low:.4f} to {high:.4f}'
+    return told
+
+  return (
+    f'{rate("top-1", errors.top1_error)}, {rate("top-5", errors.top5_error)}, '
+    f'loss {errors.loss:.4f}, '
+    f'{f"{views} views" if views > 1 else "centre crop"}'
+  )

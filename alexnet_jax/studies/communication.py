@@ -1,0 +1,259 @@
+"""What a config's compiled steps move between devices, and what they should.
+
+§3.2 lets the two GPUs communicate only in certain layers, which "allows us to
+precisely tune the amount of communication until it is an acceptable fraction
+of the amount of computation". Here both are counted: what the compiled program
+moves (parallel/hlo.py), and what Figure 2 calls for.
+
+What should move follows from the config alone: a layer that sees both columns
+gathers the maps of the other, fc8 sums the columns' scores, and in training
+the transpose of each gather brings gradients back. Rows of devices add one sum
+of gradients, config.guard a word between the columns if it may skip steps, and
+LARS (config.batch_scaling) two norms of each kernel. Nothing else may move.
+"""
+
+import collections
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
+from ml_collections import config_dict
+
+from alexnet_jax.config import validate
+from alexnet_jax.models import alexnet, summary
+from alexnet_jax.parallel import hlo as hlo_lib
+from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.steps import build, preprocess
+
+_BYTES = 4  # of a float32: scores, gradients of parameters
+_METRICS = 3  # loss and two error rates, summed with the gradients
+
+
+class Movement(NamedTuple):
+  """What one layer moves in one direction.
+
+  Attributes:
+    layer: 'conv3'; '' outside the layers.
+    direction: 'forward' or 'backward'.
+    kind: of collective, as HLO names it.
+    axis: of the mesh, 'data' or 'column'.
+    count: operations in the program.
+    bytes_per_image: that leave a device for another, over all devices.
+    shapes: of what each device gets; empty in a prediction.
+  """
+
+  layer: str
+  direction: str
+  kind: str
+  axis: str
+  count: int
+  bytes_per_image: float
+  shapes: tuple[str, ...] = ()
+
+  @property
+  def key(self) -> tuple[str, ...]:
+    return (self.layer, self.direction, self.kind, self.axis)
+
+
+class Report(NamedTuple):
+  """Movements of the training and the evaluation step, sorted by layer."""
+
+  train: list[Movement]
+  eval: list[Movement]
+  expected_train: list[Movement]
+  expected_eval: list[Movement]
+
+  @property
+  def problems(self) -> list[str]:
+    """Everything that moves and should not, or should and does not."""
+    return _differences(
+      'train', self.train, self.expected_train
+    ) + _differences('eval', self.eval, self.expected_eval)
+
+
+def report(config: config_dict.ConfigDict) -> Report:
+  """Compiles both steps of a config for its mesh, and counts.
+
+  Raises:
+    ValueError: if the config cannot work, or the machine has too few devices.
+  """
+  validate.check(config)
+  mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
+  train, evaluation = _programs(config, mesh=mesh)
+  return Report(
+    train=measured(train, mesh=mesh, images=config.batch_size),
+    eval=measured(evaluation, mesh=mesh, images=config.eval.batch_size),
+    expected_train=expected(config),
+    expected_eval=[m for m in expected(config) if m.direction == 'forward'],
+  )
+
+
+def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
+  """The optimised HLO of the training and the evaluation step."""
+  plan = validate.plan(config, train_images=config.batch_size)
+  programs = build.build(config, mesh=mesh, plan=plan)
+  size = config.data.image_size
+  mean_image = _abstract((size, size, 3), jnp.float32, mesh=mesh)
+  whole = (config.eval.batch_size, size, size, 3)
+  images = _abstract(whole, jnp.uint8, mesh=mesh, spec=P(mesh_lib.DATA))
+  view = preprocess.View(
+    offset=_abstract((2,), jnp.int32, mesh=mesh),
+    mirror=_abstract((), jnp.bool_, mesh=mesh),
+  )
+  train = programs.train.lower(
+    programs.state, mean_image, _abstract_batch(config, mesh=mesh)
+  )
+  predict = programs.predict.lower(
+    programs.state.params, mean_image, images, view
+  )
+  return train.compile().as_text(), predict.compile().as_text()
+
+
+def _abstract_batch(
+  config: config_dict.ConfigDict, *, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """A pipeline.TrainBatch without its values."""
+  size = config.data.crop_size
+  fields = {
+    'image': ((size, size, 3), jnp.uint8),
+    'offset': ((2,), jnp.int32),
+    'mirror': ((), jnp.bool_),
+    'colour': ((3,), jnp.float32),
+    'scale': ((), jnp.float32),
+    'label': ((), jnp.int32),
+  }
+  return {
+    name: _abstract(
+      (config.batch_size, *shape), dtype, mesh=mesh, spec=P(mesh_lib.DATA)
+    )
+    for name, (shape, dtype) in fields.items()
+  }
+
+
+def _abstract(
+  shape: tuple[int, ...], dtype: DTypeLike, *, mesh: Mesh, spec: P | None = None
+) -> jax.ShapeDtypeStruct:
+  """An array without its values; with no spec, one that every device has."""
+  sharding = NamedSharding(mesh, spec or P())
+  return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+
+def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
+  """What a compiled program of that many images moves."""
+  groups = collections.defaultdict(list)
+  for c in hlo_lib.collectives(hlo, mesh=mesh):
+    groups[c.layer, c.direction, c.kind, c.axis].append(c)
+  found = [
+    Movement(
+      *key,
+      count=len(group),
+      bytes_per_image=sum(c.bytes for c in group) / images,
+      shapes=tuple(shape for c in group for shape in c.shapes),
+    )
+    for key, group in groups.items()
+  ]
+  return sorted(found, key=_order)
+
+
+def expected(config: config_dict.ConfigDict) -> list[Movement]:
+  """What a training step should move; forward, an evaluation step's as well."""
+  rows = summary.rows(config.model, crop_size=config.data.crop_size)
+  data, column = config.mesh.data, config.mesh.column
+  found = []
+  for row in rows:
+    sees = config.model.layer[row.name].sees
+    if sees == 'both':
+      # Each device lacks the maps of the other columns.
+      sent = math.prod(row.input) * _width(config) * (column - 1)
+      found += [
+        Movement(row.name, 'forward', 'all-gather', 'column', 1, sent),
+        Movement(row.name, 'backward', 'reduce-scatter', 'column', 1, sent),
+      ]
+    if sees == 'parts':
+      sent = 2 * (column - 1) * math.prod(row.output) * _BYTES
+      found.append(
+        Movement(row.name, 'forward', 'all-reduce', 'column', 1, sent)
+      )
+  sums = _sums_of_words(config, kernels=len(rows))
+  sent = 2 * (column - 1) * data * sum(sums) * _BYTES / config.batch_size
+  count = len(sums)
+  found.append(Movement('', 'backward', 'all-reduce', 'column', count, sent))
+  values = _gradient_values(config) + _METRICS
+  sent = 2 * (data - 1) * column * values * _BYTES / config.batch_size
+  found.append(Movement('', 'backward', 'all-reduce', 'data', 1, sent))
+  return sorted((m for m in found if m.bytes_per_image), key=_order)
+
+
+def _sums_of_words(
+  config: config_dict.ConfigDict, *, kernels: int
+) -> list[int]:
+  """Words of each sum over the columns that is of no layer."""
+  sums = []
+  if config.guard.max_skipped_steps:
+    sums.append(1)  # an int32, on which they agree
+  if config.batch_scaling.lars:
+    sums.append(2 * kernels)  # squares of each kernel and of what moves it
+  return sums
+
+
+def _width(config: config_dict.ConfigDict) -> int:
+  """Bytes of an activity, as it moves; XLA on a CPU moves all as float32."""
+  on_cpu = jax.default_backend() == 'cpu'
+  return _BYTES if on_cpu else jnp.dtype(config.dtype).itemsize
+
+
+def _gradient_values(config: config_dict.ConfigDict) -> int:
+  """Parameters that one device holds."""
+  params = jax.eval_shape(
+    lambda key: alexnet.initialise(
+      config.model, key, crop_size=config.data.crop_size
+    ),
+    jax.random.key(0),
+  )
+  specs = alexnet.partition_specs(params)
+  shares = jax.tree.map(
+    lambda leaf, spec: leaf.size // (config.mesh.column if any(spec) else 1),
+    params,
+    specs,
+  )
+  return sum(jax.tree.leaves(shares))
+
+
+def _order(movement: Movement) -> tuple[bool, bool, str, str, str]:
+  """Forward before backward, gradients' sum last; layers in order."""
+  return (
+    movement.direction == 'backward',
+    not movement.layer,
+    movement.layer,
+    movement.kind,
+    movement.axis,
+  )
+
+
+def _differences(
+  program: str, found: Iterable[Movement], wanted: Iterable[Movement]
+) -> list[str]:
+  """One line for each key whose bytes, or operations, differ.
+
+  The sum of gradients alone may come in any number of operations.
+  """
+  moved = {m.key: m for m in found}
+  called_for = {m.key: m for m in wanted}
+  lines = []
+  for key in {**called_for, **moved}:
+    nothing = Movement(*key, count=0, bytes_per_image=0)
+    ours, theirs = moved.get(key, nothing), called_for.get(key, nothing)
+    same = math.isclose(ours.bytes_per_image, theirs.bytes_per_image)
+    if same and (ours.count == theirs.count or ours.axis == mesh_lib.DATA):
+      continue
+    lines.append(
+      f'{program}: {" ".join(key).strip()} moves {ours.bytes_per_image:,.0f} '
+      f'bytes an image in {ours.count}, {theirs.bytes_per_image:,.0f} in '
+      f'{theirs.count} are called for'
+    )
+  return lines

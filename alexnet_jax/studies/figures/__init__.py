@@ -1,0 +1,15 @@
+"""Figures of a run; matplotlib is imported in this package alone.
+
+Each function returns a matplotlib Figure, made without pyplot, so that no
+display and no global state is involved.
+
+  curves      loss, errors and learning rate over epochs
+  kernels     conv1, a block for each column (Figure 3)
+  examples    images with their most probable labels (Figure 4, left)
+  neighbours  nearest images in fc7 and in pixels (Figure 4, right)
+  classes     the error of each class
+  layers      spread of activations, and how fast kernels move
+  fig1        training error with ReLU and with tanh (Figure 1)
+  paired      differences that ablations make
+  style       colours and fonts; figures as PNG and SVG
+"""

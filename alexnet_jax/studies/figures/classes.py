@@ -1,0 +1,82 @@
+"""The error of each class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Integer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alexnet_jax.studies.figures import style
+from alexnet_jax.studies.report import statistics
+
+_ALL = 30  # classes that are shown one and all
+_ENDS = 15  # of more classes, those with the highest and the lowest error
+_NAME = 26  # letters
+_BAR = 0.21  # inches from bar to bar
+
+
+def figure(
+  labels: Integer[np.ndarray, 'n'],
+  ranks: Integer[np.ndarray, 'n'],
+  *,
+  classes: Sequence[str],
+) -> Figure:
+  """Top-1 error as bars, the worst class first; of many, both ends.
+
+  A dashed line is at the error over all images. Classes without images are
+  left out.
+
+  Args:
+    labels: the right classes.
+    ranks: how many classes come before the right one, see metrics.ranks.
+    classes: names, in the order of the labels.
+
+  Raises:
+    ValueError: if there are no images.
+  """
+  if not len(labels):
+    raise ValueError('no images: no class has an error rate')
+  errors = statistics.per_class_error(labels, ranks, num_classes=len(classes))
+  order = np.argsort(-errors, kind='stable')[: np.isfinite(errors).sum()]
+  parts = [order] if len(order) <= _ALL else [order[:_ENDS], order[-_ENDS:]]
+  heights = [len(part) * _BAR for part in parts]
+  made = Figure(
+    figsize=(style.WIDTH, sum(heights) + 0.4 * len(parts) + 0.25),
+    layout='constrained',
+  )
+  grid = made.subplots(len(parts), squeeze=False, height_ratios=heights)
+  panels = list(grid[:, 0])
+  mean = float((ranks >= 1).mean())
+  for axes, part in zip(panels, parts, strict=True):
+    _bars(axes, errors[part], names=[classes[int(c)] for c in part])
+    axes.axvline(
+      mean,
+      color=style.palette().ink,
+      lw=1,
+      ls=(0, (4, 3)),
+      label=f'all images: {style.percent(mean)}',
+    )
+  heads = ['top-1 error']
+  if len(panels) > 1:
+    heads = [f'top-1 error: highest {_ENDS}', f'lowest {_ENDS}']
+  for axes, head in zip(panels, heads, strict=True):
+    axes.set_title(head)
+  style.legend_above(panels[0])
+  return made
+
+
+def _bars(
+  axes: Axes, errors: Float[np.ndarray, 'bars'], *, names: Sequence[str]
+) -> None:
+  colours = style.palette()
+  rows = np.arange(len(errors))
+  axes.barh(rows, 1, height=0.8, color=colours.faint, alpha=0.5)
+  axes.barh(rows, errors, height=0.8, color=colours.first, alpha=0.75)
+  for row, error in zip(rows, errors, strict=True):
+    style.beside(axes, int(row), style.percent(error))
+  axes.set_yticks(rows, [style.label(name, width=_NAME) for name in names])
+  axes.tick_params(axis='y', length=0, labelsize=9)
+  axes.tick_params(axis='x', labelbottom=False, length=0)
+  axes.set(xlim=(0, 1), ylim=(len(errors) - 0.5, -0.5))
+  axes.spines[:].set_visible(False)

@@ -1,0 +1,191 @@
+"""Training curves: loss, errors and learning rate over epochs (§5).
+
+Lines are minibatches in training, with dropout and augmentation; points are
+the whole validation set, without. So the points may well be the lower ones.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alexnet_jax.studies.figures import style
+from alexnet_jax.studies.report import statistics
+
+_Records = Sequence[dict[str, Any]]
+
+_SMOOTH = 150  # records from which on a running mean is drawn over a faint line
+_POINTS = 600  # of a line, at most: more only make a larger file
+_MANY = 40  # validations from which on points are smaller
+_IN_WORDS = {9: 'nine', 10: 'ten'}
+_MANY_VIEWS = {'ls': '', 'marker': 'D', 'ms': 8, 'mew': 1.2, 'mfc': 'none'}
+_TICKS_APART = 1.5  # the least ratio of two rates on the scale
+
+
+def figure(records: Sequence[dict]) -> Figure:
+  """Three panels over epochs; dashed lines through all mark drops of the rate.
+
+  Args:
+    records: of metrics.jsonl.
+
+  Raises:
+    ValueError: if none is of training or validation.
+  """
+  train = [r for r in records if r['split'] == 'train']
+  val = [r for r in records if r['split'] == 'val']
+  if not train and not val:
+    raise ValueError('no record of training or validation: nothing to draw')
+  made = Figure(figsize=(style.WIDTH, 6.2), layout='constrained')
+  loss, errors, rate = made.subplots(3, sharex=True, height_ratios=[4, 4, 2])
+  _loss(loss, train, val)
+  _errors(errors, train, val)
+  _rate(rate, train)
+  _mark_drops((loss, errors, rate), train)
+  for axes in (loss, errors, rate):
+    axes.grid(axis='y')
+    style.legend_above(axes)
+  rate.set_xlabel('epoch')
+  rate.set_xlim(0, 1.03 * max(r['epoch'] for r in [*train, *val]) or 1)
+  rate.xaxis.set_major_locator(ticker.MaxNLocator(6))
+  return made
+
+
+def _loss(axes: Axes, train: _Records, val: _Records) -> None:
+  colours = style.palette()
+  _line(axes, train, 'loss', colour=colours.first, label='training')
+  _points(
+    axes, val, 'loss', colour=colours.second, marker='o', label='validation'
+  )
+  axes.set_title('loss')
+  axes.set_ylim(bottom=0)
+
+
+def _errors(axes: Axes, train: _Records, val: _Records) -> None:
+  colours = style.palette()
+  for name, field, colour, marker in (
+    ('top-1', 'top1_error', colours.first, 'o'),
+    ('top-5', 'top5_error', colours.second, 's'),
+  ):
+    _line(axes, train, field, colour=colour)
+    _points(axes, val, field, colour=colour, marker=marker)
+    axes.plot([], [], color=colour, marker=marker, ms=4, label=name)
+  views = max((r['views'] for r in val), default=1)
+  if views > 1:
+    label = f'{_IN_WORDS[views]} views'
+    axes.plot([], [], **_MANY_VIEWS, mec=colours.ink, label=label)
+  axes.set_title('error')
+  axes.set_ylim(0, 1.03)
+  axes.yaxis.set_major_locator(ticker.MultipleLocator(0.25))
+  axes.yaxis.set_major_formatter(style.percent)
+
+
+def _line(
+  axes: Axes, records: _Records, field: str, *, colour: str, label: str = ''
+) -> None:
+  """Training: line by line, or faint under a running mean if there are many."""
+  epochs = np.array([r['epoch'] for r in records])
+  values = np.array([r[field] for r in records], np.float64)
+  label = label or f'_{field}'  # a leading _ keeps it out of the legend
+  if len(values) < _SMOOTH:
+    marker = '.' if len(values) == 1 else ''
+    axes.plot(epochs, values, color=colour, lw=1, marker=marker, label=label)
+    return
+  some = np.unique(np.linspace(0, len(values) - 1, _POINTS).round().astype(int))
+  axes.plot(epochs[some], values[some], color=colour, lw=0.6, alpha=0.3)
+  means = statistics.running_mean(values, width=max(9, len(values) // 100))
+  axes.plot(epochs[some], means[some], color=colour, lw=1.4, label=label)
+
+
+def _points(
+  axes: Axes,
+  records: _Records,
+  field: str,
+  *,
+  colour: str,
+  marker: str,
+  label: str = '',
+) -> None:
+  """Validation: filled points of the centre crop, hollow ones of more views."""
+  finite = [r for r in records if math.isfinite(r[field])]
+  one = [r for r in finite if r['views'] == 1]
+  ten = [r for r in finite if r['views'] > 1]
+  size = 4.5 if len(one) <= _MANY else 2.5
+  filled = {'ls': '', 'marker': marker, 'ms': size, 'color': colour}
+  if one:
+    _scatter(axes, one, field, look=filled, label=label)
+  if ten:
+    _scatter(axes, ten, field, look=_MANY_VIEWS | {'mec': colour})
+
+
+def _scatter(
+  axes: Axes,
+  records: _Records,
+  field: str,
+  *,
+  look: dict[str, Any],
+  label: str = '',
+) -> None:
+  axes.plot(
+    [r['epoch'] for r in records],
+    [r[field] for r in records],
+    label=label or f'_{field}',
+    clip_on=False,  # an error of 0 % is a whole point
+    zorder=3,
+    **look,
+  )
+
+
+def _rate(axes: Axes, train: _Records) -> None:
+  rates = [r['learning_rate'] for r in train]
+  axes.plot(
+    [r['epoch'] for r in train],
+    rates,
+    color=style.palette().ink,
+    drawstyle='steps-post',
+    marker='.' if len(rates) == 1 else '',
+  )
+  axes.set_title('learning rate')
+  if rates and min(rates) > 0:
+    axes.set_yscale('log')
+    axes.set_ylim(min(rates) / 2, max(rates) * 2)
+    axes.yaxis.set_major_locator(ticker.FixedLocator(_ticks(rates)))
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
+  axes.yaxis.set_major_formatter(_decimal)
+
+
+def _decimal(rate: float, _: Any = None) -> str:
+  """Three digits, without a power of ten.
+
+  >>> _decimal(0.00001)
+  '0.00001'
+  """
+  return np.format_float_positional(
+    rate, precision=3, fractional=False, trim='-'
+  )
+
+
+def _ticks(rates: Sequence[float]) -> list[float]:
+  """Rates of the run itself, the highest first, as long as they stay apart."""
+  kept: list[float] = []
+  for rate in sorted(set(rates), reverse=True):
+    if not kept or kept[-1] > _TICKS_APART * rate:
+      kept.append(rate)
+  return kept
+
+
+def _mark_drops(panels: Sequence[Axes], train: _Records) -> None:
+  epochs = {r['step']: r['epoch'] for r in train}
+  for number, (step, _) in enumerate(statistics.drops(train)):
+    for axes in panels:
+      axes.axvline(
+        epochs[step],
+        color=style.palette().muted,
+        lw=1,
+        ls=(0, (4, 3)),
+        zorder=1,
+        label='drop' if axes is panels[-1] and number == 0 else '_drop',
+      )

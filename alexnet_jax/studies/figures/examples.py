@@ -1,0 +1,94 @@
+"""Images with their most probable labels, as in Figure 4, left."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alexnet_jax.studies.figures import style
+
+_LABELS = 5
+_ACROSS = 4
+_NAME = 17  # letters there is room for
+_NAME_RIGHT = 14  # in bold, beside a check mark
+# Inches: an image's side, the line under it, a bar, and what is between.
+_SIDE, _LINE, _BAR, _APART = 1.38, 0.3, 0.23, 0.16
+
+
+def figure(
+  images: UInt8[np.ndarray, 'n s s 3'],
+  *,
+  labels: Integer[np.ndarray, 'n'],
+  probabilities: Float[np.ndarray, 'n c'],
+  classes: Sequence[str],
+) -> Figure:
+  """Each image over its right label and the five most probable ones as bars.
+
+  A full bar is a probability of 1. The right one has a check mark, bold type
+  and a colour of its own.
+
+  Args:
+    images: RGB, 0 to 255.
+    labels: the right classes.
+    probabilities: 0 to 1; the network may have more units than classes.
+    classes: names, in the order of the labels.
+
+  Raises:
+    ValueError: if there are no images.
+  """
+  if not len(images):
+    raise ValueError('no images: nothing to show')
+  across = min(len(images), _ACROSS)
+  rows = math.ceil(len(images) / across)
+  bars = min(_LABELS, len(classes))
+  row_height = _SIDE + _LINE + bars * _BAR + _APART
+  width, height = across * (_SIDE + _APART) - _APART, rows * row_height - _APART
+  made = Figure(figsize=(width, height))
+
+  def axes(left: float, top: float, tall: float) -> Axes:
+    box = (left, height - top - tall, _SIDE, tall)
+    x, y, w, h = np.divide(box, (width, height, width, height)).tolist()
+    return made.add_axes((x, y, w, h))
+
+  for i, image in enumerate(images):
+    left, top = i % across * (_SIDE + _APART), i // across * row_height
+    style.picture(axes(left, top, _SIDE), image, inches=_SIDE)
+    below = axes(left, top + _SIDE + _LINE, bars * _BAR)
+    name = style.label(classes[int(labels[i])], width=_NAME)
+    below.set_title(name, loc='center', fontsize=9.5, pad=8)
+    scores = probabilities[i, : len(classes)]
+    _bars(below, scores, right=labels[i], classes=classes)
+  return made
+
+
+def _bars(
+  axes: Axes,
+  scores: Float[np.ndarray, 'c'],
+  *,
+  right: int | np.integer,
+  classes: Sequence[str],
+) -> None:
+  """A row for each of the most probable classes, the name upon its bar."""
+  colours = style.palette()
+  best = np.argsort(-scores, kind='stable')[:_LABELS]
+  for row, label in enumerate(best):
+    hit = label == right
+    colour = colours.right if hit else colours.first
+    axes.barh(row, 1, height=0.84, color=colours.faint, alpha=0.6)
+    axes.barh(row, scores[label], height=0.84, color=colour, alpha=0.5)
+    axes.text(
+      0.03,
+      row,
+      style.label(classes[int(label)], width=_NAME_RIGHT if hit else _NAME),
+      va='center_baseline',
+      fontsize=8.5 if hit else 9,
+      fontweight='bold' if hit else 'normal',
+      clip_on=True,
+    )
+    if hit:
+      axes.plot(0.92, row, **style.CHECK, mec=colours.right, gid='right')
+  axes.set(xlim=(0, 1), ylim=(len(best) - 0.5, -0.5))
+  axes.set_axis_off()

@@ -1,0 +1,78 @@
+"""Figure 1: training error over epochs, ReLU solid and tanh dashed (§3.1).
+
+A thin line for each seed, a thick one for their mean as far as all of them go,
+and a dotted line at the target.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alexnet_jax.studies.fig1 import curves as curves_lib
+from alexnet_jax.studies.figures import style
+
+_STYLES = {'relu': '-', 'tanh': '--', 'logistic': '-.'}
+_NAMES = {'relu': 'ReLU'}
+
+
+def figure(
+  curves: Mapping[str, Sequence[Sequence[float]]], *, of: str = ''
+) -> Figure:
+  """The picture.
+
+  Args:
+    curves: activation -> for each seed the training error of each epoch.
+    of: the data, for the label of the epochs.
+
+  Raises:
+    ValueError: if there is no epoch to draw.
+  """
+  drawn = {name: [c for c in lines if c] for name, lines in curves.items()}
+  if not any(drawn.values()):
+    raise ValueError('no run has a whole epoch: nothing to draw')
+  made = Figure(figsize=(style.WIDTH, 4.2), layout='constrained')
+  axes = made.subplots()
+  colours = style.palette()
+  ink = {'relu': colours.first, 'tanh': colours.second}
+  axes.axhline(curves_lib.TARGET, color=colours.muted, lw=1, ls=':', zorder=1)
+  for name, lines in drawn.items():
+    _lines(axes, lines, name=name, colour=ink.get(name, colours.ink))
+  _scales(axes, drawn)
+  if of:
+    axes.set_xlabel(f'epoch of {style.label(of, width=80)}')
+  style.legend_above(axes)
+  return made
+
+
+def _lines(
+  axes: Axes, lines: Sequence[Sequence[float]], *, name: str, colour: str
+) -> None:
+  if not lines:
+    return
+  look: dict[str, Any] = {'color': colour, 'ls': _STYLES.get(name, '-')}
+  for errors in lines if len(lines) > 1 else ():
+    axes.plot(_epochs(errors), errors, lw=0.7, alpha=0.6, **look)
+  shortest = min(map(len, lines))
+  mean = np.mean([errors[:shortest] for errors in lines], axis=0).tolist()
+  look['marker'] = 'o' if shortest == 1 else ''
+  axes.plot(_epochs(mean), mean, lw=2, label=_NAMES.get(name, name), **look)
+
+
+def _epochs(errors: Sequence[float]) -> np.ndarray:
+  return np.arange(1, len(errors) + 1)
+
+
+def _scales(axes: Axes, drawn: Mapping[str, Sequence[Sequence[float]]]) -> None:
+  every = [errors for lines in drawn.values() for errors in lines]
+  axes.set_title('training error')
+  axes.set_xlabel('epoch')
+  axes.set_xlim(0, 1.03 * max(map(len, every)))
+  axes.set_ylim(0, 1.05 * max(map(max, every)))
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
+  axes.yaxis.set_major_locator(ticker.MultipleLocator(0.25))
+  axes.yaxis.set_major_formatter(style.percent)
+  axes.grid(axis='y')

@@ -1,0 +1,80 @@
+"""The kernels of conv1 (Figure 3), a block for each column.
+
+The paper's 96 are three rows of 16 of the first column above three of the
+second. Which column turns to colour differs from run to run.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from alexnet_jax.studies.figures import style
+from alexnet_jax.studies.report import statistics
+
+_ACROSS = 16  # kernels in a row, at most
+_GAP = 1  # weights' width between kernels
+_TITLE = 44  # pixels above a block
+_BETWEEN = 26  # pixels between blocks
+
+
+def figure(kernels: Float[np.ndarray, 'h w 3 k'], *, columns: int) -> Figure:
+  """Blocks one above the other, each under its mean index of colour.
+
+  Args:
+    kernels: weights; the first k / columns are the first column's.
+    columns: that the layer is split into.
+  """
+  blocks = np.split(kernels, columns, axis=-1)
+  pictures = [montage(block) for block in blocks]
+  height, width = pictures[0].shape[:2]
+  unit = max(1, int(style.WIDTH * style.DPI) // width)  # pixels a weight
+  each = _TITLE + unit * height
+  total = columns * each + (columns - 1) * _BETWEEN
+  size = (unit * width, total)
+  made = Figure(figsize=(size[0] / style.DPI, size[1] / style.DPI))
+  for number, (block, picture) in enumerate(zip(blocks, pictures, strict=True)):
+    bottom = total - each - number * (each + _BETWEEN)
+    axes = made.add_axes((0, bottom / total, 1, unit * height / total))
+    axes.imshow(picture, interpolation='none', aspect='auto')
+    axes.set_axis_off()
+    axes.set_title(_title(block, number=number, columns=columns), pad=6)
+  return made
+
+
+def _title(block: np.ndarray, *, number: int, columns: int) -> str:
+  index = statistics.colour_selectivity(block).mean()
+  name = f'column {number + 1}: ' if columns > 1 else ''
+  return f'{name}colour selectivity {index:.2f}'
+
+
+def montage(
+  kernels: Float[np.ndarray, 'h w 3 k'],
+) -> Float[np.ndarray, 'r c 4']:
+  """Kernels side by side as RGBA, 0 to 1; gaps and empty places see through.
+
+  Grey is a weight of zero, and each kernel's largest weight, of any channel,
+  is at 0 or 1: kernels differ in strength, which is not shown.
+  """
+  h, w, _, count = kernels.shape
+  rows, across = _grid(count)
+  out = np.zeros((rows * (h + _GAP) - _GAP, across * (w + _GAP) - _GAP, 4))
+  for i in range(count):
+    top, left = i // across * (h + _GAP), i % across * (w + _GAP)
+    kernel = kernels[..., i].astype(np.float64)
+    largest = np.abs(kernel).max() or 1.0
+    out[top : top + h, left : left + w, :3] = 0.5 + kernel / (2 * largest)
+    out[top : top + h, left : left + w, 3] = 1
+  return out
+
+
+def _grid(count: int) -> tuple[int, int]:
+  """(rows, kernels in each): as wide as Figure 3, 16 to 3, and evenly filled.
+
+  >>> _grid(48), _grid(6)
+  ((3, 16), (1, 6))
+  """
+  wide = min(_ACROSS, math.ceil(math.sqrt(count * 16 / 3)))
+  rows = math.ceil(count / wide)
+  return rows, math.ceil(count / rows)

@@ -1,0 +1,180 @@
+"""What each layer passes on before training, and how fast it moves in it.
+
+Not in the paper. Spreads that shrink from layer to layer leave the last ones
+little of the image, see train/health.py.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alexnet_jax.studies.figures import style
+
+_ROW = 0.34  # inches
+
+
+class _Kind(NamedTuple):
+  """Of stage, such as all of 'conv1/pool', 'conv2/pool' and so on."""
+
+  name: str
+  marker: str
+  colour: str
+  filled: bool
+  shift: float  # of its markers, in rows
+
+
+def figure(health_rows: Sequence[dict], statistics: Sequence[dict]) -> Figure:
+  """A row for each layer: its spread of activations left, its pace right.
+
+  Left, the standard deviation over images of each stage (mean over units), and
+  the share of ReLUs that are zero on all of them. Right, the velocity's root
+  mean square over the kernel's. Either part is left out if it has no rows.
+
+  Args:
+    health_rows: of health.json, with stage, stddev and dead (0 to 1, or None).
+    statistics: as from statistics.layer_statistics.
+
+  Raises:
+    ValueError: if both are empty.
+  """
+  widths = [3] * bool(health_rows) + [2] * bool(statistics)
+  if not widths:
+    raise ValueError('neither activations nor kernels: nothing to draw')
+  names = [r['stage'].split('/')[0] for r in health_rows]
+  layers = list(dict.fromkeys(names + [r['layer'] for r in statistics]))
+  made = Figure(
+    figsize=(style.WIDTH, len(layers) * _ROW + 1.3), layout='constrained'
+  )
+  grid = made.subplots(
+    1, len(widths), sharey=True, squeeze=False, width_ratios=widths
+  )
+  panels = list(grid[0])
+  if health_rows:
+    _spread(panels[0], health_rows, layers=layers)
+    made.legend(loc='outside lower left', ncols=6, columnspacing=1)
+  if statistics:
+    _pace(panels[-1], statistics, layers=layers)
+  _rows(panels, layers=layers)
+  return made
+
+
+def _spread(
+  axes: Axes, health_rows: Sequence[dict], *, layers: Sequence[str]
+) -> None:
+  """A marker for each stage, and the zeros of ReLUs at the right."""
+  for kind, rows in _by_kind(health_rows):
+    at = [layers.index(r['stage'].split('/')[0]) for r in rows]
+    _dots(axes, at, [r['stddev'] for r in rows], kind=kind)
+    for row, r in zip(at, rows, strict=True):
+      if r['dead'] is not None:
+        style.beside(axes, row, style.percent(float(r['dead'])))
+  if any(r['dead'] is not None for r in health_rows):
+    style.beside(axes, None, 'dead')
+  axes.set_title('spread of activations')
+
+
+def _by_kind(
+  health_rows: Sequence[dict],
+) -> list[tuple[_Kind, list[dict[str, Any]]]]:
+  """Rows by what follows the layer's name, in the order of their coming."""
+  p = style.palette()
+  known = {
+    '': _Kind('sums', 'o', p.muted, False, -0.2),
+    'activation': _Kind('activations', 'o', p.first, True, -0.07),
+    'lrn': _Kind('normalised', 's', p.second, True, 0.07),
+    'pool': _Kind('pooled', 'D', p.right, True, 0.2),
+  }
+  groups: dict[str, list[dict[str, Any]]] = {}
+  for row in health_rows:
+    groups.setdefault(row['stage'].partition('/')[2], []).append(row)
+  return [
+    (known.get(op, _Kind(op, '^', p.ink, False, 0.3)), rows)
+    for op, rows in groups.items()
+  ]
+
+
+def _dots(
+  axes: Axes, rows: Sequence[int], values: Sequence[float], *, kind: _Kind
+) -> None:
+  """Values above zero on the scale; a 0 at its foot stands for the others."""
+  shown = [v if v > 0 and math.isfinite(v) else math.nan for v in values]
+  axes.plot(
+    shown,
+    [row + kind.shift for row in rows],
+    ls='',
+    marker=kind.marker,
+    ms=6,
+    mec=kind.colour,
+    mfc=kind.colour if kind.filled else 'none',
+    mew=1.3,
+    label=kind.name,
+  )
+  for row, value in zip(rows, values, strict=True):
+    if value == 0:
+      axes.text(
+        0.01,
+        row + kind.shift,
+        '0',
+        color=kind.colour,
+        fontsize=9,
+        va='center_baseline',
+        transform=axes.get_yaxis_transform(),
+      )
+
+
+def _pace(
+  axes: Axes, statistics: Sequence[dict], *, layers: Sequence[str]
+) -> None:
+  """The velocity over the kernel, layer by layer."""
+  ratios = [
+    r['velocity_rms'] / r['weight_rms'] if r['weight_rms'] else math.nan
+    for r in statistics
+  ]
+  at = [layers.index(r['layer']) for r in statistics]
+  kind = _Kind('_pace', 'o', style.palette().first, True, 0)
+  _dots(axes, at, ratios, kind=kind)
+  axes.set_title('velocity / weights')
+
+
+def _rows(panels: Sequence[Axes], *, layers: Sequence[str]) -> None:
+  """The layers' names, and a scale of powers of ten under each panel."""
+  panels[0].set_yticks(range(len(layers)), list(layers))
+  panels[0].set_ylim(len(layers) - 0.5, -0.5)
+  for axes in panels:
+    axes.set_xscale('log')
+    axes.set_xlim(*_decades(axes))
+    axes.xaxis.set_major_locator(ticker.LogLocator(numticks=4))
+    axes.xaxis.set_major_formatter(_power)
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.tick_params(axis='y', length=0)
+    axes.grid()
+    axes.spines['left'].set_visible(False)
+
+
+def _decades(axes: Axes) -> tuple[float, float]:
+  """Powers of ten around all that is shown."""
+  values = [
+    float(x)
+    for line in axes.lines
+    for x in np.asarray(line.get_xdata())
+    if math.isfinite(x)
+  ]
+  if not values:
+    return 0.1, 1.0
+  low, high = math.log10(min(values)), math.log10(max(values))
+  return 10.0 ** math.floor(low - 0.05), 10.0 ** math.ceil(high + 0.05)
+
+
+def _power(value: float, _: Any = None) -> str:
+  """A power of ten as such.
+
+  >>> _power(0.001)
+  '10⁻³'
+  """
+  exponent = str(round(math.log10(value)))
+  return '10' + exponent.translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))

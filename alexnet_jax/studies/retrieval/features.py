@@ -1,0 +1,367 @@
+"""What fc7 makes of every image of a split, in a folder (§6.1).
+
+The centre crop's activations after the ReLU, and beside them the image itself,
+made small, for the comparison with "the L2 distance in pixel space":
+
+features.npy   float32 [images, units]
+pixels.npy     uint8 [images, 3 * side^2]: see `shrink`
+labels.npy     int32 [images]
+index.npy      int32 [images], places in the split
+names.jsonl    a line for each
+progress.json  of which checkpoint and data, and how many of them are done
+
+Images that cannot be read are left out, so that fewer rows may be in use than
+the arrays have. 1.28 million images of ImageNet take 37 GB.
+
+Interrupted, it goes on from the last progress.json, in minibatches of one size,
+so that the rows are those of a run without interruption, on the same devices
+bit for bit.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from alexnet_jax.checkpoint import checksums
+from alexnet_jax.data import dataset
+from alexnet_jax.evaluate import load, predict
+from alexnet_jax.runtime import locks
+from alexnet_jax.train import log
+
+SIDE = 64  # pixels of a small image, at most
+_PROGRESS = 'progress.json'
+_NAMES = 'names.jsonl'
+_ARRAYS = ('features', 'pixels', 'labels', 'index')
+_EVERY = 16  # minibatches that an interruption may cost,
+_SECONDS = 30  # or that many
+_ROWS = 2048  # that are copied at once
+_STREAM = 0x5A3B1E  # of the numbers that choose a sample
+
+
+class Features(NamedTuple):
+  """Of a split, or a sample of it; the arrays are memory-mapped.
+
+  Attributes:
+    features: of each image that could be read.
+    pixels: its own, made small.
+    labels: right classes.
+    index: places in the split.
+    names: where each image came from.
+    of_images: how many the split has.
+  """
+
+  features: Float[np.ndarray, 'n units']
+  pixels: UInt8[np.ndarray, 'n values']
+  labels: Int[np.ndarray, ' n']
+  index: Int[np.ndarray, ' n']
+  names: list[str]
+  of_images: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """Some images of a split, in the order given; a dataset.Split itself."""
+
+  split: dataset.Split
+  index: Int[np.ndarray, ' n']
+
+  @property
+  def image_size(self) -> int:
+    return self.split.image_size
+
+  def __len__(self) -> int:
+    return len(self.index)
+
+  def __getitem__(self, index: int) -> dataset.Example:
+    return self.split[int(self.index[index])]
+
+  def take(
+    self, indices: Sequence[int]
+  ) -> Sequence[dataset.Example | dataset.Unreadable]:
+    return self.split.take(self.index[list(indices)].tolist())
+
+
+def sample(images: int, *, most: int | None, seed: int) -> np.ndarray:
+  """Places of all images of a split, or of `most` drawn from it, in order.
+
+  >>> sample(5, most=None, seed=0).tolist(), len(sample(5, most=3, seed=0))
+  ([0, 1, 2, 3, 4], 3)
+  """
+  if most is None or most >= images:
+    return np.arange(images)
+  rng = np.random.default_rng([_STREAM, seed])
+  return np.sort(rng.choice(images, size=most, replace=False))
+
+
+def extract(
+  network: load.Network,
+  *,
+  split: Literal['train', 'val'],
+  folder: pathlib.Path,
+  most_images: int | None = None,
+  whole: pathlib.Path | None = None,
+  tell: Callable[[str], None] = print,
+  check: Callable[[], None] = lambda: None,
+) -> Features:
+  """Fills the folder, or goes on with it; finished, it is only opened.
+
+  Args:
+    network: a checkpoint's.
+    split: of its data set.
+    folder: one split's or sample's; what it holds of another is replaced.
+    most_images: draws so many, if the split has more.
+    whole: a folder that may hold all images of the split, of this checkpoint:
+      a sample is then copied from it.
+    tell: is told when a folder is begun anew.
+    check: called before each minibatch; may raise, to end it.
+
+  Raises:
+    ValueError: if the disk has too little room, another process is at it, too
+      many images are damaged, there are none, or none can be read.
+  """
+  images: dataset.Split = getattr(network.setup.dataset, split)
+  if not len(images):
+    raise ValueError(
+      f'{split} of {network.setup.dataset.name} has 0 images: prepare the data '
+      'with at least one'
+    )
+  seed = network.setup.config.seed
+  chosen = sample(len(images), most=most_images, seed=seed)
+  with locks.locked(folder, fix='use a copy of the workdir'):
+    progress = _progress(
+      folder, key=_key(network, split=split, chosen=chosen), tell=tell
+    )
+    if progress['done'] < len(chosen):
+      key = _key(network, split=split, chosen=np.arange(len(images)))
+      if whole and _is_finished(whole, key=key):
+        _copy(open_(whole), chosen, folder=folder, progress=progress)
+      else:
+        part = Part(images, chosen)
+        _fill(network, part, folder=folder, progress=progress, check=check)
+  found = open_(folder)._replace(of_images=len(images))
+  if not len(found.labels):
+    raise ValueError(
+      f'no image of {split} of {network.setup.dataset.name} can be read: '
+      'prepare the data again'
+    )
+  return found
+
+
+def open_(folder: pathlib.Path) -> Features:
+  """What `extract` wrote; nothing in it is run.
+
+  Raises:
+    ValueError: if it is not finished, or no such folder.
+  """
+  progress = log.read_json(folder / _PROGRESS)
+  if not progress or progress['done'] < progress['images']:
+    raise ValueError(
+      f'{folder} holds no finished features: let alexnet_jax.tools.retrieve '
+      'finish them'
+    )
+  rows = progress['rows']
+  arrays = {
+    name: np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False)
+    for name in _ARRAYS
+  }
+  with open(folder / _NAMES) as lines:
+    names = [json.loads(line) for line in lines]
+  if len(names) != rows or any(len(a) < rows for a in arrays.values()):
+    raise ValueError(f'{folder} is damaged: remove it, and run this again')
+  return Features(
+    **{name: array[:rows] for name, array in arrays.items()},
+    names=names,
+    of_images=progress['images'],
+  )
+
+
+def shrink(
+  images: UInt8[np.ndarray, 'b s s 3'],
+) -> UInt8[np.ndarray, 'b values']:
+  """Each image as SIDE x SIDE means of its pixels, rounded, in one row.
+
+  Where SIDE does not divide s, blocks differ by a pixel; smaller images stay.
+
+  >>> shrink(np.full((1, 128, 128, 3), 7, np.uint8)).shape
+  (1, 12288)
+  """
+  size = images.shape[1]
+  side = min(size, SIDE)
+  edges = np.arange(side) * size // side
+  lengths = np.diff(edges, append=size)
+  down = np.add.reduceat(images, edges, axis=1, dtype=np.uint32)
+  sums = np.add.reduceat(down, edges, axis=2)  # [b, side, side, 3]
+  areas = lengths[:, None, None] * lengths[None, :, None]
+  means = (sums + areas // 2) // areas
+  return means.astype(np.uint8).reshape(len(images), 3 * side**2)
+
+
+def _key(
+  network: load.Network, *, split: str, chosen: np.ndarray
+) -> dict[str, Any]:
+  """What makes the rows what they are."""
+  return {
+    'checkpoint': checksums.combine(network.meta['digests']),
+    'data': network.setup.dataset.fingerprint,
+    'dtype': network.setup.config.dtype,
+    'split': split,
+    'images': len(chosen),
+    'chosen': hashlib.sha256(chosen.astype('<i8').tobytes()).hexdigest()[:32],
+  }
+
+
+def _progress(
+  folder: pathlib.Path, *, key: dict[str, Any], tell: Callable[[str], None]
+) -> dict[str, Any]:
+  """What the folder says, if it is of the same; else of a beginning.
+
+  `done` counts images that were looked at, `rows` those that could be read,
+  `bytes` those of names.jsonl.
+  """
+  there = log.read_json(folder / _PROGRESS)
+  if _is_of(there, key):
+    return there
+  if there:
+    tell(
+      f'{folder} held features of another checkpoint, data set or sample: '
+      'begun anew'
+    )
+  for name in (_PROGRESS, _NAMES, *(f'{array}.npy' for array in _ARRAYS)):
+    (folder / name).unlink(missing_ok=True)
+  return key | {'done': 0, 'rows': 0, 'bytes': 0}
+
+
+def _is_of(progress: dict[str, Any], key: dict[str, Any]) -> bool:
+  return all(progress.get(name) == value for name, value in key.items())
+
+
+def _is_finished(folder: pathlib.Path, *, key: dict[str, Any]) -> bool:
+  there = log.read_json(folder / _PROGRESS)
+  return _is_of(there, key) and there['done'] == there['images']
+
+
+def _copy(
+  whole: Features,
+  chosen: Int[np.ndarray, ' n'],
+  *,
+  folder: pathlib.Path,
+  progress: dict[str, Any],
+) -> None:
+  """Adds the rows of images that were chosen and not yet looked at."""
+  (at,) = np.nonzero(np.isin(whole.index, chosen[progress['done'] :]))
+  for start in range(0, max(len(at), 1), _ROWS):
+    some = at[start : start + _ROWS]
+    rows = {name: getattr(whole, name)[some] for name in _ARRAYS}
+    if not start and not progress['done']:
+      _create(folder, rows, images=len(chosen))
+    names = [whole.names[row] for row in some]
+    _append(folder, rows, names=names, progress=progress)
+    progress['rows'] += len(names)
+  progress['done'] = len(chosen)
+  _save(folder, progress)
+
+
+def _fill(
+  network: load.Network,
+  part: Part,
+  *,
+  folder: pathlib.Path,
+  progress: dict[str, Any],
+  check: Callable[[], None],
+) -> None:
+  """Adds rows after those there are, and now and then says how many."""
+  start, end = progress['done'], len(part)
+  size = min(network.setup.config.eval.batch_size, end)
+  saved = time.monotonic()
+  # The last minibatch is filled up with the last image, to be of one size.
+  places = np.minimum(np.arange(start, -(-end // size) * size), end - 1)
+  for number, batch in enumerate(
+    predict.minibatches(
+      network.setup,
+      Part(part.split, part.index[places]),
+      what=f'features of {progress["split"]}',
+      check=check,
+    ),
+    start=1,
+  ):
+    kept = batch.index < end - start
+    index = part.index[places[batch.index]]
+    rows = {
+      'features': predict.features(network.setup, batch, params=network.params),
+      'pixels': shrink(jax.device_get(batch.images)[batch.there]),
+      'labels': batch.own_labels.astype(np.int32),
+      'index': index.astype(np.int32),
+    }
+    rows = {name: values[kept] for name, values in rows.items()}
+    names = [name for name, keep in zip(batch.names, kept, strict=True) if keep]
+    if not progress['done']:
+      _create(folder, rows, images=end)
+    _append(folder, rows, names=names, progress=progress)
+    progress['rows'] += len(names)
+    progress['done'] = min(progress['done'] + len(batch.labels), end)
+    late = time.monotonic() - saved >= _SECONDS
+    if late or number % _EVERY == 0 or progress['done'] == end:
+      _save(folder, progress)
+      saved = time.monotonic()
+
+
+def _create(
+  folder: pathlib.Path, rows: dict[str, np.ndarray], *, images: int
+) -> None:
+  """Files of the size that will be needed; a disk gives room as it is used."""
+  shapes = {name: (images, *array.shape[1:]) for name, array in rows.items()}
+  need = sum(
+    math.prod(shapes[name]) * array.itemsize for name, array in rows.items()
+  )
+  free = shutil.disk_usage(folder).free
+  if need > free:
+    raise ValueError(
+      f'{folder} has {free / 1e9:.1f} GB free, {need / 1e9:.1f} GB are needed '
+      f'for {images:,} images: make room, or use fewer with --most_images'
+    )
+  for name, array in rows.items():
+    np.lib.format.open_memmap(
+      folder / f'{name}.npy', 'w+', dtype=array.dtype, shape=shapes[name]
+    )
+  (folder / _NAMES).touch()
+
+
+def _append(
+  folder: pathlib.Path,
+  rows: dict[str, np.ndarray],
+  *,
+  names: list[str],
+  progress: dict[str, Any],
+) -> None:
+  """Puts rows after those in use; a full disk is an error, not a signal."""
+  for name, values in rows.items():
+    with open(folder / f'{name}.npy', 'r+b') as file:
+      np.lib.format.read_magic(file)
+      np.lib.format.read_array_header_1_0(file)
+      row = values.itemsize * math.prod(values.shape[1:])
+      file.seek(progress['rows'] * row, os.SEEK_CUR)
+      file.write(np.ascontiguousarray(values).tobytes())
+  with open(folder / _NAMES, 'r+b') as file:
+    file.truncate(progress['bytes'])  # what came after progress.json
+    file.seek(progress['bytes'])
+    file.writelines(f'{json.dumps(name)}\n'.encode() for name in names)
+    progress['bytes'] = file.tell()
+
+
+def _save(folder: pathlib.Path, progress: dict[str, Any]) -> None:
+  """progress.json, once the disk has all that it counts."""
+  for name in (_NAMES, *(f'{array}.npy' for array in _ARRAYS)):
+    with open(folder / name, 'r+b') as file:
+      os.fsync(file.fileno())
+  log.write_json(folder / _PROGRESS, progress)

@@ -1,0 +1,230 @@
+"""The images that a network finds alike, beside those alike in pixels (§6.1).
+
+The training images are the database, validation images the queries. The paper
+shows five and the six nearest of each: "Notice that at the pixel level, the
+retrieved training images are generally not close in L2 to the query images in
+the first column." Here also in numbers: how many of the six have the query's
+class, for fc7, for pixels, for short binary codes and by chance.
+"""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from alexnet_jax.data import dataset
+from alexnet_jax.evaluate import load
+from alexnet_jax.studies.retrieval import codes, features, neighbours
+from alexnet_jax.train import log
+
+COUNT = 6  # columns of Figure 4, right
+BITS = (32, 64, 128, 256)
+_SHOWN = 8  # queries whose neighbours are named
+
+
+def search(
+  network: load.Network,
+  *,
+  workdir: pathlib.Path,
+  queries: int = 1000,
+  most_images: int | None = None,
+  bits: Sequence[int] = BITS,
+  index: neighbours.Index = 'exact',
+  tell: Callable[[str], None] = print,
+) -> dict[str, Any]:
+  """Extracts features, searches them, and writes WORKDIR/retrieval.json.
+
+  Args:
+    network: a checkpoint's.
+    workdir: gets the result and features/train, features/val, or those of a
+      sample in features/train-NUMBER, features/val-NUMBER. What these hold of
+      another checkpoint is replaced.
+    queries: validation images, at most; a sample of them is drawn.
+    most_images: of the training set, likewise; all if not given.
+    bits: of the codes to train.
+    index: how to search fc7 features.
+    tell: is told of damaged images, and of features that are made anew.
+
+  Returns:
+    what retrieval.json holds: `step`, `split` (of the queries),
+    `database_images` (searched) and `of_images` (there are), `num_queries`,
+    `pixels` (a side of the images compared in pixels), `precision` (of fc7,
+    pixels and chance), `codes` (bits, precision, recall of fc7's neighbours)
+    and `queries`: some of them with their neighbours. `index` is the place in
+    the split.
+
+  Raises:
+    ValueError: if the data set or the disk are too small, or a flag's value
+      does not work.
+  """
+  neighbours.check_index(index)
+  for size in bits:
+    codes.check(size)
+  _check_sizes(network.setup.dataset, queries=queries, most_images=most_images)
+  database = _extracted(
+    network, 'train', most=most_images, workdir=workdir, tell=tell
+  )
+  asked = _extracted(network, 'val', most=queries, workdir=workdir, tell=tell)
+  for fault in network.setup.faults.untold():
+    tell(f'warning: an image is left out: {fault}')
+  result = {'step': network.step} | compare(
+    asked, database, bits=bits, index=index, seed=network.setup.config.seed
+  )
+  log.write_json(workdir / 'retrieval.json', result)
+  return result
+
+
+def _check_sizes(
+  data: dataset.Dataset, *, queries: int, most_images: int | None
+) -> None:
+  """Refuses, before anything is written, what cannot be searched."""
+  if queries < 1:
+    raise ValueError(f'queries = {queries}: use at least 1')
+  if most_images is not None and most_images < COUNT:
+    raise ValueError(
+      f'most_images = {most_images}, but {COUNT} neighbours are looked for: '
+      f'use at least {COUNT}'
+    )
+  for split, least in (('train', COUNT), ('val', 1)):
+    images = len(getattr(data, split))
+    if images < least:
+      raise ValueError(
+        f'{split} of {data.name} has {images} images, {least} are needed: '
+        'prepare the data with more'
+      )
+
+
+def _extracted(
+  network: load.Network,
+  split: Literal['train', 'val'],
+  *,
+  most: int | None,
+  workdir: pathlib.Path,
+  tell: Callable[[str], None],
+) -> features.Features:
+  """Each size of a sample has a folder, so that none replaces another."""
+  whole = workdir / 'features' / split
+  is_all = most is None or most >= len(getattr(network.setup.dataset, split))
+  return features.extract(
+    network,
+    split=split,
+    folder=whole if is_all else whole.with_name(f'{split}-{most}'),
+    most_images=most,
+    whole=None if is_all else whole,
+    tell=tell,
+  )
+
+
+def compare(
+  asked: features.Features,
+  database: features.Features,
+  *,
+  bits: Sequence[int],
+  index: neighbours.Index = 'exact',
+  seed: int = 0,
+) -> dict[str, Any]:
+  """The numbers of `search`, all but the step."""
+  labels = {'queries': asked.labels, 'database': database.labels}
+  fc7 = neighbours.nearest(
+    asked.features, database.features, count=COUNT, index=index
+  )
+  pixels = neighbours.nearest(asked.pixels, database.pixels, count=COUNT)
+  return {
+    'split': 'val',
+    'database_images': len(database.labels),
+    'of_images': database.of_images,
+    'num_queries': len(asked.labels),
+    'pixels': round((database.pixels.shape[1] // 3) ** 0.5),
+    'precision': {
+      'fc7': neighbours.precision(fc7, **labels),
+      'pixels': neighbours.precision(pixels, **labels),
+      'chance': neighbours.chance(**labels),
+    },
+    'codes': [
+      _of_codes(asked, database, exact=fc7, bits=size, seed=seed)
+      for size in bits
+    ],
+    'queries': [
+      _named(asked, row)
+      | {
+        'fc7': _neighbours(database, fc7, row=row),
+        'pixels': _neighbours(database, pixels, row=row),
+      }
+      for row in _shown(asked.labels)
+    ],
+  }
+
+
+def _of_codes(
+  asked: features.Features,
+  database: features.Features,
+  *,
+  exact: neighbours.Neighbours,
+  bits: int,
+  seed: int,
+) -> dict[str, float]:
+  coder = codes.train(database.features, bits=bits, seed=seed)
+  found = neighbours.hamming(
+    coder.encode(asked.features), coder.encode(database.features), count=COUNT
+  )
+  return {
+    'bits': bits,
+    'precision': neighbours.precision(
+      found, queries=asked.labels, database=database.labels
+    ),
+    'recall': neighbours.recall(found, exact=exact),
+  }
+
+
+def _shown(labels: np.ndarray) -> list[int]:
+  """The first image of each of some classes that lie evenly among all."""
+  _, first = np.unique(labels, return_index=True)
+  some = np.linspace(0, len(first) - 1, min(_SHOWN, len(first)))
+  return first[np.round(some).astype(int)].tolist()
+
+
+def _named(images: features.Features, row: int) -> dict[str, Any]:
+  return {
+    'index': int(images.index[row]),
+    'name': images.names[row],
+    'label': int(images.labels[row]),
+  }
+
+
+def _neighbours(
+  database: features.Features, found: neighbours.Neighbours, *, row: int
+) -> list[dict[str, Any]]:
+  return [
+    _named(database, int(at)) | {'distance': float(distance)}
+    for at, distance in zip(
+      found.indices[row], found.distances[row], strict=True
+    )
+  ]
+
+
+def table(result: dict[str, Any]) -> str:
+  """The numbers in words and columns."""
+  precision, side = result['precision'], result['pixels']
+  lines = [
+    f'step {result["step"]}: {result["num_queries"]:,} queries of '
+    f'{result["split"]} among {result["database_images"]:,} of '
+    f'{result["of_images"]:,} training images',
+    '',
+    f"share of the {COUNT} nearest that have the query's class",
+    f'  {"fc7, Euclidean":24}{precision["fc7"]:>8.4f}',
+    f'  {f"pixels, {side} x {side} means":24}{precision["pixels"]:>8.4f}',
+    f'  {"drawn at random":24}{precision["chance"]:>8.4f}',
+  ]
+  if result['codes']:
+    lines += [
+      '',
+      f'{"bits":>6}{"same class":>12}{"of fc7":>9}{f"recall@{COUNT}":>10}',
+    ]
+  for code in result['codes']:
+    share = code['precision'] / precision['fc7'] if precision['fc7'] else 0.0
+    lines.append(
+      f'{code["bits"]:>6}{code["precision"]:>12.4f}{share:>9.1%}'
+      f'{code["recall"]:>10.4f}'
+    )
+  return '\n'.join(lines)

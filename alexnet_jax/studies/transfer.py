@@ -1,0 +1,221 @@
+"""Fine-tuning against training from scratch, on drawn images (§6).
+
+One half of the embedded classes trains a network; the other half then trains
+one that begins with its layers and one that begins afresh. What is counted is
+how many steps each takes to reach an error rate, to within the steps between
+two evaluations. The steps of the first network are not counted.
+"""
+
+import contextlib
+import math
+import pathlib
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ml_collections import config_dict
+
+from alexnet_jax import train
+from alexnet_jax.runtime import signals
+from alexnet_jax.studies.ablation import paired
+from alexnet_jax.train import log as log_lib
+
+HALVES = ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))  # of the embedded classes
+
+
+class Row(NamedTuple):
+  """Steps that one seed's networks took; None: not within the run."""
+
+  seed: int
+  scratch: int | None
+  tuned: int | None
+
+  @property
+  def first(self) -> str:
+    """Which needed fewer steps: 'tuned', 'scratch' or ''."""
+    scratch, tuned = self.scratch or math.inf, self.tuned or math.inf
+    if scratch == tuned:
+      return ''
+    return 'tuned' if tuned < scratch else 'scratch'
+
+
+def run(
+  config: config_dict.ConfigDict,
+  *,
+  output: pathlib.Path,
+  seeds: Sequence[int],
+  error: float,
+  stop: signals.Stop | None = None,
+) -> list[Row]:
+  """Trains three networks a seed; what is finished is not done again.
+
+  Args:
+    config: of the embedded data; its init_layers are those that are taken.
+    output: gets a folder for each seed.
+    seeds: of data, initial values and order, the same for the three.
+    error: top-1 validation error to reach, 0 to 1.
+    stop: see train.train.
+
+  Raises:
+    ValueError: if the config is of other data, or has no number of steps.
+  """
+  if config.data.source != 'embedded':
+    raise ValueError(
+      f'config.data.source = {config.data.source!r}: halves are made of the '
+      "classes of 'embedded'"
+    )
+  if config.total_steps is None:
+    raise ValueError('config.total_steps = None: use a number of steps')
+  rows = []
+  for seed in seeds:
+    folder = output / f'seed-{seed}'
+    steps = {}
+    for name, half, init_from in (
+      ('pretrained', 0, ''),
+      ('scratch', 1, ''),
+      ('tuned', 1, str(folder / 'pretrained')),
+    ):
+      made = _of_half(config, half=half, seed=seed, init_from=init_from)
+      _train(made, workdir=folder / name, stop=stop)
+      records = log_lib.read_metrics(folder / name / 'metrics.jsonl')
+      steps[name] = first_step(records, error=error)
+      told = _steps(steps[name], config.total_steps)
+      print(f'seed {seed}, {name}: {told}; {_log(folder / name)}', flush=True)
+    rows.append(Row(seed, steps['scratch'], steps['tuned']))
+  return rows
+
+
+def _train(
+  config: config_dict.ConfigDict,
+  *,
+  workdir: pathlib.Path,
+  stop: signals.Stop | None,
+) -> None:
+  """Trains to the end; what it says goes into a log of its own."""
+  workdir.parent.mkdir(parents=True, exist_ok=True)
+  with (
+    open(_log(workdir), 'a') as log,
+    contextlib.redirect_stdout(log),
+  ):
+    train.train(config, workdir=workdir, stop=stop)
+
+
+def _log(workdir: pathlib.Path) -> pathlib.Path:
+  return workdir.with_name(f'{workdir.name}.log')
+
+
+def _of_half(
+  config: config_dict.ConfigDict, *, half: int, seed: int, init_from: str
+) -> config_dict.ConfigDict:
+  made = config.copy_and_resolve_references()
+  made.data.embedded_classes = HALVES[half]
+  made.seed, made.init_from = seed, init_from
+  return made
+
+
+def first_step(
+  records: Sequence[log_lib.Record], *, error: float
+) -> int | None:
+  """The first step whose evaluation is good enough; None if there is none."""
+  for record in records:
+    if record['split'] == 'val' and record['top1_error'] <= error:
+      return record['step']
+  return None
+
+
+def resolution(config: config_dict.ConfigDict) -> int:
+  """Steps from one evaluation to the next, at most."""
+  images = config.data.embedded_train_images * config.eval.every_epochs
+  return math.ceil(images / config.batch_size)
+
+
+def table(
+  rows: Sequence[Row], *, error: float, most_steps: int, every: int
+) -> str:
+  """The rows, which net was first, medians, and the paired difference.
+
+  Args:
+    rows: a seed each.
+    error: that was to be reached.
+    most_steps: after which every run ended, that of pre-training too.
+    every: steps between two evaluations.
+
+  >>> rows = [Row(0, 30, 10), Row(1, None, 20), Row(2, 30, 60)]
+  >>> print(table(rows, error=0.1, most_steps=90, every=5))
+  steps to a top-1 error of 10 %, evaluated every 5 steps
+    seed   from scratch    fine-tuned    ratio
+       0             30            10      3.0
+       1      not in 90            20    > 4.5
+       2             30            60      0.5
+  median             30            20
+  fewer steps: fine-tuned 2, from scratch 1, neither 0 of 3 seeds
+  no mean, since a run did not get there: scratch seed 1
+  not counted: 90 steps of pre-training on the other classes for each fine-tuned
+  """
+  lines = [
+    f'steps to a top-1 error of {100 * error:g} %, evaluated every {every} '
+    'steps',
+    f'{"seed":>6}{"from scratch":>15}{"fine-tuned":>14}{"ratio":>9}',
+  ]
+  for row in rows:
+    lines.append(
+      f'{row.seed:>6}{_steps(row.scratch, most_steps):>15}'
+      f'{_steps(row.tuned, most_steps):>14}{_ratio(row, most_steps):>9}'
+    )
+  medians = [
+    _steps(_median([getattr(row, name) for row in rows]), most_steps)
+    for name in ('scratch', 'tuned')
+  ]
+  lines.append(f'median{medians[0]:>15}{medians[1]:>14}')
+  first = [row.first for row in rows]
+  lines.append(
+    f'fewer steps: fine-tuned {first.count("tuned")}, from scratch '
+    f'{first.count("scratch")}, neither {first.count("")} of {len(rows)} seeds'
+  )
+  return '\n'.join(
+    [
+      *lines,
+      _difference(rows),
+      f'not counted: {most_steps} steps of pre-training on the other classes '
+      'for each fine-tuned',
+    ]
+  )
+
+
+def _steps(value: int | float | None, most_steps: int) -> str:
+  return f'not in {most_steps}' if value is None else f'{value:g}'
+
+
+def _ratio(row: Row, most_steps: int) -> str:
+  """Of scratch over fine-tuned; a bound if one of them is open."""
+  if row.scratch is None and row.tuned is None:
+    return '-'
+  bound = '> ' if row.scratch is None else '< ' if row.tuned is None else ''
+  ratio = (row.scratch or most_steps) / (row.tuned or most_steps)
+  return f'{bound}{ratio:.1f}'
+
+
+def _median(steps: Sequence[int | None]) -> int | float | None:
+  """None if it lies among those that are open."""
+  found = statistics.median(math.inf if n is None else n for n in steps)
+  return None if found == math.inf else found
+
+
+def _difference(rows: Sequence[Row]) -> str:
+  """The paired difference with its interval, if every run got there."""
+  pairs = [(row.scratch, row.tuned) for row in rows]
+  steps = [
+    (float(s), float(t)) for s, t in pairs if s is not None and t is not None
+  ]
+  if len(steps) < len(rows):
+    runs = [
+      f'{name} seed {row.seed}'
+      for row in rows
+      for name in ('scratch', 'tuned')
+      if getattr(row, name) is None
+    ]
+    return f'no mean, since a run did not get there: {", ".join(runs)}'
+  scratch, tuned = map(list, zip(*steps, strict=True))
+  found = paired.difference(scratch, base=tuned)
+  told = paired.describe(found)
+  return f'scratch minus fine-tuned, mean (95 % interval): {told} steps'

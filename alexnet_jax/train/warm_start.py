@@ -1,0 +1,99 @@
+"""Beginning a run with layers of another (§6).
+
+The rows with an asterisk in Table 2 are of a network that was trained on all of
+ImageNet first, and then fine-tuned: "all but fc8" of it in 2012
+(layer-params-146-2012-2011.cfg), only the convolutional layers in the two steps
+before (SOURCE_2012.md section 7).
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.models import alexnet
+from alexnet_jax.steps import build
+
+# config.init_from of a config that is a later step of something: to be given.
+REQUIRED = 'REQUIRED'
+# Of config.init_layers: which layers are taken.
+_TAKEN: dict[str, Callable[[str], bool]] = {
+  'conv': lambda layer: layer.startswith('conv'),
+  'all_but_fc8': lambda layer: layer != 'fc8',
+  'all': lambda layer: True,
+}
+
+
+def begin(setup: setup_lib.Setup) -> build.TrainState:
+  """The state before step 1, with layers of config.init_from if it is given.
+
+  Raises:
+    ValueError: if the config needs one that was not given, there is no such
+      checkpoint, none of its layers is asked for and in this network, or one
+      that is has other sizes.
+    DamagedError: if it is not what was written.
+  """
+  config, state = setup.config, setup.programs.init()
+  if not config.init_from:
+    return state
+  if config.init_from == REQUIRED:
+    raise ValueError(
+      'config.init_from is missing, and this config goes on from another run: '
+      'add --config.init_from=WORKDIR of that, or --config.init_from= to begin '
+      'afresh'
+    )
+  path = layout.find(config.init_from)
+  theirs = restore.read_arrays(path, meta=restore.read_meta(path))['params']
+  asked = _TAKEN[config.init_layers]
+  taken = [name for name in state.params if name in theirs and asked(name)]
+  if not taken:
+    raise ValueError(
+      f'config.init_layers = {config.init_layers!r}: {path} has no such layer '
+      f'of this network; it has {", ".join(theirs)}'
+    )
+  for name in taken:
+    for kind, ours in state.params[name].items():
+      _check(ours, theirs[name], name=name, kind=kind, config=config, path=path)
+  layers = {
+    name: {
+      kind: jax.device_put(
+        np.asarray(theirs[name][kind], ours.dtype), ours.sharding
+      )
+      for kind, ours in state.params[name].items()
+    }
+    for name in taken
+  }
+  fresh = [n for n in alexnet.layer_names(config.model) if n not in taken]
+  print(
+    f'{", ".join(sorted(taken))} of {path}; '
+    f'{", ".join(fresh) or "nothing"} afresh'
+  )
+  return dataclasses.replace(state, params=state.params | layers)
+
+
+def _check(
+  ours: jax.Array,
+  theirs: Mapping[str, jax.Array | np.ndarray],
+  *,
+  name: str,
+  kind: str,
+  config: setup_lib.Config,
+  path: pathlib.Path,
+) -> None:
+  """Raises ValueError if their array has other sizes than ours."""
+  shape = theirs[kind].shape if kind in theirs else ()
+  if shape == ours.shape:
+    return
+  was, is_ = (' x '.join(map(str, s)) or 'missing' for s in (shape, ours.shape))
+  without = [option for option, asked in _TAKEN.items() if not asked(name)]
+  fix = 'make this network of the same sizes'
+  if without:  # the last of them takes most
+    fix = f'use --config.init_layers={without[-1]}, or {fix}'
+  raise ValueError(
+    f'config.init_layers = {config.init_layers!r}: {name}/{kind} of {path} is '
+    f'{was}, here {is_}: {fix}'
+  )
