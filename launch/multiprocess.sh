@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Runs alexnet_jax.main as N processes of this machine that train together.
+# Runs alexnet_jax.main as N processes on this machine that train one network.
 #
 #   launch/multiprocess.sh N [ARGS]     no ARGS: --config=configs/default.py
 #
-# Each process has a log, $MULTIPROCESS_LOGS/I.log, by default in a new folder
-# under runs/logs; that of process 0 is shown here as well. GPUs, where there
-# are any, are shared out among the processes, unless with JAX_PLATFORMS=cpu.
+# Process I logs to $MULTIPROCESS_LOGS/I.log, by default in a new folder under
+# runs/logs; the output of process 0 also appears here. The processes divide the
+# GPUs of the machine equally, unless JAX_PLATFORMS=cpu.
 #
 # The first Ctrl-C or SIGTERM asks all processes to save and stop; a second
-# Ctrl-C kills them. The exit code is that of the first process that failed; 0
-# or 75 only if all ended so. If one fails, the others have $MULTIPROCESS_GRACE
-# seconds (30) to end by themselves; then they get a SIGTERM and, after as many
-# seconds again, a SIGKILL.
+# Ctrl-C kills them. The exit code is 0 or 75 if all processes agree on it, else
+# that of the first process that failed. After a failure the other processes
+# have $MULTIPROCESS_GRACE seconds (30) to exit by themselves; then they get a
+# SIGTERM and, after as many seconds again, a SIGKILL.
 set -euo pipefail
 # shellcheck source=venv.sh
 source "$(dirname -- "$(readlink -f -- "$0")")/venv.sh"
 
-pids=() codes=()  # by number of process; a code is '' while it runs
+pids=() codes=()  # by process number; a code is '' while the process runs
 asked='' failed='' deadline=''
 
 main() {
@@ -36,7 +36,7 @@ main() {
   trap 'ask_all INT' INT
   trap 'ask_all TERM' TERM HUP
   trap kill_all EXIT
-  # What may end with the terminal must not take process 0 along.
+  # If tee died with the terminal, process 0 would die of SIGPIPE.
   exec {screen}> >(
     trap '' INT TERM HUP
     exec tee -- "$logs/0.log"
@@ -52,14 +52,14 @@ main() {
   finish
 }
 
-free_port() {  # it may be taken again before process 0 listens: run it again
+free_port() {  # another program may take it first: then run the script again
   "$venv/bin/python" -I -c 'import socket
 with socket.socket() as s:
   s.bind(("127.0.0.1", 0))
   print(s.getsockname()[1])'
 }
 
-# Sets $gpus, by number of process, what each may see; empty where none is.
+# Sets $gpus[I], the CUDA_VISIBLE_DEVICES of process I; empty without GPUs.
 share_gpus() {
   local visible=() each i
   gpus=()
@@ -72,8 +72,8 @@ share_gpus() {
   fi
   ((${#visible[@]})) || return 0
   each=$((${#visible[@]} / $1))
-  ((each)) || die "$1 processes need $1 GPUs, here are ${#visible[@]}: start" \
-    'fewer, or use the CPU with JAX_PLATFORMS=cpu'
+  ((each)) || die "$1 processes need $1 GPUs, found ${#visible[@]}: start" \
+    'fewer processes, or use the CPU with JAX_PLATFORMS=cpu'
   for ((i = 0; i < $1; i++)); do
     gpus[i]=$(IFS=, && echo "${visible[*]:i * each:each}")
   done
@@ -82,10 +82,10 @@ share_gpus() {
 start() {
   local i=$1 out
   shift
-  [[ -z $asked ]] || return 0  # Ctrl-C came while the others were started
+  [[ -z $asked ]] || return 0  # Ctrl-C came before all had been started
   if ((i)); then exec {out}>"$logs/$i.log"; else out=$screen; fi
-  # Job control gives it a process group of its own: Ctrl-C reaches this script
-  # alone, which passes it on once.
+  # Job control puts each process into a group of its own, so that Ctrl-C
+  # reaches only this script, which passes it on once.
   set -m
   (
     [[ -z ${gpus[i]-} ]] || export CUDA_VISIBLE_DEVICES=${gpus[i]}
@@ -102,22 +102,22 @@ start() {
 ask_all() {
   local i
   if [[ $1 == INT && -n $asked ]]; then
-    say 'killed: what came after the newest checkpoint is lost'
+    say 'killed: steps after the newest checkpoint are lost'
     kill_all
     exit 130
   fi
-  [[ -z $asked ]] || return 0  # it is being done
+  [[ -z $asked ]] || return 0
   asked=$1
   say 'asking all processes to save and stop; Ctrl-C kills them'
   for i in "${!pids[@]}"; do
-    # A stop is a SIGTERM: after a SIGINT another would kill.
+    # Not SIGINT: a second SIGINT would kill the process.
     [[ -n ${codes[i]} ]] || kill -TERM "${pids[i]}" 2>/dev/null || true
   done
 }
 
 wait_for_all() {
   local i running idle
-  exec {idle}<> <(:)  # nobody writes into it: a sleep without a process
+  exec {idle}<> <(:)  # a read from it times out: sleep without a new process
   while true; do
     running=0
     for i in "${!pids[@]}"; do
@@ -142,8 +142,8 @@ note_end() {
   [[ $code != 0 && $code != 75 && -z $failed ]] || return 0
   failed=$code
   deadline=$((SECONDS + ${MULTIPROCESS_GRACE:-30}))
-  say "process $1 ended with $code; its log, $logs/$1.log, ends so:"
-  # Process 0 has said it already.
+  say "process $1 exited with code $code; its log is $logs/$1.log"
+  # The output of process 0 is on the screen already.
   (($1 == 0)) || tail -n 3 -- "$logs/$1.log" >&2
 }
 
@@ -151,12 +151,12 @@ stop_rest() {
   local i
   deadline=$((SECONDS + ${MULTIPROCESS_GRACE:-30}))
   if [[ -n ${stopping-} ]]; then
-    say 'killing the others'
+    say 'killing the remaining processes'
     kill_all
     return
   fi
   stopping=1
-  say 'stopping the others, which have not ended by themselves'
+  say 'stopping the remaining processes'
   for i in "${!pids[@]}"; do
     [[ -n ${codes[i]} ]] || kill -TERM "${pids[i]}" 2>/dev/null || true
   done
@@ -164,20 +164,21 @@ stop_rest() {
 
 kill_all() {
   local i
-  for i in "${!pids[@]}"; do  # with the processes that it has started itself
+  for i in "${!pids[@]}"; do  # -PID: the group, with its child processes
     [[ -n ${codes[i]} ]] || kill -KILL -- "-${pids[i]}" 2>/dev/null || true
   done
 }
 
 finish() {
   local seen
-  wait "$screen_pid" || true  # for the last lines
+  wait "$screen_pid" || true  # until the last lines are shown
   [[ -z $failed ]] || exit "$failed"
   seen=$(printf '%s\n' "${codes[@]-75}" | sort -u | xargs)
   case $seen in
     0 | 75) exit "$seen" ;;
   esac
-  say 'some ended with 0, others with 75: the same command goes on'
+  say 'some processes exited with 0, others with 75: run the same command' \
+    'again to resume'
   exit 1
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs pytest with the pinned packages, in a .venv made on first use.
+# Runs pytest with the pinned packages; the first run makes .venv.
 #
 #   launch/test.sh [ARGS]     no path in ARGS: all of tests/
 set -euo pipefail

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Sourced by local.sh and test.sh: `make_venv EXTRA...` returns at once when
-# $root/.venv holds the base packages and these extras, and else installs them.
+# Sourced by the other scripts. `make_venv EXTRA...` installs the base packages
+# and these extras into $root/.venv, or returns at once if they are there.
 #
-# The names come from pyproject.toml, the versions from requirements.lock: pins
-# without hashes, because pip takes no hashes in constraints and one file with
-# every extra beats one a set. The package itself is not installed: PYTHONPATH
-# finds it, so pip needs no build backend and the working tree is what runs.
+# pyproject.toml names the packages and requirements.lock their versions. The
+# lock has no hashes: pip accepts none in a constraints file, and as constraints
+# one lock serves every set of extras. The package itself is not installed but
+# found through PYTHONPATH: pip needs no build backend, and edits take effect.
 
 root=$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")
 venv=$root/.venv
@@ -21,7 +21,7 @@ die() {
 }
 
 make_venv() {
-  # The driver is looked for, not asked: nvidia-smi alone takes a second.
+  # Only look whether a driver is there: to run nvidia-smi takes a second.
   if [[ -e /proc/driver/nvidia/version ]] || command -v nvidia-smi >/dev/null
   then
     set -- "$@" cuda12
@@ -29,7 +29,7 @@ make_venv() {
   up_to_date "$@" && return
   (
     trap 'exit 130' INT  # pip turns Ctrl-C into a plain failure
-    # Who had to wait for another installer finds the work done.
+    # The other install may have left nothing to do.
     if command -v flock >/dev/null && ! flock --nonblock 9; then
       say 'waiting for another install to finish'
       flock 9
@@ -68,12 +68,12 @@ is_sound() {
 install() {
   local extras old_stamp='' start=$SECONDS
   if is_sound; then old_stamp=$(<"$stamp"); else new_venv; fi
-  # What is there stays: local.sh must not undo what test.sh has added.
+  # Keep the extras already there: local.sh must not drop those of test.sh.
   extras=$(tr ' ' '\n' <<<"$made_with $*" | sort -u | xargs)
-  say "installing the pinned packages${extras:+, with those for $extras}"
+  say "installing the pinned packages${extras:+ and the extras $extras}"
   : >"$stamp"
   if ! requirements "$extras" | pip_install; then
-    # pip rolls back what it replaced, so an older install still serves.
+    # pip rolls back what it replaced, so the older install still works.
     [[ -z $old_stamp ]] || printf '%s\n' "$old_stamp" >"$stamp"
     die 'pip failed, see above: check network and disk, then run this again'
   fi
@@ -85,7 +85,7 @@ install() {
 new_venv() {
   local python
   [[ ! -e $venv/pyvenv.cfg || -e $stamp ]] ||
-    die "$venv is not from here: move it away, then run this again"
+    die "launch/ did not make $venv: move it away, then run this again"
   find_python
   say "making .venv with $("$python" --version), once: this takes minutes"
   rm -rf -- "$venv"
@@ -95,21 +95,25 @@ new_venv() {
   fi
 }
 
-# Sets $python. The pins have wheels for 3.11 to 3.14.
+# Sets $python: $PYTHON, else the newest from 3.14 to 3.11 that can make a venv.
+# 3.11 gets the last jax that supports it: see requirements.lock.
 find_python() {
-  local choices=(python3 python3.13 python3.12 python3.11 python3.14)
-  [[ -z ${PYTHON:-} ]] || choices=("$PYTHON")
-  for python in "${choices[@]}"; do
-    "$python" -c 'import sys; assert (3, 11) <= sys.version_info < (3, 15)' \
-      2>/dev/null || continue
-    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-      die "$python cannot make a venv: apt install python3-venv" \
-        "(or $("$python" -c 'import sys; print("python%d.%d-venv" %
-          sys.version_info[:2])'))"
-    return
+  local minor choices broken=()
+  for minor in 14 13 12 11; do
+    choices=("python3.$minor" python3)
+    [[ -z ${PYTHON:-} ]] || choices=("$PYTHON")
+    for python in "${choices[@]}"; do
+      # Run it: a pyenv shim exists even where its Python is switched off.
+      "$python" -I -c "import sys; assert sys.version_info[:2] == (3, $minor)" \
+        &>/dev/null || continue
+      ! "$python" -I -c 'import ensurepip, venv' &>/dev/null || return 0
+      broken+=("$python cannot make a venv: apt install python3.$minor-venv")
+    done
   done
-  die "${PYTHON:-python3} is not Python 3.11 to 3.14: install one and name" \
-    'it, as in PYTHON=python3.13'
+  ((!${#broken[@]})) || die "${broken[0]}"
+  [[ -z ${PYTHON:-} ]] || die "$PYTHON is not Python 3.11 to 3.14"
+  die 'found no Python 3.11 to 3.14: install one, or name one that is not on' \
+    'PATH, as in PYTHON=/opt/python3.13/bin/python3'
 }
 
 requirements() {

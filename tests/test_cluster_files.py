@@ -1,8 +1,8 @@
-"""What launch/ has for several processes, with programs that only take notes.
+"""launch/multiprocess.sh, slurm.sbatch, jobset.yaml and Dockerfile.
 
-multiprocess.sh runs for real, on a Python that trains nothing; slurm.sbatch on
-commands of SLURM that do nothing; jobset.yaml is held against the schemas of
-Kubernetes and JobSet in tests/schemas, and against published models of JobSet.
+multiprocess.sh runs for real, with a Python that trains nothing; slurm.sbatch
+with SLURM commands that only log their arguments. jobset.yaml is checked with
+the schemas in tests/schemas and the models that JobSet publishes.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from kubeflow_trainer_api import models
 ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / 'launch'
 
-# Does what $DO, or $DO_I for process I alone, says; notes go to $NOTES.
+# Runs the code in $DO, or $DO_I for process I, and logs to $NOTES.
 PROGRAM = """
 import os, pathlib, signal, sys, time
 [me] = [a[13:] for a in sys.argv if a.startswith('--process_id=')] or [
@@ -81,7 +81,7 @@ def executable(path: pathlib.Path, text: str) -> None:
 
 
 class Checkout:
-  """A copy of launch/ whose .venv is made of FAKE_PYTHON, and one caller."""
+  """A copy of launch/ whose .venv holds FAKE_PYTHON, with what it started."""
 
   def __init__(self, path: pathlib.Path):
     self.path = path
@@ -95,7 +95,8 @@ class Checkout:
     for name in ('pyproject.toml', 'requirements.lock'):
       shutil.copy(ROOT / name, self.root)
     (path / 'program.py').write_text(PROGRAM)
-    executable(self.bin / 'python3', FAKE_PYTHON)
+    for name in ('python3', *(f'python3.{minor}' for minor in range(11, 15))):
+      executable(self.bin / name, FAKE_PYTHON)  # hides those of this machine
 
   def start(self, *command: str | pathlib.Path, **env: str) -> subprocess.Popen:
     dropped = ('PYTHON', 'PYTHONPATH', 'CUDA_VISIBLE_DEVICES')
@@ -107,14 +108,14 @@ class Checkout:
       'JAX_PLATFORMS': 'cpu',  # a machine with GPUs would share them out
     }
     process = subprocess.Popen(
-      # Whoever runs the tests in the background has Ctrl-C ignored.
+      # A shell starts background jobs with SIGINT ignored: undo that.
       ['env', '--default-signal=INT', *command],
       cwd=self.notes,
       env=kept | env,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
-      start_new_session=True,  # its group is what a terminal's Ctrl-C reaches
+      start_new_session=True,  # a terminal's Ctrl-C signals the whole group
     )
     self.started.append(process)
     return process
@@ -123,7 +124,7 @@ class Checkout:
     return self.start(self.root / 'launch' / 'multiprocess.sh', *args, **env)
 
   def stop(self) -> None:
-    """Kills what a failed test has left."""
+    """Kills the processes that a failed test left behind."""
     for process in self.started:
       process.kill()
     for path in self.notes.glob('ran.*'):
@@ -136,7 +137,7 @@ class Checkout:
     self.started.clear()
 
   def ran(self, number: int) -> list[str]:
-    """Process id, GPUs and arguments of a process, once it has begun."""
+    """Process id, GPUs and arguments of a process, once it has started."""
     path = self.notes / f'ran.{number}'
     end = time.monotonic() + 20
     while not path.exists():
@@ -163,7 +164,7 @@ def end(process: subprocess.Popen) -> tuple[int, str, str]:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
   checkout = Checkout(tmp_path_factory.mktemp('cluster'))
   checkout.notes.mkdir()
-  list_gpus(checkout, count=0)  # so that those who do find .venv ready
+  list_gpus(checkout, count=0)  # with nvidia-smi .venv gets the extra cuda12
   code, _, errors = end(checkout.processes('1'))
   assert code == 0 and 'ready after' in errors
   (checkout.bin / 'nvidia-smi').unlink()
@@ -243,7 +244,7 @@ def test_exit_code_is_that_of_the_first_that_failed(checkout: Checkout) -> None:
   )
   code, _, errors = end(process)
   assert code == 3
-  assert 'process 2 ended with 3' in errors and 'error: why' in errors
+  assert 'process 2 exited with code 3' in errors and 'error: why' in errors
   assert not any(checkout.heard(i) for i in range(3))
 
 
@@ -259,7 +260,7 @@ def test_a_signal_reaches_all_once(
   else:
     process.send_signal(number)
     time.sleep(0.25)
-    process.send_signal(number)  # a second one is no news
+    process.send_signal(number)  # a second SIGTERM changes nothing
   code, out, errors = end(process)
   assert code == 75
   assert [checkout.heard(i) for i in range(3)] == [['SIGTERM']] * 3
@@ -267,7 +268,7 @@ def test_a_signal_reaches_all_once(
   assert out == 'process 0 is here\n'
 
 
-def test_last_words_of_process_0_are_heard(checkout: Checkout) -> None:
+def test_last_output_of_process_0_is_shown(checkout: Checkout) -> None:
   do = """
 while not heard:
   time.sleep(0.01)
@@ -301,7 +302,7 @@ def is_gone(pid: int) -> bool:
   while time.monotonic() < end:
     try:
       if path.read_text().rsplit(')', 1)[1].split()[0] == 'Z':
-        return True  # killed, and its parent has yet to hear of it
+        return True  # a zombie until its parent waits for it
     except (FileNotFoundError, ProcessLookupError):
       return True
     time.sleep(0.02)
@@ -317,21 +318,21 @@ def test_a_dead_process_stops_the_rest(checkout: Checkout) -> None:
   )
   code, _, errors = end(process)
   assert code == 128 + signal.SIGKILL
-  assert 'process 1 ended with 137' in errors
+  assert 'process 1 exited with code 137' in errors
   assert [checkout.heard(i) for i in (0, 2)] == [['SIGTERM']] * 2
 
 
-def test_who_will_not_stop_is_killed(checkout: Checkout) -> None:
+def test_a_process_that_does_not_stop_is_killed(checkout: Checkout) -> None:
   process = checkout.processes(
     '2', MULTIPROCESS_GRACE='0', DO='hang()', DO_1='sys.exit(1)'
   )
   pid = int(checkout.ran(0)[0])
   code, _, errors = end(process)
-  assert code == 1 and 'killing the others' in errors
+  assert code == 1 and 'killing the remaining' in errors
   assert is_gone(pid)
 
 
-def test_who_is_through_first_stops_nobody(checkout: Checkout) -> None:
+def test_the_first_to_finish_stops_no_other(checkout: Checkout) -> None:
   process = checkout.processes(
     *('2',),
     MULTIPROCESS_GRACE='0',
@@ -341,7 +342,7 @@ def test_who_is_through_first_stops_nobody(checkout: Checkout) -> None:
   assert code == 0 and 'report' in out and not checkout.heard(0)
 
 
-def test_gpus_are_shared_out(checkout: Checkout) -> None:
+def test_gpus_are_divided(checkout: Checkout) -> None:
   env = {'JAX_PLATFORMS': '', 'CUDA_VISIBLE_DEVICES': '3,5,GPU-7,8,9'}
   assert end(checkout.processes('2', **env))[0] == 0
   assert [checkout.ran(i)[1] for i in range(2)] == ['3,5', 'GPU-7,8']
@@ -362,7 +363,7 @@ def test_fewer_gpus_than_processes(
   env = {'JAX_PLATFORMS': '', 'CUDA_VISIBLE_DEVICES': gpus}
   code, _, errors = end(checkout.processes('2', **env))
   assert code == expected
-  assert ('2 processes need 2 GPUs, here are 1' in errors) == bool(expected)
+  assert ('2 processes need 2 GPUs, found 1' in errors) == bool(expected)
 
 
 # slurm.sbatch
@@ -422,7 +423,7 @@ def test_slurm_requeues_what_was_saved(
 def test_slurm_from_elsewhere_is_one_line(slurm: Checkout) -> None:
   code, _, errors = batch(slurm, SLURM_SUBMIT_DIR=str(slurm.path))
   assert code == 1 and errors.count('\n') == 1
-  assert 'in the checkout' in errors
+  assert 'from the checkout' in errors
 
 
 def test_slurm_signals_tasks_each_with_a_gpu() -> None:
@@ -520,7 +521,7 @@ def test_wrong_jobsets_are_refused(
 
 
 def test_the_schema_has_the_fields_of_the_published_models() -> None:
-  """Made by machine from JobSet's API, without choices, limits and formats."""
+  """The models are generated from JobSet's API, without limits and formats."""
   later = {'JobSetSpec': {'volumeClaimPolicies'}}
   for name, ours in load_schema('jobset-v1alpha2.json')['$defs'].items():
     model = getattr(models, f'JobsetV1alpha2{name}')
@@ -531,7 +532,7 @@ def test_the_schema_has_the_fields_of_the_published_models() -> None:
 
 
 def test_the_published_models_read_jobset(jobset: dict[str, Any]) -> None:
-  """They drop what they do not know, and add what a cluster would."""
+  """They drop unknown fields and add the defaults of a cluster."""
   read = models.JobsetV1alpha2JobSet.from_dict(jobset)
   assert read and _within(jobset, read.to_dict())
   jobset['spec']['replicatedJob'] = []
@@ -540,7 +541,7 @@ def test_the_published_models_read_jobset(jobset: dict[str, Any]) -> None:
 
 
 def _within(part: Any, whole: Any) -> bool:
-  """Whether all that `part` has is in `whole`."""
+  """Whether `whole` has every key and value of `part`."""
   if isinstance(part, dict):
     return all(k in whole and _within(v, whole[k]) for k, v in part.items())
   if isinstance(part, list):
@@ -558,12 +559,12 @@ def test_jobset_counts_agree(jobset: dict[str, Any]) -> None:
   [port] = container['ports']
   assert flags['coordinator'] == f'$(COORDINATOR):{port["containerPort"]}'
   assert flags['process_id'] == '$(JOB_COMPLETION_INDEX)'
-  assert job['completionMode'] == 'Indexed'  # which sets that
+  assert job['completionMode'] == 'Indexed'  # sets JOB_COMPLETION_INDEX
 
 
 def test_jobset_restarts_what_was_saved(jobset: dict[str, Any]) -> None:
   job, pod, container = trainer(jobset)
-  # A podFailurePolicy is allowed with this alone.
+  # Kubernetes allows a podFailurePolicy only with this.
   assert pod['restartPolicy'] == 'Never'
   in_job = job['podFailurePolicy']['rules']
   codes = [rule.get('onExitCodes', {}).get('values') for rule in in_job]

@@ -1,4 +1,4 @@
-"""launch/local.sh and launch/test.sh with a Python that only takes notes."""
+"""launch/local.sh and launch/test.sh with a Python that only logs its calls."""
 
 import os
 import pathlib
@@ -10,13 +10,18 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-# What it is told to run, with whose stdin, goes to files in $NOTES.
+# Writes its arguments and its stdin to files in $NOTES. It has the version of
+# the Python that runs the tests, unless VERSION below says otherwise.
 FAKE_PYTHON = f"""#!/usr/bin/env bash
 case "$*" in
-  *'import ensurepip'*) [[ ! -e $NOTES/no-ensurepip ]] ;;
+  *'import ensurepip'*) [[ ! -e $NOTES/no-ensurepip.${{0##*/}} ]] ;;
+  *'sys.version_info'*)
+    exec {sys.executable!r} -S -c "import sys; VERSION
+${{@: -1}}" ;;
   '-I -m venv '*)
     sleep "${{VENV_SECONDS:-0}}"
     mkdir -p "$4/bin" && touch "$4/pyvenv.cfg" && cp "$0" "$4/bin/python"
+    echo "${{0##*/}}" >"$NOTES/python"
     echo venv >>"$NOTES/log" ;;
   '-I -m pip '*)
     cat >"$NOTES/requirements"
@@ -33,8 +38,11 @@ esac
 """
 
 
+PYTHONS = ('python3', *(f'python3.{minor}' for minor in range(11, 15)))
+
+
 class Tree:
-  """A checkout with a space in its path, and another folder to call it from."""
+  """A checkout with a space in its path, another folder to call it from."""
 
   def __init__(self, path: pathlib.Path):
     self.path = path
@@ -46,9 +54,24 @@ class Tree:
     shutil.copytree(ROOT / 'launch', self.root / 'launch')
     for name in ('pyproject.toml', 'requirements.lock'):
       shutil.copy(ROOT / name, self.root)
-    fake = path / 'bin' / 'python3'
-    fake.write_text(FAKE_PYTHON)
-    fake.chmod(0o755)
+    for name in PYTHONS:  # no other Python of this machine is found
+      self.add_python(name)
+
+  def add_python(self, name: str, *, minor: int | None = None) -> None:
+    version = f'sys.version_info = (3, {minor}, 0)' if minor else ''
+    self._program(name, FAKE_PYTHON.replace('VERSION', version))
+
+  def offer(self, minors: dict[str, int]) -> None:
+    """These Pythons; the other names are shims that fail, as pyenv has them."""
+    for name in PYTHONS:
+      self._program(name, f'#!/bin/sh\necho "pyenv: {name}" >&2\nexit 127\n')
+    for name, minor in minors.items():
+      self.add_python(name, minor=minor)
+
+  def _program(self, name: str, text: str) -> None:
+    path = self.path / 'bin' / name
+    path.write_text(text)
+    path.chmod(0o755)
 
   def start(self, script: str, *args: str, **env: str) -> subprocess.Popen[str]:
     dropped = ('PYTHON', 'PYTHONPATH', 'ALEXNET_JAX_TEST_DATA')
@@ -177,10 +200,56 @@ def test_python_too_old_is_one_line(tree: Tree, script: str) -> None:
   assert code == 1 and error.startswith('launch: false is not Python 3.11')
 
 
-def test_missing_venv_module_is_one_line(tree: Tree) -> None:
-  (tree.notes / 'no-ensurepip').touch()
+@pytest.mark.parametrize(
+  ('minors', 'chosen'),
+  [
+    ({'python3.13': 13, 'python3.14': 14, 'python3': 11}, 'python3.14'),
+    ({'python3.12': 12, 'python3.13': 13, 'python3': 12}, 'python3.13'),
+    ({'python3.11': 11, 'python3.12': 12}, 'python3.12'),
+    ({'python3.12': 12, 'python3': 13}, 'python3'),  # counts by its version
+    ({'python3.12': 12, 'python3': 15}, 'python3.12'),
+    ({'python3.13': 10, 'python3': 11}, 'python3'),
+    ({'python3.11': 11}, 'python3.11'),  # if there is no other
+  ],
+)
+def test_the_newest_python_is_used(
+  tree: Tree, minors: dict[str, int], chosen: str
+) -> None:
+  tree.offer(minors)
+  code, errors = tree.run('local.sh')
+  assert code == 0 and not any('pyenv' in line for line in errors)
+  assert tree.note('python') == [chosen]
+
+
+def test_a_python_that_cannot_make_a_venv_is_passed_over(tree: Tree) -> None:
+  tree.offer({f'python3.{minor}': minor for minor in range(11, 15)})
+  for name in ('python3.14', 'python3.13'):
+    (tree.notes / f'no-ensurepip.{name}').touch()
+  assert tree.run('local.sh')[0] == 0
+  assert tree.note('python') == ['python3.12']
+
+
+def test_a_named_python_is_used(tree: Tree) -> None:
+  tree.offer({'python3.14': 14, 'mine': 11})
+  path = str(tree.path / 'bin' / 'mine')
+  assert tree.run('local.sh', PYTHON=path)[0] == 0
+  assert tree.note('python') == ['mine']
+
+
+def test_no_python_is_one_line(tree: Tree) -> None:
+  tree.offer({})
   code, [error] = tree.run('local.sh')
-  assert code == 1 and 'apt install python3-venv' in error
+  assert code == 1 and error.startswith('launch: found no Python 3.11 to 3.14')
+
+
+def test_missing_venv_module_is_one_line(tree: Tree) -> None:
+  tree.offer({'python3.12': 12, 'python3.13': 13})
+  for name in PYTHONS:
+    (tree.notes / f'no-ensurepip.{name}').touch()
+  code, [error] = tree.run('local.sh')
+  assert code == 1 and error == (
+    'launch: python3.13 cannot make a venv: apt install python3.13-venv'
+  )
 
 
 def test_tests_run_from_anywhere(tree: Tree) -> None:
