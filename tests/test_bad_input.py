@@ -54,9 +54,9 @@ CONFIGS = [
   ('model.num_classes=1', 'num_classes = 1', 'from 2 to 1000000'),
   ('model.num_classes=9', 'num_classes = 9', '--config.model.num_classes=10'),
   ('model.activation=rleu', "'rleu'", "use 'relu' or 'tanh'"),
-  ('model.leave_out=conv9', "leave_out holds 'conv9'", 'use conv2'),
-  ('model.layer.conv1.then=poool', "then holds 'poool'", 'use activation'),
-  ('model.layer.conv1.sees=own', "conv1.sees = 'own'", "use 'image'"),
+  ('model.skip_layers=conv9', "skip_layers holds 'conv9'", 'use conv2'),
+  ('model.layer.conv1.ops=poool', "then holds 'poool'", 'use activation'),
+  ('model.layer.conv1.inputs=own', "conv1.inputs = 'own'", "use 'image'"),
   ('model.layer.conv2.kernels=31', 'conv2.kernels = 31', 'use a multiple'),
   ('model.layer.conv2.stride=0', 'conv2.stride = 0', 'number 1 or more'),
   ('model.layer.conv2.stddev=nan', 'conv2.stddev = nan', 'number 0 or more'),
@@ -200,7 +200,7 @@ METADATA = [
   (metadata('splits', train=3), '3 where an object was expected'),
   (metadata('splits', 'val', num_images='24'), "num_images is '24', not"),
   (metadata('splits', 'val', num_images=-24), 'num_images is -24'),
-  (metadata('splits', 'val', num_images=25), 'holds 24 val images, its'),
+  (metadata('splits', 'val', num_images=25), 'has 24 val images, but its'),
   (metadata('splits', 'val', shards='val'), "shards is 'val', not a list"),
   (metadata('splits', 'val', shards=[]), 'the val split has no shards'),
   (metadata('splits', 'val', shards=[7]), '7 is no plain file name'),
@@ -217,7 +217,7 @@ METADATA = [
   (metadata(checksums=[]), 'checksums is [], not an object'),
 ]
 
-# Of the mean image and the RGB components: to make them anew.
+# The mean image and the RGB components: the fix is to write them again.
 MEAN, PCA = 'data/mean_image.npy', 'data/rgb_pca.npz'
 IMAGE = np.ones((80, 80, 3), np.float32)
 AXES, STDDEVS = np.eye(3, dtype=np.float32), np.ones(3, np.float32)
@@ -229,11 +229,17 @@ STATISTICS = [
   (written(MEAN, damage.program_npy), 'allow_pickle=False'),
   (
     written(MEAN, damage.npy(IMAGE[:64])),
-    'shape (64, 80, 3) where (80, 80, 3) belongs',
+    'shape (64, 80, 3), expected (80, 80, 3)',
   ),
-  (written(MEAN, damage.npy(IMAGE.astype('i4'))), 'where floats belong'),
-  (written(MEAN, damage.npy(IMAGE * np.nan)), 'no numbers from 0 to 255'),
-  (written(MEAN, damage.npy(IMAGE * 256)), 'no numbers from 0 to 255'),
+  (
+    written(MEAN, damage.npy(IMAGE.astype('i4'))),
+    'expected an array of floats',
+  ),
+  (
+    written(MEAN, damage.npy(IMAGE * np.nan)),
+    'values outside 0 to 255, or NaN',
+  ),
+  (written(MEAN, damage.npy(IMAGE * 256)), 'values outside 0 to 255, or NaN'),
   (written(MEAN, damage.npz(a=IMAGE)), 'cannot read the statistics of data'),
   (gone(PCA), 'No such file'),
   (written(PCA, b'PK\3\4'), 'cannot read the statistics of data'),
@@ -243,11 +249,11 @@ STATISTICS = [
   (written(PCA, damage.npz(components=AXES)), 'stddevs is not a file'),
   (
     written(PCA, damage.npz(components=AXES[0], stddevs=STDDEVS)),
-    'shape (3,) where (3, 3) belongs',
+    'shape (3,), expected (3, 3)',
   ),
   (
     written(PCA, damage.npz(components=AXES, stddevs=-STDDEVS)),
-    'no numbers from 0 to 255',
+    'values outside 0 to 255, or NaN',
   ),
 ]
 
@@ -257,7 +263,7 @@ RECORDS = [
   (written('data/train', b'x' * 999), 'data/train is damaged'),
   (cut('data/train', end=-9), 'data/train is damaged'),
   (cut('data/val', start=9), 'data/val is damaged'),
-  (damage.split('train', []), 'data holds 0 train images, its metadata.json'),
+  (damage.split('train', []), 'data has 0 train images, but its metadata.json'),
   (damage.every_record('train', damage.record(-1)), 'its label is -1, classes'),
   (damage.every_record('train', damage.record(10)), 'its label is 10, classes'),
   (damage.every_record('val', damage.record(99)), 'its label is 99, classes'),

@@ -151,9 +151,9 @@ def odd(tmp_path):
 
 
 def _run(source, output, **options):
-  layout = sources.find(str(source))
+  layout = sources.find_layout(str(source))
   work = run.plan(layout, options=shards.Options(image_size=64))
-  return run.run(work, output=output, workers=1, **options)
+  return run.prepare(work, output=output, workers=1, **options)
 
 
 def test_odd_files_are_converted_or_listed_and_the_rest_is_right(odd, tmp_path):
@@ -216,25 +216,25 @@ def test_killed_while_it_finishes_the_same_command_ends_it(
   source, tmp_path, monkeypatch
 ):
   work = run.plan(
-    sources.find(str(source)), options=shards.Options(image_size=16)
+    sources.find_layout(str(source)), options=shards.Options(image_size=16)
   )
   few = work._replace(shards=work.shards[:1] + work.shards[-1:])
-  run.run(few, output=tmp_path / 'whole', workers=1)
-  for number, step in enumerate(['forget', 'rename', '_remove_traces']):
+  run.prepare(few, output=tmp_path / 'whole', workers=1)
+  for number, step in enumerate(['remove_note', 'rename', '_remove_plan']):
     output = tmp_path / f'out{number}'
 
     def die(*args, **kwargs):
       raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-      where = {'forget': shards, 'rename': pathlib.Path}.get(step, run)
+      where = {'remove_note': shards, 'rename': pathlib.Path}.get(step, run)
       patch.setattr(where, step, die)
-      run.run(few, output=output, workers=1)
+      run.prepare(few, output=output, workers=1)
     if output.exists():  # it had its name already
       with pytest.raises(ValueError, match='exists and is complete'):
-        run.run(few, output=output, workers=1)
+        run.prepare(few, output=output, workers=1)
     else:
-      run.run(few, output=output, workers=1)
+      run.prepare(few, output=output, workers=1)
     assert _digest(output) == _digest(tmp_path / 'whole')
 
 

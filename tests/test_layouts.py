@@ -51,7 +51,7 @@ def _archive(tmp_path):
 
 @pytest.mark.parametrize('make', [_folder, _archive])
 def test_class_folders_in_a_folder_or_a_tar(tmp_path, make):
-  layout = sources.find(str(make(tmp_path)))
+  layout = sources.find_layout(str(make(tmp_path)))
   assert layout.name == 'pets'
   assert [c.id for c in layout.classes] == ['cat', 'dog']
   found = {
@@ -68,10 +68,10 @@ def test_class_folders_in_a_folder_or_a_tar(tmp_path, make):
 def test_both_give_the_same_images(tmp_path):
   pixels = []
   for make in (_folder, _archive):
-    layout = sources.find(str(make(tmp_path)))
+    layout = sources.find_layout(str(make(tmp_path)))
     work = run.plan(layout, options=shards.Options(image_size=16))
     output = tmp_path / make.__name__
-    run.run(work, output=output, workers=1)
+    run.prepare(work, output=output, workers=1)
     train = records.load(str(output), image_size=16).train
     pixels.append(sorted(e.image.tobytes() for e in train.take([0, 1, 2])))
   assert pixels[0] == pixels[1]
@@ -80,7 +80,7 @@ def test_both_give_the_same_images(tmp_path):
 def test_validation_is_preferred_to_test(tmp_path):
   tree = _TREE | {'pets/validation/cat/9.png': _png(9)}
   (tmp_path / 'a.tar').write_bytes(official.tar(tree))
-  layout = sources.find(str(tmp_path / 'a.tar'))
+  layout = sources.find_layout(str(tmp_path / 'a.tar'))
   assert list(layout.splits) == ['train', 'val', 'test']
   assert [name for name, _ in _listed(layout)['val']] == [
     'pets/validation/cat/9.png'
@@ -91,10 +91,10 @@ def test_other_trees_are_refused_in_one_line(tmp_path):
   (tmp_path / 'cat').mkdir()
   (tmp_path / 'cat' / '1.png').write_bytes(_png(1))
   with pytest.raises(ValueError, match='train/CLASS/IMAGE') as error:
-    sources.find(str(tmp_path))
+    sources.find_layout(str(tmp_path))
   assert '\n' not in str(error.value)
   with pytest.raises(ValueError, match='no source at'):
-    sources.find(str(tmp_path / 'nothing'))
+    sources.find_layout(str(tmp_path / 'nothing'))
 
 
 def test_links_to_class_folders_are_followed_and_strays_listed(tmp_path):
@@ -107,7 +107,7 @@ def test_links_to_class_folders_are_followed_and_strays_listed(tmp_path):
   (source / 'train' / 'loop').symlink_to(source / 'train')
   (source / 'train' / 'stray.png').write_bytes(_png(7))
   (source / 'README').write_text('hello')
-  layout = sources.find(str(source))
+  layout = sources.find_layout(str(source))
   assert [c.id for c in layout.classes] == ['bird', 'cat', 'dog']
   assert [name for name, _ in _listed(layout)['train']] == [
     'train/bird/5.png',
@@ -133,7 +133,7 @@ def test_links_to_class_folders_are_followed_and_strays_listed(tmp_path):
 def test_more_than_one_tree_is_refused(tmp_path, more, said):
   (tmp_path / 'a.tar').write_bytes(official.tar(_TREE | {more: _png(8)}))
   with pytest.raises(ValueError, match=said) as error:
-    sources.find(str(tmp_path / 'a.tar'))
+    sources.find_layout(str(tmp_path / 'a.tar'))
   assert '\n' not in str(error.value)
 
 
@@ -157,7 +157,7 @@ def test_a_damaged_archive_loses_no_image_in_silence(tmp_path, damage):
   path = tmp_path / 'a.tar'
   path.write_bytes(damage(official.tar(_TREE)))
   with pytest.raises(ValueError, match=r'cut short'):
-    sources.find(str(path))
+    sources.find_layout(str(path))
 
 
 def test_junk_in_place_of_a_synsets_tar_is_an_error(tmp_path):
@@ -170,7 +170,7 @@ def test_junk_in_place_of_a_synsets_tar_is_an_error(tmp_path):
   )
   (source / 'ILSVRC2012_img_train.tar').write_bytes(train)
   with pytest.raises(ValueError, match=r'n01000000\.tar in it is damaged'):
-    sources.find(str(source))
+    sources.find_layout(str(source))
 
 
 def test_names_that_are_not_utf8_are_spelled_out(tmp_path):
@@ -178,9 +178,9 @@ def test_names_that_are_not_utf8_are_spelled_out(tmp_path):
   odd = os.path.join(os.fsencode(source), b'train/cat/caf\xe9.png')
   with open(odd, 'wb') as file:
     file.write(_png(8))
-  layout = sources.find(str(source))
+  layout = sources.find_layout(str(source))
   work = run.plan(layout, options=shards.Options(image_size=16))
-  run.run(work, output=tmp_path / 'out', workers=1)
+  run.prepare(work, output=tmp_path / 'out', workers=1)
   train = records.load(str(tmp_path / 'out'), image_size=16).train
   assert r'train/cat/caf\xe9.png' in {e.name for e in train.take(range(4))}
 
@@ -215,7 +215,7 @@ def _write_2010(folder, *, test=True):
 
 
 def test_ilsvrc2010_labels_through_its_own_devkit(tmp_path):
-  layout = sources.find(str(_write_2010(tmp_path / 's')))
+  layout = sources.find_layout(str(_write_2010(tmp_path / 's')))
   assert layout.name == 'ILSVRC2010'
   found = _listed(layout)
   assert found['train'] == [
@@ -231,7 +231,7 @@ def test_ilsvrc2010_labels_through_its_own_devkit(tmp_path):
 
 
 def test_ilsvrc2010_without_its_test_images(tmp_path):
-  layout = sources.find(str(_write_2010(tmp_path / 's', test=False)))
+  layout = sources.find_layout(str(_write_2010(tmp_path / 's', test=False)))
   assert list(layout.splits) == ['train', 'val']
 
 
@@ -257,9 +257,9 @@ def test_no_member_reaches_out_of_the_archive(tmp_path):
 def test_rejected_members_are_in_the_metadata(tmp_path):
   tree = _TREE | {'pets/train/cat/../../../evil.png': _png(7)}
   (tmp_path / 'a.tar').write_bytes(official.tar(tree))
-  layout = sources.find(str(tmp_path / 'a.tar'))
+  layout = sources.find_layout(str(tmp_path / 'a.tar'))
   work = run.plan(layout, options=shards.Options(image_size=16))
-  metadata = run.run(work, output=tmp_path / 'out', workers=1)
+  metadata = run.prepare(work, output=tmp_path / 'out', workers=1)
   assert metadata.skipped == (
     ('pets/train/cat/../../../evil.png', 'its path leads out of the archive'),
   )
@@ -271,7 +271,7 @@ def test_rejected_members_are_in_the_metadata(tmp_path):
   reason='ALEXNET_JAX_TEST_DATA has no cifar10-mini.tar',
 )
 def test_real_cifar10_prepares_to_32_pixels(tmp_path):
-  layout = sources.find(str(pathlib.Path(_REAL) / 'cifar10-mini.tar'))
+  layout = sources.find_layout(str(pathlib.Path(_REAL) / 'cifar10-mini.tar'))
   assert [c.id for c in layout.classes] == [
     'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse',
     'ship', 'truck',
@@ -284,7 +284,7 @@ def test_real_cifar10_prepares_to_32_pixels(tmp_path):
   work = run.plan(
     layout._replace(splits=few), options=shards.Options(image_size=32)
   )
-  metadata = run.run(work, output=tmp_path / 'out', workers=1)
+  metadata = run.prepare(work, output=tmp_path / 'out', workers=1)
   assert not metadata.skipped
   data = records.load(str(tmp_path / 'out'), image_size=32)
   assert (len(data.train), len(data.val)) == (100, 20)
@@ -301,8 +301,8 @@ def test_halves_are_by_hash_whatever_else_there_is(tmp_path):
       path.parent.mkdir(parents=True, exist_ok=True)
       path.write_bytes(b'x')
   with pytest.raises(ValueError, match='no known layout'):
-    sources.find(str(tmp_path))
-  whole = sources.find(str(tmp_path), halves=True)
+    sources.find_layout(str(tmp_path))
+  whole = sources.find_layout(str(tmp_path), halves=True)
   names = {
     split: {(item.label, item.member.name.split('/')[-1]) for item in items}
     for split, items in whole.splits.items()
@@ -320,7 +320,7 @@ def test_halves_are_by_hash_whatever_else_there_is(tmp_path):
     path.unlink()
   (tmp_path / 'val' / 'b').mkdir(parents=True)
   (tmp_path / 'train' / 'b' / '7.png').rename(tmp_path / 'val' / 'b' / '7.png')
-  fewer = sources.find(str(tmp_path), halves=True)
+  fewer = sources.find_layout(str(tmp_path), halves=True)
   left = {(i.label, i.member.name.split('/')[-1]) for i in fewer.splits['val']}
   gone = {(0, f'{i}.png') for i in [1, *range(10, 20)]}
   assert left == by_hand - gone

@@ -29,8 +29,8 @@ def source(tmp_path):
 
 def _run(source, output, *, workers=1, **options):
   options = shards.Options(**dict(image_size=16) | options)
-  work = run.plan(sources.find(str(source)), options=options)
-  return run.run(work, output=output, workers=workers)
+  work = run.plan(sources.find_layout(str(source)), options=options)
+  return run.prepare(work, output=output, workers=workers)
 
 
 def _records(folder, split):
@@ -148,8 +148,8 @@ def test_unreadable_images_are_listed_with_the_reason(tmp_path):
 def test_goes_on_where_it_was_stopped(tmp_path):
   source = official.write(tmp_path / 'source', num_train=150)
   options = shards.Options(image_size=16)
-  work = run.plan(sources.find(str(source)), options=options)
-  run.run(work, output=tmp_path / 'whole', workers=1)
+  work = run.plan(sources.find_layout(str(source)), options=options)
+  run.prepare(work, output=tmp_path / 'whole', workers=1)
   seen = []
 
   def stop(images):
@@ -159,12 +159,12 @@ def test_goes_on_where_it_was_stopped(tmp_path):
 
   output = tmp_path / 'out'
   with pytest.raises(KeyboardInterrupt):
-    run.run(work, output=output, workers=1, progress=stop)
+    run.prepare(work, output=output, workers=1, progress=stop)
   assert not output.exists()
   partial = tmp_path / 'out.partial' / 'train-00000-of-00003.array_record'
   written = partial.stat().st_mtime_ns
   steps = []
-  run.run(work, output=output, workers=1, progress=steps.append)
+  run.prepare(work, output=output, workers=1, progress=steps.append)
   assert steps[0] == 50 and sum(steps) == 153
   assert (output / partial.name).stat().st_mtime_ns == written
   assert _files(output) == _files(tmp_path / 'whole')
@@ -173,9 +173,9 @@ def test_goes_on_where_it_was_stopped(tmp_path):
 def test_a_shard_whose_note_is_damaged_is_written_again(tmp_path):
   source = official.write(tmp_path / 'source', num_train=150)
   work = run.plan(
-    sources.find(str(source)), options=shards.Options(image_size=16)
+    sources.find_layout(str(source)), options=shards.Options(image_size=16)
   )
-  run.run(work, output=tmp_path / 'whole', workers=1)
+  run.prepare(work, output=tmp_path / 'whole', workers=1)
   output, partial = tmp_path / 'out', tmp_path / 'out.partial'
 
   def damage(images):
@@ -184,8 +184,8 @@ def test_a_shard_whose_note_is_damaged_is_written_again(tmp_path):
       raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    run.run(work, output=output, workers=1, progress=damage)
-  run.run(work, output=output, workers=1)
+    run.prepare(work, output=output, workers=1, progress=damage)
+  run.prepare(work, output=output, workers=1)
   assert _files(output) == _files(tmp_path / 'whole')
 
 
@@ -197,10 +197,10 @@ def test_another_plan_does_not_go_on(tmp_path):
       raise KeyboardInterrupt
 
   work = run.plan(
-    sources.find(str(source)), options=shards.Options(image_size=8)
+    sources.find_layout(str(source)), options=shards.Options(image_size=8)
   )
   with pytest.raises(KeyboardInterrupt):
-    run.run(work, output=tmp_path / 'out', workers=1, progress=stop)
+    run.prepare(work, output=tmp_path / 'out', workers=1, progress=stop)
   before = _files(tmp_path / 'out.partial')
   with pytest.raises(ValueError, match='unfinished run of another source or'):
     _run(source, tmp_path / 'out')
@@ -230,15 +230,15 @@ def test_existing_output_is_refused(source, tmp_path):
 
 def test_a_second_run_at_the_same_time_is_refused(source, tmp_path):
   options = shards.Options(image_size=16)
-  work = run.plan(sources.find(str(source)), options=options)
+  work = run.plan(sources.find_layout(str(source)), options=options)
   refused = []
 
   def again(images):
     with pytest.raises(ValueError, match='in use by another run'):
-      run.run(work, output=tmp_path / 'out', workers=1)
+      run.prepare(work, output=tmp_path / 'out', workers=1)
     refused.append(images)
 
-  run.run(work, output=tmp_path / 'out', workers=1, progress=again)
+  run.prepare(work, output=tmp_path / 'out', workers=1, progress=again)
   assert refused
 
 

@@ -12,6 +12,7 @@ from array_record.python import array_record_module
 from PIL import Image
 
 from alexnet_jax.data import dataset, records, sources
+from configs import default
 
 _SIZE = 16
 
@@ -83,16 +84,10 @@ def _edit(folder, **changes):
   path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def _load(folder, *, image_size=_SIZE):
-  return sources.load(
-    source='prepared',
-    directory=str(folder),
-    tfds='',
-    image_size=image_size,
-    train_images=0,
-    val_images=0,
-    seed=0,
-  )
+def _load(folder, *, image_size=_SIZE, source='prepared'):
+  data = default.get_config().data
+  data.source, data.dir, data.image_size = source, str(folder), image_size
+  return sources.load(data, seed=0)
 
 
 def test_reads_what_the_description_says(tmp_path):
@@ -209,15 +204,7 @@ def test_no_directory_and_wrong_size_name_the_fix(tmp_path):
 
 def test_unknown_source():
   with pytest.raises(ValueError, match='embedded or prepared'):
-    sources.load(
-      source='imagenet',
-      directory='',
-      tfds='',
-      image_size=8,
-      train_images=1,
-      val_images=1,
-      seed=0,
-    )
+    _load('', source='imagenet')
 
 
 def test_index_out_of_range(tmp_path):

@@ -56,7 +56,7 @@ def _train(*, steps=8, at_epoch=lambda: None):
       stop.asked = stop.asked or bool(at_epoch())
     return False
 
-  with bucket_sync.kept(RUN, stop=stop) as workdir:
+  with bucket_sync.synced_workdir(RUN, stop=stop) as workdir:
     train.train(_config(steps), workdir=workdir, stop=stop, enough=enough)
 
 
@@ -136,7 +136,7 @@ def test_it_is_forgotten_once_another_machine_has_begun(
   (bucket / '.denied').unlink()
   with monkeypatch.context() as elsewhere:
     elsewhere.setenv(bucket_lib.CACHE, str(tmp_path / 'elsewhere'))
-    with bucket_sync.kept(RUN, stop=signals.Stop()):
+    with bucket_sync.synced_workdir(RUN, stop=signals.Stop()):
       pass
   capsys.readouterr()
   _train()
@@ -151,7 +151,7 @@ def test_a_run_that_is_taken_over_ends_and_writes_no_more(begun, monkeypatch):
   with pytest.raises(
     bucket_sync.TakenOverError, match=r'a run on H \(process 7\)'
   ):
-    with bucket_sync.kept(RUN, stop=stop) as workdir:
+    with bucket_sync.synced_workdir(RUN, stop=stop) as workdir:
       other = {'token': 'other', 'host': 'H', 'process': 7}
       (begun / 'owner.json').write_text(json.dumps(other))
       limit = time.monotonic() + 20
@@ -163,9 +163,9 @@ def test_a_run_that_is_taken_over_ends_and_writes_no_more(begun, monkeypatch):
 
 
 def test_a_second_run_of_this_machine_is_refused(begun):
-  with bucket_sync.kept(RUN, stop=signals.Stop()):
+  with bucket_sync.synced_workdir(RUN, stop=signals.Stop()):
     with pytest.raises(ValueError, match='in use by another run'):
-      with bucket_sync.kept(RUN, stop=signals.Stop()):
+      with bucket_sync.synced_workdir(RUN, stop=signals.Stop()):
         pass
 
 
@@ -200,7 +200,7 @@ def test_steps_that_are_no_longer_kept_go_from_the_bucket(there):
   saved.checkpoint(there, _config())  # step 7
   (there / layout.FOLDER / '3').mkdir()
   (there / layout.FOLDER / '3' / 'half').write_text('')
-  with bucket_sync.kept(RUN, stop=signals.Stop()) as workdir:
+  with bucket_sync.synced_workdir(RUN, stop=signals.Stop()) as workdir:
     old = workdir / layout.FOLDER / '7'
     shutil.copytree(old, old.with_name('8'))
     shutil.rmtree(old)
@@ -209,7 +209,7 @@ def test_steps_that_are_no_longer_kept_go_from_the_bucket(there):
 
 
 def test_a_folder_that_vanishes_takes_nothing_from_the_bucket(begun):
-  with bucket_sync.kept(RUN, stop=signals.Stop()) as workdir:
+  with bucket_sync.synced_workdir(RUN, stop=signals.Stop()) as workdir:
     shutil.rmtree(workdir / layout.FOLDER)
   assert _steps(begun) == ['8', '4']
 
@@ -250,10 +250,10 @@ def prepared(tmp_path_factory):
         pixels = rng.integers(0, 256, (90, 80, 3), np.uint8)
         Image.fromarray(pixels).save(place / f'{i}.png')
   plan = run_lib.plan(
-    sources_lib.find(str(folder / 'source')),
+    sources_lib.find_layout(str(folder / 'source')),
     options=shards.Options(image_size=nets.IMAGE),
   )
-  run_lib.run(plan, output=folder / 'data', workers=1)
+  run_lib.prepare(plan, output=folder / 'data', workers=1)
   return folder
 
 
@@ -265,16 +265,10 @@ def data(bucket, prepared):
   return folder
 
 
-def _load(directory=DATA):
-  return sources.load(
-    source='prepared',
-    directory=str(directory),
-    tfds='',
-    image_size=nets.IMAGE,
-    train_images=0,
-    val_images=0,
-    seed=0,
-  )
+def _load(directory=DATA, *, source='prepared'):
+  data = nets.config().data
+  data.source, data.dir = source, str(directory)
+  return sources.load(data, seed=0)
 
 
 def test_data_on_a_bucket_are_copied_once(data, prepared, capsys):
@@ -308,7 +302,7 @@ def test_copying_goes_on_where_it_broke_off(data, monkeypatch):
   val = next(data.glob('val-*.array_record'))
   content = val.read_bytes()
   val.write_bytes(content[:-1])
-  with pytest.raises(ValueError, match=r'val-.* is not what its metadata'):
+  with pytest.raises(ValueError, match=r'val-.* differs from its checksum'):
     _load()
   val.write_bytes(content)
   fetch, names = buckets.FakeBuckets.get_file, []
@@ -325,12 +319,12 @@ def test_copying_goes_on_where_it_broke_off(data, monkeypatch):
 
 
 def test_data_that_were_prepared_anew_are_copied_anew(data):
-  before = download.local(DATA)
+  before = download.local_copy(DATA)
   path = data / 'metadata.json'
   content = json.loads(path.read_text())
   content['classes'].reverse()
   path.write_text(json.dumps(content))
-  assert download.local(DATA) != before
+  assert download.local_copy(DATA) != before
   assert [c.id for c in _load().classes] == [
     c['id'] for c in content['classes']
   ]
@@ -342,7 +336,7 @@ def test_a_disk_that_is_too_small_is_refused_before_copying(data, monkeypatch):
     patch.setattr(shutil, 'disk_usage', lambda place: usage)
     with pytest.raises(ValueError, match=r'0\.0 GB are free: make room'):
       _load()
-  assert not list(bucket_lib.copies('data').rglob('*.array_record'))
+  assert not list(bucket_lib.cache_folder('data').rglob('*.array_record'))
 
 
 def test_data_that_are_not_all_there_are_refused(data):
@@ -368,7 +362,7 @@ def test_a_bucket_that_cannot_be_used_costs_a_line(bucket, url, said):
   (bucket.parent / 'denied').mkdir()
   (bucket.parent / 'denied' / '.denied').touch()
   for use in (
-    lambda: bucket_sync.kept(url, stop=signals.Stop()).__enter__(),
+    lambda: bucket_sync.synced_workdir(url, stop=signals.Stop()).__enter__(),
     lambda: layout.find(url),
     lambda: _load(url),
   ):
@@ -380,23 +374,17 @@ def test_a_bucket_that_cannot_be_used_costs_a_line(bucket, url, said):
 def test_a_name_that_is_none_of_a_file_is_refused(there):
   (there / 'checkpoints' / '7').mkdir(parents=True)
   (there / 'checkpoints' / '7' / '..\\x').touch()
-  with pytest.raises(ValueError, match='which is no name of a file'):
+  with pytest.raises(ValueError, match='which is no valid file name'):
     layout.find(RUN)
 
 
 def test_other_paths_are_of_this_machine():
   with pytest.raises(ValueError, match='--workdir, --restore and'):
-    paths.given('gs://bucket/a')
-  with pytest.raises(ValueError, match='TFDS reads'):
-    sources.load(
-      source='tfds',
-      directory='gs://bucket/a',
-      tfds='x',
-      image_size=8,
-      train_images=0,
-      val_images=0,
-      seed=0,
-    )
+    paths.expand('gs://bucket/a')
+  with pytest.raises(
+    ValueError, match='TFDS data sets are read from a local folder'
+  ):
+    _load('gs://bucket/a', source='tfds')
 
 
 @pytest.mark.slow
@@ -414,7 +402,7 @@ def test_the_commands_work_on_a_bucket(
   size = f'--image_size={nets.IMAGE}'
   source = f'--source={prepared / "source"}'
   run('tools.prepare', source, f'--output={DATA}', size)
-  assert not list(bucket_lib.copies('prepared').iterdir())
+  assert not list(bucket_lib.cache_folder('prepared').iterdir())
   flags = (
     '--config=configs/smoke.py',
     '--config.mesh.column=1',
@@ -429,7 +417,7 @@ def test_the_commands_work_on_a_bucket(
   )
   crew = server.start(1, *trains, folder=tmp_path / 'log', **env)
   crew.wait_for_step(
-    bucket_lib.copies('runs') / bucket_lib.name_of_copy(RUN) / 'workdir', 2
+    bucket_lib.cache_folder('runs') / bucket_lib.copy_name(RUN) / 'workdir', 2
   )
   crew.kill(0, signal.SIGTERM)
   (stopped,) = crew.finish()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import sources, stats, synthetic
+from configs import smoke
 
 # The paints, written out by hand.
 _PAINTS = {
@@ -127,10 +128,18 @@ def test_fingerprint_names_every_parameter():
 
 
 def test_load_by_name():
-  settings = dict(
-    directory='', tfds='', image_size=64, train_images=10, val_images=10, seed=0
+  data = smoke.get_config().data
+  assert data.source == 'embedded'
+  data.embedded_classes = (7, 2)
+  loaded = sources.load(data, seed=5)
+  drawn = synthetic.load(
+    image_size=data.image_size,
+    train_images=data.embedded_train_images,
+    val_images=data.embedded_val_images,
+    seed=5,
+    classes=(7, 2),
   )
-  assert sources.load(source='embedded', **settings).name == 'embedded'
+  assert loaded.fingerprint == drawn.fingerprint
 
 
 def test_some_of_the_classes_have_labels_of_their_own():

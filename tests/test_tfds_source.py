@@ -14,6 +14,7 @@ from alexnet_jax.data import dataset, records, sources, stats
 from alexnet_jax.data import tfds as tfds_lib
 from alexnet_jax.data.prepare import run, shards, statistics
 from alexnet_jax.data.prepare import sources as sources_lib
+from configs import default
 
 
 def _image(seed):
@@ -22,7 +23,7 @@ def _image(seed):
 
 
 class TinyPets(tfds.core.GeneratorBasedBuilder):
-  """Six training and three validation images of two classes."""
+  """Six training, three validation and one unlabelled image; two classes."""
 
   VERSION = tfds.core.Version('1.0.0')
 
@@ -37,14 +38,18 @@ class TinyPets(tfds.core.GeneratorBasedBuilder):
 
   def _split_generators(self, manager):
     del manager
-    return {'train': self._examples(6), 'validation': self._examples(3)}
+    return {
+      'train': self._examples(6),
+      'validation': self._examples(3),
+      'test': self._examples(1, label=-1),
+    }
 
-  def _examples(self, number):
+  def _examples(self, number, *, label=None):
     for i in range(number):
       stream = io.BytesIO()
       Image.fromarray(_image(100 * number + i)).save(stream, 'PNG')
       stream.seek(0)
-      yield i, {'image': stream, 'label': i % 2}
+      yield i, {'image': stream, 'label': i % 2 if label is None else label}
 
   def _generate_examples(self):
     raise NotImplementedError
@@ -59,15 +64,10 @@ def data_dir(tmp_path_factory):
 
 
 def _load(data_dir, *, name='tiny_pets', image_size=16):
-  return sources.load(
-    source='tfds',
-    directory=data_dir,
-    tfds=name,
-    image_size=image_size,
-    train_images=1,
-    val_images=1,
-    seed=0,
-  )
+  data = default.get_config().data
+  data.source, data.dir, data.tfds = 'tfds', data_dir, name
+  data.image_size = image_size
+  return sources.load(data, seed=0)
 
 
 def _statistics(data_dir, *, image_size):
@@ -84,11 +84,11 @@ def _statistics(data_dir, *, image_size):
 
 
 def test_is_prepared_like_any_other_source(data_dir, tmp_path):
-  layout = sources_lib.find('tfds:tiny_pets', tfds_data_dir=data_dir)
+  layout = sources_lib.find_layout('tfds:tiny_pets', tfds_data_dir=data_dir)
   assert layout.name == 'tiny_pets/1.0.0'
   assert [c.id for c in layout.classes] == ['cat', 'dog']
   work = run.plan(layout, options=shards.Options(image_size=16))
-  run.run(work, output=tmp_path / 'out', workers=1)
+  run.prepare(work, output=tmp_path / 'out', workers=1)
   data = records.load(str(tmp_path / 'out'), image_size=16)
   assert (len(data.train), len(data.val)) == (6, 3)
   found = {(e.label, e.image.tobytes()) for e in data.train.take(range(6))}
@@ -121,21 +121,22 @@ def test_a_damaged_record_is_told_of_and_the_others_are_read(
   written = [place for place, byte in enumerate(data) if byte]
   data[written[len(written) // 2]] ^= 255
   shard.write_bytes(data)
-  split = tfds_lib.training_split(
-    'tiny_pets', data_dir=str(tmp_path / 'tfds'), image_size=16
-  )
+  found = tfds_lib.find('tiny_pets', data_dir=str(tmp_path / 'tfds'))
+  split = found.split('train', image_size=16)
   taken = split.take(range(6))
   damaged = [e for e in taken if isinstance(e, dataset.Unreadable)]
   assert len(damaged) == 1 and str(damaged[0]).startswith('train/')
-  layout = sources_lib.find(
+  layout = sources_lib.find_layout(
     'tfds:tiny_pets', tfds_data_dir=str(tmp_path / 'tfds')
   )
   work = run.plan(layout, options=shards.Options(image_size=16))
-  metadata = run.run(work, output=tmp_path / 'out', workers=1)
+  metadata = run.prepare(work, output=tmp_path / 'out', workers=1)
   assert metadata.splits['train'].num_images == 5
   assert len(metadata.skipped) == 1
-  measured = statistics.statistics(split, workers=1)
-  assert len(measured.skipped) == 1
+  assert not metadata.skipped[0].reason.startswith('train/')
+  assert len(statistics.compute(split, workers=1).skipped) == 1
+  with pytest.raises(IndexError, match='image 6 of 6'):
+    split[6]
 
 
 @pytest.mark.parametrize(
@@ -152,16 +153,12 @@ def test_what_is_not_there_is_said_in_a_line(data_dir, name, said):
   assert '\n' not in str(error.value)
 
 
-def test_minus_one_is_no_class(monkeypatch):
-  class Source:
-    def __getitems__(self, indices):
-      return [{'image': b'', 'label': -1} for _ in indices]
-
-  monkeypatch.setattr(tfds_lib, '_source', lambda folder, split: Source())
-  split = tfds_lib.Split('folder', split='test', image_size=16)
-  (found,) = split.take([3])
-  assert isinstance(found, dataset.Unreadable)
-  assert str(found) == 'test/3: its label is -1, no class'
+def test_an_unlabelled_image_is_unreadable(data_dir):
+  folder = tfds_lib.find('tiny_pets', data_dir=data_dir).folder
+  split = tfds_lib.Split(folder, split='test', image_size=16)
+  with pytest.raises(dataset.Unreadable) as error:
+    split[0]
+  assert str(error.value) == 'test/0: its label is -1, no class'
 
 
 def test_reading_needs_no_tensorflow():

@@ -1,5 +1,13 @@
-"""Images in: data sets, their preparation, augmentation and batches (§2, §4.1).
+"""Data sets, augmentation and batches (paper §2, §4.1).
 
-numpy, PIL and grain only: what leaves this package are numpy arrays, and the
-device work (mean subtraction, mirror, colour shift) happens inside the step.
+Everything here is numpy, PIL and grain, without jax. Mean subtraction, the
+mirror and the colour shift happen on the device (steps/preprocess).
+
+  dataset      what a data set is;  stats  its mean image and RGB components
+  sources      opens one by name, from synthetic, records or tfds
+  metadata     metadata.json of prepared records;  download  copies from buckets
+  images       decodes an image file into a square
+  augment      random crops, mirrors and colours;  pipeline  batches
+  bad_records  counts damaged images
+  prepare/     writes prepared records; training never imports it
 """

@@ -1,6 +1,6 @@
-"""Damaged images in the middle of a run: counted, told of, and not too many.
+"""Counts the damaged images of a run, and ends it when there are too many.
 
-Not in the paper. The 2012 program skipped what it could not decode, too.
+The 2012 program skipped images that it could not decode, too.
 """
 
 import threading
@@ -8,39 +8,36 @@ import threading
 from alexnet_jax.data import dataset
 
 
-class Faults:
-  """Counts damaged images, and gives up when there are too many.
-
-  Threads share one; a message for each image is kept until it is told.
-  """
+class BadRecords:
+  """Counts damaged images up to a limit; thread-safe."""
 
   def __init__(self, *, most: int):
-    """Allows for that many."""
+    """Starts at zero; `most` images may be damaged."""
     self._most = most
     self._seen: set[str] = set()
-    self._untold: list[str] = []
+    self._new: list[str] = []
     self._lock = threading.Lock()
 
-  def add(self, fault: dataset.Unreadable) -> None:
-    """Counts an image, once however often it comes up.
+  def add(self, bad: dataset.Unreadable) -> None:
+    """Counts a damaged image, only once however often it is read.
 
     Raises:
-      ValueError: if it is one too many.
+      ValueError: if more than `most` images are damaged.
     """
     with self._lock:
-      if str(fault) in self._seen:
+      if str(bad) in self._seen:
         return
-      self._seen.add(str(fault))
-      self._untold.append(str(fault))
+      self._seen.add(str(bad))
+      self._new.append(str(bad))
       if len(self._seen) > self._most:
         raise ValueError(
           f'{len(self._seen)} images are damaged, more than '
-          f'config.data.max_bad_records = {self._most}; the last: {fault}. '
-          'Prepare the data again, or allow for more'
+          f'config.data.max_bad_records = {self._most}; the last: {bad}. '
+          'Prepare the data again, or raise config.data.max_bad_records'
         )
 
-  def untold(self) -> list[str]:
-    """What has come up since the last call."""
+  def drain(self) -> list[str]:
+    """Returns the messages added since the last call."""
     with self._lock:
-      told, self._untold = self._untold, []
-    return told
+      new, self._new = self._new, []
+    return new

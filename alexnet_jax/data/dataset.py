@@ -1,7 +1,7 @@
 """What a data set is, whatever it was read from (paper §2).
 
-Every image is square, RGB and uint8; the mean image and the colour statistics
-belong to the training split. Labels index `classes`, in that order.
+Images are square, RGB and uint8. Labels index `classes`. The mean image and
+the RGB components are those of the training split.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from alexnet_jax.data import stats
 
 
 class ClassInfo(NamedTuple):
-  """One class: its stable id, a short name, and all the words for it."""
+  """A class: its stable id, a short name, and all of its words."""
 
   id: str  # WordNet id such as 'n01440764', or the folder's name
   name: str
@@ -23,51 +23,65 @@ class ClassInfo(NamedTuple):
 
 
 class Example(NamedTuple):
-  """One labelled image and where it came from."""
+  """A labelled image and the name of its file."""
 
-  image: UInt8[np.ndarray, 's s 3']
+  image: UInt8[np.ndarray, 's s 3']  # 0-255
   label: int
   name: str
 
 
 class Unreadable(Exception):
-  """An image that cannot be had; says why, always in one wording."""
+  """An image that cannot be read; the message is the reason.
+
+  The same damage always gives the same message, so that it can be counted once.
+  """
 
 
 @runtime_checkable
 class Split(Protocol):
-  """Random access to examples; safe to share among threads, and picklable."""
+  """Random access to examples; thread-safe, and can be pickled."""
 
   @property
   def image_size(self) -> int:
-    """Pixels a side."""
+    """Height and width of every image, in pixels."""
     ...
 
   def __len__(self) -> int: ...
 
   def __getitem__(self, index: int) -> Example:
-    """One example.
+    """Reads one example.
 
     Raises:
       Unreadable: if its record is damaged.
+      IndexError: if there is no such example.
     """
     ...
 
   def take(self, indices: Sequence[int]) -> Sequence[Example | Unreadable]:
-    """Several at once, which is faster; damage is returned, not raised."""
+    """Reads several examples at once; damage is returned, not raised."""
     ...
+
+
+def get_by_take(split: Split, index: int) -> Example:
+  """Implements `__getitem__` of a split by its `take`."""
+  if not 0 <= index < len(split):
+    raise IndexError(f'image {index} of {len(split)}')
+  (example,) = split.take([index])
+  if isinstance(example, Unreadable):
+    raise example
+  return example
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
-  """The splits, and all that training needs to know about them.
+  """The splits of a data set, its classes and its statistics.
 
   `fingerprint` is a hex digest of images, labels and class order: two data
-  sets with one fingerprint train identically.
+  sets with the same fingerprint train identically.
   """
 
   name: str
-  image_size: int
+  image_size: int  # pixels
   classes: tuple[ClassInfo, ...]
   train: Split
   val: Split

@@ -1,10 +1,10 @@
-"""A prepared data set on a bucket, as a folder of this machine.
+"""Copies a prepared data set from a bucket to this machine.
 
-Images are read at random, a few thousand a second, so the records are copied
-once and read from here. Each file gets its name when its SHA-256 is that of
-metadata.json; files that have theirs are not copied again, by whichever run.
-A data set that was prepared anew is another one, with a folder of its own. Not
-in the paper.
+Training reads a few thousand images a second at random, which no bucket allows,
+so the records are copied once. A file is written under a scratch name and
+renamed once its SHA-256 is the one in metadata.json, so an interrupted copy
+continues with the missing files. The folder's name holds the fingerprint: a
+data set that was prepared again is copied again.
 """
 
 import pathlib
@@ -15,14 +15,14 @@ from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.data import records
 from alexnet_jax.runtime import bucket, locks, paths
 
-_PART = '.part'  # ends the names of files that are not whole
+_PART = '.part'  # ends the names of incomplete files
 
 
-def local(directory: str) -> str:
-  """The folder itself, or of an address the copy, made if need be.
+def local_copy(directory: str) -> str:
+  """The local copy of a data set on a bucket; a local path is returned as is.
 
   Raises:
-    ValueError: in one line, if it cannot be copied or is no such data set.
+    ValueError: if it is no prepared data set, or cannot be copied.
   """
   if not paths.is_remote(directory):
     return directory
@@ -36,13 +36,13 @@ def local(directory: str) -> str:
     ) from error
   metadata = metadata_lib.parse(text, place=source.url)
   digest = metadata_lib.fingerprint(metadata)
-  name = f'{bucket.name_of_copy(source.url)}-{digest[:12]}'
-  folder = bucket.copies('data') / name
-  whole = folder / metadata_lib.FILE  # which is written last
-  if not whole.is_file():
-    fix = f'let {bucket.CACHE} name another folder'
+  name = f'{bucket.copy_name(source.url)}-{digest[:12]}'
+  folder = bucket.cache_folder('data') / name
+  last = folder / metadata_lib.FILE  # written last: the copy is complete
+  if not last.is_file():
+    fix = f'set {bucket.CACHE} to another folder'
     with locks.locked(folder, fix=fix, waits=True):
-      if not whole.is_file():  # nor has another run made it by now
+      if not last.is_file():  # another run may have copied it meanwhile
         _copy(source, metadata, to=folder)
         metadata_lib.write(folder, metadata=metadata)
   return str(folder)
@@ -51,7 +51,7 @@ def local(directory: str) -> str:
 def _copy(
   source: bucket.Folder, metadata: metadata_lib.Metadata, *, to: pathlib.Path
 ) -> None:
-  """Copies the files that are not there yet."""
+  """Copies the files that are missing in the local folder."""
   for unfinished in to.glob(f'*{_PART}'):
     unfinished.unlink()
   names = [*metadata_lib.shards(metadata), *records.STATISTICS_FILES]
@@ -64,7 +64,7 @@ def _copy(
       'are missing; copy the whole folder there again'
     )
   size = sum(sizes[name] for name in todo)
-  bucket.refuse_small_disk(to, size=size, url=source.url)
+  bucket.check_disk_space(to, size=size, url=source.url)
   print(f'{source.url}: copying {size / 1e9:,.1f} GB to {to}', flush=True)
   with tqdm.tqdm(total=size, unit='B', unit_scale=True, delay=5) as bar:
 
@@ -73,10 +73,10 @@ def _copy(
       source.get(name, to=scratch)
       if metadata_lib.checksum(scratch) != metadata.checksums.get(name):
         raise ValueError(
-          f'{source.url}/{name} is not what its {metadata_lib.FILE} says: copy '
-          'the whole folder there again'
+          f'{source.url}/{name} differs from its checksum in '
+          f'{metadata_lib.FILE}: copy the whole folder there again'
         )
       scratch.replace(to / name)
       bar.update(sizes[name])
 
-    bucket.at_once(fetch, todo)
+    bucket.run_parallel(fetch, todo)

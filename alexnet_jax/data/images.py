@@ -1,4 +1,4 @@
-"""From an image file to a square of RGB (paper §2).
+"""Decodes an image file and crops it to a square (paper §2).
 
 Paper silent: images that a camera held sideways, which EXIF tells.
 2012: as stored; PIL did not look (convdata_jpeg.py:34).
@@ -18,25 +18,32 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from alexnet_jax.data import dataset
 
-# Others hand the file to programs of their own, as EPS does to Ghostscript.
+# Other formats run other programs: EPS is decoded by Ghostscript.
 _FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM')
 
 
 def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
-  """The middle of an image whose shorter side is `size`, RGB.
+  """Scales the shorter side to `size` pixels and crops the centre square.
 
-  Grey, palette, CMYK, YCCK and 16-bit images are converted, those that EXIF
-  says are turned are turned upright, smaller ones are enlarged.
+  Grey, palette, CMYK, YCCK and 16-bit images are converted to 8-bit RGB, EXIF
+  rotations are applied, and images smaller than `size` are enlarged.
+
+  Args:
+    data: the content of an image file.
+    size: pixels.
+
+  Returns:
+    RGB values, 0-255.
 
   Raises:
-    Unreadable: for what PIL cannot decode, whatever PIL calls it, and for
-      images of more than 179 million pixels, which PIL refuses as bombs.
+    Unreadable: if PIL cannot decode the image, or it has more than 179 million
+      pixels (a decompression bomb).
   """
   if not data:
     raise dataset.Unreadable('the file is empty')
   try:
     with warnings.catch_warnings():
-      warnings.simplefilter('ignore')  # of damaged EXIF, say
+      warnings.simplefilter('ignore')  # such as for damaged EXIF
       with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         upright = ImageOps.exif_transpose(image)
         return np.asarray(_middle(_rgb(upright), size=size))
@@ -44,15 +51,15 @@ def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
     raise dataset.Unreadable('no image of a known format') from error
   except Image.DecompressionBombError as error:
     raise dataset.Unreadable(f'refused: {error}') from error
-  except Exception as error:  # PIL raises what the decoder at hand raises
+  except Exception as error:  # each of PIL's decoders raises its own types
     reason = re.sub(r' at 0x[0-9a-f]+', '', str(error))
     raise dataset.Unreadable(f'{type(error).__name__}: {reason}') from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-  """Eight bits of red, green and blue."""
+  """Converts an image to 8-bit RGB."""
   if image.mode.startswith('I;16') or image.mode in ('I', 'F'):
-    # PIL would cut off at 255 what a 16-bit grey image has above it.
+    # PIL's own conversion clips 16-bit grey values at 255.
     pixels = np.asarray(image).astype(np.float64)
     scale = 257 if pixels.max() > 255 else 1
     grey = np.clip(np.round(pixels / scale), 0, 255).astype(np.uint8)
@@ -61,13 +68,14 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _middle(image: Image.Image, *, size: int) -> Image.Image:
+  """Scales the shorter side to `size` pixels and crops the centre square."""
   # Paper silent: the filter that makes the shorter side 256 pixels (§2).
   # 2012: not in the released program.
   # Here: bicubic, the default of PIL's resize.
   shorter = min(image.size)
   width, height = (round(side * size / shorter) for side in image.size)
   most = 2 * (Image.MAX_IMAGE_PIXELS or 2**30)
-  if width * height > most:  # 1 x 65,000 pixels, say
+  if width * height > most:  # such as from 1 x 65,000 pixels
     raise Image.DecompressionBombError(
       f'{image.size[0]} x {image.size[1]} pixels would become {width} x '
       f'{height}, more than {most:,} in all'

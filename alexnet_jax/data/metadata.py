@@ -1,7 +1,7 @@
-"""metadata.json: what a prepared folder says of itself (not in the paper).
+"""Reads and writes metadata.json, which describes a prepared data set.
 
-Everything in it is checked before it is believed, since the folder may come
-from anyone: types, names of files that lead out of the folder, and text that a
+A prepared folder may come from a stranger, so every field is checked: types,
+ranges, file names that lead out of the folder, and control characters that a
 terminal would obey.
 """
 
@@ -19,17 +19,19 @@ from alexnet_jax.runtime import paths
 FILE = 'metadata.json'
 FORMAT_VERSION = 1
 Encoding = Literal['raw', 'jpeg']
-_MOST_PIXELS = 4096  # a side
+_MAX_IMAGE_SIZE = 4096  # pixels
 PREPARE = 'python -m alexnet_jax.tools.prepare --source=... --output='
 
 
 class SplitInfo(NamedTuple):
+  """The shards of a split, and how many images they hold."""
+
   num_images: int
   shards: tuple[str, ...]  # file names
 
 
 class Skipped(NamedTuple):
-  """An image that could not be used, and why."""
+  """An image that was left out, and the reason."""
 
   file: str
   reason: str
@@ -37,7 +39,7 @@ class Skipped(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metadata:
-  """metadata.json. Labels index `classes`, in that order."""
+  """The content of metadata.json. Labels index `classes`."""
 
   name: str
   image_size: int
@@ -50,7 +52,7 @@ class Metadata:
 
 
 def fingerprint(metadata: Metadata) -> str:
-  """SHA-256 of the checksums, the splits' shards and the order of classes."""
+  """SHA-256 of all checksums, the shards of each split and the class order."""
   identity = {
     'checksums': dict(metadata.checksums),
     'splits': {k: list(v.shards) for k, v in metadata.splits.items()},
@@ -60,7 +62,7 @@ def fingerprint(metadata: Metadata) -> str:
 
 
 def checksum(path: pathlib.Path) -> str:
-  """SHA-256 of a file."""
+  """SHA-256 of a file, in hex."""
   with open(path, 'rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
@@ -81,12 +83,11 @@ def _json(content: Any) -> str:
 
 
 def read(folder: pathlib.Path) -> Metadata:
-  """Reads and checks metadata.json, and that every shard is there.
+  """Reads and checks metadata.json, and that every shard exists.
 
   Raises:
-    ValueError: in one line, with what is wrong and what to do.
+    ValueError: if a file is missing, or metadata.json is damaged.
   """
-  again = f'prepare the data again with {PREPARE}{folder}'
   if not (folder / FILE).is_file():
     raise ValueError(
       f'no prepared data set at {str(folder)!r} (it has no {FILE}): '
@@ -97,62 +98,66 @@ def read(folder: pathlib.Path) -> Metadata:
   if missing:
     raise ValueError(
       f'{folder} is incomplete: {missing[0]} and {len(missing) - 1} more '
-      f'missing; {again}'
+      f'missing; {prepare_again(folder)}'
     )
   return metadata
 
 
 def parse(text: bytes, *, place: str) -> Metadata:
-  """Checks what a metadata.json says.
+  """Parses and checks the content of a metadata.json.
 
   Args:
-    text: its content.
-    place: of the folder it is in, for the message.
+    text: the file's content.
+    place: the folder's path or address, for the message.
 
   Raises:
-    ValueError: in one line, with what is wrong and what to do.
+    ValueError: if it is damaged.
   """
   try:
     content = json.loads(text.decode('utf-8'))
-    _refuse_unknown(content)
+    _check_format(content)
     return _parse(content)
   except (ValueError, RecursionError) as error:
     raise ValueError(
-      f'{place}/{FILE} is damaged ({error}): prepare the data again with '
-      f'{PREPARE}{place}'
+      f'{place}/{FILE} is damaged ({error}): {prepare_again(place)}'
     ) from error
 
 
+def prepare_again(folder: pathlib.Path | str) -> str:
+  """What an error message advises for a damaged folder."""
+  return f'prepare the data again with {PREPARE}{folder}'
+
+
 def shards(metadata: Metadata) -> list[str]:
-  """The names of the files with its images."""
+  """File names of the shards of all splits."""
   return [name for split in metadata.splits.values() for name in split.shards]
 
 
-def _refuse_unknown(content: Any) -> None:
+def _check_format(content: Any) -> None:
   for field, kind, known in (
     ('format_version', int, (FORMAT_VERSION,)),
     ('encoding', str, get_args(Encoding)),
   ):
-    value = _take(content, field, kind)
+    value = _field(content, field, kind)
     if value not in known:
       choices = ' or '.join(map(str, known))
       raise ValueError(f'{field} {value!r}, this program reads {choices}')
 
 
 def _parse(content: Mapping[str, Any]) -> Metadata:
-  """Metadata from JSON; a ValueError says what is wrong with it."""
-  splits = _take(content, 'splits', dict)
+  """Builds Metadata from JSON; raises ValueError for a wrong field."""
+  splits = _field(content, 'splits', dict)
   metadata = Metadata(
-    name=_text(content, 'name'),
-    image_size=_count(content, 'image_size', most=_MOST_PIXELS),
+    name=_text_field(content, 'name'),
+    image_size=_int_field(content, 'image_size', most=_MAX_IMAGE_SIZE),
     encoding=content['encoding'],
     splits={name: _split(name, split) for name, split in splits.items()},
-    classes=tuple(map(_class, _take(content, 'classes', list))),
+    classes=tuple(map(_class, _field(content, 'classes', list))),
     skipped=tuple(
-      Skipped(_take(s, 'file', str), _take(s, 'reason', str))
-      for s in _take(content, 'skipped', list)
+      Skipped(_field(s, 'file', str), _field(s, 'reason', str))
+      for s in _field(content, 'skipped', list)
     ),
-    checksums=_take(content, 'checksums', dict),
+    checksums=_field(content, 'checksums', dict),
   )
   if not {'train', 'val'} <= set(splits):
     raise ValueError(
@@ -160,42 +165,42 @@ def _parse(content: Mapping[str, Any]) -> Metadata:
     )
   if not metadata.classes:
     raise ValueError('classes is empty')
-  _refuse_twice((c.id for c in metadata.classes), what='class')
-  _refuse_twice(shards(metadata), what='shard')
+  _check_unique((c.id for c in metadata.classes), what='class')
+  _check_unique(shards(metadata), what='shard')
   return metadata
 
 
-def _refuse_twice(names: Iterable[str], *, what: str) -> None:
+def _check_unique(names: Iterable[str], *, what: str) -> None:
   name, count = Counter(names).most_common(1)[0]
   if count > 1:
     raise ValueError(f'the {what} {name!r} is listed {count} times')
 
 
 def _split(name: str, content: Any) -> SplitInfo:
-  shards = _take(content, 'shards', list)
+  shards = _field(content, 'shards', list)
   for shard in shards:
     if not paths.is_plain_name(shard):
       raise ValueError(f'the {name} shard {shard!r} is no plain file name')
   if not shards:
     raise ValueError(f'the {name} split has no shards')
-  return SplitInfo(_count(content, 'num_images'), tuple(shards))
+  return SplitInfo(_int_field(content, 'num_images'), tuple(shards))
 
 
 def _class(content: Any) -> dataset.ClassInfo:
   return dataset.ClassInfo(
-    *(_text(content, field) for field in dataset.ClassInfo._fields)
+    *(_text_field(content, field) for field in dataset.ClassInfo._fields)
   )
 
 
-def _count(content: Any, name: str, *, most: int = 2**31) -> int:
-  value = _take(content, name, int)
+def _int_field(content: Any, name: str, *, most: int = 2**31) -> int:
+  value = _field(content, name, int)
   if not 1 <= value <= most:
     raise ValueError(f'{name} is {value}, not 1 to {most}')
   return value
 
 
-def _text(content: Any, name: str) -> str:
-  value = _take(content, name, str)
+def _text_field(content: Any, name: str) -> str:
+  value = _field(content, name, str)
   if not value.isprintable():
     raise ValueError(f'{name} {value!r} has characters that cannot be shown')
   return value
@@ -204,8 +209,8 @@ def _text(content: Any, name: str) -> str:
 _KINDS = {str: 'text', int: 'a whole number', list: 'a list', dict: 'an object'}
 
 
-def _take(content: Any, name: str, kind: type) -> Any:
-  """A field of a JSON object, which must be of that kind."""
+def _field(content: Any, name: str, kind: type) -> Any:
+  """A field of a JSON object, checked to be of type `kind`."""
   if not isinstance(content, dict):
     raise ValueError(f'{content!r:.40} where an object was expected')
   if name not in content:

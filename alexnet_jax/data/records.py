@@ -1,15 +1,15 @@
-"""The prepared data set: image records, and what describes them (paper §2).
+"""The prepared data set: image records and their statistics (paper §2).
 
   DIR/metadata.json                          see metadata.py
-  DIR/train-00000-of-00008.array_record      one record an image
+  DIR/train-00000-of-00008.array_record      one record per image
   DIR/mean_image.npy, DIR/rgb_pca.npz        of the training split
 
 A record is a label (int32), the length of a name (uint16), both little-endian,
 the name of the image's file in UTF-8, and then either size * size * 3 bytes of
-RGB or a JPEG stream, as `encoding` says.
+RGB or a JPEG stream, depending on `encoding` in metadata.json.
 
-The folder is written under another name and renamed when whole, so one that
-exists is complete.
+tools.prepare writes the folder under another name and renames it at the end, so
+a folder that exists is complete.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.runtime import paths
 
 _HEADER = struct.Struct('<iH')
-# One record a group: reading one image at random decodes no other.
+# One record per group: reading an image decodes no other.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
 _READER_OPTIONS = 'readahead_buffer_size:0,max_parallelism:0'
 STATISTICS_FILES = ('mean_image.npy', 'rgb_pca.npz')
-_LOOKED_AT = 16  # images of a split, when it is opened
+_NUM_CHECKED = 16  # images of a split, read when it is opened
 
 
 def encode(
@@ -45,7 +45,7 @@ def encode(
   encoding: metadata_lib.Encoding,
   jpeg_quality: int = 90,
 ) -> bytes:
-  """An example as a record."""
+  """Encodes an example as a record; `jpeg_quality` is 1 to 95."""
   name = example.name.encode()
   header = _HEADER.pack(example.label, len(name)) + name
   match encoding:
@@ -61,31 +61,39 @@ def encode(
 def decode(
   record: bytes, *, image_size: int, encoding: metadata_lib.Encoding
 ) -> dataset.Example:
-  """The example in a record. Raw images are read-only views of it."""
+  """Decodes a record. A raw image is a read-only view of it.
+
+  Raises:
+    ValueError, OSError, struct.error: if the record is damaged.
+  """
   label, length = _HEADER.unpack_from(record)
   start = _HEADER.size + length
   name = record[_HEADER.size : start].decode()
   match encoding:
     case 'raw':
       pixels = np.frombuffer(record, np.uint8, offset=start)
-    case 'jpeg':  # the same pixels as PIL's, sooner
+    case 'jpeg':  # the same pixels as PIL's, faster
       stream = memoryview(record)[start:]
       height, width, *_ = simplejpeg.decode_jpeg_header(stream)
-      if (height, width) != (image_size, image_size):  # nor is it unpacked
+      if (height, width) != (image_size, image_size):  # before decoding
         raise ValueError(f'{width} x {height} pixels, not {image_size} squared')
       pixels = simplejpeg.decode_jpeg(stream, 'RGB')
   return dataset.Example(pixels.reshape(image_size, image_size, 3), label, name)
 
 
 def load(directory: str, *, image_size: int) -> dataset.Dataset:
-  """Opens a prepared folder; a ValueError of one line where it cannot."""
+  """Opens a prepared folder of this machine.
+
+  Raises:
+    ValueError: if it is missing, damaged, or has images of another size.
+  """
   if not directory:
     raise ValueError(
       f'no folder given for prepared data: use --config.data.dir=DIR, after '
       f'{metadata_lib.PREPARE}DIR; or --config.data.source=embedded to try '
       'without'
     )
-  folder = paths.given(directory)
+  folder = paths.expand(directory)
   metadata = metadata_lib.read(folder)
   if metadata.image_size != image_size:
     raise ValueError(
@@ -98,7 +106,7 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
     for split in metadata.splits
   }
   for split in splits.values():
-    split.refuse_unreadable()
+    split.check_readable()
   statistics = read_statistics(folder, image_size=image_size)
   return dataset.Dataset(
     name=metadata.name,
@@ -116,7 +124,7 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
 def replace_statistics(
   folder: pathlib.Path, *, statistics: stats.Statistics
 ) -> None:
-  """Writes new statistics into a prepared folder, and their checksums."""
+  """Writes new statistics and their checksums into a prepared folder."""
   metadata = metadata_lib.read(folder)
   write_statistics(folder, statistics=statistics)
   new = {
@@ -147,65 +155,65 @@ def write_statistics(
 def read_statistics(
   folder: pathlib.Path, *, image_size: int, fix: str = ''
 ) -> stats.Statistics:
-  """Reads them back, float32.
+  """Reads mean_image.npy and rgb_pca.npz.
 
   Args:
-    folder: that they are in.
-    image_size: of the data set.
-    fix: flags of tools.prepare that write them anew, for the message; those of
-      a prepared folder if not given.
+    folder: the folder with both files.
+    image_size: height and width that the mean image must have, in pixels.
+    fix: flags of tools.prepare that write the files again, for the message;
+      by default those for a prepared folder.
 
   Raises:
-    ValueError: in one line, if they are damaged or not of such images.
+    ValueError: if the files are damaged or of another image size.
   """
   try:
     mean, axes, stddevs = _load_statistics(folder)
     return stats.Statistics(
-      _sound(mean, shape=(image_size, image_size, 3), low=0.0, high=255.0),
+      _checked(mean, shape=(image_size, image_size, 3), low=0.0, high=255.0),
       stats.RgbPca(
-        _sound(axes, shape=(3, 3), low=-1.001, high=1.001),
-        _sound(stddevs, shape=(3,), low=0.0, high=255.0),
+        _checked(axes, shape=(3, 3), low=-1.001, high=1.001),
+        _checked(stddevs, shape=(3,), low=0.0, high=255.0),
       ),
     )
   except ValueError as error:
     raise ValueError(
-      f'cannot read the statistics of {folder} ({error}): make them anew with '
-      'python -m alexnet_jax.tools.prepare '
+      f'cannot read the statistics of {folder} ({error}): write them again '
+      'with python -m alexnet_jax.tools.prepare '
       + (fix or f'--stats_only --output={folder}')
     ) from error
 
 
 def _load_statistics(folder: pathlib.Path) -> list[Any]:
-  """The mean image, components and standard deviations, not yet looked at."""
+  """Mean image, components and standard deviations, not yet checked."""
   mean_file, pca_file = (folder / name for name in STATISTICS_FILES)
   try:
-    # Never a pickle, which is numpy's default too: to load one is to run it.
+    # Loading a pickle would run it.
     mean = np.load(mean_file, allow_pickle=False)
     with open(pca_file, 'rb') as file:
       arrays = np.load(file, allow_pickle=False)
       return [mean, *(arrays[name] for name in stats.RgbPca._fields)]
-  except Exception as error:  # numpy, zipfile and zlib: each has its own
+  except Exception as error:  # numpy, zipfile and zlib raise their own types
     raise ValueError(str(error)) from error
 
 
-def _sound(
+def _checked(
   array: Any, *, shape: tuple[int, ...], low: float, high: float
 ) -> Float32[np.ndarray, '...']:
-  """An array as it has to be, float32."""
+  """Returns the array as float32 if its type, shape and range are right."""
   if not isinstance(array, np.ndarray) or array.dtype.kind != 'f':
-    raise ValueError(f'{type(array).__name__} where floats belong')
+    raise ValueError(f'{type(array).__name__}, expected an array of floats')
   if array.shape != shape:
-    raise ValueError(f'shape {array.shape} where {shape} belongs')
-  if not ((array >= low) & (array <= high)).all():  # NaN is neither
-    raise ValueError(f'values that are no numbers from {low:g} to {high:g}')
+    raise ValueError(f'shape {array.shape}, expected {shape}')
+  if not ((array >= low) & (array <= high)).all():  # False for NaN too
+    raise ValueError(f'values outside {low:g} to {high:g}, or NaN')
   return array.astype(np.float32)
 
 
 class PreparedSplit:
-  """Random access to one split's shards.
+  """Random access to the shards of one split.
 
-  Threads share the open files, as reading by index allows; a pickle holds none
-  and opens them again on first use.
+  Threads share the open files, since reading by index is thread-safe. A pickle
+  holds no open files; the copy opens its own on first use.
   """
 
   def __init__(
@@ -215,6 +223,11 @@ class PreparedSplit:
     metadata: metadata_lib.Metadata,
     split: str,
   ) -> None:
+    """Opens the shards.
+
+    Raises:
+      ValueError: if one is damaged, or their number of images is wrong.
+    """
     info = metadata.splits[split]
     self._split = split
     self._image_size = metadata.image_size
@@ -226,51 +239,46 @@ class PreparedSplit:
     self._starts = np.cumsum([0, *counts])
     if len(self) != info.num_images:
       raise ValueError(
-        f'{folder} holds {len(self)} {split} images, its metadata.json says '
-        f'{info.num_images}: {_again(folder)}'
+        f'{folder} has {len(self)} {split} images, but its metadata.json says '
+        f'{info.num_images}: {metadata_lib.prepare_again(folder)}'
       )
 
   @property
   def image_size(self) -> int:
+    """Height and width of every image, in pixels."""
     return self._image_size
 
   def _reset(self) -> None:
     self._lock = threading.Lock()
     self._readers = [None] * len(self._paths)
 
-  def refuse_unreadable(self) -> None:
-    """Looks at a few images before a run writes anything.
+  def check_readable(self) -> None:
+    """Reads a few images, so that a damaged split is found before a run.
 
     Raises:
       ValueError: if all of them are damaged.
     """
-    number = min(len(self), _LOOKED_AT)
+    number = min(len(self), _NUM_CHECKED)
     few = np.linspace(0, len(self) - 1, number).astype(int).tolist()
-    seen = self.take(few)
-    if all(isinstance(example, dataset.Unreadable) for example in seen):
+    found = self.take(few)
+    if all(isinstance(example, dataset.Unreadable) for example in found):
       folder = self._paths[0].parent
       raise ValueError(
-        f'{folder}: not one of {number} images can be used ({seen[0]}): '
-        f'{_again(folder)}'
+        f'{folder}: all of {number} images are damaged ({found[0]}): '
+        f'{metadata_lib.prepare_again(folder)}'
       )
 
   def __len__(self) -> int:
     return int(self._starts[-1])
 
-  def __getitem__(self, index: int) -> dataset.Example:
-    if not 0 <= index < len(self):
-      raise IndexError(f'{self._split} image {index} of {len(self)}')
-    (example,) = self.take([index])
-    if isinstance(example, dataset.Unreadable):
-      raise example
-    return example
+  __getitem__ = dataset.get_by_take
 
   def take(
     self, indices: Sequence[int]
   ) -> list[dataset.Example | dataset.Unreadable]:
-    """The examples at these indices; one read for all of a shard."""
-    where = np.asarray(indices)
-    shards = np.searchsorted(self._starts, where, side='right') - 1
+    """Reads the examples at these indices, with one read per shard."""
+    where = np.asarray(indices)  # [n], among the images of the split
+    shards = np.searchsorted(self._starts, where, side='right') - 1  # [n]
     out: list = [None] * len(where)
     for shard in np.unique(shards).tolist():
       (rows,) = np.nonzero(shards == shard)
@@ -283,13 +291,13 @@ class PreparedSplit:
   def _read(
     self, shard: int, positions: list[int]
   ) -> list[bytes | dataset.Unreadable]:
-    """Records of a shard; where one is damaged, one after another."""
+    """Reads records of a shard; one by one if any of them is damaged."""
     reader = self._reader(shard)
     try:
       return reader.read(positions)
     except RuntimeError as error:
       with self._lock:
-        self._readers[shard] = None  # once failed, it would go on failing
+        self._readers[shard] = None  # a reader that failed keeps failing
       if len(positions) == 1:
         place = f'record {positions[0]} of {self._paths[shard].name}'
         return [dataset.Unreadable(f'{place}: {str(error).splitlines()[0]}')]
@@ -308,7 +316,7 @@ class PreparedSplit:
     except (ValueError, OSError, struct.error) as error:
       reason = re.sub(r' at 0x[0-9a-f]+', '', str(error))
       return dataset.Unreadable(f'{place}: {reason}')
-    # Where it is not refused, JAX would take the nearest class there is.
+    # JAX would clip the label to the nearest class without an error.
     if not 0 <= example.label < self._num_classes:
       return dataset.Unreadable(
         f'{place}: its label is {example.label}, classes are 0 to '
@@ -331,17 +339,12 @@ class PreparedSplit:
 
 
 def _open(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
+  again = metadata_lib.prepare_again(path.parent)
   try:
     reader = array_record_module.ArrayRecordReader(str(path), _READER_OPTIONS)
     if reader.ok():
       return reader
-    reader.close()  # raises, and says what is wrong
+    reader.close()  # raises the reason
   except RuntimeError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}): {_again(path.parent)}'
-    ) from error
-  raise ValueError(f'{path} is damaged: {_again(path.parent)}')
-
-
-def _again(folder: pathlib.Path) -> str:
-  return f'prepare the data again with {metadata_lib.PREPARE}{folder}'
+    raise ValueError(f'{path} is damaged ({error}): {again}') from error
+  raise ValueError(f'{path} is damaged: {again}')

@@ -1,67 +1,54 @@
-"""Where images come from: drawn, a prepared folder, or TFDS (paper §2).
+"""Opens a data set: drawn, prepared, or of TFDS (paper §2).
 
-`load` is the one way in. What it returns is the same whatever the source, and
-each mistake a user can make is a ValueError of one line.
+`load` returns the same type whatever the source. Every mistake that a user can
+make is a ValueError of one line.
 """
 
-from collections.abc import Sequence
 from typing import Literal, get_args
 
-from alexnet_jax.data import dataset, download, records, synthetic
-from alexnet_jax.data import tfds as tfds_lib
+from ml_collections import config_dict
+
+from alexnet_jax.data import dataset, download, records, synthetic, tfds
 from alexnet_jax.runtime import paths
 
-ClassInfo = dataset.ClassInfo
 Dataset = dataset.Dataset
-Example = dataset.Example
-Split = dataset.Split
-
 Source = Literal['embedded', 'prepared', 'tfds']
 
 
-def load(
-  *,
-  source: str,  # a Source; checked here
-  directory: str,
-  tfds: str,
-  image_size: int,
-  train_images: int,
-  val_images: int,
-  seed: int,
-  embedded_classes: Sequence[int] = (),
-) -> Dataset:
-  """Opens a data set.
+def load(data: config_dict.ConfigDict, *, seed: int) -> Dataset:
+  """Opens the data set that `config.data` describes.
 
   Args:
-    source: 'embedded' draws coloured gratings, 'prepared' reads `directory`,
-      'tfds' the data set of that name.
-    directory: a folder written by tools.prepare, here or on a bucket; for
-      'tfds' its data_dir; unused by 'embedded'.
-    tfds: name of a data set of TFDS; unused by the others.
-    image_size: pixels a side, 256 in the paper; a prepared folder must agree.
-    train_images: to draw; unused by 'prepared', which has its own number.
-    val_images: likewise.
-    seed: of the drawing, >= 0; unused by 'prepared'.
-    embedded_classes: of 'embedded', numbers of some of its ten; () for all.
+    data: `config.data`: `source` is a Source, `dir` a prepared folder (here or
+      on a bucket) or the data_dir of TFDS, `tfds` the name of a TFDS data set,
+      `image_size` in pixels, and `embedded_train_images`,
+      `embedded_val_images` and `embedded_classes` describe the drawn images.
+    seed: seed of the drawn images, >= 0; other sources ignore it.
+
+  Raises:
+    ValueError: if there is no such data set, or it does not fit `data`.
   """
-  match source:
+  match data.source:
     case 'embedded':
       return synthetic.load(
-        image_size=image_size,
-        train_images=train_images,
-        val_images=val_images,
+        image_size=data.image_size,
+        train_images=data.embedded_train_images,
+        val_images=data.embedded_val_images,
         seed=seed,
-        classes=embedded_classes,
+        classes=data.embedded_classes,
       )
     case 'prepared':
-      return records.load(download.local(directory), image_size=image_size)
+      folder = download.local_copy(data.dir)
+      return records.load(folder, image_size=data.image_size)
     case 'tfds':
-      if paths.is_remote(directory):
+      if paths.is_remote(data.dir):
         raise ValueError(
-          f'{directory}: TFDS reads its records from this machine alone: copy '
+          f'{data.dir}: TFDS data sets are read from a local folder only: copy '
           'the folder here, or prepare it with tools.prepare'
         )
-      return tfds_lib.load(tfds, data_dir=directory, image_size=image_size)
+      return tfds.load(data.tfds, data_dir=data.dir, image_size=data.image_size)
     case _:
       choices = ' or '.join(get_args(Source))
-      raise ValueError(f'data source {source!r} is not known: use {choices}')
+      raise ValueError(
+        f'data source {data.source!r} is not known: use {choices}'
+      )

@@ -1,25 +1,25 @@
 """The embedded data set: coloured gratings in ten classes (not in the paper).
 
-Drawn, not downloaded, so that training runs and visibly learns anywhere. A
-class is a paint, in stripes that run across or down: both survive the crop,
-the mirror and the colour shift of §4.1. Image `index` of a split is a function
-of (seed, split, index) alone:
+The images are drawn, so training runs and visibly learns without a download.
+A class is a colour ("paint") in horizontal or vertical stripes: both survive
+the crop, the mirror and the colour shift of §4.1. Image `index` of a split
+depends only on (seed, split, index):
 
   x(v, u) = 120 + b + d (o + a sin(2 pi (u cos t + v sin t) / w + p)) + noise
 
-with d the paint's direction in RGB and o its strength, t the direction of the
-wave with up to 10 degrees of jitter, wavelength w, phase p, amplitude a and
-brightness b drawn for each image, and noise for each value. Nothing clips:
-o + a + |b| <= 120, and noise is 0..15.
+d is the paint's direction in RGB and o its strength; t is the direction of the
+wave with up to 10 degrees of jitter. Wavelength w, phase p, amplitude a and
+brightness b are drawn for each image, the noise for each value. Nothing clips:
+o + a + |b| <= 120, and the noise is 0..15.
 
-So the statistics are known and need no pass over images. The phase is uniform:
-sin has mean 0 and mean square 1/2 at every pixel, the paints' d add up to
-zero, and
+The statistics follow without a pass over the images. The phase is uniform, so
+sin has mean 0 and mean square 1/2 at every pixel, and the directions d sum to
+zero:
 
   mean image = 120 + E[noise] = 127.5
   covariance = (o^2 + E[a^2] / 2) mean(d d^T) + var(b) 1 1^T + var(noise) I
 
-Paints are as far apart as they can be, on purpose: with the paper's initial
+The paints are as far apart as possible on purpose: with the paper's initial
 N(0, 0.01) little of the image reaches the last layers of a fresh network.
 """
 
@@ -34,7 +34,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from alexnet_jax.data import dataset, stats
 
-# Direction in RGB: the corners of the colour cube and two between.
+# Direction in RGB: the corners of the colour cube and two in between.
 PAINTS = {
   'white': (1, 1, 1),
   'black': (-1, -1, -1),
@@ -47,7 +47,7 @@ PAINTS = {
   'orange': (1, 0, -1),
   'azure': (-1, 0, 1),
 }
-# Angle of the wave; paints take them in turn.
+# Angle of the wave; the paints alternate between the two.
 DIRECTIONS = {'horizontal': np.pi / 2, 'vertical': 0.0}
 CLASSES = tuple(
   dataset.ClassInfo(
@@ -59,12 +59,12 @@ CLASSES = tuple(
 STRENGTH = 70.0  # grey levels, of a paint
 AMPLITUDE = (30.0, 40.0)  # grey levels, uniform
 WAVELENGTH = (9.0, 12.0)  # pixels, uniform; conv1's kernels span 11
-BRIGHTNESS = 10.0  # grey levels, uniform in plus or minus
+BRIGHTNESS = 10.0  # grey levels, uniform in -10..10
 NOISE = 16  # uniform integers 0..15
-JITTER = np.deg2rad(10)  # uniform in plus or minus
+JITTER = np.deg2rad(10)  # uniform in -10..10 degrees
 _BASE = (255 - (NOISE - 1)) / 2
 _STREAM = 0x5EED
-_VERSION = 3  # counts changes of the pixels
+_VERSION = 3  # raised whenever the pixels change
 
 
 def load(
@@ -75,17 +75,17 @@ def load(
   seed: int,
   classes: Sequence[int] = (),
 ) -> dataset.Dataset:
-  """The embedded set. Training and validation images never coincide.
+  """Opens the embedded data set; its splits share no image.
 
   Args:
-    image_size: pixels a side.
-    train_images: to draw.
-    val_images: likewise.
-    seed: of the drawing.
-    classes: numbers of some of CLASSES; all if none are given.
+    image_size: height and width in pixels.
+    train_images: number of training images.
+    val_images: number of validation images.
+    seed: seed of all images, >= 0.
+    classes: indices of the classes in CLASSES; () for all ten.
 
   Raises:
-    ValueError: if `classes` are others, or one comes twice.
+    ValueError: if a class does not exist or is given twice.
   """
   if len({*classes} & {*range(len(CLASSES))}) < len(classes):
     raise ValueError(
@@ -108,12 +108,12 @@ def load(
 
 
 def covariance() -> Float64[np.ndarray, '3 3']:
-  """Covariance of the RGB values of the whole set, as derived above.
+  """Covariance of the RGB values of all images, as derived above.
 
-  Rounding to whole grey levels adds the variance of a unit interval, 1/12.
+  Rounding to whole grey levels adds 1/12, the variance of a unit interval.
   """
   low, high = AMPLITUDE
-  axes = np.array(list(PAINTS.values()))
+  axes = np.array(list(PAINTS.values()))  # [10, 3]
   square = (low**2 + low * high + high**2) / 3  # E[a^2]
   stripes = (STRENGTH**2 + square / 2) * (axes.T @ axes) / len(axes)
   brightness = BRIGHTNESS**2 / 3 * np.ones((3, 3))
@@ -123,18 +123,19 @@ def covariance() -> Float64[np.ndarray, '3 3']:
 
 @dataclasses.dataclass(frozen=True)
 class Gratings:
-  """One split, drawn on demand. Labels go round: 0, 1, ... and from 0 again."""
+  """One split, drawn on demand. Image `i` has the label i mod classes."""
 
   split: Literal['train', 'val']
   num_images: int
   image_size: int
   seed: int
-  classes: tuple[int, ...]  # of each label, its number in CLASSES
+  classes: tuple[int, ...]  # label -> index in CLASSES
 
   def __len__(self) -> int:
     return self.num_images
 
   def take(self, indices: Sequence[int]) -> list[dataset.Example]:
+    """Draws several images."""
     return [self[index] for index in indices]
 
   def __getitem__(self, index: int) -> dataset.Example:
@@ -151,12 +152,11 @@ class Gratings:
 def draw(
   rng: np.random.Generator, *, kind: int, image_size: int
 ) -> UInt8[np.ndarray, 's s 3']:
-  """One image of a class, given by its number in CLASSES.
+  """Draws one image of class `kind`, an index in CLASSES.
 
-  The sine of a sum is two products of a row and a column, so a plane costs no
-  sine. Products and sums stay separate float32 operations, each of them
-  rounded the one way IEEE allows, to give every machine the same bits: a
-  matrix product here would not.
+  sin(x + y) = sin x cos y + cos x sin y, so a plane needs sines of its rows and
+  columns only. The products and sums are separate float32 operations, which
+  IEEE rounds to the same bits on every machine; a matrix product is not.
   """
   paint = tuple(PAINTS.values())[kind]
   angle = tuple(DIRECTIONS.values())[kind % len(DIRECTIONS)]
@@ -175,14 +175,14 @@ def draw(
   image = np.empty((image_size, image_size, 3), np.uint8)
   for channel in range(3):
     values = plane * np.float32(paint[channel])
-    values += np.float32(_BASE + brightness + 0.5)  # + 0.5: rounds, not floors
+    values += np.float32(_BASE + brightness + 0.5)  # + 0.5: round, not floor
     image[..., channel] = values.astype(np.uint8)
   image += _noise(rng, image.size).reshape(image.shape)
   return image
 
 
 def _noise(rng: np.random.Generator, size: int) -> UInt8[np.ndarray, 'n']:
-  """Uniform 0..15, four bits of every random byte: 4x faster than integers."""
+  """Uniform 0..15, the low bits of random bytes: 4x faster than integers()."""
   words = rng.bit_generator.random_raw(-(-size // 8)).astype('<u8')
   return words.view(np.uint8)[:size] & np.uint8(NOISE - 1)
 

@@ -1,197 +1,215 @@
-"""Data sets of TensorFlow Datasets, read without TensorFlow (not in the paper).
+"""Data sets of TensorFlow Datasets, read without TensorFlow.
 
-Only sets prepared in the array_record format can be read at random. Images are
-decoded and cut square here, as tools.prepare does it, not by TFDS, whose
-decoder depends on what else is installed.
+Only data sets in the array_record format allow random access. Images are
+decoded and cropped here as tools.prepare does it: the decoder that TFDS would
+use depends on what is installed. Most data sets need TensorFlow to be prepared,
+but none needs it to be read.
 
-What a reader may get wrong: TensorFlow is not needed to read, but most sets of
-TFDS need it to be prepared.
+TFDS can run the code of strangers, which is refused here: for a name with a
+namespace it downloads a program, and it imports the modules of the Python
+classes that features.json names, from the current folder too.
 """
 
 import functools
 import hashlib
+import json
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from alexnet_jax.data import dataset, images, records, tfds_files
-from alexnet_jax.data.prepare import layouts
+from alexnet_jax.data import dataset, images, records
 
-PREFIX = 'tfds:'
+PREFIX = 'tfds:'  # of a --source of tools.prepare
 _SPLITS = {'train': ('train',), 'val': ('validation', 'val', 'test')}
+# NAME, NAME/CONFIG, either with :VERSION.
+_NAME = re.compile(r'\w+(/[\w+.-]+)?(:[\d*]+\.[\d*]+\.[\d*]+)?')
+_CLASS_FIELDS = ('pythonClassName', 'python_class_name', 'type')
+_TRUSTED = 'tensorflow_datasets.'  # modules that features.json may name
+_CATALOG = 'https://www.tensorflow.org/datasets/catalog'
 
 
-class Member(NamedTuple):
-  """An encoded image of a prepared TFDS data set."""
+class Prepared(NamedTuple):
+  """A data set that TFDS has prepared on this machine."""
 
-  folder: str  # of the version, such as .../imagenette/full-size-v2/1.0.0
-  split: str  # as TFDS calls it
-  index: int
+  name: str  # 'imagenette/full-size-v2/1.0.0'
+  folder: str  # of this version
+  classes: tuple[dataset.ClassInfo, ...]
+  splits: dict[str, str]  # our name -> that of TFDS, such as 'val' -> 'test'
+  num_images: dict[str, int]  # by the split's name in TFDS
 
-  @property
-  def name(self) -> str:
-    return f'{self.split}/{self.index}'
-
-  def read(self) -> bytes:
-    """The image's bytes, as they were encoded."""
-    return _record(self)['image']
-
-  def label(self) -> int:
-    """Its class."""
-    return _label(_record(self), name=self.name)
-
-
-def _label(record: dict[str, Any], *, name: str) -> int:
-  """The class of a record; TFDS has -1 where there is none to tell."""
-  label = int(record['label'])
-  if label < 0:
-    raise dataset.Unreadable(f'{name}: its label is {label}, no class')
-  return label
-
-
-@functools.lru_cache(maxsize=1)
-def _record(member: Member) -> dict[str, Any]:
-  """One record, kept for the second question about it."""
-  try:
-    return _source(member.folder, member.split)[member.index]
-  except RuntimeError as error:
-    _source.cache_clear()  # the reader would go on failing
-    reason = str(error).splitlines()[0]
-    raise dataset.Unreadable(f'{member.name}: {reason}') from error
-
-
-def layout(name: str, *, data_dir: str) -> layouts.Layout:
-  """Every image of a data set, for preparing it.
-
-  Args:
-    name: 'imagenette/full-size-v2'.
-    data_dir: where TFDS keeps its data; '': its own default.
-  """
-  builder = _builder(name, data_dir=data_dir)
-  folder = str(builder.data_dir)
-  splits = {}
-  for split, theirs in _splits(builder).items():
-    splits[split] = tuple(
-      layouts.Labelled(Member(folder, theirs, i), None)
-      for i in range(len(_source(folder, theirs)))
-    )
-  return layouts.Layout(_name(builder), _classes(builder), splits)
+  def split(self, name: str, *, image_size: int) -> 'Split':
+    """Opens 'train' or 'val'."""
+    return Split(self.folder, split=self.splits[name], image_size=image_size)
 
 
 def load(name: str, *, data_dir: str, image_size: int) -> dataset.Dataset:
-  """Opens a data set as it is, without preparing it first.
+  """Opens a data set as TFDS wrote it, without preparing it first.
 
   Raises:
-    ValueError: if it is not there, or its statistics are not.
+    ValueError: if it, or its statistics, are missing or damaged.
   """
-  builder = _builder(name, data_dir=data_dir)
-  splits = {
-    split: Split(str(builder.data_dir), split=theirs, image_size=image_size)
-    for split, theirs in _splits(builder).items()
-  }
-  folder = statistics_folder(str(builder.data_dir), image_size=image_size)
-  again = f'--stats_only --source={PREFIX}{name} --image_size={image_size}'
-  again += f' --tfds_data_dir={data_dir}' if data_dir else ''
+  found = find(name, data_dir=data_dir)
+  folder = statistics_folder(found.folder, image_size=image_size)
+  fix = f'--stats_only --source={PREFIX}{name} --image_size={image_size}'
+  fix += f' --tfds_data_dir={data_dir}' if data_dir else ''
   if not folder.is_dir():
     raise ValueError(
-      f'{_name(builder)} has no mean image of {image_size} pixels yet: run '
-      f'python -m alexnet_jax.tools.prepare {again}'
+      f'{found.name} has no mean image of {image_size} pixels yet: run '
+      f'python -m alexnet_jax.tools.prepare {fix}'
     )
-  statistics = records.read_statistics(folder, image_size=image_size, fix=again)
-  classes = _classes(builder)
-  identity = repr((_name(builder), classes, image_size, _counts(builder)))
+  statistics = records.read_statistics(folder, image_size=image_size, fix=fix)
+  identity = repr((found.name, found.classes, image_size, found.num_images))
   return dataset.Dataset(
-    name=_name(builder),
+    name=found.name,
     image_size=image_size,
-    classes=classes,
-    train=splits['train'],
-    val=splits['val'],
+    classes=found.classes,
+    train=found.split('train', image_size=image_size),
+    val=found.split('val', image_size=image_size),
     mean_image=statistics.mean_image,
     pca=statistics.pca,
     fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
   )
 
 
-def training_split(name: str, *, data_dir: str, image_size: int) -> 'Split':
-  """The training images alone, for their statistics."""
-  builder = _builder(name, data_dir=data_dir)
-  train = _splits(builder)['train']
-  return Split(str(builder.data_dir), split=train, image_size=image_size)
-
-
 def statistics_folder(folder: str, *, image_size: int) -> pathlib.Path:
-  """Where the statistics of a data set's squares are kept, beside it."""
+  """Where the statistics for one image size are kept, below the data set."""
   return pathlib.Path(folder) / f'alexnet_jax-{image_size}'
 
 
 class Split:
-  """Random access to one split, decoded and cut square."""
+  """Random access to one split, decoded and cropped square."""
 
   def __init__(self, folder: str, *, split: str, image_size: int):
-    self.folder = folder
+    """Opens a split by its name in TFDS; `image_size` is in pixels."""
     self.image_size = image_size
+    self._folder = folder
     self._split = split
 
   def __len__(self) -> int:
-    return len(_source(self.folder, self._split))
+    return len(data_source(self._folder, self._split))
 
-  def __getitem__(self, index: int) -> dataset.Example:
-    (example,) = self.take([index])
-    if isinstance(example, dataset.Unreadable):
-      raise example
-    return example
+  __getitem__ = dataset.get_by_take
 
   def take(
     self, indices: Sequence[int]
   ) -> list[dataset.Example | dataset.Unreadable]:
-    """The examples at these indices."""
+    """Reads the examples at these indices; damage is returned, not raised."""
     try:
-      found = _source(self.folder, self._split).__getitems__(list(indices))
-    except RuntimeError:  # one of them is damaged
-      _source.cache_clear()  # the reader would go on failing
-      return [self._alone(index) for index in indices]
+      found = data_source(self._folder, self._split).__getitems__(list(indices))
+    except RuntimeError:  # one is damaged: read them one by one
+      data_source.cache_clear()  # a reader that failed once keeps failing
+      found = [None] * len(indices)
     return [
-      self._example(record, name=f'{self._split}/{index}')
+      self._example(record, index=index)
       for index, record in zip(indices, found, strict=True)
     ]
 
-  def _alone(self, index: int) -> dataset.Example | dataset.Unreadable:
-    try:
-      record = _record(Member(self.folder, self._split, index))
-    except dataset.Unreadable as error:
-      return error
-    return self._example(record, name=f'{self._split}/{index}')
-
   def _example(
-    self, record: dict[str, Any], *, name: str
+    self, record: dict[str, Any] | None, *, index: int
   ) -> dataset.Example | dataset.Unreadable:
+    name = f'{self._split}/{index}'
     try:
-      label = _label(record, name=name)
-    except dataset.Unreadable as error:
-      return error
-    try:
+      if record is None:
+        record = read_record(self._folder, self._split, index)
+      label = read_label(record)
       image = images.square(record['image'], size=self.image_size)
     except dataset.Unreadable as error:
       return dataset.Unreadable(f'{name}: {error}')
     return dataset.Example(image, label, name)
 
 
-def _builder(name: str, *, data_dir: str) -> Any:
-  """The builder of a prepared data set."""
+def read_label(record: dict[str, Any]) -> int:
+  """The label of a record.
+
+  Raises:
+    Unreadable: if the record is unlabelled, which TFDS marks by -1.
+  """
+  label = int(record['label'])
+  if label < 0:
+    raise dataset.Unreadable(f'its label is {label}, no class')
+  return label
+
+
+# Preparing asks for the image and then for the label of the same record.
+@functools.lru_cache(maxsize=1)
+def read_record(folder: str, split: str, index: int) -> dict[str, Any]:
+  """One record of a split, its image still encoded.
+
+  Raises:
+    Unreadable: if it is damaged.
+  """
+  try:
+    return data_source(folder, split)[index]
+  except RuntimeError as error:
+    data_source.cache_clear()  # a reader that failed once keeps failing
+    raise dataset.Unreadable(str(error).splitlines()[0]) from error
+
+
+@functools.lru_cache(maxsize=8)
+def data_source(folder: str, split: str) -> Any:
+  """Random access to the records of a split, images still encoded."""
   import tensorflow_datasets as tfds  # takes a second
 
-  tfds_files.refuse_name(name)
-  tfds_files.refuse_foreign(name, data_dir=data_dir)
+  builder = tfds.builder_from_directory(folder)
+  decoders = {'image': tfds.decode.SkipDecoding()}
+  return builder.as_data_source(split, decoders=decoders)
+
+
+def find(name: str, *, data_dir: str) -> Prepared:
+  """Looks a prepared data set up.
+
+  Args:
+    name: such as 'imagenette/full-size-v2'.
+    data_dir: where TFDS keeps its data; '': its default.
+
+  Raises:
+    ValueError: if it is not prepared, or is no set of labelled images in
+      array_records.
+  """
+  builder = _builder(name, data_dir=data_dir)
+  info = builder.info
+  if missing := {'image', 'label'} - set(info.features):
+    raise ValueError(
+      f'{name} has no {" and no ".join(sorted(missing))}: use a data set for '
+      'image classification'
+    )
+  splits = {
+    ours: next((split for split in theirs if split in info.splits), '')
+    for ours, theirs in _SPLITS.items()
+  }
+  if not all(splits.values()):
+    raise ValueError(
+      f'{info.full_name} has the splits {", ".join(info.splits)}: train and '
+      'validation or test are needed'
+    )
+  return Prepared(
+    name=info.full_name,
+    folder=str(builder.data_dir),
+    classes=tuple(
+      dataset.ClassInfo(label, label, label)
+      for label in info.features['label'].names
+    ),
+    splits=splits,
+    num_images={k: split.num_examples for k, split in info.splits.items()},
+  )
+
+
+def _builder(name: str, *, data_dir: str) -> Any:
+  """The TFDS builder of a prepared data set in array_records."""
+  import tensorflow_datasets as tfds
+
+  _check_name(name)
+  _check_class_names(name, data_dir=data_dir)
   try:
     builder = tfds.builder(name, data_dir=data_dir or None)
   except (
     tfds.core.registered.DatasetNotFoundError,
-    AssertionError,  # of a version that there is not
-    ValueError,  # of a variant that there is not
+    AssertionError,  # raised for an unknown version
+    ValueError,  # raised for an unknown config
   ) as error:
     raise ValueError(
-      f'TFDS has no data set {name!r}: see '
-      'https://www.tensorflow.org/datasets/catalog'
+      f'TFDS has no data set {name!r}: see {_CATALOG}'
     ) from error
   if not builder.is_prepared():
     place = f', data_dir={data_dir!r}' if data_dir else ''
@@ -204,52 +222,50 @@ def _builder(name: str, *, data_dir: str) -> Any:
   if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
     raise ValueError(
       f'{name} in {builder.data_dir} is in the format '
-      f'{builder.info.file_format.value}, which cannot be read at random: '
-      'convert it with tfds convert_format, or prepare it with '
+      f'{builder.info.file_format.value}, which has no random access: convert '
+      'it with tfds convert_format, or prepare it with '
       'file_format="array_record"'
-    )
-  missing = {'image', 'label'} - set(builder.info.features)
-  if missing:
-    raise ValueError(
-      f'{name} has no {" and no ".join(sorted(missing))}: use a data set for '
-      'image classification'
     )
   return builder
 
 
-@functools.lru_cache(maxsize=8)
-def _source(folder: str, split: str) -> Any:
-  """Random access to the records of a split, images still encoded."""
-  import tensorflow_datasets as tfds
-
-  builder = tfds.builder_from_directory(folder)
-  decoders = {'image': tfds.decode.SkipDecoding()}
-  return builder.as_data_source(split, decoders=decoders)
-
-
-def _splits(builder: Any) -> dict[str, str]:
-  """What TFDS calls our splits."""
-  there = builder.info.splits
-  chosen = {
-    split: next((name for name in names if name in there), '')
-    for split, names in _SPLITS.items()
-  }
-  if not all(chosen.values()):
+def _check_name(name: str) -> None:
+  """Raises ValueError for a name that would make TFDS download a program."""
+  if not _NAME.fullmatch(name):
     raise ValueError(
-      f'{_name(builder)} has the splits {", ".join(there)}: train and '
-      'validation or test are needed'
+      f'TFDS has no data set {name!r}: give NAME, NAME/CONFIG or '
+      f'NAME/CONFIG:VERSION, as {_CATALOG} does'
     )
-  return chosen
 
 
-def _classes(builder: Any) -> tuple[dataset.ClassInfo, ...]:
-  names = builder.info.features['label'].names
-  return tuple(dataset.ClassInfo(name, name, name) for name in names)
+def _check_class_names(name: str, *, data_dir: str) -> None:
+  """Raises ValueError if a features.json names a class that is not of TFDS."""
+  from tensorflow_datasets.core import naming
+  from tensorflow_datasets.core.utils import file_utils
+
+  own_name = naming.parse_builder_name_kwargs(name)[0].name
+  for place in file_utils.list_data_dirs(data_dir or None):
+    for path in pathlib.Path(place, own_name).rglob('features.json'):
+      try:
+        content = json.loads(path.read_text('utf-8'))
+      except (ValueError, RecursionError) as error:
+        raise ValueError(
+          f'{path} is damaged ({error}): prepare {name} with TFDS again'
+        ) from error
+      for found in _class_names(content):
+        if not found.startswith(_TRUSTED):
+          raise ValueError(
+            f'{path} names {found!r}, a class that is not of TFDS, so nothing '
+            'is loaded: prepare a data set with the features of TFDS'
+          )
 
 
-def _counts(builder: Any) -> dict[str, int]:
-  return {k: v.num_examples for k, v in builder.info.splits.items()}
-
-
-def _name(builder: Any) -> str:
-  return builder.info.full_name
+def _class_names(content: Any) -> Iterator[str]:
+  """The Python classes that a part of features.json names."""
+  parts = content if isinstance(content, list) else []
+  if isinstance(content, dict):
+    parts = list(content.values())
+    named = (content.get(field) for field in _CLASS_FIELDS)
+    yield from (n for n in named if isinstance(n, str) and '.' in n)
+  for part in parts:
+    yield from _class_names(part)

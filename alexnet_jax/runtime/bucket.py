@@ -1,9 +1,9 @@
-"""Folders on buckets: gs://, s3://, az://, hf:// and what else fsspec knows.
+"""Folders on buckets: gs://, s3://, az://, hf:// and others of fsspec.
 
-A bucket keeps whole objects: nothing is appended, renamed or locked there. So
-nothing is worked on in place; what is on a bucket is copied to a folder of this
-machine and back, object by object. etils.epath asks fsspec, too, but gives
-neither the sizes of a listing nor whole objects. Not in the paper.
+Objects on a bucket are written whole: they cannot be appended to, renamed or
+locked. So files are never changed in place but copied to a local folder and
+back. etils.epath uses fsspec, too, but returns neither the sizes of a listing
+nor whole objects.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ import fsspec
 
 from alexnet_jax.runtime import cache, paths
 
-CACHE = 'ALEXNET_JAX_CACHE'  # environment variable: where copies lie
-_AT_ONCE = 8  # objects on their way
-_PACKAGES = {  # of fsspec's known schemes, those of the usual buckets
+CACHE = 'ALEXNET_JAX_CACHE'  # environment variable: folder for local copies
+_NUM_PARALLEL = 8  # transfers at a time
+_PACKAGES = {  # scheme -> package that fsspec needs for it
   'gs': 'gcsfs',
   'gcs': 'gcsfs',
   's3': 's3fs',
@@ -33,36 +33,36 @@ _PACKAGES = {  # of fsspec's known schemes, those of the usual buckets
 
 
 class RemoteError(ValueError):
-  """A bucket does not do what it is asked to; in one line."""
+  """An operation on a bucket failed; the message is one line."""
 
 
 class MissingError(RemoteError):
-  """There is no such bucket, or no such object in it."""
+  """The bucket or the object does not exist."""
 
 
-def copies(kind: str) -> pathlib.Path:
-  """The folder of this machine for copies of a kind; it need not exist.
+def cache_folder(kind: str) -> pathlib.Path:
+  """The local folder for copies of one kind; it may not exist yet.
 
-  It is in $ALEXNET_JAX_CACHE, or $XDG_CACHE_HOME/alexnet_jax, or
-  ~/.cache/alexnet_jax.
+  It is below $ALEXNET_JAX_CACHE, $XDG_CACHE_HOME/alexnet_jax or
+  ~/.cache/alexnet_jax, whichever is known first.
 
   Raises:
-    ValueError: if there is no home folder either.
+    ValueError: if none is known, or the path is relative.
   """
   named = os.environ.get(CACHE)
   folder = pathlib.Path(named) if named else cache.folder()
   if folder is None or not folder.is_absolute():
     raise ValueError(
-      f'{named or "~"} is no place for copies of what lies on buckets: let '
-      f'{CACHE} name a folder, from / on'
+      f'{named or "~"} is no absolute path for copies of buckets: set {CACHE} '
+      'to a folder that begins with /'
     )
   return folder / kind
 
 
-def name_of_copy(url: str) -> str:
-  """A file name for an address: readable, and no other address has it.
+def copy_name(url: str) -> str:
+  """A readable folder name for an address, unique by its hash.
 
-  >>> name_of_copy('gs://bucket/runs/a')
+  >>> copy_name('gs://bucket/runs/a')
   'gs_bucket_runs_a-41d4fef7ab3f'
   """
   url = url.rstrip('/')
@@ -70,31 +70,31 @@ def name_of_copy(url: str) -> str:
   return f'{readable}-{hashlib.sha256(url.encode()).hexdigest()[:12]}'
 
 
-def refuse_small_disk(folder: pathlib.Path, *, size: int, url: str) -> None:
-  """Raises ValueError where `size` bytes more do not fit."""
+def check_disk_space(folder: pathlib.Path, *, size: int, url: str) -> None:
+  """Raises ValueError unless `size` more bytes fit on the disk of `folder`."""
   place = next(p for p in (folder, *folder.parents) if p.exists())
   free = shutil.disk_usage(place).free
   if size > free:
     raise ValueError(
-      f'{url}: {size / 1e9:,.1f} GB more are needed for the copy in {folder}, '
-      f'{free / 1e9:,.1f} GB are free: make room, or let {CACHE} name a folder '
+      f'{url}: the copy in {folder} needs {size / 1e9:,.1f} GB more, but only '
+      f'{free / 1e9:,.1f} GB are free: make room, or set {CACHE} to a folder '
       'on a larger disk'
     )
 
 
 class Folder:
-  """A folder on a bucket: the objects whose names begin with its address."""
+  """A folder on a bucket: all objects whose names begin with its address."""
 
   def __init__(self, url: str):
-    """Connects; nothing need be there.
+    """Connects to the bucket; the folder may be empty.
 
     Raises:
-      RemoteError: if the package for that scheme is not installed, or it cannot
-        log in.
+      RemoteError: if the package for the scheme is not installed, or the login
+        fails.
     """
     self.url = url.rstrip('/')
     scheme = url.split('://')[0]
-    with self._told('', 'reached'):
+    with self._one_line_errors('', 'reached'):
       try:
         self._fs, root = fsspec.core.url_to_fs(self.url)
       except ImportError as error:
@@ -111,124 +111,136 @@ class Folder:
     self._root = str(root)
 
   def sizes(self, under: str = '') -> dict[str, int]:
-    """Bytes of each object, by its name from this folder on.
+    """Sizes in bytes of all objects below `under`, by name in this folder.
 
     Raises:
-      RemoteError: if they cannot be listed, or a name leads out of a folder.
+      RemoteError: if the listing fails, or a name leads out of the folder.
     """
     top = self._at(under)
-    with self._told(under, 'listed'):
-      self._fs.invalidate_cache()  # others write here, too
+    with self._one_line_errors(under, 'listed'):
+      self._fs.invalidate_cache()  # other machines write here, too
       found = self._fs.find(top, detail=True)
-      if not found:  # also if it may not be listed: this then says so
+      if not found:  # find() hides a missing permission, ls() raises it
         with contextlib.suppress(FileNotFoundError):
           self._fs.ls(top)
     sizes = {}
     for path, info in found.items():
       name = path.removeprefix(f'{self._root}/')
-      if name == path or path.endswith('/'):  # stands for a folder
+      if name == path or path.endswith('/'):  # placeholder of a folder
         continue
       if not all(map(paths.is_plain_name, name.split('/'))):
         raise RemoteError(
-          f'{self.url} has {name!r}, which is no name of a file: remove it'
+          f'{self.url} has an object {name!r}, which is no valid file name: '
+          'remove it'
         )
       sizes[name] = int(info.get('size') or 0)
     return sizes
 
   def read(self, name: str) -> bytes:
-    """An object's content.
+    """Reads an object.
 
     Raises:
-      MissingError: if it is not there.
+      MissingError: if it does not exist.
       RemoteError: if it cannot be read.
     """
-    with self._told(name, 'read'):
+    with self._one_line_errors(name, 'read'):
       self._fs.invalidate_cache()
       return self._fs.cat_file(self._at(name))
 
   def write(self, name: str, *, content: bytes) -> None:
-    """Makes or replaces an object."""
-    with self._told(name, 'written'):
+    """Creates or replaces an object."""
+    with self._one_line_errors(name, 'written'):
       self._fs.pipe_file(self._at(name), content)
 
   def get(self, name: str, *, to: pathlib.Path) -> None:
-    """Copies an object to a file, which must not exist; its folder is made.
+    """Downloads an object to a new file; creates the file's folder.
 
     Raises:
-      RemoteError: if it cannot be read.
-      OSError: if this machine's disk fails.
+      RemoteError: if the object cannot be read.
+      OSError: if the file cannot be written.
     """
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.touch()  # that it can be written is no matter of the bucket
-    with self._told(name, 'read', ours=to):
+    to.touch()  # a full local disk is no error of the bucket
+    with self._one_line_errors(name, 'read', local=to):
       self._fs.get_file(self._at(name), str(to))
 
   def put(self, path: pathlib.Path, *, name: str) -> None:
-    """Copies a file to an object.
+    """Uploads a file to an object.
 
     Raises:
-      FileNotFoundError: if there is no such file any more.
+      FileNotFoundError: if the file does not exist.
       RemoteError: if the object cannot be written.
     """
-    with self._told(name, 'written', ours=path):
+    with self._one_line_errors(name, 'written', local=path):
       self._fs.put_file(str(path), self._at(name))
 
   def remove(self, names: Iterable[str]) -> None:
-    """Removes objects, one after another; those not there are no error."""
+    """Removes objects one by one; missing ones are ignored."""
     for name in names:
-      with self._told(name, 'removed'), contextlib.suppress(FileNotFoundError):
+      with (
+        self._one_line_errors(name, 'removed'),
+        contextlib.suppress(FileNotFoundError),
+      ):
         self._fs.rm_file(self._at(name))
 
   def get_all(self, names: Iterable[str], *, to: pathlib.Path) -> None:
-    """Copies objects to a folder, under their names."""
-    at_once(lambda name: self.get(name, to=to / name), names)
+    """Downloads objects to a folder, under their names."""
+    run_parallel(lambda name: self.get(name, to=to / name), names)
 
   def put_all(self, folder: pathlib.Path, *, names: Iterable[str]) -> None:
-    """Copies files of a folder to objects of their names."""
-    at_once(lambda name: self.put(folder / name, name=name), names)
+    """Uploads files of a folder to objects of the same names."""
+    run_parallel(lambda name: self.put(folder / name, name=name), names)
 
   def _at(self, name: str) -> str:
     return f'{self._root}/{name}' if name else self._root
 
   @contextlib.contextmanager
-  def _told(
-    self, name: str, done: str, *, ours: pathlib.Path | None = None
+  def _one_line_errors(
+    self, name: str, done: str, *, local: pathlib.Path | None = None
   ) -> Iterator[None]:
-    """Makes a line of what goes wrong, but for what is of this machine."""
+    """Turns errors into a RemoteError of one line, except for local files.
+
+    Args:
+      name: the object, '' for the folder.
+      done: what failed, such as 'read', for the message.
+      local: a local file that takes part; its own errors pass unchanged.
+    """
     url = f'{self.url}/{name}' if name else self.url
     try:
       yield
     except RemoteError:
       raise
     except FileNotFoundError as error:
-      if ours is not None and not ours.exists():
+      if local is not None and not local.exists():
         raise
       raise MissingError(
-        f'{url} does not exist, or its bucket does not ({_line(error)}): make '
-        'it, or give another'
+        f'{url} or its bucket does not exist ({_first_line(error)}): create '
+        'it, or give another address'
       ) from error
     except PermissionError as error:
       raise RemoteError(
-        f'{url} cannot be {done}: no permission ({_line(error)}): log in as '
-        'one who has it, or give another'
+        f'{url} cannot be {done}: no permission ({_first_line(error)}): log in '
+        'to an account that has it, or give another address'
       ) from error
-    except Exception as error:  # each library has its own
-      if isinstance(error, OSError) and error.filename == str(ours):
+    except Exception as error:  # each library raises its own types
+      if isinstance(error, OSError) and error.filename == str(local):
         raise
-      raise RemoteError(f'{url} cannot be {done}: {_line(error)}') from error
+      raise RemoteError(
+        f'{url} cannot be {done}: {_first_line(error)}'
+      ) from error
 
 
-def at_once(action: Callable[[str], None], names: Iterable[str]) -> None:
-  """Does something with several names at a time; the first error is raised."""
-  with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-    done = [pool.submit(action, name) for name in names]
+def run_parallel(action: Callable[[str], None], names: Iterable[str]) -> None:
+  """Calls `action` with each name, in threads; raises the first error."""
+  with futures.ThreadPoolExecutor(_NUM_PARALLEL) as pool:
+    calls = [pool.submit(action, name) for name in names]
     try:
-      for one in futures.as_completed(done):
-        one.result()
+      for call in futures.as_completed(calls):
+        call.result()
     finally:
       pool.shutdown(cancel_futures=True)
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
   first = next(iter(str(error).splitlines()), '')
   return f'{type(error).__name__}: {first}' if first else type(error).__name__

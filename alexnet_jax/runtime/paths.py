@@ -1,4 +1,4 @@
-"""Paths that a user gives, and names that a file gives; not in the paper."""
+"""Checks and expands paths and file names that come from outside."""
 
 import pathlib
 import re
@@ -7,7 +7,7 @@ _URL = re.compile(r'[a-z][a-z0-9+.-]+://')
 
 
 def is_remote(path: str) -> bool:
-  """Whether that is the address of a bucket, and no path of this machine.
+  """Whether a path is the address of a bucket rather than a local path.
 
   >>> [is_remote(path) for path in ('gs://bucket/runs/a', 'runs/a', '/gs/a')]
   [True, False, False]
@@ -15,16 +15,16 @@ def is_remote(path: str) -> bool:
   return bool(_URL.match(path))
 
 
-def given(path: str) -> pathlib.Path:
-  """A path of this machine as a user means it: ~ and ~NAME are home folders.
+def expand(path: str) -> pathlib.Path:
+  """Expands ~ and ~NAME in a local path.
 
   Raises:
-    ValueError: if there is no such user, or it is the address of a bucket.
+    ValueError: if there is no such user, or `path` is the address of a bucket.
   """
   if is_remote(path):
     raise ValueError(
-      f'{path}: here a path of this machine has to be given; --workdir, '
-      '--restore and --config.data.dir may be on a bucket'
+      f'{path} is on a bucket: give a local path; only --workdir, --restore '
+      'and --config.data.dir may be on a bucket'
     )
   try:
     return pathlib.Path(path).expanduser()
@@ -35,7 +35,7 @@ def given(path: str) -> pathlib.Path:
 
 
 def is_plain_name(name: object) -> bool:
-  """Whether that is the name of a file in a folder, and leads nowhere else.
+  """Whether a file's name is printable and stays inside its folder.
 
   >>> [is_plain_name(name) for name in ('a.npy', '../a', '/a', '..', 'a\\\\b')]
   [True, False, False, False, False]

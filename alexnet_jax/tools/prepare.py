@@ -1,15 +1,15 @@
-"""Prepares a data set for training (paper §2): see data/prepare/run.py.
+"""Prepares a data set for training (paper §2); see data/prepare/run.py.
 
   python -m alexnet_jax.tools.prepare --source=SOURCE --output=DIR
 
 SOURCE is a folder with the official tars of ILSVRC2012 or ILSVRC2010, class
 folders (train/CLASS/IMAGE and val/CLASS/IMAGE) or an uncompressed tar of them,
 or tfds:NAME. DIR then holds records of 256 x 256 images, the mean image and the
-RGB components, and appears only when it is complete. Stopped in whatever way,
-the same command goes on where it was.
+RGB components, and appears only when it is complete. After an interruption the
+same command continues where it stopped.
 
---stats_only computes the mean image and the components alone: anew for a
-prepared DIR, or, to train from a TFDS data set as it is, for tfds:NAME.
+--stats_only computes the mean image and the components only: again for
+a prepared DIR, or for tfds:NAME, to train from that data set as it is.
 """
 
 import os
@@ -22,23 +22,20 @@ import tqdm
 from absl import flags
 
 from alexnet_jax import cli
+from alexnet_jax.data import dataset, records, tfds
 from alexnet_jax.data import metadata as metadata_lib
-from alexnet_jax.data import records, sources, tfds
-from alexnet_jax.data.prepare import run, shards, statistics
-from alexnet_jax.data.prepare import sources as sources_lib
+from alexnet_jax.data.prepare import run, shards, sources, statistics
 from alexnet_jax.runtime import bucket as bucket_lib
 from alexnet_jax.runtime import paths
 
-_SOURCE = flags.DEFINE_string(
-  'source', '', f'What to prepare: {sources_lib.KNOWN}'
-)
+_SOURCE = flags.DEFINE_string('source', '', f'What to prepare: {sources.KNOWN}')
 _OUTPUT = flags.DEFINE_string(
-  'output', '', 'Folder to make, here or on a bucket; must not exist.'
+  'output', '', 'Folder to create, local or on a bucket; must not exist.'
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
   'image_size',
   256,
-  'Pixels a side of the stored squares.',
+  'Height and width of the stored squares, in pixels.',
   lower_bound=1,
   upper_bound=4096,
 )
@@ -46,86 +43,91 @@ _ENCODING = flags.DEFINE_enum(
   'encoding',
   'raw',
   ['raw', 'jpeg'],
-  'raw: fastest to train from, 197 kB an image. jpeg: about 25 kB.',
+  'raw: fastest to train from, 197 kB per image. jpeg: about 25 kB.',
 )
 _JPEG_QUALITY = flags.DEFINE_integer(
-  'jpeg_quality', 90, 'Of --encoding=jpeg.', lower_bound=1, upper_bound=95
+  'jpeg_quality',
+  90,
+  'For --encoding=jpeg.',
+  lower_bound=1,
+  upper_bound=95,
 )
 _WORKERS = flags.DEFINE_integer(
   'workers',
   os.cpu_count() or 1,
-  'Processes. Any number gives the same files.',
+  'Number of processes; any number writes the same files.',
   1,
 )
 _MAX_SKIPPED = flags.DEFINE_integer(
-  'max_skipped', 100, 'Files that may be left out; one more ends the run.', 0
+  'max_skipped', 100, 'Files that may be left out before the run ends.', 0
 )
 _HALVES = flags.DEFINE_bool(
   'halves',
   False,
-  'Divide all images, half to train on, half to validate with, by a hash of '
-  'their names, as §6 does with Fall 2009.',
+  'Divide all images into training and validation halves by a hash of their '
+  'names, as §6 does with Fall 2009.',
 )
 _STATS_ONLY = flags.DEFINE_bool(
-  'stats_only', False, 'Only the mean image and the RGB components.'
+  'stats_only', False, 'Compute only the mean image and RGB components.'
 )
 _TFDS_DATA_DIR = flags.DEFINE_string(
-  'tfds_data_dir', '', 'Where TFDS keeps its data; default: its own.'
+  'tfds_data_dir', '', 'Where TFDS keeps its data; empty: its default.'
 )
 
 
 def main() -> None:
-  """Looks at the flags, and acts."""
+  """Runs the command that the flags describe."""
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C
   if _STATS_ONLY.value:
-    _statistics()
+    _compute_statistics()
     return
   for name, value in (('source', _SOURCE.value), ('output', _OUTPUT.value)):
     if not value:
-      raise ValueError(f'--{name} is missing: --help says what it can be')
+      raise ValueError(f'--{name} is missing: --help says what to give')
   if paths.is_remote(_OUTPUT.value):
-    _prepare_for_a_bucket(bucket_lib.Folder(_OUTPUT.value))
+    _prepare_on_bucket(bucket_lib.Folder(_OUTPUT.value))
   else:
-    _prepare(paths.given(_OUTPUT.value).resolve())
+    _prepare(paths.expand(_OUTPUT.value).resolve())
 
 
-def _prepare_for_a_bucket(bucket: bucket_lib.Folder) -> None:
-  """Prepares here, copies all of it, and removes it here."""
+def _prepare_on_bucket(bucket: bucket_lib.Folder) -> None:
+  """Prepares in a local folder, uploads it, and removes the local folder."""
   if metadata_lib.FILE in bucket.sizes():
     raise ValueError(
       f'{bucket.url} exists and is complete: use it, remove it, or give '
       'another --output'
     )
-  asked = (_SOURCE, _IMAGE_SIZE, _ENCODING, _JPEG_QUALITY, _HALVES)
-  of_it = ' '.join(str(flag.value) for flag in (*asked, _TFDS_DATA_DIR))
-  name = bucket_lib.name_of_copy(f'{bucket.url} {of_it}')
-  place = bucket_lib.copies('prepared') / name
-  if not (place / metadata_lib.FILE).is_file():  # else only copying broke off
+  options = (_SOURCE, _IMAGE_SIZE, _ENCODING, _JPEG_QUALITY, _HALVES)
+  values = ' '.join(str(flag.value) for flag in (*options, _TFDS_DATA_DIR))
+  name = bucket_lib.copy_name(f'{bucket.url} {values}')
+  place = bucket_lib.cache_folder('prepared') / name
+  if not (place / metadata_lib.FILE).is_file():  # else only the upload is left
     _prepare(place)
   print(f'{place}: copying to {bucket.url}', flush=True)
   names = {path.name for path in place.iterdir()} - {metadata_lib.FILE}
   bucket.put_all(place, names=names)
-  bucket.put(place / metadata_lib.FILE, name=metadata_lib.FILE)  # it is whole
+  # Last: a folder on the bucket that has metadata.json is complete.
+  bucket.put(place / metadata_lib.FILE, name=metadata_lib.FILE)
   shutil.rmtree(place)
   print(f'{bucket.url} is complete')
 
 
 def _prepare(output: pathlib.Path) -> None:
-  """Lists the source, says what is to be done, and does it in a folder."""
-  run.refuse_existing(output)
+  """Lists the source, prints the plan, and prepares a local folder."""
+  run.check_output(output)
   print(f'Listing {_SOURCE.value} ...', flush=True)
   options = shards.Options(
     image_size=_IMAGE_SIZE.value,
     encoding=cast(metadata_lib.Encoding, _ENCODING.value),
     jpeg_quality=_JPEG_QUALITY.value,
   )
-  layout = sources_lib.find(
+  layout = sources.find_layout(
     _SOURCE.value, tfds_data_dir=_TFDS_DATA_DIR.value, halves=_HALVES.value
   )
   work = run.plan(layout, options=options)
-  _announce(work, output=output)
+  _print_plan(work, output=output)
   with tqdm.tqdm(total=work.num_images, unit=' images', delay=1) as bar:
-    metadata = run.run(
+    metadata = run.prepare(
       work,
       output=output,
       workers=_WORKERS.value,
@@ -138,42 +140,41 @@ def _prepare(output: pathlib.Path) -> None:
   print(f'{output}: {counts}, {len(metadata.skipped)} skipped')
 
 
-def _announce(work: run.Plan, *, output: pathlib.Path) -> None:
+def _print_plan(work: run.Plan, *, output: pathlib.Path) -> None:
   counts = ', '.join(f'{len(v)} {k}' for k, v in work.layout.splits.items())
   seconds = work.num_images / run.IMAGES_PER_SECOND / _WORKERS.value
   place = next(p for p in output.absolute().parents if p.exists())
   print(
     f'{work.layout.name}: {counts} images, {len(work.layout.classes)} classes'
     f' -> {len(work.shards)} shards in {output}\n'
-    f'shorter side to {work.options.image_size} pixels (bicubic), then the '
-    f'middle; about {work.num_bytes / 1e9:.1f} GB of '
+    f'shorter side to {work.options.image_size} pixels (bicubic), centre '
+    f'square; about {work.num_bytes / 1e9:.1f} GB of '
     f'{shutil.disk_usage(place).free / 1e9:.0f} GB free, and '
     f'{seconds / 60:.0f} minutes with {_WORKERS.value} workers',
     flush=True,
   )
 
 
-def _statistics() -> None:
-  """Of a TFDS data set as it is, or of a folder prepared before."""
+def _compute_statistics() -> None:
+  """Writes the statistics of a TFDS data set, or of a prepared folder."""
   name = _SOURCE.value.removeprefix(tfds.PREFIX)
   if (name and name == _SOURCE.value) or bool(name) == bool(_OUTPUT.value):
     raise ValueError(
-      f'--stats_only of --source={_SOURCE.value} --output={_OUTPUT.value}: it '
-      'goes with --source=tfds:NAME alone, or with --output=DIR of a prepared '
-      'folder alone'
+      f'--stats_only of --source={_SOURCE.value} --output={_OUTPUT.value}: '
+      'give it with --source=tfds:NAME alone, or with --output=DIR of a '
+      'prepared folder alone'
     )
-  size = _IMAGE_SIZE.value
+  split: dataset.Split
   if name:
-    split: sources.Split = tfds.training_split(
-      name, data_dir=_TFDS_DATA_DIR.value, image_size=size
-    )
-    folder = tfds.statistics_folder(split.folder, image_size=size)
+    found = tfds.find(name, data_dir=_TFDS_DATA_DIR.value)
+    split = found.split('train', image_size=_IMAGE_SIZE.value)
+    folder = tfds.statistics_folder(found.folder, image_size=_IMAGE_SIZE.value)
   else:
-    folder = paths.given(_OUTPUT.value)
+    folder = paths.expand(_OUTPUT.value)
     metadata = metadata_lib.read(folder)
     split = records.PreparedSplit(folder, metadata=metadata, split='train')
   with tqdm.tqdm(total=len(split), unit=' images', delay=1) as bar:
-    found, skipped = statistics.statistics(
+    computed, skipped = statistics.compute(
       split, workers=_WORKERS.value, progress=bar.update
     )
   for reason in skipped:
@@ -185,10 +186,10 @@ def _statistics() -> None:
     )
   if name:
     folder.mkdir(exist_ok=True)
-    records.write_statistics(folder, statistics=found)
+    records.write_statistics(folder, statistics=computed)
   else:
-    records.replace_statistics(folder, statistics=found)
-  deviations = ', '.join(f'{s:.2f}' for s in found.pca.stddevs)
+    records.replace_statistics(folder, statistics=computed)
+  deviations = ', '.join(f'{s:.2f}' for s in computed.pca.stddevs)
   print(
     f'{folder}: mean image and RGB components of {len(split) - len(skipped)} '
     f'images; standard deviations {deviations} grey levels'

@@ -1,11 +1,11 @@
-"""Turning images as they lie on disk into a prepared data set (§2).
+"""Prepares a data set for training: squares, records and statistics (§2).
 
-Training never imports this package: it reads what `run` has written.
+Training never imports this package; it reads the folder that `run` writes.
 
-  sources     recognises what a source is
+  sources     finds out what a source is and lists its images
   layouts     lists class folders;  ilsvrc  the official tars;  tfds  TFDS
-  tar         reads members of tar files at random
-  shards      writes records;  workers  the processes that do so
-  statistics  mean image and RGB components of the training split
-  run         all of it, continued after an interruption
+  tar         reads members of tar files in place
+  shards      writes records;  workers  does so in several processes
+  statistics  mean image and RGB components of a data set as it is
+  run         all of it; continues after an interruption
 """

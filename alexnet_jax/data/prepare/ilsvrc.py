@@ -1,18 +1,19 @@
 """The official downloads of ILSVRC2012 and ILSVRC2010 (paper §2).
 
-ILSVRC2012_img_train.tar          a tar of one tar for each synset
+ILSVRC2012_img_train.tar          a tar of tars, one per synset
 ILSVRC2012_img_val.tar            ILSVRC2012_val_00000001.JPEG, ...
-ILSVRC2012_devkit_t12.tar.gz      which synset is which, and the val labels
+ILSVRC2012_devkit_t12.tar.gz      ids of the synsets, and the val labels
 
-ILSVRC2010_images_train.tar       the same of 2010
+ILSVRC2010_images_train.tar       the same for 2010
 ILSVRC2010_images_val.tar
 ILSVRC2010_devkit-1.0.tar.gz
-ILSVRC2010_images_test.tar        with ILSVRC2010_test_ground_truth.txt, if both
-                                  are there: Table 1 of the paper is of it
-patch_images.tar                  if there, in place of images of the same names
+ILSVRC2010_images_test.tar        optional, with
+                                  ILSVRC2010_test_ground_truth.txt; Table 1 of
+                                  the paper reports this split
+patch_images.tar                  optional; replaces images of the same name
 
-Labels are the synsets' places in the order of their WordNet ids, which is what
-published AlexNets use. The devkits number synsets otherwise.
+Labels number the synsets in the order of their WordNet ids, as published
+AlexNets do. The devkits number them in another order.
 """
 
 import io
@@ -29,17 +30,19 @@ from alexnet_jax.data.prepare import layouts, tar
 
 
 class _Devkit(NamedTuple):
+  """What the devkit says about classes and labels."""
+
   synsets: Mapping[int, dataset.ClassInfo]  # by the devkit's own ids
-  val_ids: tuple[int, ...]  # the id of validation image 1, 2, ...
+  val_ids: tuple[int, ...]  # devkit ids of validation images 1, 2, ...
 
 
 class _Edition(NamedTuple):
-  """Names that differ from year to year."""
+  """File names of one year."""
 
   year: str
   train: str
   val: str
-  devkits: tuple[str, ...]  # the names it was given out under
+  devkits: tuple[str, ...]  # all names of the same file
 
 
 EDITIONS = (
@@ -58,8 +61,8 @@ EDITIONS = (
 )
 
 
-def find(source: pathlib.Path) -> layouts.Layout | None:
-  """The layout of a folder of downloads, if it is one.
+def find_layout(source: pathlib.Path) -> layouts.Layout | None:
+  """Lists the images of a folder of downloads; None if it is no such folder.
 
   Raises:
     ValueError: if a file of the edition is missing or damaged.
@@ -72,14 +75,14 @@ def find(source: pathlib.Path) -> layouts.Layout | None:
 
 def _layout(edition: _Edition, *, source: pathlib.Path) -> layouts.Layout:
   named = [source / name for name in edition.devkits]
-  there = [path for path in named if path.is_file()] or [_need(named[0])]
+  there = [path for path in named if path.is_file()] or [_require(named[0])]
   devkit = _devkit(edition, there[0])
   classes = tuple(sorted(devkit.synsets.values()))
   listing = _Listing(devkit, classes, _patches(source))
   train = listing.by_synset(source / edition.train)
   splits = {'train': tuple(train)}
   splits['val'] = listing.by_number(
-    _need(source / edition.val), ids=devkit.val_ids
+    _require(source / edition.val), ids=devkit.val_ids
   )
   truth = source / f'{edition.year}_test_ground_truth.txt'
   test = source / f'{edition.year}_images_test.tar'
@@ -90,7 +93,7 @@ def _layout(edition: _Edition, *, source: pathlib.Path) -> layouts.Layout:
 
 
 class _Listing:
-  """Labels members, and collects those that are rejected."""
+  """Labels the members of tars, and collects the rejected ones."""
 
   def __init__(
     self,
@@ -104,7 +107,7 @@ class _Listing:
     self.rejected: list[tar.Rejected] = []
 
   def by_synset(self, path: pathlib.Path) -> Iterator[layouts.Labelled]:
-    """Training images: their tar is named after the synset."""
+    """Labels training images by their tar, which is named after the synset."""
     for synset, member in tar.nested(path):
       if isinstance(member, tar.Rejected):
         self.rejected.append(member)
@@ -115,7 +118,7 @@ class _Listing:
   def by_number(
     self, path: pathlib.Path, *, ids: tuple[int, ...]
   ) -> tuple[layouts.Labelled, ...]:
-    """Images ..._00000123.JPEG, whose devkit id is number 123 of `ids`."""
+    """Labels images ..._00000123.JPEG by entry 123 of `ids`, from 1 on."""
     found = []
     for member in tar.members(path):
       if isinstance(member, tar.Rejected):
@@ -126,8 +129,8 @@ class _Listing:
       if not 1 <= number <= len(ids):
         raise ValueError(
           f'image {member.name} of {path.name} has no label: there are '
-          f'{len(ids)}, for ..._00000001.JPEG onwards; use the devkit that was '
-          'given out with these images'
+          f'{len(ids)}, for ..._00000001.JPEG onwards; use the devkit released '
+          'with these images'
         )
       what = f"the devkit's id of {member.name}"
       synset = _lookup(self._devkit.synsets, ids[number - 1], what=what)
@@ -141,7 +144,7 @@ class _Listing:
 
 
 def _patches(source: pathlib.Path) -> dict[str, tar.Member]:
-  """Images that replace damaged ones of the same name."""
+  """Images of patch_images.tar, by file name."""
   path = source / 'patch_images.tar'
   if not path.is_file():
     return {}
@@ -153,9 +156,9 @@ def _patches(source: pathlib.Path) -> dict[str, tar.Member]:
 
 
 def _devkit(edition: _Edition, path: pathlib.Path) -> _Devkit:
-  """Reads meta.mat and the validation labels out of the devkit.
+  """Reads meta.mat and the validation labels of the devkit.
 
-  meta.mat also lists the inner nodes of the hierarchy; classes are its leaves.
+  meta.mat also lists the inner nodes of the hierarchy; only leaves are classes.
   """
   try:
     with tarfile.open(path) as archive:
@@ -170,7 +173,7 @@ def _devkit(edition: _Edition, path: pathlib.Path) -> _Devkit:
       for s in synsets
       if not s['num_children']
     }
-  except Exception as error:  # tarfile, zlib and scipy: each has its own
+  except Exception as error:  # tarfile, zlib and scipy raise their own types
     reason = str(error).split('\n')[0]
     raise ValueError(
       f'{path} is not a whole {edition.year} devkit ({reason}): download it '
@@ -180,7 +183,7 @@ def _devkit(edition: _Edition, path: pathlib.Path) -> _Devkit:
 
 
 def _numbers(text: bytes, *, path: pathlib.Path) -> tuple[int, ...]:
-  """The devkit's ids of images, one a line."""
+  """Parses devkit ids, one per line."""
   try:
     return tuple(map(int, text.split()))
   except ValueError as error:
@@ -192,15 +195,13 @@ def _numbers(text: bytes, *, path: pathlib.Path) -> tuple[int, ...]:
 def _lookup(table: Mapping, key: object, *, what: str):
   if key not in table:
     raise ValueError(
-      f'{what} is {key!r}, which the devkit does not know: use the devkit that '
-      'was given out with these images'
+      f'{what} is {key!r}, which the devkit does not know: use the devkit '
+      'released with these images'
     )
   return table[key]
 
 
-def _need(path: pathlib.Path) -> pathlib.Path:
+def _require(path: pathlib.Path) -> pathlib.Path:
   if not path.is_file():
-    raise ValueError(
-      f'{path} is missing: download it from image-net.org to that place'
-    )
+    raise ValueError(f'{path} is missing: download it from image-net.org')
   return path

@@ -1,8 +1,7 @@
-"""Which image files a source holds, and their labels (paper §2).
+"""Layouts: the image files of a source with their labels and splits (§2).
 
-A layout is a list of files with labels for each split, and the classes.
-Sources: a folder of the official ILSVRC downloads (ilsvrc.py); class folders,
-or an uncompressed tar of them; `tfds:NAME` (tfds_source.py).
+ilsvrc.py finds the layout of the official downloads and tfds.py that of a TFDS
+data set; this module finds that of class folders, or of a tar of them.
 """
 
 import hashlib
@@ -17,41 +16,44 @@ from alexnet_jax.data.prepare import tar
 
 @runtime_checkable
 class Member(Protocol):
-  """An image file somewhere."""
+  """An image file in a folder, a tar or a TFDS data set."""
 
   @property
-  def name(self) -> str: ...
+  def name(self) -> str:
+    """Its path in the source."""
+    ...
 
-  def read(self) -> bytes: ...
+  def read(self) -> bytes:
+    """Reads the encoded image."""
+    ...
 
 
 @runtime_checkable
 class SelfLabelled(Member, Protocol):
-  """One whose label is read with it, so that listing need not read it."""
+  """A member that stores its own label, so listing need not read it."""
 
-  def label(self) -> int: ...
+  def label(self) -> int:
+    """Reads the label."""
+    ...
 
 
 class Labelled(NamedTuple):
-  """An image file, and its class's place in the list of classes.
-
-  A label of None is the member's own to tell, a `SelfLabelled`.
-  """
+  """An image file and its label."""
 
   member: Member
-  label: int | None
+  label: int | None  # index in the classes; None: member is SelfLabelled
 
 
 class Layout(NamedTuple):
-  """All of a source that preparing it needs."""
+  """The classes of a source, and the labelled image files of each split."""
 
   name: str
   classes: tuple[dataset.ClassInfo, ...]
   splits: Mapping[str, tuple[Labelled, ...]]
-  rejected: tuple[tar.Rejected, ...] = ()  # members that are not read
+  rejected: tuple[tar.Rejected, ...] = ()  # files that are left out
 
 
-# What folders may call a split.
+# Names of a split's folder.
 _SPLITS = {
   'train': 'train',
   'training': 'train',
@@ -67,19 +69,19 @@ _EXPECTED = (
 
 
 class _Place(NamedTuple):
-  """Where in a tree of class folders a file lies."""
+  """The place of a file in a tree of class folders."""
 
-  root: tuple[str, ...]  # folders above that of the split
-  folder: str  # of the split, as it is spelled
-  kind: str  # the class
+  root: tuple[str, ...]  # folders above the split's folder
+  folder: str  # the split's folder, such as 'Training'
+  kind: str  # the class's folder
 
 
-def halves(layout: Layout) -> Layout:
-  """All images of a layout, half to train on and half to validate with.
+def in_halves(layout: Layout) -> Layout:
+  """Divides all images of a layout into two halves, train and val.
 
-  So §6 divides the 10,184 classes of Fall 2009, of which there is no official
-  test set. A hash of the class and the file's name decides, so that an image
-  is in the same half whatever else there is, and whoever lists it.
+  §6 does so with the 10,184 classes of Fall 2009, which has no official test
+  set. A hash of class and file name decides, so an image stays in its half
+  when others are added or removed.
   """
   pooled = [item for items in layout.splits.values() for item in items]
   return layout._replace(
@@ -94,21 +96,21 @@ def halves(layout: Layout) -> Layout:
 
 
 def _half(item: Labelled, *, layout: Layout) -> int:
-  """0 or 1. Labels that are read with the file play no part."""
+  """0 for train, 1 for val; a label that is not listed has no influence."""
   kind = '' if item.label is None else layout.classes[item.label].id
   name = f'{kind}/{pathlib.PurePath(item.member.name).name}'
   return hashlib.sha256(name.encode()).digest()[0] % 2
 
 
-def folders(source: pathlib.Path, *, need_val: bool = True) -> Layout:
-  """Class folders, in a folder or in a tar; classes by their folders' names.
+def class_folders(source: pathlib.Path, *, need_val: bool = True) -> Layout:
+  """Lists class folders in a folder or a tar; the classes are sorted by name.
 
   Args:
-    source: of SPLIT/CLASS/IMAGE.
+    source: a folder or an uncompressed tar of SPLIT/CLASS/IMAGE.
     need_val: whether there must be validation or test images.
 
   Raises:
-    ValueError: if there are none, or more than one tree of them.
+    ValueError: if a split is missing or found twice.
   """
   found = _files(source) if source.is_dir() else tar.members(source)
   rejected: list[tar.Rejected] = []
@@ -147,7 +149,7 @@ def folders(source: pathlib.Path, *, need_val: bool = True) -> Layout:
 
 
 def _place(name: str) -> _Place | None:
-  """Splits a name at the first folder that is called as a split is."""
+  """Splits a path at the first folder that has a split's name."""
   parts = pathlib.PurePath(name).parts
   for i, part in enumerate(parts[:-2]):
     if part.lower() in _SPLITS:
@@ -158,7 +160,7 @@ def _place(name: str) -> _Place | None:
 def _split_folders(
   places: set[_Place], *, source: pathlib.Path, need_val: bool
 ) -> dict[str, str]:
-  """The folder of each split; test stands in for val where there is none."""
+  """The folder of each split; test is used as val if there is no val."""
   trees = sorted({(*p.root, p.folder) for p in places})
   chosen: dict[str, tuple[str, ...]] = {}
   for tree in trees:
@@ -172,8 +174,8 @@ def _split_folders(
   if len({tree[:-1] for tree in chosen.values()}) > 1:
     shown = ', '.join('/'.join(tree) for tree in trees)
     raise ValueError(
-      f'{source} has splits in several places, {shown}: give the folder right '
-      'above them'
+      f'{source} has splits in several places, {shown}: give the folder '
+      'directly above them'
     )
   if 'val' not in chosen and 'test' in chosen:
     chosen['val'] = chosen.pop('test')
@@ -185,15 +187,13 @@ def _split_folders(
   return {split: chosen[split][-1] for split in order if split in chosen}
 
 
-def _files(
-  folder: pathlib.Path,
-) -> Iterator[tar.Member | tar.Rejected]:
-  """Every file below a folder, through links to folders as well."""
+def _files(folder: pathlib.Path) -> Iterator[tar.Member | tar.Rejected]:
+  """All files below a folder, also through links to folders."""
   seen = set()
   for place, inner, files in os.walk(folder, followlinks=True):
     inner.sort()
     real = os.path.realpath(place)
-    if real in seen:  # a link to a folder above
+    if real in seen:  # a circle of links
       inner.clear()
       continue
     seen.add(real)

@@ -1,13 +1,12 @@
 """Prepares a data set: squares, records, mean image and RGB components (§2).
 
-The work is a list of shards fixed beforehand, each a function of its images
-alone, and the statistics are sums of integers: the folder is the same to the
-byte on any number of workers. Training images are shuffled once over all
-shards, as the 2012 program did when it wrote its batches.
+The shards are planned before any image is read. Each depends on its own images
+alone, and the statistics are sums of integers, so any number of workers writes
+the same bytes. Training images are shuffled once over all shards, as the 2012
+program did when it wrote its batches.
 
-The folder grows as OUTPUT.partial. A shard that was finished is not made again
-by the next run with the same source and options; at the end the folder is
-renamed to OUTPUT.
+The shards are written to OUTPUT.partial, which is renamed to OUTPUT at the end.
+The next run with the same source and options keeps the finished shards.
 """
 
 import functools
@@ -26,18 +25,18 @@ from alexnet_jax.data.prepare import workers as workers_lib
 from alexnet_jax.runtime import locks
 
 _SHUFFLE_SEED = 2012
-_SHARD_IMAGES = 4096  # at most: 805 MB of raw images
-_VERSION = 1  # counts changes of what the same source and options give
-# Of a worker, for the forecast alone: 177 ILSVRC2012 images of 47 kB took
+_SHARD_IMAGES = 4096  # at most; 805 MB of raw images
+_VERSION = 1  # raised whenever the same source and options give other bytes
+# Per worker, for the printed estimate: 177 ILSVRC2012 images of 47 kB took
 # 1/163 s each as raw and 1/138 s as JPEG (best of 3, one busy AVX-512 core).
 IMAGES_PER_SECOND = 140
-_JPEG_BYTES = 0.4  # a pixel; 0.28 for those 177 at quality 90, themselves small
+_JPEG_BYTES = 0.4  # per pixel; 0.28 for those 177 small images at quality 90
 
-Progress = Callable[[int], object]  # takes the images done since the last call
+Progress = Callable[[int], object]  # called with the images done since then
 
 
 class Plan(NamedTuple):
-  """All there is to do, known before any image is read."""
+  """The shards to write, known before any image is read."""
 
   layout: layouts.Layout
   options: shards.Options
@@ -45,24 +44,29 @@ class Plan(NamedTuple):
 
   @property
   def num_images(self) -> int:
+    """Images of all splits."""
     return sum(len(shard.items) for shard in self.shards)
 
   @property
   def num_bytes(self) -> int:
-    """Size of the result: exact to a part in 1000 for raw, a guess for JPEG."""
+    """Size of the result: exact to 0.1 % for raw, an estimate for JPEG."""
     pixels = self.options.image_size**2
     each = {'raw': 3 * pixels, 'jpeg': _JPEG_BYTES * pixels}
     return int(self.num_images * each[self.options.encoding])
 
   @property
   def digest(self) -> str:
-    """Equal for plans that give the same files."""
+    """SHA-256; equal for plans that give the same files."""
     content = (_VERSION, self.options, self.layout.classes, self.shards)
     return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def plan(layout: layouts.Layout, *, options: shards.Options) -> Plan:
-  """Divides the images of each split among shards; shuffles training's."""
+  """Divides the images of each split into shards; shuffles the training split.
+
+  Raises:
+    ValueError: if a split has no images.
+  """
   divided = []
   for split, items in layout.splits.items():
     if not items:
@@ -77,7 +81,7 @@ def plan(layout: layouts.Layout, *, options: shards.Options) -> Plan:
 def _divide(
   items: Sequence[layouts.Labelled], *, split: str
 ) -> list[shards.Shard]:
-  # Up to eight shards for small sets, so that eight workers have something.
+  # Small data sets get up to eight shards, so that eight workers are busy.
   count = max(-(-len(items) // _SHARD_IMAGES), min(8, -(-len(items) // 64)))
   borders = [len(items) * i // count for i in range(count + 1)]
   return [
@@ -90,7 +94,7 @@ def _divide(
   ]
 
 
-def run(
+def prepare(
   work: Plan,
   *,
   output: pathlib.Path,
@@ -98,31 +102,34 @@ def run(
   max_skipped: int | None = None,
   progress: Progress = lambda images: None,
 ) -> metadata_lib.Metadata:
-  """Writes OUTPUT, going on where an earlier run of the same plan stopped.
+  """Writes OUTPUT; continues where an earlier run of the same plan stopped.
 
   Args:
     work: from `plan`.
     output: a folder that does not exist yet, or is empty.
-    workers: processes; 1 does the work in this one.
+    workers: number of processes; 1 works in this one.
     max_skipped: files that may be left out; None: any number.
-    progress: is told of images done.
+    progress: called with the number of images done since its last call.
+
+  Returns:
+    The metadata of OUTPUT.
 
   Raises:
-    ValueError: if OUTPUT is there, the disk is too small, an unfinished run of
-      another plan is in the way, or too many files have to be left out.
+    ValueError: if OUTPUT exists, the disk is too small, OUTPUT.partial belongs
+      to another plan, or more than `max_skipped` files cannot be used.
   """
-  refuse_existing(output)
+  check_output(output)
   partial = _partial(output)
-  _refuse_foreign(partial, digest=work.digest)
+  _check_plan(partial, digest=work.digest)
   if not partial.exists():
-    _refuse_full_disk(work, folder=partial)  # before there is a trace
+    _check_disk_space(work, folder=partial)  # before anything is written
   with locks.locked(partial, fix='give another --output'):
     if not (partial / 'plan').is_file():
       (partial / 'plan').write_text(work.digest)
     _remove_unfinished(partial)
-    if (partial / 'metadata.json').is_file():  # killed when all was done
+    if (partial / 'metadata.json').is_file():  # killed just before the end
       return _finish(work, partial=partial, output=output)
-    _refuse_full_disk(work, folder=partial)
+    _check_disk_space(work, folder=partial)
     results = _write(
       work,
       folder=partial,
@@ -130,34 +137,34 @@ def run(
       max_skipped=max_skipped,
       progress=progress,
     )
-    _describe(work, results=results, folder=partial)
+    _write_metadata(work, results=results, folder=partial)
     return _finish(work, partial=partial, output=output)
 
 
 def _finish(
   work: Plan, *, partial: pathlib.Path, output: pathlib.Path
 ) -> metadata_lib.Metadata:
-  """Removes what only an unfinished run needs, and gives the folder its name.
+  """Removes the files of an unfinished run, and renames the folder to OUTPUT.
 
-  The plan goes last: whenever this is interrupted, the same command ends it.
+  The plan is removed last, so the same command can finish an interrupted call.
   """
   for shard in work.shards:
-    shards.forget(shard, folder=partial)
+    shards.remove_note(shard, folder=partial)
   _remove_unfinished(partial)
   partial.rename(output)
-  _remove_traces(output)
+  _remove_plan(output)
   return metadata_lib.read(output)
 
 
-def _remove_traces(output: pathlib.Path) -> None:
+def _remove_plan(output: pathlib.Path) -> None:
   for name in ('plan', '.lock'):
     (output / name).unlink(missing_ok=True)
 
 
-def refuse_existing(output: pathlib.Path) -> None:
-  """A ValueError where OUTPUT would be overwritten."""
+def check_output(output: pathlib.Path) -> None:
+  """Raises ValueError if OUTPUT exists or cannot be created."""
   if (output / 'metadata.json').is_file():
-    _remove_traces(output)
+    _remove_plan(output)
     raise ValueError(
       f'{output} exists and is complete: use it, remove it, or give another '
       '--output'
@@ -166,22 +173,22 @@ def refuse_existing(output: pathlib.Path) -> None:
     raise ValueError(
       f'{output} exists and is no prepared data set: give another --output'
     )
-  # Too long a name is found here, too.
+  # Also raises for a name that is too long.
   there = next(p for p in (_partial(output), *output.parents) if p.exists())
   if not there.is_dir():
     raise ValueError(
-      f'{output} cannot be made, since {there} is no folder: give another '
+      f'{output} cannot be created, since {there} is no folder: give another '
       '--output'
     )
 
 
 def _partial(output: pathlib.Path) -> pathlib.Path:
-  """What OUTPUT is called until it is whole."""
+  """The name of OUTPUT until it is complete."""
   return output.with_name(output.name + '.partial')
 
 
-def _refuse_foreign(partial: pathlib.Path, *, digest: str) -> None:
-  """Goes on only with this very plan, and in no folder of something else."""
+def _check_plan(partial: pathlib.Path, *, digest: str) -> None:
+  """Raises ValueError if OUTPUT.partial belongs to another plan or program."""
   if not partial.exists():
     return
   note = partial / 'plan'
@@ -199,12 +206,13 @@ def _refuse_foreign(partial: pathlib.Path, *, digest: str) -> None:
 
 
 def _remove_unfinished(partial: pathlib.Path) -> None:
-  """What a killed run was writing; a worker that outlives it fails."""
+  """Removes files that a killed run left; a worker still writing one fails."""
   for path in partial.glob(f'{shards.WRITING}*'):
     path.unlink(missing_ok=True)
 
 
-def _refuse_full_disk(work: Plan, *, folder: pathlib.Path) -> None:
+def _check_disk_space(work: Plan, *, folder: pathlib.Path) -> None:
+  """Raises ValueError unless the files still to be written fit on the disk."""
   there = 0
   if folder.exists():
     there = sum(path.stat().st_size for path in folder.iterdir())
@@ -213,7 +221,7 @@ def _refuse_full_disk(work: Plan, *, folder: pathlib.Path) -> None:
   if need > free:
     raise ValueError(
       f'{folder.parent} has {free / 1e9:.0f} GB free, {need / 1e9:.0f} GB are '
-      'needed: choose another --output, or --encoding=jpeg'
+      'needed: give another --output, or --encoding=jpeg'
     )
 
 
@@ -225,48 +233,50 @@ def _write(
   max_skipped: int | None,
   progress: Progress,
 ) -> list[shards.Result]:
-  """The results of all shards, in the plan's order."""
+  """Writes the unfinished shards; returns all results in the plan's order."""
   results, todo = {}, []
   skipped = [
     metadata_lib.Skipped(*rejected) for rejected in work.layout.rejected
   ]
   for shard in work.shards:
-    result = shards.finished(shard, folder=folder)
+    result = shards.read_note(shard, folder=folder)
     if result is None:
       todo.append(shard)
     else:
       results[shard.file] = result
       skipped += result.skipped
       progress(len(shard.items))
-  _refuse_too_many(skipped, most=max_skipped)
+  _check_skipped(skipped, most=max_skipped)
   write = functools.partial(shards.write, folder=folder, options=work.options)
   if workers == 1:
     new = (write(shard, progress=progress) for shard in todo)
   else:
-    new = workers_lib.results(write, todo, workers=workers, progress=progress)
+    new = workers_lib.write_shards(
+      write, todo, workers=workers, progress=progress
+    )
   for result in new:
     results[result.file] = result
     skipped += result.skipped
-    _refuse_too_many(skipped, most=max_skipped)
+    _check_skipped(skipped, most=max_skipped)
   return [results[shard.file] for shard in work.shards]
 
 
-def _refuse_too_many(
+def _check_skipped(
   skipped: Sequence[metadata_lib.Skipped], *, most: int | None
 ) -> None:
   if most is not None and len(skipped) > most:
     last = skipped[-1]
     raise ValueError(
       f'{len(skipped)} files cannot be used, more than --max_skipped={most}; '
-      f'the last: {last.file}, {last.reason}. Finished shards are kept: mend '
+      f'the last: {last.file}, {last.reason}. Finished shards are kept: repair '
       'the source, or run again with a higher --max_skipped'
     )
 
 
-def _describe(
+def _write_metadata(
   work: Plan, *, results: Sequence[shards.Result], folder: pathlib.Path
 ) -> None:
-  """Writes statistics and metadata.json of finished shards."""
+  """Writes the statistics and metadata.json of finished shards."""
   size = work.options.image_size
   splits = _splits(work, results=results)
   sums = functools.reduce(

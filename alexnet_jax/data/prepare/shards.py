@@ -1,7 +1,8 @@
 """Writes one shard of a prepared data set (paper §2).
 
-A shard is a function of its images and the options alone. The note beside a
-finished one holds what it adds to the whole, so that it is written only once.
+The bytes of a shard depend on its images and the options alone. A note beside
+a finished shard keeps its checksum, its statistics and the images left out, so
+that no later run writes it again.
 """
 
 import contextlib
@@ -20,14 +21,14 @@ from alexnet_jax.data import dataset, images, records, stats
 from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.data.prepare import layouts
 
-WRITING = 'writing-'  # begins the names of files that are not whole
+WRITING = 'writing-'  # begins the names of incomplete files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """What decides the bytes written, apart from the source."""
+  """Options that, with the source, determine the bytes written."""
 
-  image_size: int = 256
+  image_size: int = 256  # pixels
   encoding: metadata_lib.Encoding = 'raw'
   # Paper silent: how the 256 x 256 images are kept.
   # 2012: as JPEGs, of quality 85 to judge by a folder's name
@@ -37,7 +38,7 @@ class Options:
 
 
 class Shard(NamedTuple):
-  """One file to write."""
+  """A file of records to write."""
 
   split: str
   file: str
@@ -45,13 +46,13 @@ class Shard(NamedTuple):
 
 
 class Result(NamedTuple):
-  """What a finished shard adds to the whole."""
+  """What is known of a finished shard; kept in its note."""
 
   file: str
   num_images: int
   skipped: tuple[metadata_lib.Skipped, ...]
   checksum: str  # SHA-256 of the file
-  sums: stats.Sums  # over its images if of the training split, else of none
+  sums: stats.Sums  # of its images; zero unless it is a training shard
 
 
 def write(
@@ -61,9 +62,12 @@ def write(
   options: Options,
   progress: Callable[[int], object],
 ) -> Result:
-  """Writes a shard and its note. Calls progress(1) for each image.
+  """Writes a shard and its note; calls progress(1) after each image.
 
-  The statistics are those of the images as they will be read: JPEGs decoded.
+  The sums are over the images as training will read them, so a JPEG is decoded.
+
+  Raises:
+    OSError: if the disk is full.
   """
   sums, skipped = stats.empty(options.image_size), []
   path = folder / shard.file
@@ -89,13 +93,13 @@ def write(
   result = Result(
     shard.file, count, tuple(skipped), metadata_lib.checksum(path), sums
   )
-  _save(result, folder=folder)
+  _write_note(result, folder=folder)
   return result
 
 
 @contextlib.contextmanager
 def _full_disk(folder: pathlib.Path) -> Iterator[None]:
-  """Turns the writer's own error for a full disk into the usual one."""
+  """Turns the writer's RuntimeError for a full disk into an OSError."""
   try:
     yield
   except RuntimeError as error:
@@ -125,10 +129,10 @@ def _image(record: bytes, *, options: Options) -> np.ndarray:
 
 
 def _unfinished(path: pathlib.Path) -> pathlib.Path:
-  """Where this process writes a file until it is whole.
+  """Where this process writes a file until it is complete.
 
-  A process that outlives its killed parent for a moment thus never writes into
-  what the next run is writing.
+  The name holds the process id: a worker that briefly outlives its killed
+  parent must not write into the files of the next run.
   """
   return path.with_name(f'{WRITING}{os.getpid()}-{path.name}')
 
@@ -137,7 +141,7 @@ def _note(file: str, *, folder: pathlib.Path) -> pathlib.Path:
   return folder / f'{file}.done.npz'
 
 
-def _save(result: Result, *, folder: pathlib.Path) -> None:
+def _write_note(result: Result, *, folder: pathlib.Path) -> None:
   content = result._asdict() | {'sums': None}
   note = _note(result.file, folder=folder)
   unfinished = _unfinished(note)
@@ -151,8 +155,8 @@ def _save(result: Result, *, folder: pathlib.Path) -> None:
   os.replace(unfinished, note)
 
 
-def finished(shard: Shard, *, folder: pathlib.Path) -> Result | None:
-  """The result of a shard that an earlier run finished, if one did."""
+def read_note(shard: Shard, *, folder: pathlib.Path) -> Result | None:
+  """Reads the result of a shard that an earlier run finished; else None."""
   note = _note(shard.file, folder=folder)
   if not note.is_file() or not (folder / shard.file).is_file():
     return None
@@ -160,12 +164,12 @@ def finished(shard: Shard, *, folder: pathlib.Path) -> Result | None:
     with open(note, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
       content = json.loads(str(arrays['content']))
       sums = stats.Sums(int(arrays['count']), arrays['image'], arrays['outer'])
-  except Exception:  # numpy, zipfile and zlib: each has its own
-    return None  # it is as good as none: the shard is written again
+  except Exception:  # numpy, zipfile and zlib raise their own types
+    return None  # a damaged note counts as none: the shard is written again
   skipped = tuple(metadata_lib.Skipped(*entry) for entry in content['skipped'])
   return Result(**content | {'skipped': skipped, 'sums': sums})
 
 
-def forget(shard: Shard, *, folder: pathlib.Path) -> None:
-  """Removes a shard's note."""
+def remove_note(shard: Shard, *, folder: pathlib.Path) -> None:
+  """Removes the note of a shard, if it has one."""
   _note(shard.file, folder=folder).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Mean image and RGB components of a split, however it is read (§2, §4.1)."""
+"""Computes the mean image and RGB components of any split (§2, §4.1)."""
 
 import concurrent.futures
 import functools
@@ -10,40 +10,46 @@ from typing import NamedTuple
 from alexnet_jax.data import dataset, stats
 from alexnet_jax.data.prepare import workers as workers_lib
 
-_PART_IMAGES = 512  # of a part that one worker sums
+_PART_IMAGES = 512  # images that a worker sums at a time
 
 
-class Measured(NamedTuple):
-  """Statistics of a split, and what is wrong with images left out of them."""
+class Computed(NamedTuple):
+  """Statistics of a split, and the reasons why images were left out."""
 
   statistics: stats.Statistics
-  skipped: tuple[str, ...]
+  skipped: tuple[str, ...]  # a message per damaged image
 
 
-def statistics(
+def compute(
   split: dataset.Split,
   *,
   workers: int,
   progress: Callable[[int], object] = lambda images: None,
-) -> Measured:
-  """Mean image and RGB components of a split, whatever it is read from."""
+) -> Computed:
+  """Computes the mean image and RGB components of a split.
+
+  Args:
+    split: the images; damaged ones are left out.
+    workers: number of processes; any number gives the same result.
+    progress: called with the number of images done since its last call.
+  """
   starts = range(0, len(split), _PART_IMAGES)
   total, skipped = stats.empty(split.image_size), []
   with concurrent.futures.ProcessPoolExecutor(
     workers,
     multiprocessing.get_context('spawn'),
-    initializer=workers_lib.follow,
+    initializer=workers_lib.exit_with_parent,
     initargs=(os.getpid(),),
   ) as pool:
     for part, left_out in pool.map(functools.partial(_sums, split), starts):
       total = stats.merge(total, b=part)
       skipped += left_out
       progress(part.count + len(left_out))
-  return Measured(stats.finish(total), tuple(skipped))
+  return Computed(stats.finish(total), tuple(skipped))
 
 
 def _sums(split: dataset.Split, start: int) -> tuple[stats.Sums, list[str]]:
-  """The sums of one part of a split, and what is wrong with the rest."""
+  """Sums of the images of one part, and messages for the damaged ones."""
   sums, skipped = stats.empty(split.image_size), []
   for index in range(start, min(start + _PART_IMAGES, len(split))):
     (example,) = split.take([index])

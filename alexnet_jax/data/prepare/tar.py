@@ -1,7 +1,7 @@
-"""Files inside tar archives, read where they lie: nothing is extracted.
+"""Reads files inside tar archives in place, without extracting them.
 
-So no name in an archive can reach a path outside the output. A file whose name
-tries to, or that is no regular file, is listed as rejected. Not in the paper.
+No name in an archive can therefore write outside the output folder. A file
+whose name tries to, or that is no regular file, is listed as rejected.
 """
 
 import io
@@ -10,12 +10,12 @@ import tarfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_BLOCK = 512  # bytes, of a tar
-_LONGEST_NAME = 4096
+_BLOCK = 512  # bytes; tar headers and contents are multiples of it
+_MAX_NAME_LENGTH = 4096
 
 
 class Member(NamedTuple):
-  """An image file: `size` bytes of `path` from `offset` on."""
+  """A file inside another: `size` bytes of `path` from byte `offset` on."""
 
   path: str
   offset: int
@@ -23,21 +23,21 @@ class Member(NamedTuple):
   name: str
 
   def read(self) -> bytes:
-    """The file's bytes."""
+    """Reads the file's content."""
     with open(self.path, 'rb') as file:
       file.seek(self.offset)
       return file.read(self.size)
 
 
 class Rejected(NamedTuple):
-  """A member that is not read, and why."""
+  """A member that is left out, and the reason."""
 
   name: str
   reason: str
 
 
 def members(path: pathlib.Path) -> Iterator[Member | Rejected]:
-  """What an uncompressed tar holds, but for its folders.
+  """Lists the files of an uncompressed tar.
 
   Raises:
     ValueError: if it is damaged, cut short or compressed.
@@ -48,20 +48,24 @@ def members(path: pathlib.Path) -> Iterator[Member | Rejected]:
 
 
 def nested(path: pathlib.Path) -> Iterator[tuple[str, Member | Rejected]]:
-  """(name of the inner tar, member of it) for a tar of tars."""
+  """Lists the files of a tar of tars: (stem of the inner tar, member).
+
+  Raises:
+    ValueError: if one of them is damaged, cut short or compressed.
+  """
   with open(path, 'rb') as outer, open(path, 'rb') as inner:
     for tar in _scan(outer, path=path, end=path.stat().st_size):
       if isinstance(tar, Rejected):
         yield tar.name, tar
         continue
-      inner.seek(tar.offset)  # whence offsets are counted in the outer
+      inner.seek(tar.offset)  # offsets still count from the outer tar's start
       end = tar.offset + tar.size
       for member in _scan(inner, path=path, end=end, within=tar.name):
         yield pathlib.PurePath(tar.name).stem, member
 
 
 def extract(archive: tarfile.TarFile, *, ending: str) -> bytes:
-  """The first member whose name ends so, in memory.
+  """Reads the first member whose name has this ending.
 
   Raises:
     KeyError: if there is none.
@@ -76,19 +80,19 @@ def extract(archive: tarfile.TarFile, *, ending: str) -> bytes:
 def _scan(
   file: io.BufferedReader, *, path: pathlib.Path, end: int, within: str = ''
 ) -> Iterator[Member | Rejected]:
-  """Headers of the tar that starts here, one at a time."""
+  """Lists the tar that starts at the file's position and ends before `end`."""
   where = f'{path}: {within} in it' if within else str(path)
   try:
     with tarfile.open(fileobj=file, mode='r:') as archive:
       for info in archive:
-        if info.size < 0:  # tarfile would go back, and round in a circle
+        if info.size < 0:  # tarfile would seek back and loop for ever
           raise ValueError(f'{where} is damaged: download it again')
         if info.isdir():
           continue
         name = printable(info.name)
-        if _leaves(name):
+        if _points_outside(name):
           yield Rejected(name, 'its path leads out of the archive')
-        elif len(name) > _LONGEST_NAME:
+        elif len(name) > _MAX_NAME_LENGTH:
           yield Rejected(name[:80] + '...', 'its name is too long')
         elif not info.isfile():
           yield Rejected(name, 'no regular file but a link or a device')
@@ -96,7 +100,7 @@ def _scan(
           raise ValueError(f'{where} is cut short: download it again')
         else:
           yield Member(str(path), info.offset_data, info.size, name)
-      if not _ends(file, archive.offset, end=end):
+      if not _has_end(file, archive.offset, end=end):
         raise ValueError(
           f'{where} is damaged or cut short at byte {archive.offset:,}: '
           'download it again'
@@ -108,17 +112,17 @@ def _scan(
     ) from error
 
 
-def _ends(file: io.BufferedReader, offset: int, *, end: int) -> bool:
-  """Whether a tar's end stands there, a block of zeros.
+def _has_end(file: io.BufferedReader, offset: int, *, end: int) -> bool:
+  """Whether a tar ends at `offset`, with a block of zeros.
 
-  Python's tarfile takes a header that it cannot read for the end as well.
+  Python's tarfile also stops at a header that it cannot read, without an error.
   """
   file.seek(offset)
   return offset + _BLOCK <= end and file.read(_BLOCK) == bytes(_BLOCK)
 
 
 def printable(name: str) -> str:
-  r"""A name in UTF-8, which a terminal can show; what it cannot, spelled out.
+  r"""Escapes whatever is not UTF-8, or not printable on a terminal.
 
   >>> printable('n\udcff/\x1b[2J.jpg')
   'n\\xff/\\x1b[2J.jpg'
@@ -130,7 +134,7 @@ def printable(name: str) -> str:
   )
 
 
-def _leaves(name: str) -> bool:
-  """Whether a member's path points outside the folder it is unpacked into."""
+def _points_outside(name: str) -> bool:
+  """Whether a member's path leads out of the folder it is unpacked into."""
   path = pathlib.PurePosixPath(name)
   return path.is_absolute() or '..' in path.parts

@@ -1,6 +1,6 @@
-"""Worker processes that write shards, and end with their parent.
+"""Worker processes that write shards, and exit when their parent is gone.
 
-Not in the paper. A process that is killed cannot tell its workers.
+A parent that is killed cannot stop its workers, so they watch it.
 """
 
 import concurrent.futures
@@ -16,58 +16,76 @@ from alexnet_jax.data.prepare import shards
 
 
 class _Stop(Exception):
-  """Raised in a worker when the run is given up."""
+  """Raised in a worker when the run ends early."""
 
 
 class _Worker:
-  """What a worker process shares with the first one."""
+  """State that a worker process shares with its parent."""
 
-  done: Any  # a shared count of the images of all workers
-  stop: Any  # a shared event; set: give up
+  done: Any  # shared counter of the images of all workers
+  stop: Any  # shared event; set when the run ends early
 
   @classmethod
-  def start(cls, done, stop, parent: int) -> None:
+  def start(cls, done: Any, stop: Any, parent: int) -> None:
+    """Initialises a worker process."""
     cls.done, cls.stop = done, stop
-    follow(parent)
+    exit_with_parent(parent)
 
   @classmethod
   def progress(cls, images: int) -> None:
+    """Counts images; raises _Stop if the run ends early."""
     if cls.stop.is_set():
       raise _Stop
     with cls.done.get_lock():
       cls.done.value += images
 
 
-def follow(parent: int) -> None:
-  """Leaves signals to the parent, and ends this process when that is gone."""
-  for number in (signal.SIGINT, signal.SIGTERM):
+def exit_with_parent(parent: int) -> None:
+  """Initialises a worker: ignores signals, and exits when the parent is gone.
+
+  Args:
+    parent: process id.
+  """
+  for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles these
     signal.signal(number, signal.SIG_IGN)
-  threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+  threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-  """Ends this process soon after its parent, which may have been killed.
+def _watch(parent: int) -> None:
+  """Exits this process once its parent is gone.
 
-  Else it would wait for work for ever: it holds both ends of the queue.
+  A worker holds both ends of the queue, so it would wait for work for ever.
   """
   while os.getppid() == parent:
     time.sleep(0.2)
   os._exit(1)
 
 
-def _work(write: Callable[..., shards.Result], shard: shards.Shard):
+def _write(
+  write: Callable[..., shards.Result], shard: shards.Shard
+) -> shards.Result:
   return write(shard, progress=_Worker.progress)
 
 
-def results(
+def write_shards(
   write: Callable[..., shards.Result],
   todo: Sequence[shards.Shard],
   *,
   workers: int,
   progress: Callable[[int], object],
 ) -> Iterator[shards.Result]:
-  """Results as they come, from processes that share nothing but counts."""
-  # Each worker is one of many: a matrix product must not start threads too.
+  """Writes shards in several processes; yields results as they finish.
+
+  Args:
+    write: shards.write with its folder and options bound.
+    todo: the shards.
+    workers: number of processes.
+    progress: called with the number of images done since its last call.
+
+  Raises:
+    ValueError: if a worker is killed.
+  """
+  # A matrix product in a worker must not start threads of its own.
   os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
   context = multiprocessing.get_context('spawn')
   done, stop, seen = context.Value('Q', 0), context.Event(), 0
@@ -78,7 +96,7 @@ def results(
     initargs=(done, stop, os.getpid()),
   ) as pool:
     try:
-      pending = {pool.submit(_work, write, shard) for shard in todo}
+      pending = {pool.submit(_write, write, shard) for shard in todo}
       while pending:
         finished, pending = concurrent.futures.wait(
           pending, timeout=0.5, return_when='FIRST_COMPLETED'
@@ -94,5 +112,5 @@ def results(
       ) from error
     finally:
       stop.set()
-      # Waits: a worker that still starts looks for what is shared by its name.
+      # Waits, since a worker that is starting opens the shared state by name.
       pool.shutdown(cancel_futures=True)
