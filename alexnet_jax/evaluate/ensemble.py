@@ -42,7 +42,7 @@ def members(
     for views in sorted({1, config.eval.final_views}):
       said = predict.predict(network.setup, params=network.params, views=views)
       found.append(said._replace(step=network.step).as_saved())
-      for fault in network.setup.faults.untold():
+      for fault in network.setup.bad_records.drain():
         print(f'warning: an image is left out: {fault}')
       told = describe(found[-1])
       at = f'step {network.step}, epoch {network.epoch:.2f}'

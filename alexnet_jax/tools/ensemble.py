@@ -27,13 +27,13 @@ def main() -> None:
     raise ValueError(
       'no files: give those that --mode=eval --save_predictions wrote'
     )
-  output = paths.given(_OUTPUT.value)
+  output = paths.expand(_OUTPUT.value)
   if _OUTPUT.value and output.suffix != predictions.SUFFIX:
     raise ValueError(f'--output={output} is no .npz: give it that ending')
   if _OUTPUT.value:
     predictions.probe(output)
   weights = ensemble.parse_weights(_WEIGHTS.value, members=len(files))
-  found = [predictions.load(paths.given(file)) for file in files]
+  found = [predictions.load(paths.expand(file)) for file in files]
   views = {p.views for p in found}
   if len(views) > 1:
     raise ValueError(

@@ -112,7 +112,7 @@ def _read(
   squares, unread = {}, {}
   for name in names:
     try:
-      data = paths.given(name).read_bytes()
+      data = paths.expand(name).read_bytes()
       squares[name] = images.square(data, size=size)
     except OSError as error:
       unread[name] = error.strerror or str(error)

@@ -83,7 +83,7 @@ def _study() -> study.Study:
     config=config,
     ablations=tuple(_ABLATIONS.value),
     seeds=seeds,
-    output=paths.given(_OUTPUT.value or f'runs/study-{name}'),
+    output=paths.expand(_OUTPUT.value or f'runs/study-{name}'),
     data=data,
   )
 

@@ -37,7 +37,7 @@ def main() -> None:
   stop.listen()
   rows = transfer.run(
     config,
-    output=paths.given(_OUTPUT.value)
+    output=paths.expand(_OUTPUT.value)
     if _OUTPUT.value
     else pathlib.Path('runs') / flags_lib.name(),
     seeds=seeds,

@@ -1,13 +1,13 @@
-"""What a workdir holds, part by part, as far as it is there and whole.
+"""Reads what a workdir holds, part by part, for a report.
 
-A report is asked for of runs that are unfinished, were killed or lack a part,
-so nothing is raised: a part is None, or empty, where there is none to show.
-Not in the paper.
+A run may be unfinished, killed or damaged, so a part that is missing or cannot
+be read is None or empty, and raises nothing.
 """
 
 import json
 import math
 import pathlib
+import shlex
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,6 +18,7 @@ from ml_collections import config_dict
 
 from alexnet_jax import setup
 from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.config import schema
 from alexnet_jax.data import dataset, download, metadata
 from alexnet_jax.evaluate import predictions as predictions_lib
 from alexnet_jax.train import log
@@ -25,17 +26,18 @@ from alexnet_jax.train import log
 Config = config_dict.ConfigDict
 Record = log.Record
 T = TypeVar('T')
+CONFIG = 'CONFIG.py stands for the config of the run.'  # see Run.command
 _UNREADABLE = (ValueError, OSError, KeyError, TypeError, AttributeError)
 
 
 class Checkpoint(NamedTuple):
-  """The newest sound one.
+  """The newest checkpoint that is sound.
 
   Attributes:
-    step: minibatches that it was trained for.
-    meta: what it says of itself.
+    step: number of training steps.
+    meta: its description of itself.
     params: kernels and biases, {'conv1': {'kernel', 'bias'}}.
-    velocities: the same tree; None if it has none.
+    velocities: the momentum's, as the same tree; None if there are none.
   """
 
   step: int
@@ -45,23 +47,23 @@ class Checkpoint(NamedTuple):
 
 
 class Run(NamedTuple):
-  """A workdir.
+  """What a workdir holds.
 
   Attributes:
     workdir: as it was given.
     config: every field, unchecked; None if config.json is missing or damaged.
-    history: what was changed in the middle of the run.
+    history: changes of the config in the middle of the run.
     records: the whole lines of metrics.jsonl.
     health: rows of health.json.
-    probed: images that the rows were measured on.
+    probed: number of images that the rows were measured on.
     checkpoint: the newest sound one.
-    damaged: why newer ones could not be read, a sentence each.
+    damaged: why each newer one cannot be read, in a sentence.
     data: the data set; None if it cannot be opened.
-    no_data: why not.
+    no_data: why it cannot.
     prepared: metadata.json of a prepared data set.
     predictions: of the validation set, by ten views.
-    retrieval: what tools.retrieve wrote.
-    audit: what tools.audit wrote.
+    retrieval: contents of retrieval.json, from tools.retrieve.
+    audit: contents of audit.json, from tools.audit.
   """
 
   workdir: pathlib.Path
@@ -93,16 +95,30 @@ class Run(NamedTuple):
 
   @property
   def data_name(self) -> str:
-    """Of the data set, as far as anything tells."""
+    """The name of the data set; '' if no file has it."""
     if self.data:
       return self.data.name
     if self.checkpoint:
       return self.checkpoint.meta['dataset']
     return self.prepared.name if self.prepared else ''
 
+  @property
+  def class_names(self) -> list[str]:
+    """Short names by label; ids where the data set cannot be opened."""
+    if self.data and self.data.classes:
+      return [c.name for c in self.data.classes]
+    known = self.checkpoint.meta['classes'] if self.checkpoint else []
+    names = [str(c.get('name', '')) for c in known]
+    return names or list(self.predictions.classes if self.predictions else [])
+
+  def command(self, text: str) -> str:
+    """A command of this package for a shell, with WORKDIR filled in."""
+    workdir = shlex.quote(str(self.workdir))
+    return f'.venv/bin/python -m alexnet_jax.{text.replace("WORKDIR", workdir)}'
+
 
 def outline(workdir: pathlib.Path) -> Run:
-  """Config, metrics and health: what is read in no time.
+  """Reads config, metrics and health alone, which is quick.
 
   Raises:
     ValueError: if there is no such folder, or no run in it.
@@ -121,7 +137,7 @@ def outline(workdir: pathlib.Path) -> Run:
   health = _json(workdir / 'health.json') or {}
   return Run(
     workdir=workdir,
-    config=_attempt(lambda: Config(setup.from_json(stored or {})))
+    config=_attempt(lambda: Config(schema.from_json(schema.upgrade(stored or {}))))
     if stored
     else None,
     history=[h for h in history if isinstance(h.get('changes'), list)],
@@ -132,7 +148,7 @@ def outline(workdir: pathlib.Path) -> Run:
 
 
 def whole(workdir: pathlib.Path) -> Run:
-  """Everything.
+  """Reads everything.
 
   Raises:
     ValueError: if there is no such folder, or no run in it.
@@ -141,26 +157,21 @@ def whole(workdir: pathlib.Path) -> Run:
   data, no_data = _data(run.config)
   predicted = workdir / predictions_lib.OF_A_RUN
   checkpoint, damaged = _checkpoint(workdir / layout.FOLDER)
-  directory = _directory(run.config)
+  directory = _attempt(lambda: run.config.data.dir) if run.config else None
   return run._replace(
     checkpoint=checkpoint,
     damaged=tuple(damaged),
     data=data,
     no_data=no_data,
-    prepared=_attempt(lambda: _metadata(directory)) if directory else None,
+    prepared=_attempt(lambda: _prepared(directory)) if directory else None,
     predictions=_attempt(lambda: predictions_lib.load(predicted)),
     retrieval=_json(workdir / 'retrieval.json'),
     audit=_json(workdir / 'audit.json'),
   )
 
 
-def _directory(config: Config | None) -> str:
-  """Of a prepared data set; '' if there is none."""
-  return _attempt(lambda: config.data.dir) or '' if config else ''
-
-
-def _metadata(directory: str) -> metadata.Metadata:
-  return metadata.read(pathlib.Path(download.local(directory)))
+def _prepared(directory: str) -> metadata.Metadata:
+  return metadata.read(pathlib.Path(download.local_copy(directory)))
 
 
 def _attempt(read: Callable[[], T]) -> T | None:
@@ -185,7 +196,7 @@ _EVALUATION = ('loss', 'top1_error', 'top5_error', 'views', 'num_images')
 
 
 def _records(path: pathlib.Path) -> list[Record]:
-  """Lines that can be read: one half written, or damaged, is passed over."""
+  """The lines that can be read; half-written and damaged ones are skipped."""
   text = _attempt(lambda: path.read_text(errors='replace')) or ''
   return [record for line in text.split('\n') for record in _record(line)]
 
@@ -197,22 +208,20 @@ def _record(line: str) -> Iterable[Record]:
   fields = _TRAIN if record.get('split') == 'train' else _EVALUATION
   numbers = ('step', 'epoch', 'time', *fields)
   if isinstance(record.get('split'), str) and all(
-    _is_number(record.get(name), endless=name == 'loss') for name in numbers
+    _is_number(record.get(name), any_value=name == 'loss') for name in numbers
   ):
     yield record
 
 
-def _is_number(value: Any, *, endless: bool) -> bool:
-  """Of JSON; `endless` allows for infinity and for what is no number."""
-  if not isinstance(value, (int, float)):
-    return False
-  return endless or math.isfinite(value)
+def _is_number(value: Any, *, any_value: bool) -> bool:
+  """Whether JSON has a number here; `any_value` allows infinity and NaN."""
+  return isinstance(value, (int, float)) and (any_value or math.isfinite(value))
 
 
 def _checkpoint(
   directory: pathlib.Path,
 ) -> tuple[Checkpoint | None, list[str]]:
-  """The newest sound one, and why not a newer one."""
+  """The newest sound checkpoint, and why each newer one is not."""
   try:
     found, damaged = restore.newest_sound(directory, read=_read_checkpoint)
   except _UNREADABLE as error:
@@ -232,7 +241,7 @@ def _read_checkpoint(step: pathlib.Path) -> Checkpoint:
 
 
 def _cpu() -> jax.Device | None:
-  """A GPU may have no room left; None if JAX_PLATFORMS allows for no CPU."""
+  """The CPU, since a GPU may be full; None if JAX_PLATFORMS excludes it."""
   try:
     return jax.devices('cpu')[0]
   except RuntimeError:
@@ -240,7 +249,7 @@ def _cpu() -> jax.Device | None:
 
 
 def _velocities(state: PyTree) -> PyTree | None:
-  """The tree that optim/sgd.py keeps, wherever it lies in its chain."""
+  """The velocities of optim/sgd.py, wherever they are in its chain."""
   for part in state.get('opt_state') or ():
     if isinstance(part, dict) and 'trace' in part:
       return part['trace']
