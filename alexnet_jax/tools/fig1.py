@@ -64,7 +64,7 @@ def main() -> None:
     malloc.keep_freed_memory()
   compile.keep_programs()
   data = provenance.of(setup.load_data(config))
-  folder = paths.given(_OUTPUT.value)
+  folder = paths.expand(_OUTPUT.value)
   with locks.locked(folder, fix='give another --output'):
     nets = _nets(config, folder=folder, data=data, seeds=seeds, rates=rates)
     most = _MOST_EPOCHS.value
@@ -117,7 +117,7 @@ def _draw(nets: list[curves_lib.Net], *, folder: pathlib.Path, of: str) -> None:
       ('fig1.png', style.png(made)),
       ('fig1.svg', style.svg(made)),
     ):
-      with log.told(folder / name):
+      with log.write_errors(folder / name):
         (folder / name).write_bytes(data)
       print(folder / name)
 

@@ -46,20 +46,20 @@ def main() -> None:
     print(_of_a_bucket(_WORKDIR.value))
     return
   if _WORKDIR.value:
-    print(report.write(paths.given(_WORKDIR.value)))
+    print(report.write(paths.expand(_WORKDIR.value)))
     return
   if not _COMPARE.value:
     raise ValueError(
       f'{compared[0]!r} is no flag: give runs after --compare, to compare them'
     )
   output = several.PAGE if _OUTPUT.value is None else _OUTPUT.value
-  workdirs = [paths.given(one) for one in compared]
-  print(report.compare(workdirs, output=paths.given(output)))
+  workdirs = [paths.expand(one) for one in compared]
+  print(report.compare(workdirs, output=paths.expand(output)))
 
 
 def _of_a_bucket(url: str) -> str:
   """Writes the page where the run is; its address."""
-  with bucket_sync.copied(url) as workdir:
+  with bucket_sync.downloaded(url) as workdir:
     report.write(workdir)
     bucket = bucket_lib.Folder(url)
     files = [path for path in (workdir / single.FOLDER).rglob('*')]
