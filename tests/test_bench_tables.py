@@ -1,11 +1,11 @@
-"""README's tables of steps and operations, made from rows."""
+"""Tables of docs/benchmarks.md, made from rows."""
 
 import json
 
 import pytest
 
 from alexnet_jax.bench import rows, tables
-from alexnet_jax.tools import readme
+from alexnet_jax.tools import docs
 
 
 def _measured(**fields):
@@ -15,7 +15,7 @@ def _measured(**fields):
   } | fields  # fmt: skip
 
 
-def test_readme_has_steps_beside_the_peer():
+def test_steps_beside_the_peer():
   row = _measured(
     bench='step', batch_size=128, parts=4, mesh='1x1', dtype='float32',
     images_per_second=30.04, peer_images_per_second=20.0, ratio=1.502,
@@ -37,7 +37,7 @@ def test_readme_has_steps_beside_the_peer():
   ]
 
 
-def test_readme_has_operations():
+def test_operations():
   row = _measured(
     what='conv1 forward', ms=1.234, naive_ms=None, peer_ms=2.0, floor_ms=1.0,
     flop=1, gflops=99.6,
@@ -47,7 +47,7 @@ def test_readme_has_operations():
   assert lines[2:4] == [f'{cells} 100 | 5 |', f'{cells} - | 5 |']
 
 
-def test_readme_has_meshes_and_sizes():
+def test_meshes_and_sizes():
   row = _measured(
     batch_size=32, mesh='1x2', images_per_second=28.0, ratio_to_first_mesh=0.93,
     peak_memory_bytes=10**9, moved_bytes_per_image=452_448,
@@ -58,7 +58,7 @@ def test_readme_has_meshes_and_sizes():
   assert lines[3] == '| 512 | out of memory | - | - | - | - | - |'
 
 
-def test_readme_has_training_from_records():
+def test_training_from_records():
   row = _measured(
     what='from raw records', batch_size=128, images_per_second=30.0,
     of_step_alone=0.991, of_step_alone_range=[0.97, 1.01],
@@ -79,20 +79,27 @@ def test_rows_of_other_commands_of_the_day_are_kept(tmp_path, monkeypatch):
   ]
 
 
-def test_readme_needs_room_for_results_once_there_are_any(tmp_path):
+def test_several_processes_beside_one():
+  row = _measured(
+    what='2 x 1 devices', batch_size=32, images_per_second=28.49,
+    of_one_process=1.032, of_one_process_range=[0.947, 1.087],
+  )  # fmt: skip
+  assert tables.processes([row]).splitlines()[2] == (
+    '| 2 x 1 devices | 32 | 28.5 | 1.032 | 0.947 to 1.087 | 5 |'
+  )
+
+
+def test_a_page_needs_room_for_results_once_there_are_any(tmp_path):
   folder = tmp_path / 'alexnet_jax' / 'bench' / 'results'
   folder.mkdir(parents=True)
-  marks = '<!-- {0} -->\n<!-- end of {0} -->\n'
-  for name in ('presets', 'input'):
-    (folder / f'2026-01-01_{name}.json').write_bytes(
-      next(rows.RESULTS.glob(f'*_{name}.json')).read_bytes()
-    )
-  text = ''.join(marks.format(n) for n in ('presets', 'input', 'deviations'))
-  readme.rewrite(text, root=tmp_path)
+  page, text = 'docs/benchmarks.md', '# Benchmarks\n'
+  assert docs.rewrite(text, page=page, root=tmp_path) == text
   row = _measured(
     what='fc6 forward', ms=1.0, naive_ms=1.0, peer_ms=1.0, floor_ms=1.0,
     flop=1, gflops=1.0,
   )  # fmt: skip
   (folder / '2026-01-01_ops.json').write_text(json.dumps([row]))
   with pytest.raises(ValueError, match='<!-- ops -->'):
-    readme.rewrite(text, root=tmp_path)
+    docs.rewrite(text, page=page, root=tmp_path)
+  marked = f'{text}<!-- ops -->\n<!-- end of ops -->\n'
+  assert '| fc6 forward |' in docs.rewrite(marked, page=page, root=tmp_path)

@@ -1,4 +1,4 @@
-"""Rows of results as the tables of README.md (tools/readme.py)."""
+"""Rows of benchmarks as Markdown tables, for tools/docs.py."""
 
 import statistics
 from typing import Any
@@ -89,15 +89,24 @@ def scaled(rows: list[dict[str, Any]]) -> str:
 
 def fed(rows: list[dict[str, Any]]) -> str:
   """Training steps fed from records, as Markdown."""
-  heads = ['what', 'images', 'images/s', 'of the step alone', 'range', 'n']
-  lines = begin(heads)
+  return _relative(rows, ratio='of_step_alone', head='of the step alone')
+
+
+def processes(rows: list[dict[str, Any]]) -> str:
+  """Training by several processes beside one, as Markdown."""
+  return _relative(rows, ratio='of_one_process', head='of one process')
+
+
+def _relative(rows: list[dict[str, Any]], *, ratio: str, head: str) -> str:
+  """Images/s, and what share they are of the first row's, pair by pair."""
+  lines = begin(['what', 'images', 'images/s', head, 'range', 'n'])
   for row in rows:
-    low, high = row['of_step_alone_range']
+    low, high = row[f'{ratio}_range']
     cells = [
       row['what'],
       str(row['batch_size']),
       f'{row["images_per_second"]:,.1f}',
-      f'{row["of_step_alone"]:.3f}',
+      f'{row[ratio]:.3f}',
       f'{low:.3f} to {high:.3f}',
       str(row['n']),
     ]

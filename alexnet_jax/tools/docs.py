@@ -1,0 +1,195 @@
+"""Writes the generated tables of README.md and docs/ (run it after a change).
+
+  python -m alexnet_jax.tools.docs
+
+- README.md: `results`, the error of each run, from bench/results/*_runs.json,
+  *_presets.json and *_experiments.json.
+- docs/results.md: `runs`, `presets` and `study`, the same with conditions.
+- docs/benchmarks.md: `input`, `step`, `ops`, `scaling`, `end_to_end` and
+  `processes`, each from the newest results of that name (`step`: and `eval`).
+- docs/deviations.md: `deviations`, from comments that begin `Paper silent:`,
+  `Paper differs from code:` or `Deviation:`. Such a comment has three parts:
+  what the paper says, `2012:` what the authors' program does (may be missing),
+  `Here:` what this program does.
+"""
+
+import json
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from alexnet_jax import cli, paper
+from alexnet_jax.bench import runs, tables
+
+_ROOT = flags.DEFINE_string('root', '.', 'The folder of README.md.')
+
+_MARK = re.compile(r'(Paper silent|Paper differs from code|Deviation):\s*')
+_PARTS = re.compile(r'^(.*?)(?: 2012: (.*?))? Here: (.*)$')
+_RESULTS = 'alexnet_jax/bench/results'
+_FOLDERS = ('configs', 'alexnet_jax')
+_IMAGENET = 'ILSVRC-2012, ten views'
+
+
+class Deviation(NamedTuple):
+  """One comment's row."""
+
+  file: str
+  silent: bool  # the paper says nothing of it
+  paper: str
+  program: str
+  here: str
+
+
+def main() -> None:
+  """Replaces what stands between the marks of each table."""
+  root = pathlib.Path(_ROOT.value)
+  for page in PAGES:
+    path = root / page
+    path.write_text(rewrite(path.read_text(), page=page, root=root))
+
+
+def rewrite(text: str, *, page: str, root: pathlib.Path) -> str:
+  """The page's text with its tables made from the tree at `root`.
+
+  Raises:
+    ValueError: if the text lacks the marks of a table that has results.
+  """
+  for name, make in PAGES[page].items():
+    part = make(root)
+    if part:
+      text = _replace(text, name=name, part=part, page=page)
+  return text
+
+
+def _replace(text: str, *, name: str, part: str, page: str) -> str:
+  """The text with what stands between a table's marks replaced."""
+  begin, end = f'<!-- {name} -->\n', f'<!-- end of {name} -->'
+  before, found, rest = text.partition(begin)
+  _, closed, after = rest.partition(end)
+  if not found or not closed:
+    raise ValueError(f'{page} has no {begin.strip()} ... {end}: add both')
+  return before + begin + part + closed + after
+
+
+def _newest(root: pathlib.Path, name: str) -> list[dict[str, Any]]:
+  """The rows of the newest results of that name; none, if there are none."""
+  files = sorted((root / _RESULTS).glob(f'*_{name}.json'))
+  return json.loads(files[-1].read_text()) if files else []
+
+
+def _table(
+  make: Callable[[list[dict[str, Any]]], str], *names: str
+) -> Callable[[pathlib.Path], str]:
+  """Makes a table of the newest results of those names; '' if none."""
+
+  def of(root: pathlib.Path) -> str:
+    rows = [row for name in names for row in _newest(root, name)]
+    return make(rows) if rows else ''
+
+  return of
+
+
+def _results(rows: list[dict[str, Any]]) -> str:
+  """The table of errors; runs on ImageNet are in it even if not made."""
+  errors = {
+    'imagenet.py': paper.ERRORS['ILSVRC-2012 val, 1 CNN, 10 views'],
+    'source2012.py': paper.ERRORS['ILSVRC-2012 val, 1 CNN, 10 views'],
+    'source2012_automatic.py': (0.405, 0.180),  # run 170 of the 2012 notes
+    'source2012_256.py': None,
+    'throughput.py': None,
+    'chain2012.py:2012': paper.ERRORS['ILSVRC-2012 val, 1 CNN*, 10 views'],
+  }
+  expected = [
+    runs.Expected(config, _IMAGENET, e) for config, e in errors.items()
+  ]
+  return runs.results(rows, expected=expected)
+
+
+PAGES: dict[str, dict[str, Callable[[pathlib.Path], str]]] = {
+  'README.md': {
+    'results': _table(_results, 'runs', 'presets', 'experiments'),
+  },
+  'docs/results.md': {
+    'runs': _table(runs.conditions, 'runs'),
+    'presets': _table(tables.curves, 'presets'),
+    'study': _table(runs.study, 'experiments'),
+  },
+  'docs/benchmarks.md': {
+    'input': _table(tables.rates, 'input'),
+    'step': _table(tables.speeds, 'step', 'eval'),
+    'ops': _table(tables.times, 'ops'),
+    'scaling': _table(tables.scaled, 'scaling'),
+    'end_to_end': _table(tables.fed, 'end_to_end'),
+    'processes': _table(tables.processes, 'processes'),
+  },
+  'docs/deviations.md': {
+    'deviations': lambda root: table(deviations(root)),
+  },
+}
+
+
+def deviations(root: pathlib.Path) -> list[Deviation]:
+  """Every marked comment below configs/ and alexnet_jax/, in order.
+
+  Raises:
+    ValueError: if one lacks its `Here:`.
+  """
+  return [
+    deviation
+    for folder in _FOLDERS
+    for path in sorted((root / folder).rglob('*.py'))
+    if path.name != pathlib.Path(__file__).name  # which names the marks
+    for deviation in _in_file(path, name=str(path.relative_to(root)))
+  ]
+
+
+def _in_file(path: pathlib.Path, *, name: str) -> Iterator[Deviation]:
+  for comment in _comments(path.read_text()):
+    mark = _MARK.search(comment)
+    if mark is None:
+      continue
+    parts = _PARTS.match(comment[mark.end() :])
+    if parts is None:
+      raise ValueError(
+        f'{name}: "{comment[mark.start() :][:60]}..." does not say what is '
+        'done: add a line that begins with "Here:"'
+      )
+    paper, program, here = (part or '' for part in parts.groups())
+    yield Deviation(name, mark[1] == 'Paper silent', paper, program, here)
+
+
+def _comments(text: str) -> Iterator[str]:
+  """Paragraphs of comments and docstrings, each on one line.
+
+  A mark begins a paragraph of its own; so does any change between comments and
+  other lines.
+  """
+  paragraph, was_comment = [], False
+  for line in [*text.splitlines(), '']:
+    stripped = line.strip()
+    is_comment = stripped.startswith('#')
+    words = stripped.lstrip('#').strip()
+    starts = is_comment != was_comment or _MARK.match(words)
+    if paragraph and (starts or not words or words.startswith('"""')):
+      yield ' '.join(paragraph)
+      paragraph = []
+    if words:
+      paragraph.append(words)
+    was_comment = is_comment
+
+
+def table(rows: list[Deviation]) -> str:
+  """The rows as Markdown."""
+  lines = tables.begin(['where', 'the paper', 'the 2012 program', 'here'])
+  for row in rows:
+    paper = f'silent: {row.paper}' if row.silent else row.paper
+    cells = [f'`{row.file}`', paper, row.program or '-', row.here]
+    lines.append(tables.line(cells))
+  return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+  cli.run(main)
