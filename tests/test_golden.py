@@ -1,9 +1,7 @@
 """The network against PyTorch, and facts that change only on purpose.
 
-`python -m tests.golden` writes the files of tests/golden anew.
+`python -m tests.golden` renews the files of tests/golden.
 """
-
-import json
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +12,11 @@ from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.parallel import placement
 from alexnet_jax.steps import metrics
 from configs import default, source2012
 from tests.golden import facts
 
+RENEW = 'if you meant to change this, run: python -m tests.golden'
 PRESETS = {'paper': default, 'source2012': source2012}
 
 
@@ -75,7 +73,7 @@ def _on_two_columns(config, params, images, labels):
   mapped = jax.shard_map(
     step, mesh=mesh, in_specs=(specs,), out_specs=((P(), P()), specs)
   )
-  placed = jax.device_put(params, placement.shardings(mesh, specs))
+  placed = jax.device_put(params, mesh_lib.shardings(mesh, specs))
   return jax.jit(mapped)(placed)
 
 
@@ -106,30 +104,28 @@ def test_logits_loss_and_gradients_are_those_of_pytorch(preset, run):
 @pytest.mark.parametrize('name', facts.CONFIGS)
 def test_resolved_configs(name):
   stored = (facts.HERE / f'config_{name}.txt').read_text()
-  assert facts.resolved(name) == stored
+  assert facts.resolved(name) == stored, RENEW
 
 
-def test_what_ablations_set():
-  assert facts.ablated() == (facts.HERE / 'ablations.txt').read_text()
-
-
-def _json(name):
-  return json.loads((facts.HERE / f'{name}.json').read_text())
+def test_fields_that_ablations_set():
+  stored = (facts.HERE / 'ablations.txt').read_text()
+  assert facts.ablated() == stored, RENEW
 
 
 @pytest.mark.parametrize('name', facts.PRESETS)
 def test_parameters_and_their_initial_values(name):
-  stored, found = _json(f'parameters_{name}'), facts.parameters(name)
-  assert found.keys() == stored.keys()
+  stored = facts.stored('parameters_default')
+  stored |= facts.stored(f'parameters_{name}')
+  found = facts.parameters(name)
+  assert found.keys() == stored.keys(), RENEW
   for path, row in found.items():
-    for field in ('shape', 'dtype'):
-      assert row[field] == stored[path][field], path
-    np.testing.assert_allclose(row['std'], stored[path]['std'], rtol=1e-3)
-    scale = stored[path]['std'] * 1e-4 + 1e-9
-    np.testing.assert_allclose(row['mean'], stored[path]['mean'], atol=scale)
+    expected = stored[path]
+    std = pytest.approx(expected['std'], rel=1e-3)
+    mean = pytest.approx(expected['mean'], abs=expected['std'] * 1e-4 + 1e-9)
+    assert row == expected | {'std': std, 'mean': mean}, f'{path}: {RENEW}'
 
 
 @pytest.mark.parametrize(('data', 'column'), facts.MESHES)
 def test_collectives_of_the_compiled_smoke_net(data, column):
-  stored = _json('collectives')[f'{data}x{column}']
-  assert facts.collectives(data=data, column=column) == stored
+  stored = facts.stored('collectives')[f'{data}x{column}']
+  assert facts.collectives(data=data, column=column) == stored, RENEW

@@ -1,9 +1,9 @@
-"""Writes everything in this folder anew; review the diff like code.
+"""Renews the files of this folder; review the diff like code.
 
-  python -m tests.golden --torch_python=PYTHON
+  python -m tests.golden [--torch_python=PYTHON]
 
-PYTHON is one that has PyTorch and numpy (tests/golden/requirements.txt, in an
-environment of its own). Without the flag, the arrays from PyTorch are left.
+PYTHON needs PyTorch and numpy (tests/golden/requirements.txt, in an environment
+of its own). Without the flag the .npz files, which come from PyTorch, stay.
 """
 
 import argparse
@@ -24,4 +24,4 @@ facts.write()
 if python:
   subprocess.run([python, facts.HERE / 'torch_net.py'], check=True)
 else:
-  print('no --torch_python: the .npz files are left as they were')
+  print('no --torch_python: did not renew the .npz files')

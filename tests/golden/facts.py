@@ -1,4 +1,8 @@
-"""Facts that should change only on purpose, as text to review like code."""
+"""Facts that change only on purpose, as text to review like code.
+
+Of the configs and parameters one file holds all of default.py, and one for each
+other config holds its differences from that.
+"""
 
 import functools
 import json
@@ -7,7 +11,7 @@ import pathlib
 import jax
 import numpy as np
 
-from alexnet_jax.config import ablations, validate
+from alexnet_jax.config import ablations, schema
 from alexnet_jax.models import alexnet
 from alexnet_jax.studies import communication
 from configs import (
@@ -37,17 +41,26 @@ MESHES = ((1, 1), (2, 1), (1, 2), (2, 2))
 
 
 def resolved(name):
-  """A shipped config, field by field."""
-  return _lines(dict(validate.leaves(CONFIGS[name].get_config())))
+  """The fields of a config: all of default, where others differ from it."""
+  text = _resolved(name)
+  if name == 'default':
+    return text
+  default_lines = _resolved('default').splitlines()
+  lines = [line for line in text.splitlines() if line not in default_lines]
+  return '\n'.join([*lines, ''])
+
+
+def _resolved(name):
+  return _lines(dict(schema.leaves(CONFIGS[name].get_config())))
 
 
 def ablated():
-  """What each ablation sets in default.py."""
+  """The fields that each ablation sets in default.py."""
   out = {}
   for name in ablations.ABLATIONS:
     config = default.get_config()
     for field in ablations.apply(config, [name]):
-      out[f'{name}: {field}'] = validate.get(config, field)
+      out[f'{name}: {field}'] = schema.get(config, field)
   return _lines(out)
 
 
@@ -57,7 +70,7 @@ def _lines(fields):
 
 @functools.lru_cache(maxsize=1)
 def initial(name):
-  """A preset's parameters before training."""
+  """The initial parameters of a preset."""
   config = CONFIGS[name].get_config()
   key = jax.random.split(jax.random.key(config.seed))[0]
   init = jax.jit(lambda k: alexnet.initialise(config.model, k, crop_size=224))
@@ -65,7 +78,7 @@ def initial(name):
 
 
 def parameters(name):
-  """Every array of a preset: path, shape, dtype, and its initial values."""
+  """Shape, dtype, mean and standard deviation of each initial parameter."""
   rows = {}
 
   def add(path, leaf):
@@ -82,7 +95,7 @@ def parameters(name):
 
 
 def collectives(*, data, column):
-  """What the compiled smoke net moves on a mesh, bytes an image."""
+  """The collectives of the compiled smoke net, in bytes per image."""
   config = smoke.get_config()
   config.mesh.data, config.mesh.column = data, column
   report = communication.report(config)
@@ -95,18 +108,25 @@ def collectives(*, data, column):
   }
 
 
+def stored(name):
+  """The object in a JSON file of this folder."""
+  return json.loads((HERE / f'{name}.json').read_text())
+
+
 def write():
-  """All of them, into this folder."""
+  """Writes all facts into this folder."""
   for name in CONFIGS:
     (HERE / f'config_{name}.txt').write_text(resolved(name))
   (HERE / 'ablations.txt').write_text(ablated())
-  for name in PRESETS:
-    _write_json(f'parameters_{name}', parameters(name))
+  _write_json('parameters_default', parameters('default'))
+  rows = parameters('source2012').items()
+  shared = stored('parameters_default').items()
+  _write_json('parameters_source2012', dict(r for r in rows if r not in shared))
   meshes = {f'{d}x{c}': collectives(data=d, column=c) for d, c in MESHES}
   _write_json('collectives', meshes)
 
 
 def _write_json(name, value):
-  """An object with each of its values on a line."""
+  """Writes an object with each of its values on a line."""
   rows = [f' {json.dumps(k)}: {json.dumps(v)}' for k, v in value.items()]
   (HERE / f'{name}.json').write_text('{\n' + ',\n'.join(rows) + '\n}\n')
