@@ -1,9 +1,9 @@
-"""A bucket for tests, as a scheme of fsspec: fake://BUCKET/NAME.
+"""A fake bucket for tests, as the fsspec scheme fake://BUCKET/NAME.
 
-Objects lie in $FAKE_BUCKETS/BUCKET, so that other processes see them, and do
-what objects do: they appear whole when they are closed, are neither appended to
-nor renamed, need no folders, and listings are remembered until one asks again.
-A bucket with an object `.denied` refuses everything.
+Objects are files in $FAKE_BUCKETS/BUCKET, so other processes see them, but they
+behave as on a bucket: they appear whole when closed, cannot be appended to or
+renamed, need no folders, and listings are cached. A bucket with an object
+`.denied` refuses everything.
 """
 
 import io
@@ -73,7 +73,7 @@ class FakeBuckets(AbstractFileSystem):
 
 
 class _Object(io.BytesIO):
-  """Is there once it is closed."""
+  """An object that appears when it is closed."""
 
   def __init__(self, file):
     super().__init__()
@@ -89,7 +89,7 @@ class _Object(io.BytesIO):
 
 
 def make(monkeypatch, tmp_path):
-  """Buckets below tmp_path/buckets, one with the name b; where that lies."""
+  """Makes buckets in tmp_path/buckets, and returns the folder of bucket b."""
   folder = tmp_path / 'buckets'
   (folder / 'b').mkdir(parents=True)
   monkeypatch.setenv('FAKE_BUCKETS', str(folder))

@@ -1,4 +1,4 @@
-"""The official downloads in miniature, for the tests of preparing."""
+"""Writes small copies of the official ILSVRC downloads for tests."""
 
 import io
 import tarfile
@@ -7,15 +7,14 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-# WordNet ids by the devkit's own, unsorted, numbers; 4 is no class but a node
-# above two of them.
+# Devkit id -> WordNet id, unsorted; 4 is no class but an inner node.
 SYNSETS = {1: 'n03000000', 2: 'n01000000', 3: 'n02000000', 4: 'n00000004'}
 LABELS = {'n01000000': 0, 'n02000000': 1, 'n03000000': 2}
 VAL_IDS = (3, 1, 2, 2)
 
 
 def png(seed, *, width=20, height=16, mode='RGB'):
-  """A lossless image of noise. PIL goes by content, whatever the name says."""
+  """A PNG of noise as (array, bytes); PIL ignores the extension of its name."""
   rng = np.random.default_rng(seed)
   shape = (height, width) if mode == 'L' else (height, width, 3)
   array = rng.integers(256, size=shape, dtype=np.uint8)
@@ -25,7 +24,7 @@ def png(seed, *, width=20, height=16, mode='RGB'):
 
 
 def tar(files):
-  """An archive of {name: bytes}."""
+  """A tar of {name: bytes}."""
   stream = io.BytesIO()
   with tarfile.open(fileobj=stream, mode='w') as archive:
     for name, content in files.items():
@@ -36,7 +35,7 @@ def tar(files):
 
 
 def devkit(year='ILSVRC2012', *, folder='ILSVRC2012_devkit_t12'):
-  """A devkit's archive."""
+  """A devkit with the classes and validation labels above."""
   kind = [
     (f'{year}_ID', object),
     ('WNID', object),
@@ -60,13 +59,13 @@ def devkit(year='ILSVRC2012', *, folder='ILSVRC2012_devkit_t12'):
 
 
 def train_name(index):
-  """(synset, file name) of a training image."""
+  """Synset and file name of a training image."""
   wnid = sorted(LABELS)[index % 3]
   return wnid, f'{wnid}_{index}.JPEG'
 
 
 def write(folder, *, num_train=9):
-  """Official layout: nine images of three synsets, val 2, 4 and 1."""
+  """Writes training images of three synsets, and validation images 1, 2, 4."""
   inner = {}
   for index in range(num_train):
     wnid, name = train_name(index)

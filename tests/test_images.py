@@ -1,4 +1,4 @@
-"""Image files of every kind: turned into RGB squares, or said why not."""
+"""Image files of every kind become RGB squares, or give a reason."""
 
 import io
 
@@ -23,7 +23,7 @@ def test_16_bit_grey_keeps_its_brightness():
   grey = np.full((8, 8), 0x8000, np.uint16)  # half of full brightness
   out = _square(_save(Image.fromarray(grey), 'PNG'))
   np.testing.assert_array_equal(out, 128)
-  dark = np.full((8, 8), 100, np.uint16)  # 16 bits that hold 8
+  dark = np.full((8, 8), 100, np.uint16)  # 8-bit values in 16 bits
   np.testing.assert_array_equal(
     _square(_save(Image.fromarray(dark), 'PNG')), 100
   )
@@ -73,7 +73,7 @@ def _photo():
     (_save(_photo(), 'PNG')[:700], 'OSError|SyntaxError'),
   ],
 )
-def test_what_cannot_be_used_says_why(data, reason):
+def test_unreadable_images_give_the_reason(data, reason):
   with pytest.raises(dataset.Unreadable, match=reason):
     _square(data)
 
@@ -87,7 +87,7 @@ def test_a_decompression_bomb_is_refused():
     _square(bomb)
 
 
-def test_a_thread_that_would_become_a_giant_is_refused():
+def test_an_extreme_aspect_ratio_is_refused():
   thread = _save(Image.new('L', (1, 20_000)), 'PNG')
   with pytest.raises(dataset.Unreadable, match='refused: 1 x 20000 pixels'):
     _square(thread, size=256)

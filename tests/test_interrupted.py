@@ -1,4 +1,4 @@
-"""Preparing that is killed, stopped, or given files that cannot be used."""
+"""Preparing that is killed, stopped, or meets files that cannot be used."""
 
 import io
 import json
@@ -38,7 +38,7 @@ def _start(source, output, *args):
 
 @pytest.fixture(scope='module')
 def source(tmp_path_factory):
-  """Four thousand pictures of four classes in a tar, seconds of work."""
+  """A tar of 4000 pictures of four classes, which take seconds to prepare."""
   pictures = [_jpeg(seed=seed) for seed in range(20)]
   files = {}
   for i in range(4000):
@@ -62,9 +62,7 @@ def _digest(folder):
   return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-def test_killed_at_ten_random_moments_it_ends_with_the_same_bytes(
-  source, tmp_path
-):
+def test_ten_kills_at_random_moments_change_no_byte(source, tmp_path):
   done = _start(source, tmp_path / 'whole')
   _, errors = done.communicate(timeout=120)
   assert done.returncode == 0, errors
@@ -79,10 +77,10 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_bytes(
       process.wait(timeout=moments.uniform(0, 1))
     except subprocess.TimeoutExpired:
       process.send_signal(signal.SIGKILL)
-    # Workers hold the pipes too, and end when they find their parent gone.
+    # Ends once the workers, which hold the pipes too, find their parent gone.
     process.communicate(timeout=30)
     kept.append(len(list(partial.glob('*.done.npz'))))
-    if output.exists():  # fast machines: it was done before the moment came
+    if output.exists():  # a fast machine finished before the kill
       break
   assert len(kept) > 2 and kept[:-1] == sorted(kept[:-1])  # none is lost
   if not output.exists():
@@ -101,9 +99,7 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_bytes(
     (signal.SIGINT, 0.2),  # while the workers start
   ],
 )
-def test_stopped_it_says_so_and_leaves_no_worker_behind(
-  source, tmp_path, number, seconds
-):
+def test_a_signal_ends_it_and_its_workers(source, tmp_path, number, seconds):
   process = _start(source, tmp_path / 'out')
   while not (tmp_path / 'out.partial' / 'plan').exists():
     time.sleep(0.01)
@@ -122,7 +118,7 @@ def _png16():
   return stream.getvalue()
 
 
-ODD = {  # file: its bytes, and what becomes of it (a reason, or a pixel)
+ODD = {  # file: its bytes, and the expected reason or pixel
   'n01440764_truncated.JPEG': (_jpeg()[:2000], 'truncated'),
   'n01440764_cmyk.JPEG': (_jpeg('CMYK'), None),
   'n01440764_empty.JPEG': (b'', 'the file is empty'),
@@ -156,7 +152,7 @@ def _run(source, output, **options):
   return run.prepare(work, output=output, workers=1, **options)
 
 
-def test_odd_files_are_converted_or_listed_and_the_rest_is_right(odd, tmp_path):
+def test_odd_files_are_converted_or_listed_as_skipped(odd, tmp_path):
   metadata = _run(odd, tmp_path / 'out')
   reasons = {s.file: s.reason for s in metadata.skipped}
   assert reasons.keys() == {n for n, (_, r) in ODD.items() if type(r) is str}
@@ -174,21 +170,21 @@ def test_odd_files_are_converted_or_listed_and_the_rest_is_right(odd, tmp_path):
   assert {p.name for p in tmp_path.iterdir()} == {'odd', 'out'}
 
 
-def test_too_many_unusable_files_end_the_run_and_lose_nothing(odd, tmp_path):
+def test_too_many_unusable_files_end_the_run_and_keep_its_shards(odd, tmp_path):
   with pytest.raises(ValueError, match='more than --max_skipped=3') as error:
     _run(odd, tmp_path / 'out', max_skipped=3)
   assert '\n' not in str(error.value)
   partial = tmp_path / 'out.partial'
   notes = {p.name: p.stat().st_mtime_ns for p in partial.glob('*.done.npz')}
   assert notes
-  for _ in range(2):  # again and again: the limit holds
+  for _ in range(2):  # the limit also holds for later runs
     with pytest.raises(ValueError, match='more than --max_skipped=3'):
       _run(odd, tmp_path / 'out', max_skipped=3)
   metadata = _run(odd, tmp_path / 'out', max_skipped=4)
   assert len(metadata.skipped) == 4
 
 
-def test_statistics_alone_are_those_of_preparing(source, tmp_path):
+def test_stats_only_writes_the_same_bytes_as_preparing(source, tmp_path):
   output = tmp_path / 'out'
   _run(source, output)
   before = _digest(output)
@@ -212,7 +208,7 @@ def test_statistics_alone_are_those_of_preparing(source, tmp_path):
   assert after == before
 
 
-def test_killed_while_it_finishes_the_same_command_ends_it(
+def test_a_run_killed_while_finishing_is_finished_by_the_next(
   source, tmp_path, monkeypatch
 ):
   work = run.plan(
@@ -230,7 +226,7 @@ def test_killed_while_it_finishes_the_same_command_ends_it(
       where = {'remove_note': shards, 'rename': pathlib.Path}.get(step, run)
       patch.setattr(where, step, die)
       run.prepare(few, output=output, workers=1)
-    if output.exists():  # it had its name already
+    if output.exists():  # renamed already
       with pytest.raises(ValueError, match='exists and is complete'):
         run.prepare(few, output=output, workers=1)
     else:
@@ -238,7 +234,7 @@ def test_killed_while_it_finishes_the_same_command_ends_it(
     assert _digest(output) == _digest(tmp_path / 'whole')
 
 
-def test_a_full_disk_is_the_usual_error(source, tmp_path):
+def test_a_full_disk_is_an_error_of_one_line(source, tmp_path):
   limit = 'ulimit -f 300; exec "$@"'  # blocks of 1024 bytes
   args = [sys.executable, '-m', 'alexnet_jax.tools.prepare', '--workers=1']
   args += [f'--source={source}', f'--output={tmp_path / "out"}']

@@ -1,4 +1,4 @@
-"""Sources of images: class folders, ILSVRC2010, and what no archive may do."""
+"""Layouts of class folders, tars and ILSVRC2010; damaged and hostile tars."""
 
 import hashlib
 import io
@@ -60,12 +60,12 @@ def test_class_folders_in_a_folder_or_a_tar(tmp_path, make):
   }
   assert found == {
     'train': [('0.png', 'cat'), ('1.png', 'cat'), ('2.png', 'dog')],
-    'val': [('3.png', 'dog')],  # test stands in for val
+    'val': [('3.png', 'dog')],  # test is used as val
   }
   assert layout.splits['val'][0].member.read() == _png(4)
 
 
-def test_both_give_the_same_images(tmp_path):
+def test_a_folder_and_a_tar_give_the_same_images(tmp_path):
   pixels = []
   for make in (_folder, _archive):
     layout = sources.find_layout(str(make(tmp_path)))
@@ -87,7 +87,7 @@ def test_validation_is_preferred_to_test(tmp_path):
   ]
 
 
-def test_other_trees_are_refused_in_one_line(tmp_path):
+def test_unknown_layouts_are_an_error_of_one_line(tmp_path):
   (tmp_path / 'cat').mkdir()
   (tmp_path / 'cat' / '1.png').write_bytes(_png(1))
   with pytest.raises(ValueError, match='train/CLASS/IMAGE') as error:
@@ -97,7 +97,7 @@ def test_other_trees_are_refused_in_one_line(tmp_path):
     sources.find_layout(str(tmp_path / 'nothing'))
 
 
-def test_links_to_class_folders_are_followed_and_strays_listed(tmp_path):
+def test_links_to_class_folders_are_followed_and_strays_rejected(tmp_path):
   source = _folder(tmp_path)
   (tmp_path / 'birds').mkdir()
   (tmp_path / 'birds' / '5.png').write_bytes(_png(5))
@@ -130,7 +130,7 @@ def test_links_to_class_folders_are_followed_and_strays_listed(tmp_path):
     ('other/val/cat/8.png', 'in several places'),
   ],
 )
-def test_more_than_one_tree_is_refused(tmp_path, more, said):
+def test_more_than_one_tree_of_class_folders_is_refused(tmp_path, more, said):
   (tmp_path / 'a.tar').write_bytes(official.tar(_TREE | {more: _png(8)}))
   with pytest.raises(ValueError, match=said) as error:
     sources.find_layout(str(tmp_path / 'a.tar'))
@@ -138,7 +138,7 @@ def test_more_than_one_tree_is_refused(tmp_path, more, said):
 
 
 def _headers(data):
-  """Where the headers of a tar's members begin."""
+  """Offsets of the headers of a tar's members."""
   with tarfile.open(fileobj=io.BytesIO(data)) as archive:
     return [info.offset for info in archive]
 
@@ -152,8 +152,8 @@ def _headers(data):
     lambda d: d[: _headers(d)[2] + 512 + 10],  # cut within a file
   ],
 )
-def test_a_damaged_archive_loses_no_image_in_silence(tmp_path, damage):
-  """Python's tarfile takes a header it cannot read for the end."""
+def test_a_damaged_archive_is_an_error(tmp_path, damage):
+  """Python's tarfile stops at a header it cannot read, without an error."""
   path = tmp_path / 'a.tar'
   path.write_bytes(damage(official.tar(_TREE)))
   with pytest.raises(ValueError, match=r'cut short'):
@@ -173,7 +173,7 @@ def test_junk_in_place_of_a_synsets_tar_is_an_error(tmp_path):
     sources.find_layout(str(source))
 
 
-def test_names_that_are_not_utf8_are_spelled_out(tmp_path):
+def test_names_that_are_not_utf8_are_escaped(tmp_path):
   source = _folder(tmp_path)
   odd = os.path.join(os.fsencode(source), b'train/cat/caf\xe9.png')
   with open(odd, 'wb') as file:
@@ -186,7 +186,7 @@ def test_names_that_are_not_utf8_are_spelled_out(tmp_path):
 
 
 def _write_2010(folder, *, test=True):
-  """ILSVRC2010: classes numbered out of order, a test split, one patch."""
+  """ILSVRC2010 with classes out of order, a test split and one patch."""
   folder.mkdir()
   train = {
     f'{wnid}.tar': official.tar({f'{wnid}_1.JPEG': _png(k)})
@@ -235,8 +235,8 @@ def test_ilsvrc2010_without_its_test_images(tmp_path):
   assert list(layout.splits) == ['train', 'val']
 
 
-def test_no_member_reaches_out_of_the_archive(tmp_path):
-  """Paths that would, and links, are listed; nothing is ever extracted."""
+def test_members_that_point_outside_the_archive_are_rejected(tmp_path):
+  """So are links; nothing is ever extracted."""
   path = tmp_path / 'a.tar'
   with tarfile.open(path, 'w') as archive:
     for name in ('train/cat/1.png', '../../evil.png', '/etc/evil.png'):
@@ -293,7 +293,7 @@ def test_real_cifar10_prepares_to_32_pixels(tmp_path):
   assert f'/{data.classes[example.label].id}/' in example.name
 
 
-def test_halves_are_by_hash_whatever_else_there_is(tmp_path):
+def test_halves_depend_on_class_and_file_name_alone(tmp_path):
   """§6, Fall 2009: half to train on, half to test."""
   for kind in 'ab':
     for i in range(40):

@@ -34,7 +34,7 @@ def _run(source, output, *, workers=1, **options):
 
 
 def _records(folder, split):
-  """(label, name, pixels) of each record, read by the description alone."""
+  """(label, name, pixels) of each record, read without our decoder."""
   content = json.loads((folder / 'metadata.json').read_text())
   for shard in content['splits'][split]['shards']:
     reader = array_record_module.ArrayRecordReader(str(folder / shard))
@@ -56,7 +56,7 @@ def test_labels_names_and_pixels(source, tmp_path):
     wnid, name = official.train_name(index)
     label, pixels = train[name]
     assert label == official.LABELS[wnid]
-    # 20 x 16: nothing to resize; columns 2 to 17 are the middle.
+    # 20 x 16: no resizing; columns 2 to 17 are the centre.
     assert pixels == official.png(index)[0][:, 2:18].tobytes()
   val = [(label, name) for label, name, _ in _records(tmp_path / 'out', 'val')]
   assert val == [
@@ -112,7 +112,7 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
   assert _files(tmp_path / 'out1') == _files(tmp_path / 'out2')
 
 
-def test_jpeg_statistics_are_of_what_is_read_back(source, tmp_path):
+def test_jpeg_statistics_are_of_the_decoded_records(source, tmp_path):
   _run(source, tmp_path / 'out', encoding='jpeg', jpeg_quality=50)
   decoded = [
     np.asarray(Image.open(io.BytesIO(data)))
@@ -145,7 +145,7 @@ def test_unreadable_images_are_listed_with_the_reason(tmp_path):
   assert not any('0x' in reason for reason in reasons.values())
 
 
-def test_goes_on_where_it_was_stopped(tmp_path):
+def test_continues_where_it_was_stopped(tmp_path):
   source = official.write(tmp_path / 'source', num_train=150)
   options = shards.Options(image_size=16)
   work = run.plan(sources.find_layout(str(source)), options=options)
@@ -189,7 +189,7 @@ def test_a_shard_whose_note_is_damaged_is_written_again(tmp_path):
   assert _files(output) == _files(tmp_path / 'whole')
 
 
-def test_another_plan_does_not_go_on(tmp_path):
+def test_another_plan_does_not_continue(tmp_path):
   source = official.write(tmp_path / 'source', num_train=150)
 
   def stop(images):
@@ -207,7 +207,7 @@ def test_another_plan_does_not_go_on(tmp_path):
   assert _files(tmp_path / 'out.partial') == before
 
 
-def test_a_folder_of_the_users_own_is_left_alone(source, tmp_path):
+def test_a_folder_of_other_files_is_left_alone(source, tmp_path):
   partial = tmp_path / 'out.partial'
   partial.mkdir()
   (partial / 'notes.txt').write_text('mine')
@@ -292,14 +292,16 @@ def _cut(source, name):
     ),
   ],
 )
-def test_a_wrong_source_is_one_line(source, tmp_path, damage, message):
+def test_a_wrong_source_is_an_error_of_one_line(
+  source, tmp_path, damage, message
+):
   damage(source)
   with pytest.raises(ValueError, match=message) as error:
     _run(source, tmp_path / 'out')
   assert '\n' not in str(error.value)
 
 
-def test_shorter_side_is_resized_then_the_middle_cut():
+def test_shorter_side_is_resized_then_the_centre_cropped():
   # Twice the size of uniform blocks: resizing cannot change a flat colour.
   image = np.zeros((512, 1024, 3), np.uint8)
   image[:, :256] = (255, 0, 0)
@@ -349,7 +351,7 @@ def test_the_command(source, tmp_path):
   args = (f'--source={source}', f'--output={tmp_path}/out', '--image_size=16')
   done = _command(*args, '--workers=1')
   assert done.returncode == 0, done.stderr
-  assert '9 train, 3 val images' in done.stdout  # said before the work
+  assert '9 train, 3 val images' in done.stdout  # printed before the work
   assert '9 train, 3 val, 0 skipped' in done.stdout
   again = _command(*args)
   assert again.returncode == 1
@@ -364,7 +366,7 @@ def _real(name):
 
 
 def _real_labels():
-  """Label of each validation image: the devkit read with other means."""
+  """The classes, and the label of each validation image, without our code."""
   with tarfile.open(_real('ILSVRC2012_devkit_t12.tar.gz')) as archive:
     content = {
       pathlib.PurePath(info.name).name: archive.extractfile(info).read()
@@ -384,7 +386,7 @@ def test_real_images(tmp_path):
   assert not metadata.skipped
   order, val_labels = _real_labels()
   assert [info.id for info in metadata.classes] == order
-  # Published AlexNets agree on these places in the sorted order.
+  # Published AlexNets number these classes 0 and 999.
   assert (order[0], order[999]) == ('n01440764', 'n15075141')
   train = list(_records(tmp_path / 'out', 'train'))
   assert len(train) == 120

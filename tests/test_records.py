@@ -1,4 +1,4 @@
-"""The prepared data set, written here by hand from its description."""
+"""Reading prepared data sets that are written here without our encoder."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def _write_shard(path, indices, *, encoding):
 
 
 def _prepared(folder, *, encoding='raw'):
-  """Ten training images in shards of six, none and four; two to validate."""
+  """Training shards of six, no and four images; two validation images."""
   shards = [f'train-{i:05d}-of-00003.array_record' for i in range(3)]
   parts = (range(6), range(0), range(6, 10))
   for shard, indices in zip(shards, parts, strict=True):
@@ -90,7 +90,7 @@ def _load(folder, *, image_size=_SIZE, source='prepared'):
   return sources.load(data, seed=0)
 
 
-def test_reads_what_the_description_says(tmp_path):
+def test_reads_the_documented_format(tmp_path):
   data = _load(_prepared(tmp_path))
   assert (len(data.train), len(data.val), data.test) == (10, 2, None)
   for index in [9, 0, 5, 6, 3]:
@@ -178,7 +178,7 @@ def _remove(name):
     ),
   ],
 )
-def test_damage_is_one_line(tmp_path, damage, message):
+def test_damage_is_an_error_of_one_line(tmp_path, damage, message):
   damage(_prepared(tmp_path))
   with pytest.raises(ValueError, match=message) as error:
     _load(tmp_path)
@@ -194,7 +194,7 @@ def test_a_count_that_does_not_match_is_an_error(tmp_path):
     _load(tmp_path)
 
 
-def test_no_directory_and_wrong_size_name_the_fix(tmp_path):
+def test_errors_for_no_directory_and_wrong_size_name_the_fix(tmp_path):
   with pytest.raises(ValueError, match=r'use --config\.data\.dir'):
     _load('')
   _prepared(tmp_path)

@@ -1,4 +1,4 @@
-"""Runs, checkpoints and data on buckets, of which tests/buckets.py has some."""
+"""Runs, checkpoints and data on the fake buckets of tests/buckets.py."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def _train(*, steps=8, at_epoch=lambda: None):
 
   def enough(lines):
     seen.append(len(lines))
-    if seen[-1] > seen[0]:  # first it is asked before any step
+    if seen[-1] > seen[0]:  # the first call is before any step
       stop.asked = stop.asked or bool(at_epoch())
     return False
 
@@ -61,7 +61,7 @@ def _train(*, steps=8, at_epoch=lambda: None):
 
 
 def _steps(workdir):
-  """Those that are whole, the newest first."""
+  """Names of the complete steps, newest first."""
   steps = layout.steps(workdir / layout.FOLDER)
   return [path.name for path in steps if (path / layout.SUMS).is_file()]
 
@@ -72,7 +72,7 @@ def _digests(workdir, step):
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-  """The run in a folder of this machine."""
+  """The same run in a local folder."""
   workdir = tmp_path_factory.mktemp('whole')
   train.train(_config(), workdir=workdir)
   return workdir
@@ -80,7 +80,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def begun(there, whole):
-  """The bucket with a copy of that run in it."""
+  """The workdir on the bucket, with a copy of that run."""
   shutil.copytree(whole, there)
   return there
 
@@ -89,7 +89,7 @@ def _back_to_step_4(workdir):
   shutil.rmtree(workdir / layout.FOLDER / '8')
 
 
-def test_a_run_that_moves_between_machines_gives_the_same_numbers(
+def test_a_run_continued_on_another_machine_gives_the_same_numbers(
   there, whole, tmp_path
 ):
   with pytest.raises(signals.Stopped):
@@ -108,7 +108,7 @@ def test_a_run_that_moves_between_machines_gives_the_same_numbers(
   assert not any(name.startswith('.') for name in names)
 
 
-def test_what_could_not_be_copied_is_copied_by_the_next_command(
+def test_the_next_command_uploads_what_the_last_could_not(
   begun, bucket, whole, capsys
 ):
   _back_to_step_4(begun)
@@ -127,7 +127,7 @@ def test_what_could_not_be_copied_is_copied_by_the_next_command(
   assert runs.lines(begun) == runs.lines(whole)
 
 
-def test_it_is_forgotten_once_another_machine_has_begun(
+def test_local_files_are_dropped_after_another_machine_took_over(
   begun, bucket, monkeypatch, tmp_path, capsys
 ):
   _back_to_step_4(begun)
@@ -143,7 +143,7 @@ def test_it_is_forgotten_once_another_machine_has_begun(
   assert 'going on from step 4' in capsys.readouterr().out
 
 
-def test_a_run_that_is_taken_over_ends_and_writes_no_more(begun, monkeypatch):
+def test_a_run_that_is_taken_over_stops_writing(begun, monkeypatch):
   _back_to_step_4(begun)
   monkeypatch.setattr(bucket_sync, '_SECONDS', 0.05)
   monkeypatch.setattr(bucket_sync, '_LOOK_SECONDS', 0.05)
@@ -162,7 +162,7 @@ def test_a_run_that_is_taken_over_ends_and_writes_no_more(begun, monkeypatch):
   assert (begun / 'metrics.jsonl').read_text()
 
 
-def test_a_second_run_of_this_machine_is_refused(begun):
+def test_a_second_run_on_the_same_machine_is_refused(begun):
   with bucket_sync.synced_workdir(RUN, stop=signals.Stop()):
     with pytest.raises(ValueError, match='in use by another run'):
       with bucket_sync.synced_workdir(RUN, stop=signals.Stop()):
@@ -170,8 +170,8 @@ def test_a_second_run_of_this_machine_is_refused(begun):
 
 
 @pytest.mark.parametrize('how', ['damaged', 'broken off'])
-def test_a_step_that_cannot_be_used_is_made_again(begun, whole, how):
-  """A damaged one is kept; of one whose copying broke off nothing is."""
+def test_an_unusable_step_is_trained_again(begun, whole, how):
+  """A damaged step is set aside; a partly uploaded one is removed."""
   step = begun / layout.FOLDER / '8'
   if how == 'damaged':
     file = max((p for p in step.rglob('*') if p.is_file()), key=_size)
@@ -195,8 +195,7 @@ def _size(path):
   return path.stat().st_size
 
 
-def test_steps_that_are_no_longer_kept_go_from_the_bucket(there):
-  """And what was left of one whose copying broke off."""
+def test_old_and_partial_steps_are_removed_from_the_bucket(there):
   saved.checkpoint(there, _config())  # step 7
   (there / layout.FOLDER / '3').mkdir()
   (there / layout.FOLDER / '3' / 'half').write_text('')
@@ -208,7 +207,7 @@ def test_steps_that_are_no_longer_kept_go_from_the_bucket(there):
   assert {p.relative_to(there / layout.FOLDER).parts[0] for p in files} == {'8'}
 
 
-def test_a_folder_that_vanishes_takes_nothing_from_the_bucket(begun):
+def test_a_lost_local_folder_removes_nothing_from_the_bucket(begun):
   with bucket_sync.synced_workdir(RUN, stop=signals.Stop()) as workdir:
     shutil.rmtree(workdir / layout.FOLDER)
   assert _steps(begun) == ['8', '4']
@@ -217,16 +216,16 @@ def test_a_folder_that_vanishes_takes_nothing_from_the_bucket(begun):
 @pytest.mark.parametrize('of', ['', '/', '/checkpoints', '/checkpoints/7'])
 def test_a_checkpoint_is_found_on_a_bucket(there, of, monkeypatch):
   saved.checkpoint(there, _config())
-  (there / layout.FOLDER / '9').mkdir()  # not whole
+  (there / layout.FOLDER / '9').mkdir()  # incomplete
   (there / layout.FOLDER / '9' / 'x').write_text('')
   step = layout.find(RUN + of)
   assert step.name == '7' and restore.read_meta(step)['dataset']
-  with monkeypatch.context() as patch:  # the second time it is there
+  with monkeypatch.context() as patch:  # the second time it is a local copy
     patch.setattr(buckets.FakeBuckets, 'get_file', None)
     assert layout.find(RUN + of) == step
 
 
-def test_a_checkpoint_that_is_another_by_now_is_copied_again(there):
+def test_a_checkpoint_that_has_changed_is_copied_again(there):
   saved.checkpoint(there, _config())
   before = restore.read_meta(layout.find(RUN))
   shutil.rmtree(there)
@@ -239,7 +238,7 @@ def test_a_checkpoint_that_is_another_by_now_is_copied_again(there):
 
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
-  """A prepared data set of 24 and 8 images, and what it was made of."""
+  """A prepared data set of 24 and 8 images, and its source."""
   folder = tmp_path_factory.mktemp('prepared')
   rng = np.random.default_rng(0)
   for split, count in (('train', 12), ('val', 4)):
@@ -259,7 +258,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture
 def data(bucket, prepared):
-  """It, on the bucket."""
+  """The prepared data set on the bucket."""
   folder = bucket / 'data' / 'gratings'
   shutil.copytree(prepared / 'data', folder)
   return folder
@@ -285,7 +284,9 @@ def test_data_on_a_bucket_are_copied_once(data, prepared, capsys):
     assert ours[1:] == theirs[1:]
 
 
-def test_training_takes_them_from_there(data, prepared, tmp_path):
+def test_training_from_a_bucket_equals_training_from_a_folder(
+  data, prepared, tmp_path
+):
   config = _config(steps=2)
   config.data.source = 'prepared'
   found = []
@@ -298,7 +299,7 @@ def test_training_takes_them_from_there(data, prepared, tmp_path):
   assert found[0] == found[1]
 
 
-def test_copying_goes_on_where_it_broke_off(data, monkeypatch):
+def test_an_interrupted_copy_continues(data, monkeypatch):
   val = next(data.glob('val-*.array_record'))
   content = val.read_bytes()
   val.write_bytes(content[:-1])
@@ -318,7 +319,7 @@ def test_copying_goes_on_where_it_broke_off(data, monkeypatch):
   assert not any('train' in name for name in names)
 
 
-def test_data_that_were_prepared_anew_are_copied_anew(data):
+def test_data_that_were_prepared_again_are_copied_again(data):
   before = download.local_copy(DATA)
   path = data / 'metadata.json'
   content = json.loads(path.read_text())
@@ -330,7 +331,7 @@ def test_data_that_were_prepared_anew_are_copied_anew(data):
   ]
 
 
-def test_a_disk_that_is_too_small_is_refused_before_copying(data, monkeypatch):
+def test_a_small_disk_is_refused_before_copying(data, monkeypatch):
   usage = shutil.disk_usage('/')._replace(free=10)
   with monkeypatch.context() as patch:
     patch.setattr(shutil, 'disk_usage', lambda place: usage)
@@ -339,7 +340,7 @@ def test_a_disk_that_is_too_small_is_refused_before_copying(data, monkeypatch):
   assert not list(bucket_lib.cache_folder('data').rglob('*.array_record'))
 
 
-def test_data_that_are_not_all_there_are_refused(data):
+def test_incomplete_data_are_refused(data):
   next(data.glob('train-*.array_record')).unlink()
   with pytest.raises(ValueError, match='is incomplete: train-'):
     _load()
@@ -358,7 +359,7 @@ def test_data_that_are_not_all_there_are_refused(data):
     ('fake://denied/a', r'no permission \(PermissionError: 403 Forbidden\)'),
   ],
 )
-def test_a_bucket_that_cannot_be_used_costs_a_line(bucket, url, said):
+def test_an_unusable_bucket_is_an_error_of_one_line(bucket, url, said):
   (bucket.parent / 'denied').mkdir()
   (bucket.parent / 'denied' / '.denied').touch()
   for use in (
@@ -371,14 +372,14 @@ def test_a_bucket_that_cannot_be_used_costs_a_line(bucket, url, said):
     assert url in str(error.value) and '\n' not in str(error.value)
 
 
-def test_a_name_that_is_none_of_a_file_is_refused(there):
+def test_an_object_with_an_invalid_file_name_is_refused(there):
   (there / 'checkpoints' / '7').mkdir(parents=True)
   (there / 'checkpoints' / '7' / '..\\x').touch()
   with pytest.raises(ValueError, match='which is no valid file name'):
     layout.find(RUN)
 
 
-def test_other_paths_are_of_this_machine():
+def test_other_paths_must_be_local():
   with pytest.raises(ValueError, match='--workdir, --restore and'):
     paths.expand('gs://bucket/a')
   with pytest.raises(
@@ -391,7 +392,7 @@ def test_other_paths_are_of_this_machine():
 def test_the_commands_work_on_a_bucket(
   bucket, prepared, tmp_path, command, server
 ):
-  """Prepared, trained, stopped by SIGTERM, gone on with, looked at."""
+  """Prepares, trains, stops by SIGTERM, continues, evaluates, reports."""
   env = {name: os.environ[name] for name in ('FAKE_BUCKETS', bucket_lib.CACHE)}
 
   def run(tool, *args):

@@ -1,4 +1,4 @@
-"""data/stats against numpy on all pixels at once."""
+"""data/stats compared with numpy on all pixels at once."""
 
 import doctest
 
@@ -64,7 +64,7 @@ def test_sums_are_exact_at_the_extreme():
   np.testing.assert_allclose(pca.stddevs, 0, atol=1e-3)
 
 
-def test_signs_are_settled():
+def test_signs_of_components_are_fixed():
   rng = np.random.default_rng(3)
   for _ in range(20):
     square = rng.standard_normal((3, 3))
@@ -72,7 +72,7 @@ def test_signs_are_settled():
     assert (p[np.abs(p).argmax(axis=0), np.arange(3)] > 0).all()
 
 
-def test_signs_are_settled_where_two_entries_are_as_large():
+def test_signs_of_components_with_equal_entries_are_fixed():
   for error in (-1e-12, 1e-12):
     covariance = np.array([[2 + error, -1, 0], [-1, 2 - error, 0], [0, 0, 9]])
     p = stats.pca(covariance).components

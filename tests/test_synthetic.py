@@ -1,4 +1,4 @@
-"""The embedded set: exact, balanced, and learnable after §4.1."""
+"""The embedded data set is exact, balanced, and learnable after §4.1."""
 
 import hashlib
 
@@ -29,7 +29,7 @@ def _load(**kwargs):
 
 
 def _classify(image):
-  """The class's id, from pixels alone: what a network would have to find."""
+  """Finds the class's id from the pixels alone, as a network has to."""
   mean = image.mean(axis=(0, 1), dtype=np.float64)
   paint = min(
     _PAINTS,
@@ -57,7 +57,7 @@ def test_an_image_depends_on_seed_split_and_index_alone():
 
 
 def test_pixels_never_change():
-  # Recorded; change synthetic's version with it.
+  # A recorded digest; raise synthetic._VERSION when it changes.
   digest = hashlib.sha256()
   split = _load().train
   for index in range(20):
@@ -127,7 +127,7 @@ def test_fingerprint_names_every_parameter():
     assert _load(**{change: 32}).fingerprint != same
 
 
-def test_load_by_name():
+def test_sources_load_draws_what_the_config_says():
   data = smoke.get_config().data
   assert data.source == 'embedded'
   data.embedded_classes = (7, 2)
@@ -142,7 +142,7 @@ def test_load_by_name():
   assert loaded.fingerprint == drawn.fingerprint
 
 
-def test_some_of_the_classes_have_labels_of_their_own():
+def test_chosen_classes_are_numbered_from_0():
   data = _load(classes=(7, 2))
   ids = [c.id for c in data.classes]
   assert ids == [synthetic.CLASSES[7].id, synthetic.CLASSES[2].id]
@@ -153,6 +153,6 @@ def test_some_of_the_classes_have_labels_of_their_own():
 
 
 @pytest.mark.parametrize('classes', [(10,), (-1,), (1, 1)])
-def test_classes_that_are_none_of_the_ten_are_refused(classes):
+def test_unknown_or_repeated_classes_are_refused(classes):
   with pytest.raises(ValueError, match='use different numbers of 0 to 9'):
     _load(classes=classes)

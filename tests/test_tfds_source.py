@@ -1,4 +1,4 @@
-"""TFDS: a tiny array_record data set, built on the spot, read without TF."""
+"""A tiny TFDS data set, built here, and read without TensorFlow."""
 
 import io
 import shutil
@@ -83,7 +83,7 @@ def _statistics(data_dir, *, image_size):
   )
 
 
-def test_is_prepared_like_any_other_source(data_dir, tmp_path):
+def test_prepares_like_any_other_source(data_dir, tmp_path):
   layout = sources_lib.find_layout('tfds:tiny_pets', tfds_data_dir=data_dir)
   assert layout.name == 'tiny_pets/1.0.0'
   assert [c.id for c in layout.classes] == ['cat', 'dog']
@@ -96,7 +96,7 @@ def test_is_prepared_like_any_other_source(data_dir, tmp_path):
   assert found == middles
 
 
-def test_is_read_as_it_is_once_its_statistics_are_there(data_dir):
+def test_reads_without_preparing_once_statistics_exist(data_dir):
   with pytest.raises(ValueError, match='--stats_only --source=tfds:tiny_pets'):
     _load(data_dir)
   done = _statistics(data_dir, image_size=16)
@@ -112,7 +112,7 @@ def test_is_read_as_it_is_once_its_statistics_are_there(data_dir):
   assert data.fingerprint == _load(data_dir).fingerprint
 
 
-def test_a_damaged_record_is_told_of_and_the_others_are_read(
+def test_a_damaged_record_is_reported_and_the_others_are_read(
   data_dir, tmp_path
 ):
   shutil.copytree(data_dir, tmp_path / 'tfds')
@@ -147,7 +147,7 @@ def test_a_damaged_record_is_told_of_and_the_others_are_read(
     ('imagenette/full-size-v2', r'is not prepared in .*download_and_prepare'),
   ],
 )
-def test_what_is_not_there_is_said_in_a_line(data_dir, name, said):
+def test_a_missing_data_set_is_an_error_of_one_line(data_dir, name, said):
   with pytest.raises(ValueError, match=said) as error:
     _load(data_dir, name=name)
   assert '\n' not in str(error.value)

@@ -87,7 +87,7 @@ class Split:
     self._split = split
 
   def __len__(self) -> int:
-    return len(data_source(self._folder, self._split))
+    return len(data_source(self._folder, split=self._split))
 
   __getitem__ = dataset.get_by_take
 
@@ -96,7 +96,9 @@ class Split:
   ) -> list[dataset.Example | dataset.Unreadable]:
     """Reads the examples at these indices; damage is returned, not raised."""
     try:
-      found = data_source(self._folder, self._split).__getitems__(list(indices))
+      found = data_source(self._folder, split=self._split).__getitems__(
+        list(indices)
+      )
     except RuntimeError:  # one is damaged: read them one by one
       data_source.cache_clear()  # a reader that failed once keeps failing
       found = [None] * len(indices)
@@ -111,7 +113,9 @@ class Split:
     name = f'{self._split}/{index}'
     try:
       if record is None:
-        record = read_record(self._folder, self._split, index)
+        record = read_record(
+          folder=self._folder, split=self._split, index=index
+        )
       label = read_label(record)
       image = images.square(record['image'], size=self.image_size)
     except dataset.Unreadable as error:
@@ -133,21 +137,21 @@ def read_label(record: dict[str, Any]) -> int:
 
 # Preparing asks for the image and then for the label of the same record.
 @functools.lru_cache(maxsize=1)
-def read_record(folder: str, split: str, index: int) -> dict[str, Any]:
+def read_record(*, folder: str, split: str, index: int) -> dict[str, Any]:
   """One record of a split, its image still encoded.
 
   Raises:
     Unreadable: if it is damaged.
   """
   try:
-    return data_source(folder, split)[index]
+    return data_source(folder, split=split)[index]
   except RuntimeError as error:
     data_source.cache_clear()  # a reader that failed once keeps failing
     raise dataset.Unreadable(str(error).splitlines()[0]) from error
 
 
 @functools.lru_cache(maxsize=8)
-def data_source(folder: str, split: str) -> Any:
+def data_source(folder: str, *, split: str) -> Any:
   """Random access to the records of a split, images still encoded."""
   import tensorflow_datasets as tfds  # takes a second
 
@@ -157,7 +161,7 @@ def data_source(folder: str, split: str) -> Any:
 
 
 def find(name: str, *, data_dir: str) -> Prepared:
-  """Looks a prepared data set up.
+  """Finds a prepared data set, and describes it.
 
   Args:
     name: such as 'imagenette/full-size-v2'.

@@ -118,34 +118,26 @@ def class_folders(source: pathlib.Path, *, need_val: bool = True) -> Layout:
   for member in found:
     if isinstance(member, tar.Rejected):
       rejected.append(member)
-      continue
-    place = _place(member.name)
-    if place is None:
-      rejected.append(tar.Rejected(member.name, 'not in SPLIT/CLASS/'))
-    else:
+    elif place := _place(member.name):
       placed.append((place, member))
-  names = _split_folders(
+    else:
+      rejected.append(tar.Rejected(member.name, 'not in SPLIT/CLASS/'))
+  folders = _split_folders(
     {place for place, _ in placed}, source=source, need_val=need_val
   )
+  placed.sort(key=lambda item: (item[0].kind, item[1].name))
   kinds = sorted({place.kind for place, _ in placed})
   labels = {kind: label for label, kind in enumerate(kinds)}
   splits = {
-    split: sorted(
-      (
-        Labelled(member, labels[place.kind])
-        for place, member in placed
-        if place.folder == folder
-      ),
-      key=lambda item: (item.label, item.member.name),
+    split: tuple(
+      Labelled(member, labels[place.kind])
+      for place, member in placed
+      if place.folder == folder
     )
-    for split, folder in names.items()
+    for split, folder in folders.items()
   }
-  return Layout(
-    source.stem,
-    tuple(dataset.ClassInfo(kind, kind, kind) for kind in kinds),
-    {split: tuple(items) for split, items in splits.items()},
-    tuple(rejected),
-  )
+  classes = tuple(dataset.ClassInfo(kind, kind, kind) for kind in kinds)
+  return Layout(source.stem, classes, splits, tuple(rejected))
 
 
 def _place(name: str) -> _Place | None:

@@ -20,11 +20,11 @@ class Member(NamedTuple):
 
   def read(self) -> bytes:
     """Reads the encoded image."""
-    return tfds.read_record(*self)['image']
+    return tfds.read_record(**self._asdict())['image']
 
   def label(self) -> int:
     """Reads the label."""
-    return tfds.read_label(tfds.read_record(*self))
+    return tfds.read_label(tfds.read_record(**self._asdict()))
 
 
 def find_layout(name: str, *, data_dir: str) -> layouts.Layout:
@@ -41,7 +41,7 @@ def find_layout(name: str, *, data_dir: str) -> layouts.Layout:
   splits = {
     ours: tuple(
       layouts.Labelled(Member(found.folder, theirs, index), None)
-      for index in range(len(tfds.data_source(found.folder, theirs)))
+      for index in range(len(tfds.data_source(found.folder, split=theirs)))
     )
     for ours, theirs in found.splits.items()
   }
