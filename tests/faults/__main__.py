@@ -1,4 +1,4 @@
-"""Breaks smoke.py in every way that the README promises it survives.
+"""Breaks smoke.py in every way that docs/operations.md says it survives.
 
   python -m tests.faults [--kills=20] [--terms=10] ... [--seed=0]
 
