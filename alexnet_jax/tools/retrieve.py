@@ -2,16 +2,15 @@
 
   python -m alexnet_jax.tools.retrieve --restore=WORKDIR
 
-Takes the network and the data set of the checkpoint, on one device. Compares
-the six nearest training images of validation images by fc7 and by pixels, and
-codes of a few bits with fc7. Keeps features in WORKDIR/features, 29 kB an
-image, and goes on with them if it is interrupted. All images of a split and
-samples of it have a folder each; one that is of another checkpoint is replaced.
-Writes WORKDIR/retrieval.json. With --output both go there.
+Compares the six training images nearest to each validation image by fc7 and by
+pixels, and short binary codes with fc7, for the network and the data set of a
+checkpoint, on one device. Writes WORKDIR/retrieval.json, and fc7's features to
+WORKDIR/features: 29 kB an image, resumed after an interruption. A split and
+each size of a sample of it have a folder of their own; features of another
+checkpoint are replaced. With --output both go there.
 """
 
 import pathlib
-from typing import cast, get_args
 
 import jax
 from absl import flags
@@ -21,7 +20,7 @@ from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.evaluate import load
 from alexnet_jax.parallel import mesh
 from alexnet_jax.runtime import compile, malloc, paths
-from alexnet_jax.studies.retrieval import neighbours, search
+from alexnet_jax.studies.retrieval import search
 
 _RESTORE = flags.DEFINE_string(
   'restore', '', 'WORKDIR, for its newest checkpoint, or its checkpoints/STEP.'
@@ -39,12 +38,11 @@ _MOST_IMAGES = flags.DEFINE_integer(
   'most_images', None, 'Training images to search, at most.', lower_bound=1
 )
 _BITS = flags.DEFINE_list('bits', list(map(str, search.BITS)), 'Of the codes.')
-_INDEX = flags.DEFINE_enum(
+flags.DEFINE_string('index', 'exact', 'For old command lines: exact.')
+flags.register_validator(
   'index',
-  'exact',
-  list(get_args(neighbours.Index)),
-  'How to search fc7: an index is quicker for many queries of a large set, and '
-  'misses some neighbours.',
+  lambda given: given == 'exact',
+  message='exact search is all there is',
 )
 
 
@@ -54,7 +52,7 @@ def main() -> int:
     raise ValueError(
       '--restore is missing: give a WORKDIR, such as runs/default'
     )
-  bits = [_whole(text) for text in _BITS.value]
+  bits = [_bits(text) for text in _BITS.value]
   step = _step(_RESTORE.value)
   workdir = _workdir(step)
   config = load.own_config(restore.read_meta(step))
@@ -72,28 +70,27 @@ def main() -> int:
     queries=_QUERIES.value,
     most_images=_MOST_IMAGES.value,
     bits=bits,
-    index=cast(neighbours.Index, _INDEX.value),
   )
-  print(search.table(result))
+  print(search.precision_table(result))
   return 0
 
 
 def _step(given: str) -> pathlib.Path:
-  """The checkpoint's folder; commas may be part of its name."""
+  """The checkpoint's folder, whose name may have commas."""
   if paths.is_remote(given):
     if not _OUTPUT.value:
       raise ValueError(
         f'--restore={given}: say with --output where results are to go'
       )
-  elif ',' in given and not paths.given(given).exists():
+  elif ',' in given and not paths.expand(given).exists():
     raise ValueError(f'--restore={given}: give one WORKDIR or checkpoint')
   return layout.find(given)
 
 
 def _workdir(step: pathlib.Path) -> pathlib.Path:
-  """Where results go; a copy of a checkpoint may lie anywhere."""
+  """The folder of the results: --output, or the checkpoint's workdir."""
   if _OUTPUT.value:
-    return paths.given(_OUTPUT.value)
+    return paths.expand(_OUTPUT.value)
   folder = step.absolute().parent
   if folder.name != layout.FOLDER:
     raise ValueError(
@@ -103,7 +100,7 @@ def _workdir(step: pathlib.Path) -> pathlib.Path:
   return folder.parent
 
 
-def _whole(text: str) -> int:
+def _bits(text: str) -> int:
   if not text.isdecimal():
     raise ValueError(f'--bits={text}: use whole numbers, such as 64,128')
   return int(text)

@@ -1,7 +1,7 @@
 """Images that a network finds alike (§6.1).
 
-features    fc7's activations of a split, in a folder
-neighbours  the nearest of them, exactly or by Hamming distance
-codes       an auto-encoder that makes short binary codes of them
-search      all of it for a checkpoint
+features    extracts fc7's activations of a split into a folder
+neighbours  finds the nearest of them, by Euclidean or Hamming distance
+codes       trains an auto-encoder that turns them into short binary codes
+search      does all of it for a checkpoint
 """

@@ -3,17 +3,18 @@
 "Computing similarity by using Euclidean distance between two 4096-dimensional,
 real-valued vectors is inefficient, but this could be made efficient by training
 an auto-encoder to compress these vectors to short binary codes." The paper
-trains none, so that all of this is ours:
+trains none; this is our design:
 
-  x  features less their mean m, over their root mean square length
-  z  W x, less its mean over the minibatch, over its standard deviation there
+  x  (feature - m) / their root mean square length, with m the mean feature
+  z  W x, normalised to mean 0 and standard deviation 1 over the minibatch
   c  tanh(z + noise), noise from N(0, 1/4)
-  y  V c + b; minimised is the mean of |x - y|^2, so that 1 is no better than m
+  y  V c + b
 
-The noise makes it worth while to move z away from 0, where it would change the
-sign. Bit i is W x > its median over the training features: each bit is set in
-half of them, which lets it tell as much as it can. Codes that are close in
-Hamming distance then stand for features that are close.
+The loss is the mean of |x - y|^2, which is 1 for y = 0. The noise pushes z away
+from 0, where it would flip the sign. Bit i is W x > its median over the
+training features, so that each bit is set in half of them and carries as much
+information as it can. Similar features then have codes at a small Hamming
+distance.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,23 +30,23 @@ from jaxtyping import Array, Float, PyTree, Real, UInt8
 
 from alexnet_jax.studies.retrieval import neighbours
 
-_ROWS = 2048  # that are encoded at once
-_MOST_ROWS = 20_000  # that are held in memory to train on
+_ROWS = 2048  # encoded at once
+_MOST_ROWS = 20_000  # to train on, held in memory
 _BATCH = 256
 _LEARNING_RATE = 3e-3
 _NOISE = 0.5
-_TINY = 1e-6  # a unit that is always the same has no spread
+_TINY = 1e-6  # the standard deviation of a constant unit is 0
 
-# Of (parameters, state of the optimiser, minibatch, key): both, one step on.
+# (params, optimizer state, minibatch, key) -> the next params and state.
 _Step = Callable[[PyTree, PyTree, Array, Array], tuple[PyTree, PyTree]]
 
 
 class AutoEncoder(nn.Module):
-  """One layer to the bits, one back.
+  """One linear layer to the bits, and one back.
 
   Attributes:
-    units: of the features.
-    bits: of a code.
+    units: length of a feature vector.
+    bits: length of a code.
   """
 
   units: int
@@ -55,12 +56,12 @@ class AutoEncoder(nn.Module):
   def __call__(
     self, x: Float[Array, 'b units'], *, key: Array
   ) -> Float[Array, 'b units']:
-    """y of x, with noise drawn from the key."""
+    """The reconstruction y of x; the key draws the noise."""
     z = nn.Dense(self.bits, use_bias=False, name='encoder')(x)
     z = z - z.mean(axis=0, keepdims=True)
     z = z / (z.std(axis=0, keepdims=True) + _TINY)
     c = jnp.tanh(z + _NOISE * jax.random.normal(key, z.shape))
-    # From zeros, y begins at the mean: |c|^2 is many times |x|^2.
+    # Zeros start y at the mean: |c|^2 is many times |x|^2.
     decoder = nn.Dense(
       self.units, kernel_init=nn.initializers.zeros, name='decoder'
     )
@@ -68,12 +69,12 @@ class AutoEncoder(nn.Module):
 
 
 class Coder(NamedTuple):
-  """What makes codes: half of a trained auto-encoder.
+  """The encoder of a trained auto-encoder.
 
   Attributes:
-    mean: of the features that it was trained on.
-    kernel: W, over the features' length.
-    thresholds: above which a bit is set.
+    mean: of the training features.
+    kernel: W, divided by the features' root mean square length.
+    thresholds: a bit is set where its value is above.
   """
 
   mean: Float[np.ndarray, ' units']
@@ -83,7 +84,7 @@ class Coder(NamedTuple):
   def encode(
     self, features: Real[np.ndarray, 'n units']
   ) -> UInt8[np.ndarray, 'n bytes']:
-    """The code of each, eight bits a byte; features may be memory-mapped."""
+    """Codes, eight bits a byte, of features that may be memory-mapped."""
     return np.concatenate(
       [
         np.packbits(values > self.thresholds[None], axis=1)
@@ -94,7 +95,7 @@ class Coder(NamedTuple):
   def values(
     self, features: Real[np.ndarray, 'n units']
   ) -> Iterator[Float[np.ndarray, 'b bits']]:
-    """What is compared with the thresholds, block by block."""
+    """Yields what is compared with the thresholds, block by block."""
     for _, rows in neighbours.blocks(features, rows=_ROWS, what='codes'):
       yield (rows - self.mean[None]) @ self.kernel
 
@@ -106,19 +107,19 @@ def train(
   seed: int = 0,
   steps: int = 300,
 ) -> Coder:
-  """An auto-encoder for codes of so many bits.
+  """Trains an auto-encoder and returns its encoder.
 
   Args:
-    features: to learn from, may be memory-mapped; 20,000 of them are used.
-    bits: a multiple of 8.
-    seed: of the rows, the first values and the noise.
-    steps: minibatches of 256.
+    features: may be memory-mapped; at most 20,000, drawn from all, are used.
+    bits: length of a code, a multiple of 8.
+    seed: draws the rows, the initial values and the noise.
+    steps: of Adam, with minibatches of 256.
 
   Raises:
-    ValueError: if bits are no multiple of 8, or there are fewer than two
-      features.
+    ValueError: if bits is not a positive multiple of 8, or there are fewer
+      than two features.
   """
-  check(bits)
+  check_bits(bits)
   if len(features) < 2:
     raise ValueError(
       f'{len(features)} features to train codes on: use at least 2'
@@ -138,11 +139,11 @@ def train(
   return coder._replace(thresholds=np.median(values, axis=0))
 
 
-def check(bits: int) -> None:
-  """Refuses codes that are not whole bytes.
+def check_bits(bits: int) -> None:
+  """Checks the length of a code.
 
   Raises:
-    ValueError: if bits are no multiple of 8.
+    ValueError: if bits is not a positive multiple of 8.
   """
   if bits < 8 or bits % 8:
     raise ValueError(f'codes of {bits} bits: use a multiple of 8, such as 128')
@@ -156,7 +157,7 @@ def _fit(
   steps: int,
   rng: np.random.Generator,
 ) -> Float[np.ndarray, 'units bits']:
-  """W after so many steps of Adam, at a rate that falls to zero."""
+  """Trains W with Adam, at a rate that decays to zero."""
   model = AutoEncoder(units=x.shape[1], bits=bits)
   first, noise = jax.random.split(jax.random.key(seed))
   optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps))

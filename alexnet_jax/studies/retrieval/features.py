@@ -1,21 +1,21 @@
-"""What fc7 makes of every image of a split, in a folder (§6.1).
+"""fc7's activations for every image of a split, kept in a folder (§6.1).
 
-The centre crop's activations after the ReLU, and beside them the image itself,
-made small, for the comparison with "the L2 distance in pixel space":
+The activations are those of the centre crop, after the ReLU. The image itself
+is kept beside them, made small, to compare "the L2 distance in pixel space":
 
 features.npy   float32 [images, units]
-pixels.npy     uint8 [images, 3 * side^2]: see `shrink`
+pixels.npy     uint8 [images, 3 * side^2], see `shrink`
 labels.npy     int32 [images]
-index.npy      int32 [images], places in the split
-names.jsonl    a line for each
-progress.json  of which checkpoint and data, and how many of them are done
+index.npy      int32 [images], positions in the split
+names.jsonl    one name per line
+progress.json  checkpoint and data, and the number of images done
 
-Images that cannot be read are left out, so that fewer rows may be in use than
-the arrays have. 1.28 million images of ImageNet take 37 GB.
+Unreadable images have no row, so the arrays may be longer than what is in use.
+The 1.28 million images of ImageNet take 37 GB.
 
-Interrupted, it goes on from the last progress.json, in minibatches of one size,
-so that the rows are those of a run without interruption, on the same devices
-bit for bit.
+An interrupted extraction resumes from the last progress.json in minibatches of
+the same size, so on the same devices its rows are bit for bit those of an
+uninterrupted one.
 """
 
 import dataclasses
@@ -39,26 +39,26 @@ from alexnet_jax.evaluate import load, predict
 from alexnet_jax.runtime import locks
 from alexnet_jax.train import log
 
-SIDE = 64  # pixels of a small image, at most
+SIDE = 64  # pixels, height and width of a small image, at most
 _PROGRESS = 'progress.json'
 _NAMES = 'names.jsonl'
 _ARRAYS = ('features', 'pixels', 'labels', 'index')
-_EVERY = 16  # minibatches that an interruption may cost,
-_SECONDS = 30  # or that many
-_ROWS = 2048  # that are copied at once
-_STREAM = 0x5A3B1E  # of the numbers that choose a sample
+_EVERY = 16  # minibatches between two saves of the progress,
+_SECONDS = 30  # or seconds
+_ROWS = 2048  # copied at once
+_STREAM = 0x5A3B1E  # separates the sample's random numbers from others
 
 
 class Features(NamedTuple):
-  """Of a split, or a sample of it; the arrays are memory-mapped.
+  """A row per readable image of a split or sample, in memory-mapped arrays.
 
   Attributes:
-    features: of each image that could be read.
-    pixels: its own, made small.
-    labels: right classes.
-    index: places in the split.
-    names: where each image came from.
-    of_images: how many the split has.
+    features: fc7's activations.
+    pixels: the image, made small.
+    labels: the right class.
+    index: position in the split.
+    names: the image's file.
+    of_images: number of images in the whole split.
   """
 
   features: Float[np.ndarray, 'n units']
@@ -70,8 +70,8 @@ class Features(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-  """Some images of a split, in the order given; a dataset.Split itself."""
+class Subset:
+  """A dataset.Split with the images of another at the given positions."""
 
   split: dataset.Split
   index: Int[np.ndarray, ' n']
@@ -93,7 +93,7 @@ class Part:
 
 
 def sample(images: int, *, most: int | None, seed: int) -> np.ndarray:
-  """Places of all images of a split, or of `most` drawn from it, in order.
+  """Positions of all images, or of `most` drawn from them, in order.
 
   >>> sample(5, most=None, seed=0).tolist(), len(sample(5, most=3, seed=0))
   ([0, 1, 2, 3, 4], 3)
@@ -114,21 +114,21 @@ def extract(
   tell: Callable[[str], None] = print,
   check: Callable[[], None] = lambda: None,
 ) -> Features:
-  """Fills the folder, or goes on with it; finished, it is only opened.
+  """Extracts features into the folder; resumes, or opens finished ones.
 
   Args:
-    network: a checkpoint's.
-    split: of its data set.
-    folder: one split's or sample's; what it holds of another is replaced.
-    most_images: draws so many, if the split has more.
-    whole: a folder that may hold all images of the split, of this checkpoint:
-      a sample is then copied from it.
-    tell: is told when a folder is begun anew.
-    check: called before each minibatch; may raise, to end it.
+    network: from a checkpoint.
+    split: which one of its data set.
+    folder: for this split or sample; features of anything else are replaced.
+    most_images: the size of a sample to draw, if the split has more images.
+    whole: a folder with features of the whole split, if there is one: a sample
+      of the same checkpoint is copied from it.
+    tell: called with a line if features of something else are replaced.
+    check: called before each minibatch; may raise to stop the extraction.
 
   Raises:
-    ValueError: if the disk has too little room, another process is at it, too
-      many images are damaged, there are none, or none can be read.
+    ValueError: if the disk has too little room, another process uses the
+      folder, too many images are damaged, or none can be read.
   """
   images: dataset.Split = getattr(network.setup.dataset, split)
   if not len(images):
@@ -147,7 +147,7 @@ def extract(
       if whole and _is_finished(whole, key=key):
         _copy(open_(whole), chosen, folder=folder, progress=progress)
       else:
-        part = Part(images, chosen)
+        part = Subset(images, chosen)
         _fill(network, part, folder=folder, progress=progress, check=check)
   found = open_(folder)._replace(of_images=len(images))
   if not len(found.labels):
@@ -159,10 +159,10 @@ def extract(
 
 
 def open_(folder: pathlib.Path) -> Features:
-  """What `extract` wrote; nothing in it is run.
+  """Opens what `extract` wrote, without running any pickled code.
 
   Raises:
-    ValueError: if it is not finished, or no such folder.
+    ValueError: if the folder is missing, unfinished or damaged.
   """
   progress = log.read_json(folder / _PROGRESS)
   if not progress or progress['done'] < progress['images']:
@@ -189,9 +189,10 @@ def open_(folder: pathlib.Path) -> Features:
 def shrink(
   images: UInt8[np.ndarray, 'b s s 3'],
 ) -> UInt8[np.ndarray, 'b values']:
-  """Each image as SIDE x SIDE means of its pixels, rounded, in one row.
+  """Averages each image to SIDE x SIDE pixels, rounded, as one row.
 
-  Where SIDE does not divide s, blocks differ by a pixel; smaller images stay.
+  Blocks differ by a pixel where SIDE does not divide s. Smaller images keep
+  their size.
 
   >>> shrink(np.full((1, 128, 128, 3), 7, np.uint8)).shape
   (1, 12288)
@@ -210,7 +211,7 @@ def shrink(
 def _key(
   network: load.Network, *, split: str, chosen: np.ndarray
 ) -> dict[str, Any]:
-  """What makes the rows what they are."""
+  """Everything that determines the rows."""
   return {
     'checkpoint': checksums.combine(network.meta['digests']),
     'data': network.setup.dataset.fingerprint,
@@ -224,10 +225,10 @@ def _key(
 def _progress(
   folder: pathlib.Path, *, key: dict[str, Any], tell: Callable[[str], None]
 ) -> dict[str, Any]:
-  """What the folder says, if it is of the same; else of a beginning.
+  """The folder's progress if it has this key; otherwise empties the folder.
 
-  `done` counts images that were looked at, `rows` those that could be read,
-  `bytes` those of names.jsonl.
+  `done` counts the images tried, `rows` those that could be read, `bytes` the
+  length of names.jsonl.
   """
   there = log.read_json(folder / _PROGRESS)
   if _is_of(there, key):
@@ -258,7 +259,7 @@ def _copy(
   folder: pathlib.Path,
   progress: dict[str, Any],
 ) -> None:
-  """Adds the rows of images that were chosen and not yet looked at."""
+  """Copies the remaining rows of a sample from those of the whole split."""
   (at,) = np.nonzero(np.isin(whole.index, chosen[progress['done'] :]))
   for start in range(0, max(len(at), 1), _ROWS):
     some = at[start : start + _ROWS]
@@ -274,33 +275,33 @@ def _copy(
 
 def _fill(
   network: load.Network,
-  part: Part,
+  part: Subset,
   *,
   folder: pathlib.Path,
   progress: dict[str, Any],
   check: Callable[[], None],
 ) -> None:
-  """Adds rows after those there are, and now and then says how many."""
+  """Extracts the remaining rows, and saves the progress now and then."""
   start, end = progress['done'], len(part)
   size = min(network.setup.config.eval.batch_size, end)
   saved = time.monotonic()
-  # The last minibatch is filled up with the last image, to be of one size.
+  # Repeats of the last image fill up the last minibatch.
   places = np.minimum(np.arange(start, -(-end // size) * size), end - 1)
   for number, batch in enumerate(
     predict.minibatches(
       network.setup,
-      Part(part.split, part.index[places]),
+      Subset(part.split, part.index[places]),
       what=f'features of {progress["split"]}',
       check=check,
     ),
     start=1,
   ):
-    kept = batch.index < end - start
-    index = part.index[places[batch.index]]
+    kept = batch.indices < end - start
+    index = part.index[places[batch.indices]]
     rows = {
-      'features': predict.features(network.setup, batch, params=network.params),
-      'pixels': shrink(jax.device_get(batch.images)[batch.there]),
-      'labels': batch.own_labels.astype(np.int32),
+      'features': predict.features(network.setup, batch, variables=network.variables),
+      'pixels': shrink(jax.device_get(batch.images)[batch.readable]),
+      'labels': batch.host_labels.astype(np.int32),
       'index': index.astype(np.int32),
     }
     rows = {name: values[kept] for name, values in rows.items()}
@@ -319,7 +320,7 @@ def _fill(
 def _create(
   folder: pathlib.Path, rows: dict[str, np.ndarray], *, images: int
 ) -> None:
-  """Files of the size that will be needed; a disk gives room as it is used."""
+  """Creates sparse files of the final size, if the disk has room for them."""
   shapes = {name: (images, *array.shape[1:]) for name, array in rows.items()}
   need = sum(
     math.prod(shapes[name]) * array.itemsize for name, array in rows.items()
@@ -344,7 +345,10 @@ def _append(
   names: list[str],
   progress: dict[str, Any],
 ) -> None:
-  """Puts rows after those in use; a full disk is an error, not a signal."""
+  """Writes rows after those in use.
+
+  A full disk is an OSError here; in a writable memory map it is a SIGBUS.
+  """
   for name, values in rows.items():
     with open(folder / f'{name}.npy', 'r+b') as file:
       np.lib.format.read_magic(file)
@@ -353,14 +357,14 @@ def _append(
       file.seek(progress['rows'] * row, os.SEEK_CUR)
       file.write(np.ascontiguousarray(values).tobytes())
   with open(folder / _NAMES, 'r+b') as file:
-    file.truncate(progress['bytes'])  # what came after progress.json
+    file.truncate(progress['bytes'])  # drops what progress.json lacks
     file.seek(progress['bytes'])
     file.writelines(f'{json.dumps(name)}\n'.encode() for name in names)
     progress['bytes'] = file.tell()
 
 
 def _save(folder: pathlib.Path, progress: dict[str, Any]) -> None:
-  """progress.json, once the disk has all that it counts."""
+  """Writes progress.json, once the rows it counts are on the disk."""
   for name in (_NAMES, *(f'{array}.npy' for array in _ARRAYS)):
     with open(folder / name, 'r+b') as file:
       os.fsync(file.fileno())

@@ -1,57 +1,50 @@
-"""The nearest of many vectors: the images that a network finds alike (§6.1).
+"""The nearest of many vectors: images that a network finds alike (§6.1).
 
 "If two images produce feature activation vectors with a small Euclidean
 separation, we can say that the higher levels of the neural network consider
-them to be similar." `nearest` finds them by matrix products,
+them to be similar." `nearest` ranks the database by
 
-  |a - b|^2 = |a|^2 - 2 a.b + |b|^2
+  |a - b|^2 - |a|^2 = |b|^2 - 2 a.b
 
-in float32, block by block, of vectors less the mean of some, which leaves
-distances as they are and makes a and b short. Products round: whatever may be
-among the nearest within the largest possible error is measured once more, as a
-difference in float64, so that the answer is that of a search by hand, equal
-distances in the order of the database. Only where more rows of a block than
-`_most_measured` lie within the error, about as near as each other to float32,
-are no more than those measured that it finds nearest, the first if equal: the
-distances are exact still, but a row that is nearer by less than the error may
-be missed.
+as float32 products on the default device, block by block, and keeps more rows
+than were asked for. It then measures those in float64 and sorts them, which
+corrects what float32 rounds. A neighbour is missed only if more than
+`_spare` rows lie within float32 rounding of it.
 
 "... this could be made efficient by training an auto-encoder to compress these
 vectors to short binary codes": `hamming` searches those of codes.py.
 """
 
-import importlib
 import mmap
-from collections.abc import Callable, Iterator
-from types import ModuleType
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import tqdm
-from jaxtyping import Bool, Float, Int, Real, UInt, UInt8, UInt64
+from jaxtyping import Array, Float, Int, Real, UInt8
 
-Index = Literal['exact', 'usearch', 'faiss']
-_INSTALL = {'usearch': 'usearch', 'faiss': 'faiss-cpu'}
-_MODULES = {'usearch': 'usearch.index', 'faiss': 'faiss'}
 _QUERIES = 1000  # that are compared with a block at once
-_CODES = 128  # likewise, so that 2048 words of each stay in the cache
-_MEAN_OF = 2048  # rows, that lie evenly among all
-_VALUES = 2**22  # that are subtracted at once
-_SPARE = 4  # an index is asked for that many times the neighbours
-_ROUNDING = 2.0**-24  # float32
-_MOST = 1e15  # whose square float32 still holds, and the sum of many
+_MEAN_OF = 2048  # rows, evenly spaced in the database
+_MOST = 1e15  # float32 holds the sum of a million such squares
 
 
 class Neighbours(NamedTuple):
-  """Of each query, the nearest first.
+  """The neighbours of each query, nearest first.
 
   Attributes:
     indices: rows of the database.
-    distances: Euclidean, or of codes the bits that differ.
+    distances: Euclidean; for codes, the number of bits that differ.
   """
 
   indices: Int[np.ndarray, 'q count']
   distances: Real[np.ndarray, 'q count']
+
+
+# The best rows of the database so far: (scores, rows), both [q, count].
+_Best = tuple[Float[Array, 'q count'], Int[Array, 'q count']]
+_Blocks = Iterable[tuple[int, Float[np.ndarray, 'b d']]]
 
 
 def nearest(
@@ -60,55 +53,148 @@ def nearest(
   *,
   count: int,
   block_rows: int = 2048,
-  index: Index = 'exact',
 ) -> Neighbours:
   """The `count` rows of the database at the least Euclidean distance.
 
+  Equal distances come in the order of the database.
+
   Args:
     queries: vectors.
-    database: vectors, may be a memory-mapped file of any size: only a block of
-      it is in memory, and whatever was read before is given back.
+    database: vectors; may be a memory-mapped file of any size, of which one
+      block at a time is in memory.
     count: neighbours of each query.
-    block_rows: of the database that are read at once.
-    index: 'exact', or the library whose graph of neighbours to search: quicker
-      for many queries of a large set, of which it holds a copy in memory.
-      It misses some neighbours; distances are exact.
+    block_rows: rows of the database per block.
 
   Raises:
-    ValueError: if there are fewer rows, they have other units or are not
-      finite, or the library is not there.
+    ValueError: if the database has fewer than `count` rows or another number
+      of columns, or a value is not finite, or is 1e15 or more.
 
   >>> nearest(np.array([[0., 1.]]), np.array([[3., 5.], [0., 0.]]), count=2)
   Neighbours(indices=array([[1, 0]]), distances=array([[1., 5.]]))
   """
-  check_index(index)
-  _check(queries, database, count=count)
+  _check_shapes(queries, database, count=count)
   _check_values(queries)
-  match index:
-    case 'exact':
-      squares = _exact(queries, database, count=count, block_rows=block_rows)
-    case 'usearch':
-      squares = _by_index(_usearch, queries, database, count, block_rows)
-    case 'faiss':
-      squares = _by_index(_faiss, queries, database, count, block_rows)
-  return squares._replace(distances=np.sqrt(squares.distances))
+  # Distances stay the same, and short vectors lose less to rounding.
+  mean = _mean(database)[None]
+  centred = (
+    (start, block - mean)
+    for start, block in blocks(database, rows=block_rows, what='neighbours')
+  )
+  _, rows = _search(
+    _float32(queries) - mean, centred, count=_spare(count, of=len(database))
+  )
+  return _measured(queries, database, rows=rows, count=count)
 
 
-def check_index(index: str) -> None:
-  """Refuses what `nearest` cannot search by, before anything takes long.
+def hamming(
+  queries: UInt8[np.ndarray, 'q bytes'],
+  database: UInt8[np.ndarray, 'n _'],
+  *,
+  count: int,
+  block_rows: int = 2048,
+) -> Neighbours:
+  """The `count` codes of the database that differ in the fewest bits.
+
+  Equal distances come in the order of the database. Of vectors of zeros and
+  ones |a - b|^2 is the number of bits that differ, and exact in float32.
 
   Raises:
-    ValueError: if the index is not known, or its library is not there.
+    ValueError: if the database has fewer than `count` codes, or their length
+      is not that of the queries.
+
+  >>> codes = np.array([[0b1100], [0b1111], [0b1000]], np.uint8)
+  >>> hamming(np.array([[0b1000]], np.uint8), codes, count=2)
+  Neighbours(indices=array([[2, 0]]), distances=array([[0, 1]]))
   """
-  if index not in get_args(Index):
-    raise ValueError(
-      f'index {index!r} is not known: use {" or ".join(get_args(Index))}'
+  _check_shapes(queries, database, count=count)
+  starts = tqdm.trange(
+    0, len(database), block_rows, desc='codes compared', delay=5, leave=False
+  )
+  bits = _bits(queries)
+  scores, rows = _search(
+    bits,
+    ((start, _bits(database[start : start + block_rows])) for start in starts),
+    count=count,
+  )
+  return Neighbours(rows, (bits.sum(axis=1)[:, None] - scores).astype(np.int64))
+
+
+def _bits(codes: UInt8[np.ndarray, 'n bytes']) -> Float[np.ndarray, 'n bits']:
+  return np.unpackbits(codes, axis=1).astype(np.float32)
+
+
+def _search(
+  queries: Float[np.ndarray, 'q d'], database: _Blocks, *, count: int
+) -> tuple[Float[np.ndarray, 'q count'], Int[np.ndarray, 'q count']]:
+  """The `count` rows with the highest 2 a.b - |b|^2: (scores, rows).
+
+  Equal scores come in the order of the database.
+  """
+  groups = [
+    jnp.asarray(queries[start : start + _QUERIES])
+    for start in range(0, len(queries), _QUERIES)
+  ]
+  best: list[_Best] = [
+    (
+      jnp.full((len(group), count), -jnp.inf),
+      jnp.zeros((len(group), count), jnp.int32),
     )
-  if index in _MODULES:
-    _module(_MODULES[index])
+    for group in groups
+  ]
+  for start, block in database:
+    rows = jnp.asarray(block)
+    for at, group in enumerate(groups):
+      best[at] = _merge(best[at], group, rows, start)
+  scores, found = zip(*jax.device_get(best), strict=True)
+  return np.concatenate(scores), np.concatenate(found).astype(np.int64)
 
 
-def _check(queries: np.ndarray, database: np.ndarray, *, count: int) -> None:
+@jax.jit
+def _merge(
+  best: _Best,
+  queries: Float[Array, 'q d'],
+  block: Float[Array, 'b d'],
+  start: Int[Array, ''] | int,
+) -> _Best:
+  """The best of those so far and of a block that begins at row `start`."""
+  product = jnp.dot(queries, block.T, precision=jax.lax.Precision.HIGHEST)
+  scores = 2 * product - jnp.square(block).sum(axis=1)[None]  # [q, b]
+  rows = jnp.broadcast_to(start + jnp.arange(len(block)), scores.shape)
+  scores = jnp.concatenate([best[0], scores], axis=1)
+  rows = jnp.concatenate([best[1], rows], axis=1)
+  # Of equal scores top_k takes the first: those of earlier rows.
+  scores, places = jax.lax.top_k(scores, best[0].shape[1])
+  return scores, jnp.take_along_axis(rows, places, axis=1)
+
+
+def _measured(
+  queries: Real[np.ndarray, 'q d'],
+  database: Real[np.ndarray, 'n d'],
+  *,
+  rows: Int[np.ndarray, 'q spare'],
+  count: int,
+) -> Neighbours:
+  """The nearest `count` of each query's rows, by their distance in float64."""
+  indices = np.empty((len(queries), count), np.int64)
+  distances = np.empty((len(queries), count), np.float64)
+  for at, (query, own) in enumerate(zip(queries, np.sort(rows), strict=True)):
+    difference = database[own].astype(np.float64)
+    difference -= query.astype(np.float64)[None]
+    squares = np.square(difference, out=difference).sum(axis=1)
+    order = np.argsort(squares, kind='stable')[:count]
+    indices[at], distances[at] = own[order], np.sqrt(squares[order])
+  _give_back(database)
+  return Neighbours(indices, distances)
+
+
+def _spare(count: int, *, of: int) -> int:
+  """How many rows of the database to measure for `count` neighbours."""
+  return min(4 * count + 64, of)
+
+
+def _check_shapes(
+  queries: np.ndarray, database: np.ndarray, *, count: int
+) -> None:
   if queries.shape[1] != database.shape[1]:
     raise ValueError(
       f'queries of {queries.shape[1]} values, a database of '
@@ -124,36 +210,13 @@ def _check(queries: np.ndarray, database: np.ndarray, *, count: int) -> None:
 def _check_values(rows: np.ndarray) -> None:
   if not (np.abs(rows) < _MOST).all():
     raise ValueError(
-      f'vectors hold a value that is no number below {_MOST:g}: use features '
-      'of a network that has not diverged'
+      f'vectors hold a value that is not finite, or not below {_MOST:g}: use '
+      'features of a network that has not diverged'
     )
 
 
-def _exact(
-  queries: np.ndarray, database: np.ndarray, *, count: int, block_rows: int
-) -> Neighbours:
-  """Squares of distances; the queries in groups, to bound the products."""
-  groups = [
-    _float32(queries[start : start + _QUERIES])
-    for start in range(0, len(queries), _QUERIES)
-  ]
-  found = [_nothing(len(group), count=count) for group in groups]
-  mean = _mean(database)[None]
-  near = [group - mean for group in groups]
-  for start, block in blocks(database, rows=block_rows, what='neighbours'):
-    less = block - mean
-    norms = _norms(less)
-    for at, group in enumerate(groups):
-      query, row = np.nonzero(
-        _candidates(near[at], less, norms=norms, found=found[at])
-      )
-      squares = _squares(group, block, query=query, row=row)
-      found[at] = _merged(found[at], query, start + row, squares)
-  return _joined(found, count=count)
-
-
 def _mean(database: np.ndarray) -> Float[np.ndarray, ' d']:
-  """Of some rows: near all of them, which is all that is needed."""
+  """The mean of some rows, which is near enough to all of them."""
   few = min(len(database), _MEAN_OF)
   rows = _float32(database[np.arange(few) * len(database) // few])
   _give_back(database)
@@ -161,100 +224,18 @@ def _mean(database: np.ndarray) -> Float[np.ndarray, ' d']:
   return rows.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-def _candidates(
-  queries: Float[np.ndarray, 'q d'],
-  block: Float[np.ndarray, 'b d'],
-  *,
-  norms: Float[np.ndarray, ' b'],
-  found: Neighbours,
-) -> Bool[np.ndarray, 'q b']:
-  """Which rows of a block may belong to the nearest, rounding allowed for.
-
-  A float32 product of d terms is wrong by at most d |a| |b| / 2^24, and the
-  sum of the three terms by a little more (Higham, 2002, §3.1). That the mean
-  was subtracted in float32 adds (|a| + |b|)^2 / 2^23, which is at most four
-  times the sum of squares / 2^24. A later row must be nearer than those found.
-  """
-  count = found.indices.shape[1]
-  sums = _norms(queries)[:, None] + norms[None]
-  about = sums - 2 * (queries @ block.T)
-  error = ((block.shape[1] + 16) * _ROUNDING) * sums
-  # The last of those so far is exact.
-  least = about - error
-  may = least < found.distances[:, -1:]
-  if len(block) >= count:
-    may &= least <= _smallest(about + error, count=count)
-  most = _most_measured(count)
-  for query in np.flatnonzero(np.count_nonzero(may, axis=1) > most):
-    (rows,) = np.nonzero(may[query])
-    order = np.argsort(about[query, rows], kind='stable')
-    may[query, rows[order[most:]]] = False
-  return may
-
-
-def _most_measured(count: int) -> int:
-  """Rows of a block that are measured exactly for a query, at most."""
-  return 4 * count + 64
-
-
-def _smallest(
-  values: Real[np.ndarray, 'q b'], *, count: int
-) -> Real[np.ndarray, 'q 1']:
-  """The count-th of each row, in ascending order."""
-  return np.partition(values, count - 1, axis=1)[:, count - 1, None]
-
-
-def _squares(
-  queries: np.ndarray, block: np.ndarray, *, query: np.ndarray, row: np.ndarray
-) -> Float[np.ndarray, ' pairs']:
-  """|a - b|^2 of pairs in float64, a few at a time."""
-  squares = np.empty(len(query), np.float64)
-  step = max(_VALUES // block.shape[1], 1)
-  for start in range(0, len(query), step):
-    part = slice(start, start + step)
-    difference = queries[query[part]].astype(np.float64) - block[row[part]]
-    squares[part] = np.square(difference, out=difference).sum(axis=1)
-  return squares
-
-
-def _merged(
-  found: Neighbours, query: np.ndarray, index: np.ndarray, distance: np.ndarray
-) -> Neighbours:
-  """The nearest of those found so far and of more (query, index, distance)."""
-  queries, count = found.indices.shape
-  query = np.concatenate([np.repeat(np.arange(queries), count), query])
-  index = np.concatenate([found.indices.ravel(), index])
-  distance = np.concatenate([found.distances.ravel(), distance])
-  order = np.lexsort((index, distance, query))
-  first = np.searchsorted(query[order], np.arange(queries))
-  kept = order[first[:, None] + np.arange(count)[None]]
-  return Neighbours(index[kept], distance[kept])
-
-
-def _nothing(queries: int, *, count: int) -> Neighbours:
-  return Neighbours(
-    np.full((queries, count), np.iinfo(np.int64).max),
-    np.full((queries, count), np.inf),
-  )
-
-
-def _joined(found: list[Neighbours], *, count: int) -> Neighbours:
-  parts = found or [_nothing(0, count=count)]
-  return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
-
-
 def blocks(
   database: np.ndarray, *, rows: int, what: str
 ) -> Iterator[tuple[int, Float[np.ndarray, 'b d']]]:
-  """Where each block of rows begins, and a copy of it as float32.
+  """Yields (first row, copy as float32) for each block of the database.
 
   Args:
-    database: may be memory-mapped: what was read of it is given back.
-    rows: of a block.
-    what: name of the progress bar, for what takes long.
+    database: vectors; may be memory-mapped, and then leaves no page in memory.
+    rows: per block.
+    what: the name of the progress bar.
 
   Raises:
-    ValueError: if a value is not finite, or huge.
+    ValueError: if a value is not finite, or is 1e15 or more.
   """
   for start in tqdm.trange(
     0, len(database), rows, desc=what, delay=5, leave=False
@@ -266,7 +247,7 @@ def blocks(
 
 
 def _give_back(array: np.ndarray) -> bool:
-  """Lets the system drop what was read of a memory-mapped file; if it can."""
+  """Drops what was read of a memory-mapped file from memory, where possible."""
   base: Any = array
   while isinstance(base, np.ndarray):
     base = base.base
@@ -278,142 +259,7 @@ def _give_back(array: np.ndarray) -> bool:
 
 
 def _float32(array: np.ndarray) -> Float[np.ndarray, 'n d']:
-  """A copy in memory."""
-  return np.array(array, np.float32, order='C')
-
-
-def _norms(rows: Float[np.ndarray, 'n d']) -> Float[np.ndarray, ' n']:
-  """|a|^2 of each row, rounded once."""
-  squares = np.einsum('nd,nd->n', rows, rows, dtype=np.float64)
-  return squares.astype(np.float32)
-
-
-# Of (block of the database, its first row): adds it to an index. Of (queries,
-# count): the rows that it finds near each, -1 where there are none.
-_Add = Callable[[np.ndarray, int], None]
-_Find = Callable[[np.ndarray, int], np.ndarray]
-
-
-def _by_index(
-  library: Callable[[int], tuple[_Add, _Find]],
-  queries: np.ndarray,
-  database: np.ndarray,
-  count: int,
-  block_rows: int,
-) -> Neighbours:
-  """More rows than are asked for from an index, the nearest of them exactly."""
-  add, find = library(database.shape[1])
-  for start, block in blocks(database, rows=block_rows, what='index'):
-    add(block, start)
-  own = _float32(queries)
-  near = find(own, min(_SPARE * count, len(database))).astype(np.int64)
-  query, at = np.nonzero(near >= 0)
-  row = near[query, at]
-  squares = _squares(own, database, query=query, row=row)
-  _give_back(database)
-  found = _merged(_nothing(len(own), count=count), query, row, squares)
-  (few,) = np.nonzero(np.isinf(found.distances[:, -1]))
-  if len(few):
-    rest = _exact(own[few], database, count=count, block_rows=block_rows)
-    found.indices[few], found.distances[few] = rest
-  return found
-
-
-def _usearch(units: int) -> tuple[_Add, _Find]:
-  """A graph of float16 vectors."""
-  index = _module(_MODULES['usearch']).Index(
-    ndim=units, metric='l2sq', dtype='f16'
-  )
-
-  def add(block: np.ndarray, start: int) -> None:
-    index.add(np.arange(start, start + len(block)), block)
-
-  def find(queries: np.ndarray, count: int) -> np.ndarray:
-    found = index.search(queries, count)
-    rows = found.keys.astype(np.int64).reshape(len(queries), -1)
-    # Of one query there is no `counts`: its keys are as many as were found.
-    counts = np.reshape(getattr(found, 'counts', rows.shape[1]), (-1, 1))
-    return np.where(np.arange(rows.shape[1])[None] < counts, rows, -1)
-
-  return add, find
-
-
-def _faiss(units: int) -> tuple[_Add, _Find]:
-  """A graph of vectors of a byte a unit, scaled as the first block needs."""
-  index = _module(_MODULES['faiss']).index_factory(units, 'HNSW32,SQ8')
-
-  def add(block: np.ndarray, start: int) -> None:
-    if not index.is_trained:
-      index.train(block)
-    index.add(block)
-
-  return add, lambda queries, count: index.search(queries, count)[1]
-
-
-def _module(name: str) -> ModuleType:
-  try:
-    return importlib.import_module(name)
-  except ImportError as error:
-    library = name.split('.')[0]
-    raise ValueError(
-      f'index {library!r} needs a package that is not there ({error}): pip '
-      f'install {_INSTALL[library]}, or use exact'
-    ) from error
-
-
-def hamming(
-  queries: UInt8[np.ndarray, 'q bytes'],
-  database: UInt8[np.ndarray, 'n _'],
-  *,
-  count: int,
-  block_rows: int = 2048,
-) -> Neighbours:
-  """The `count` codes of the database that differ in the fewest bits.
-
-  Equal distances come in the order of the database.
-
-  Raises:
-    ValueError: if there are fewer codes, or they have other lengths.
-
-  >>> codes = np.array([[0b1100], [0b1111], [0b1000]], np.uint8)
-  >>> hamming(np.array([[0b1000]], np.uint8), codes, count=2)
-  Neighbours(indices=array([[2, 0]]), distances=array([[0, 1]]))
-  """
-  _check(queries, database, count=count)
-  words = _words(queries)
-  groups = [words[at : at + _CODES] for at in range(0, len(words), _CODES)]
-  found = [_nothing(len(group), count=count) for group in groups]
-  for start in tqdm.trange(
-    0, len(database), block_rows, desc='codes compared', delay=5, leave=False
-  ):
-    block = _words(database[start : start + block_rows])
-    for at, group in enumerate(groups):
-      bits = _bits_that_differ(group, block)
-      near = bits < found[at].distances[:, -1:]  # a later row must be nearer
-      if len(block) >= count and np.count_nonzero(near) > 8 * len(group):
-        near &= bits <= _smallest(bits, count=count)
-      query, row = np.nonzero(near)
-      found[at] = _merged(found[at], query, start + row, bits[query, row])
-  joined = _joined(found, count=count)
-  return joined._replace(distances=joined.distances.astype(np.int64))
-
-
-def _words(
-  codes: UInt8[np.ndarray, 'n bytes'],
-) -> UInt64[np.ndarray, 'n words']:
-  """Eight bytes in one; zeros fill up the last."""
-  padded = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 8)))
-  return np.ascontiguousarray(padded).view(np.uint64)
-
-
-def _bits_that_differ(
-  a: UInt64[np.ndarray, 'q words'], b: UInt64[np.ndarray, 'b words']
-) -> UInt[np.ndarray, 'q b']:
-  """In the smallest integers that hold as many."""
-  total = np.zeros((len(a), len(b)), np.min_scalar_type(64 * a.shape[1]))
-  for mine, theirs in zip(a.T, b.T, strict=True):
-    total += np.bitwise_count(mine[:, None] ^ theirs[None])
-  return total
+  return np.array(array, np.float32, order='C')  # a copy in memory
 
 
 def precision(
@@ -422,7 +268,7 @@ def precision(
   queries: Int[np.ndarray, ' q'],
   database: Int[np.ndarray, ' n'],
 ) -> float:
-  """The share of all neighbours that have their query's label.
+  """The share of neighbours, 0 to 1, that have their query's label.
 
   >>> precision(Neighbours(np.array([[0, 2]]), np.array([[0., 1.]])),
   ...   queries=np.array([7]), database=np.array([7, 7, 8]))
@@ -444,7 +290,7 @@ def chance(
 
 
 def recall(found: Neighbours, *, exact: Neighbours) -> float:
-  """The share of the exact neighbours that were found.
+  """The share of the exact neighbours, 0 to 1, that were found.
 
   >>> recall(Neighbours(np.array([[4, 2]]), np.array([[0., 1.]])),
   ...   exact=Neighbours(np.array([[2, 3]]), np.array([[0., 1.]])))

@@ -1,10 +1,10 @@
-"""The images that a network finds alike, beside those alike in pixels (§6.1).
+"""Retrieval by fc7 compared with retrieval by pixels and by codes (§6.1).
 
 The training images are the database, validation images the queries. The paper
-shows five and the six nearest of each: "Notice that at the pixel level, the
-retrieved training images are generally not close in L2 to the query images in
-the first column." Here also in numbers: how many of the six have the query's
-class, for fc7, for pixels, for short binary codes and by chance.
+shows five queries with the six nearest images of each: "Notice that at the
+pixel level, the retrieved training images are generally not close in L2 to the
+query images in the first column." This module also counts how many of the six
+have the query's class: for fc7, pixels, short binary codes, and by chance.
 """
 
 import pathlib
@@ -30,46 +30,44 @@ def search(
   queries: int = 1000,
   most_images: int | None = None,
   bits: Sequence[int] = BITS,
-  index: neighbours.Index = 'exact',
   tell: Callable[[str], None] = print,
 ) -> dict[str, Any]:
   """Extracts features, searches them, and writes WORKDIR/retrieval.json.
 
   Args:
-    network: a checkpoint's.
-    workdir: gets the result and features/train, features/val, or those of a
-      sample in features/train-NUMBER, features/val-NUMBER. What these hold of
-      another checkpoint is replaced.
-    queries: validation images, at most; a sample of them is drawn.
-    most_images: of the training set, likewise; all if not given.
-    bits: of the codes to train.
-    index: how to search fc7 features.
-    tell: is told of damaged images, and of features that are made anew.
+    network: from a checkpoint.
+    workdir: receives the result, and features in features/train and
+      features/val, those of a sample in features/train-NUMBER. Features of
+      another checkpoint are replaced.
+    queries: validation images, at most; a sample if there are more.
+    most_images: training images, at most, likewise; None for all.
+    bits: lengths of the codes to train.
+    tell: called with a line for each damaged image, and when features of
+      another checkpoint are replaced.
 
   Returns:
-    what retrieval.json holds: `step`, `split` (of the queries),
-    `database_images` (searched) and `of_images` (there are), `num_queries`,
-    `pixels` (a side of the images compared in pixels), `precision` (of fc7,
-    pixels and chance), `codes` (bits, precision, recall of fc7's neighbours)
-    and `queries`: some of them with their neighbours. `index` is the place in
-    the split.
+    the contents of retrieval.json: `step`, `split` (of the queries),
+    `database_images` (searched), `of_images` (in the split), `num_queries`,
+    `pixels` (side of the images that are compared by pixels), `precision` (of
+    fc7, pixels and chance), `codes` (bits, precision, recall of fc7's
+    neighbours), and `queries`: some of them with their neighbours, where
+    `index` is the position in the split.
 
   Raises:
-    ValueError: if the data set or the disk are too small, or a flag's value
-      does not work.
+    ValueError: if the data set or the disk is too small, or a number of
+      bits, queries or images cannot be used.
   """
-  neighbours.check_index(index)
   for size in bits:
-    codes.check(size)
+    codes.check_bits(size)
   _check_sizes(network.setup.dataset, queries=queries, most_images=most_images)
   database = _extracted(
     network, 'train', most=most_images, workdir=workdir, tell=tell
   )
   asked = _extracted(network, 'val', most=queries, workdir=workdir, tell=tell)
-  for fault in network.setup.faults.untold():
+  for fault in network.setup.bad_records.drain():
     tell(f'warning: an image is left out: {fault}')
   result = {'step': network.step} | compare(
-    asked, database, bits=bits, index=index, seed=network.setup.config.seed
+    asked, database, bits=bits, seed=network.setup.config.seed
   )
   log.write_json(workdir / 'retrieval.json', result)
   return result
@@ -78,7 +76,7 @@ def search(
 def _check_sizes(
   data: dataset.Dataset, *, queries: int, most_images: int | None
 ) -> None:
-  """Refuses, before anything is written, what cannot be searched."""
+  """Raises ValueError if there is too little to search."""
   if queries < 1:
     raise ValueError(f'queries = {queries}: use at least 1')
   if most_images is not None and most_images < COUNT:
@@ -103,7 +101,7 @@ def _extracted(
   workdir: pathlib.Path,
   tell: Callable[[str], None],
 ) -> features.Features:
-  """Each size of a sample has a folder, so that none replaces another."""
+  """Features of a split or sample, each in a folder named after its size."""
   whole = workdir / 'features' / split
   is_all = most is None or most >= len(getattr(network.setup.dataset, split))
   return features.extract(
@@ -121,14 +119,11 @@ def compare(
   database: features.Features,
   *,
   bits: Sequence[int],
-  index: neighbours.Index = 'exact',
   seed: int = 0,
 ) -> dict[str, Any]:
-  """The numbers of `search`, all but the step."""
+  """The contents of retrieval.json, except for the step."""
   labels = {'queries': asked.labels, 'database': database.labels}
-  fc7 = neighbours.nearest(
-    asked.features, database.features, count=COUNT, index=index
-  )
+  fc7 = neighbours.nearest(asked.features, database.features, count=COUNT)
   pixels = neighbours.nearest(asked.pixels, database.pixels, count=COUNT)
   return {
     'split': 'val',
@@ -178,7 +173,7 @@ def _of_codes(
 
 
 def _shown(labels: np.ndarray) -> list[int]:
-  """The first image of each of some classes that lie evenly among all."""
+  """Rows of the first image of up to eight classes, evenly spaced."""
   _, first = np.unique(labels, return_index=True)
   some = np.linspace(0, len(first) - 1, min(_SHOWN, len(first)))
   return first[np.round(some).astype(int)].tolist()
@@ -203,8 +198,8 @@ def _neighbours(
   ]
 
 
-def table(result: dict[str, Any]) -> str:
-  """The numbers in words and columns."""
+def precision_table(result: dict[str, Any]) -> str:
+  """What `search` found, for a terminal."""
   precision, side = result['precision'], result['pixels']
   lines = [
     f'step {result["step"]}: {result["num_queries"]:,} queries of '
