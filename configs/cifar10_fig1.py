@@ -61,10 +61,10 @@ def _layers(model: config_dict.ConfigDict) -> None:
   two are pooled, by maxima.
   """
   block = ('activation', 'pool')
-  model.leave_out = ('conv4', 'conv5', 'fc6', 'fc7')
-  model.layer.conv5.then = ()  # a layer that is left out keeps its pooling
+  model.skip_layers = ('conv4', 'conv5', 'fc6', 'fc7')
+  model.layer.conv5.ops = ()  # a layer that is left out keeps its pooling
   model.layer.conv1 = default.conv(
-    32, size=5, stride=2, padding=1, sees='image', then=block, stddev=1e-4
+    32, size=5, stride=2, padding=1, inputs='image', ops=block, stddev=1e-4
   )
-  model.layer.conv2 = default.conv(32, sees='own', then=block)
-  model.layer.conv3 = default.conv(64, sees='own')
+  model.layer.conv2 = default.conv(32, inputs='own_column', ops=block)
+  model.layer.conv3 = default.conv(64, inputs='own_column')

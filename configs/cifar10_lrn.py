@@ -48,8 +48,8 @@ def network(model: config_dict.ConfigDict, *, normalised: bool) -> None:
   # convolutional, two locally connected layers and one of scores
   # (example-layers/layers-conv-local-11pct.cfg, -13pct.cfg).
   # Here: these two.
-  model.leave_out = ('conv5', 'fc6', 'fc7')
-  model.layer.conv5.then = ()  # of a layer left out the pooling would stay
+  model.skip_layers = ('conv5', 'fc6', 'fc7')
+  model.layer.conv5.ops = ()  # of a layer left out the pooling would stay
   block = ('activation', 'pool')
   # Paper differs from code: the two rates are of one net, with and without
   # normalisation (§3.3).
@@ -63,11 +63,15 @@ def network(model: config_dict.ConfigDict, *, normalised: bool) -> None:
     kernels = 64
   layer = model.layer
   layer.conv1 = default.conv(
-    64, size=5, padding=2, sees='image', then=first, stddev=0.0001
+    64, size=5, padding=2, inputs='image', ops=first, stddev=0.0001
   )
-  layer.conv2 = default.conv(64, size=5, padding=2, sees='own', then=second)
-  layer.conv3 = default.conv(kernels, sees='own', stddev=0.04, local=True)
-  layer.conv4 = default.conv(32, sees='own', stddev=0.04, local=True)
+  layer.conv2 = default.conv(
+    64, size=5, padding=2, inputs='own_column', ops=second
+  )
+  layer.conv3 = default.conv(
+    kernels, inputs='own_column', stddev=0.04, local=True
+  )
+  layer.conv4 = default.conv(32, inputs='own_column', stddev=0.04, local=True)
   # Paper silent: the constants of the normalisation on CIFAR-10.
   # 2012: `cmrnorm` of the predecessor, over 9 maps, k = 1, alpha = 0.001 of the
   # mean, beta = 0.75.

@@ -81,7 +81,7 @@ def model() -> config_dict.ConfigDict:
   config.num_classes = paper.NUM_CLASSES  # units of fc8; at least the data's
   config.conv6 = False  # the sixth convolutional layer of the * rows, §6
   config.bottleneck = False  # linear units in front of fc8, see below
-  config.leave_out = ()  # layers that lose all but the 'pool' of their `then`
+  config.skip_layers = ()  # layers that keep only the 'pool' of their `ops`
   config.activation = 'relu'  # §3.1; or 'tanh', 'logistic'
   config.dropout_rate = paper.DROPOUT_RATE  # of fc6 and fc7, §4.2
 
@@ -99,7 +99,7 @@ def model() -> config_dict.ConfigDict:
   # Paper differs from code: conv2 has one normalisation.
   # 2012: a second one, `cnorm2`, over 5 x 5 positions of each map
   # (layers-145.cfg:107-117, layer-params-145.cfg:157-163).
-  # Here: none; or 'spatial_norm' in config.model.layer.conv2.then, as below.
+  # Here: none; or 'spatial_norm' in config.model.layer.conv2.ops, as below.
   config.spatial_norm = config_dict.ConfigDict()
   config.spatial_norm.size = 5  # pixels, height and width of a window
   config.spatial_norm.k = 1.0
@@ -115,7 +115,7 @@ def model() -> config_dict.ConfigDict:
   # Paper differs from code: conv1 is rectified, then normalised, then pooled.
   # 2012: normalised with its sign, pooled, and then rectified
   # (layers-145.cfg:9-63).
-  # Here: the text's order; any other in config.model.layer.conv1.then.
+  # Here: the text's order; any other in config.model.layer.conv1.ops.
   kernels, block = paper.KERNELS, ('activation', 'lrn', 'pool')
   # Paper silent: how 224 pixels give 55 windows of 11 at a stride of 4.
   # 2012: sizes are rounded up, the last window reads three rows and columns of
@@ -126,47 +126,54 @@ def model() -> config_dict.ConfigDict:
     size=11,
     stride=4,
     padding=0,
-    sees='image',
-    then=block,
+    inputs='image',
+    ops=block,
   )
   config.layer.conv2 = conv(
-    kernels['conv2'], size=5, padding=2, sees='own', then=block, bias=1.0
+    kernels['conv2'],
+    size=5,
+    padding=2,
+    inputs='own_column',
+    ops=block,
+    bias=1.0,
   )
   # Paper differs from code: kernels of all layers start as N(0, 0.01).
   # 2012: N(0, 0.03) in conv3, conv4 and conv5 (layers-145.cfg:135-218).
   # Here: 0.01; or config.model.layer.conv3.stddev and its likes.
-  config.layer.conv3 = conv(kernels['conv3'], sees='both')
-  config.layer.conv4 = conv(kernels['conv4'], sees='own', bias=1.0)
+  config.layer.conv3 = conv(kernels['conv3'], inputs='both_columns')
+  config.layer.conv4 = conv(kernels['conv4'], inputs='own_column', bias=1.0)
   config.layer.conv5 = conv(
-    kernels['conv5'], sees='own', then=('activation', 'pool'), bias=1.0
+    kernels['conv5'], inputs='own_column', ops=('activation', 'pool'), bias=1.0
   )
   # Paper silent: §6 gives no size of the sixth convolutional layer.
   # 2012: 128 kernels of 3 x 3 a column over both, N(0, 0.03), biases of 1
   # (layers-146-2009.cfg:258-282).
   # Here: the same, with config.model.conv6 = True.
-  config.layer.conv6 = conv(256, sees='both', stddev=0.03, bias=1.0)
+  config.layer.conv6 = conv(256, inputs='both_columns', stddev=0.03, bias=1.0)
   dropped = ('activation', 'dropout')
   units = paper.DENSE_UNITS
-  config.layer.fc6 = dense(units, sees='both', then=dropped, bias=1.0)
-  config.layer.fc7 = dense(units, sees='both', then=dropped, bias=1.0)
+  config.layer.fc6 = dense(units, inputs='both_columns', ops=dropped, bias=1.0)
+  config.layer.fc7 = dense(units, inputs='both_columns', ops=dropped, bias=1.0)
   # Paper silent: how 21,843 classes of Fall 2011 are told apart (§6).
   # 2012: two halves of a softmax, each behind 1024 linear units
   # (layers-146-2011.cfg).
   # Here: with config.model.bottleneck = True, 1024 linear units a column that
   # see both, in front of one softmax.
-  config.layer.fc7_bottleneck = dense(2048, sees='both', then=())
-  config.layer.fc8 = dense(config.get_ref('num_classes'), sees='parts', then=())
+  config.layer.fc7_bottleneck = dense(2048, inputs='both_columns', ops=())
+  config.layer.fc8 = dense(
+    config.get_ref('num_classes'), inputs='summed', ops=()
+  )
   return config
 
 
 def conv(
   kernels: int,
   *,
-  sees: str,
+  inputs: str,
   size: int = 3,
   stride: int = 1,
   padding: int = 1,
-  then: tuple[str, ...] = ('activation',),
+  ops: tuple[str, ...] = ('activation',),
   bias: float = 0.0,
   stddev: float = paper.INIT_STDDEV,
   local: bool = False,
@@ -175,13 +182,13 @@ def conv(
 
   Args:
     kernels: kernels of both columns.
-    sees: what a column of it is connected to: the 'image', the maps of its
-      'own' column, or those of 'both'.
+    inputs: what each column of the layer reads: the 'image', the maps of its
+      'own_column', or those of 'both_columns'.
     size: height and width of a kernel, pixels.
     stride: pixels between neighbouring windows.
     padding: rows and columns of zeros on each side. At the bottom and right as
       many more follow as let the last window fit.
-    then: what follows, in order: 'activation', 'lrn', 'spatial_norm', 'pool'.
+    ops: what follows, in order: 'activation', 'lrn', 'spatial_norm', 'pool'.
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial kernels, §5.
     local: kernels of their own at every place, not shared; not in the paper.
@@ -192,8 +199,8 @@ def conv(
       size=size,
       stride=stride,
       padding=padding,
-      sees=sees,
-      then=then,
+      inputs=inputs,
+      ops=ops,
       bias=bias,
       stddev=stddev,
       local=local,
@@ -204,8 +211,8 @@ def conv(
 def dense(
   units: int,
   *,
-  sees: str,
-  then: tuple[str, ...],
+  inputs: str,
+  ops: tuple[str, ...],
   bias: float = 0.0,
   stddev: float = paper.INIT_STDDEV,
 ) -> config_dict.ConfigDict:
@@ -213,15 +220,15 @@ def dense(
 
   Args:
     units: of both columns.
-    sees: units of its 'own' column or of 'both'; or 'parts': each column
-      computes what its own units add to every unit of this layer, and the
-      columns' parts are summed.
-    then: what follows, in order: 'activation', 'dropout'.
+    inputs: what each column of the layer reads: units of its 'own_column' or
+      of 'both_columns'; or 'summed': each column computes what its own units
+      add to every unit of this layer, and these parts are summed.
+    ops: what follows, in order: 'activation', 'dropout'.
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial weights, §5.
   """
   return config_dict.ConfigDict(
-    dict(units=units, sees=sees, then=then, bias=bias, stddev=stddev)
+    dict(units=units, inputs=inputs, ops=ops, bias=bias, stddev=stddev)
   )
 
 

@@ -5,9 +5,9 @@ r"""The network and the procedure as the authors ran them in 2012: run 145.
 
 imagenet.py follows the text; this follows the program that made the numbers,
 released in 2025 (computerhistory/AlexNet-Source-Code: layers-145.cfg,
-layer-params-145.cfg). README lists the differences. There: 40.7 % top-1 and
-18.2 % top-5 error on the validation set of ILSVRC-2012 with ten views, 90
-epochs. Not yet run to the end here.
+layer-params-145.cfg). docs/deviations.md lists the differences. The authors:
+40.7 % top-1 and 18.2 % top-5 error on the validation set of ILSVRC-2012 with
+ten views, 90 epochs. Not yet run to the end here.
 """
 
 from ml_collections import config_dict
@@ -28,9 +28,9 @@ def network(model: config_dict.ConfigDict) -> None:
   """layers-145.cfg; sections of the file in the comments."""
   model.lrn.alpha_of = 'mean'
   layer = model.layer
-  layer.conv1.then = ('lrn', 'pool', 'activation')  # rnorm1, pool1
-  layer.conv2.then = ('activation', 'lrn', 'spatial_norm', 'pool')  # cnorm2
-  layer.conv5.then = ('pool', 'activation')  # pool3; the same, but cheaper
+  layer.conv1.ops = ('lrn', 'pool', 'activation')  # rnorm1, pool1
+  layer.conv2.ops = ('activation', 'lrn', 'spatial_norm', 'pool')  # cnorm2
+  layer.conv5.ops = ('pool', 'activation')  # pool3; the same, but cheaper
   for name in ('conv3', 'conv4', 'conv5'):
     layer[name].stddev = 0.03
 

@@ -5,9 +5,9 @@ import functools
 import jax
 import numpy as np
 
-from alexnet_jax.config import validate
+from alexnet_jax.config import durations
+from alexnet_jax.data import pipeline
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.parallel import placement
 from alexnet_jax.steps import build
 from configs import smoke
 
@@ -28,13 +28,12 @@ def config(*, data=1, column=1):
 def batch(seed=0):
   """A minibatch as the pipeline gives it, drawn at random."""
   rng = np.random.default_rng(seed)
-  return {
+  return pipeline.blank_batch(BATCH, crop_size=CROP) | {
     'image': rng.integers(0, 256, (BATCH, CROP, CROP, 3), dtype=np.uint8),
     'offset': rng.integers(0, IMAGE - CROP + 1, (BATCH, 2)).astype(np.int32),
     'mirror': rng.random(BATCH) < 0.5,
     'colour': rng.normal(size=(BATCH, 3)).astype(np.float32) * 10,
     'label': rng.integers(0, 10, BATCH).astype(np.int32),
-    'scale': np.ones(BATCH, np.float32),
   }
 
 
@@ -56,14 +55,14 @@ class Trained:
 
   def __init__(self, config, *, num_steps):
     mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
-    plan = validate.plan(config, train_images=12)
+    plan = durations.plan(config, train_images=12)
     self.programs = build.build(config, mesh=mesh, plan=plan)
-    self.mean = placement.replicate(mean_image(), mesh=mesh)
+    self.mean = mesh_lib.replicate(mean_image(), mesh=mesh)
     self.first = jax.device_get(self.programs.init())
     self.state = self.programs.init()
     self.metrics, self.states = [], []
     for i in range(num_steps):
-      placed = placement.put_batch(batch(i), mesh=mesh)
+      placed = mesh_lib.put_batch(batch(i), mesh=mesh)
       self.state, means = self.programs.train(self.state, self.mean, placed)
       self.metrics.append(jax.device_get(means))
       self.states.append(jax.device_get(self.state))

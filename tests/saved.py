@@ -31,7 +31,7 @@ def checkpoint(workdir, config):
   setup = setup_lib.set_up(config)
   state = decided(setup.programs.init(), seed=config.seed)
   directory = workdir / layout.FOLDER
-  opened = save.Store(directory, keep_newest=1)
+  opened = save.CheckpointSaver(directory, keep_newest=1)
   opened.save(
     7,
     state=state,

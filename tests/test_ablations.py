@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.config import ablations, validate
+from alexnet_jax.config import ablations, schema, validate
 from alexnet_jax.models import alexnet, summary
 from configs import default, source2012
 from tests import nets
@@ -39,7 +39,7 @@ def _ablated(*names, base=default):
 
 @pytest.mark.parametrize('name', ablations.ABLATIONS)
 def test_parameters_at_full_width(name):
-  rows = summary.rows(_ablated(name).model, crop_size=224)
+  rows = summary.layers(_ablated(name).model, crop_size=224)
   expected = PARAMETERS.get(name, 60_965_224)
   assert sum(row.parameters for row in rows) == expected
 
@@ -51,7 +51,7 @@ def test_both_presets_can_be_ablated(name):
     changed = {
       field
       for (field, a), (_, b) in zip(
-        validate.leaves(before), validate.leaves(after), strict=True
+        schema.leaves(before), schema.leaves(after), strict=True
       )
       if a != b
     }
@@ -67,7 +67,7 @@ def test_any_two_are_refused_or_give_maps_of_the_papers_sizes(pair):
     config = _ablated(*pair)
   except ValueError:
     return
-  rows = summary.rows(config.model, crop_size=224)
+  rows = summary.layers(config.model, crop_size=224)
   inputs = {row.name: row.input[:-1] for row in rows}
   assert inputs['fc6'] == (6, 6)
   assert inputs.get('conv3', inputs.get('conv4')) == (13, 13)
@@ -75,7 +75,7 @@ def test_any_two_are_refused_or_give_maps_of_the_papers_sizes(pair):
 
 def test_sizes_meet_without_overlap_and_without_layers():
   def after(name):
-    rows = summary.rows(_ablated(name).model, crop_size=224)
+    rows = summary.layers(_ablated(name).model, crop_size=224)
     return {row.name: row for row in rows}
 
   assert after('no_overlap')['conv3'].input == (13, 13, 256)

@@ -100,6 +100,6 @@ def test_another_activation_takes_the_place_of_relu(
 
 def test_an_unknown_operation_is_named(config, params):
   wrong = config.copy_and_resolve_references()
-  wrong.model.layer.conv1.then = ('activation', 'poool')
+  wrong.model.layer.conv1.ops = ('activation', 'poool')
   with pytest.raises(ValueError, match=r"'poool'.*use activation, lrn"):
     _call(wrong, params, jnp.float32(IMAGES))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from alexnet_jax.parallel import hlo, placement
+from alexnet_jax.parallel import hlo
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.studies import communication
 from alexnet_jax.tools import audit as audit_tool
@@ -31,7 +31,7 @@ def _moved(*, data, column, parts=1):
   """(layer, direction, kind, bytes) by axis, of the training step."""
   run = nets.trained(data=data, column=column, parts=parts)
   mesh = mesh_lib.create(data=data, column=column)
-  batch = placement.put_batch(nets.batch(), mesh=mesh)
+  batch = mesh_lib.put_batch(nets.batch(), mesh=mesh)
   step = run.programs.train.lower(run.programs.state, run.mean, batch)
   out = {'data': [], 'column': [], 'data,column': []}
   for c in hlo.collectives(step.compile().as_text(), mesh=mesh):

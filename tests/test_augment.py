@@ -13,12 +13,11 @@ _PCA = stats.RgbPca(
 )
 
 
-def _draw(num_images=1000, *, seed=0, epoch=0, size=256, crop=224, **settings):
+def _draw(num_images=1000, *, seed=0, epoch=0, border=32, **settings):
   reshuffle = settings.pop('reshuffle', True)
   return augment.draw_epoch(
     augment.Augment(**settings),
-    image_size=size,
-    crop_size=crop,
+    border=border,
     num_images=num_images,
     pca=_PCA,
     seed=seed,
@@ -128,7 +127,7 @@ def test_an_order_drawn_once_leaves_the_other_draws_to_their_epoch():
 
 
 def test_crop_of_the_whole_image():
-  assert not _draw(size=224, crop=224).offset.any()
+  assert not _draw(border=0).offset.any()
 
 
 def test_ten_views_in_the_order_of_2012():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from alexnet_jax.config import validate
+from alexnet_jax.config import durations
 from alexnet_jax.ops import columns
 from alexnet_jax.optim import plateau, sgd
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -22,7 +22,7 @@ IMAGES = 1_281_167
 
 def _rates(config, *, epochs, scale=1.0):
   """(learning_rate of the metrics, rates) after so many epochs."""
-  plan = validate.plan(config, train_images=IMAGES)
+  plan = durations.plan(config, train_images=IMAGES)
   layers = ('conv1', 'fc6')
   state = build.TrainState(
     step=jnp.int32(epochs * IMAGES / config.batch_size),

@@ -1,8 +1,9 @@
-"""Measuring: rows, processes that take turns, the peer, the command."""
+"""Measuring: rows, interleaved workers, the PyTorch baseline, the command."""
 
 import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -10,24 +11,26 @@ import textwrap
 import numpy as np
 import pytest
 
-from alexnet_jax.bench import rows, scaling, step, workers
+from alexnet_jax.bench import multihost, rows, step, workers
 from alexnet_jax.bench.baselines import pytorch
+from alexnet_jax.config import validate
 from tests import nets
 
-# Of the worker's own, as a process of bench/workers.py: goes of 1 and 2 ms.
+# A worker with calls of 1 and 2 ms.
 SLEEPER = """
 import os, sys, time
-from alexnet_jax.bench import turns
+from alexnet_jax.bench import workers
 
-def work(seconds):
+def sleep(seconds):
   print('noise on stdout')
   begun.append(seconds)
   facts = {'begun': len(begun)}
-  return turns.Work(lambda: time.sleep(seconds), lambda _: None, facts)
+  return workers.Workload(lambda: time.sleep(seconds), lambda _: None, facts)
 
 begun = []
-works = {'one': lambda: work(0.001), 'two': lambda: work(0.002)}
-turns.serve(works, facts={'platform': 'cpu'}, peak_memory=turns.host_peak_bytes)
+works = {'one': lambda: sleep(0.001), 'two': lambda: sleep(0.002)}
+memory = workers.host_peak_bytes
+workers.serve(works, info={'platform': 'cpu'}, peak_memory=memory)
 """
 
 
@@ -63,41 +66,43 @@ def test_conditions_name_what_is_installed_and_no_folder_of_this_machine(
   )
 
 
-def test_a_process_answers_for_the_seconds_it_is_given(tmp_path):
-  with workers.started(_script(tmp_path, SLEEPER)) as process:
-    assert process.machine == {'platform': 'cpu'}
-    first = process.ask('two', seconds=0.01)
+def test_a_round_has_as_many_calls_as_fit_its_seconds(tmp_path):
+  with workers.Worker(_script(tmp_path, SLEEPER)) as worker:
+    assert worker.info == {'platform': 'cpu'}
+    first = worker.measure('two', seconds=0.01)
     assert 1 <= first['calls'] <= 5 and first['seconds'] >= 0.002
-    assert process.ask('one', seconds=0.0)['calls'] == 1
-    again = process.ask('two', seconds=0.0)
+    assert worker.measure('one', seconds=0.0)['calls'] == 1
+    again = worker.measure('two', seconds=0.0)
     assert again['begun'] == first['begun'] == 1  # built once
     assert 2**20 < again['peak_memory_bytes'] < 2**30
-  assert process._process.returncode == 0
+  assert worker._process.returncode == 0
 
 
-def test_no_more_goes_are_on_their_way_than_in_training():
+def test_no_more_calls_are_pending_than_in_training():
   events = []
-  work = workers.Work(
+  work = workers.Workload(
     lambda: events.append(1), lambda _: events.append(-1), facts={}
   )
   workers.timed(work, calls=6)
-  assert sum(events) == 0 and max(np.cumsum(events)) == workers._LAG + 1
+  assert sum(events) == 0 and max(np.cumsum(events)) == workers._AHEAD + 1
 
 
-def test_what_a_process_says_last_is_the_error(tmp_path):
+def test_the_last_line_on_stderr_is_the_error(tmp_path):
   command = _script(tmp_path, 'x = 1\nraise KeyError("lost")')
-  with pytest.raises(workers.Failed, match="ended with 1: KeyError: 'lost'"):
-    workers.Process(command)
+  with pytest.raises(
+    workers.WorkerError, match="ended with 1: KeyError: 'lost'"
+  ):
+    workers.Worker(command)
   late = _script(
     tmp_path, 'import sys\nprint("{}", flush=True)\ninput()\n1 / 0'
   )
-  with workers.started(late) as process:
-    with pytest.raises(workers.Failed, match='division by zero'):
-      process.ask('one', seconds=1.0)
+  with workers.Worker(late) as worker:
+    with pytest.raises(workers.WorkerError, match='division by zero'):
+      worker.measure('one', seconds=1.0)
 
 
-# A peer without PyTorch: half as long in channels_last, no compiler.
-PEER = """\
+# In place of torch_step.py: half the time in channels_last, no compiler.
+BASELINE = """\
 #!{python}
 import json, sys, time
 options = json.loads(sys.argv[2])
@@ -116,9 +121,9 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def fake_peer(tmp_path):
+def fake_torch(tmp_path):
   path = tmp_path / 'python'
-  path.write_text(PEER.format(python=sys.executable))
+  path.write_text(BASELINE.format(python=sys.executable))
   path.chmod(0o755)
   return str(path)
 
@@ -127,9 +132,9 @@ def _options(**config):
   return {'what': 'step', 'platform': 'cpu', 'config': config}
 
 
-def test_the_fastest_form_of_the_peer_is_found(fake_peer):
-  found = pytorch.Peer(python=fake_peer)
-  form, tried = found.best(_options(batch_size=8), seconds=0.1)
+def test_the_fastest_form_of_the_baseline_is_found(fake_torch):
+  found = pytorch.Baseline(python=fake_torch)
+  form, tried = found.fastest(_options(batch_size=8), seconds=0.1)
   assert str(form) in (
     'channels_last/eager/shifts/returned',
     'channels_last/eager/cumsum/returned',
@@ -141,52 +146,54 @@ def test_the_fastest_form_of_the_peer_is_found(fake_peer):
   assert 'no C++ compiler' in tried['contiguous/compile/shifts/returned']
 
 
-def test_forms_are_given_by_name_and_one_that_runs_is_enough(fake_peer):
+def test_forms_are_given_by_name_and_one_that_runs_is_enough(fake_torch):
   forms = ('contiguous/eager/torch/kept', 'contiguous/compile/torch')
-  found = pytorch.Peer(python=fake_peer, forms=tuple(map(pytorch.parse, forms)))
-  form, tried = found.best(_options(batch_size=8), seconds=0.1)
-  assert str(form) == forms[0] and len(tried) == 2
-  none = pytorch.Peer(python=fake_peer, forms=found.forms[1:])
-  with pytest.raises(workers.Failed, match='no C'):
-    none.best(_options(batch_size=8), seconds=0.1)
+  found = pytorch.Baseline(
+    python=fake_torch, forms=tuple(map(pytorch.parse_form, forms))
+  )
+  form, tried = found.fastest(_options(batch_size=8), seconds=0.1)
+  assert str(form) == names[0] and len(tried) == 2
+  none = pytorch.Baseline(python=fake_torch, forms=found.forms[1:])
+  with pytest.raises(workers.WorkerError, match='no C'):
+    none.fastest(_options(batch_size=8), seconds=0.1)
 
 
 @pytest.mark.parametrize('text', ['contiguous', 'a/eager/torch', 'a/b/c/d/e'])
 def test_forms_that_are_none_are_refused(text):
   with pytest.raises(ValueError, match=f'--peer_forms={text}: use '):
-    pytorch.parse(text)
+    pytorch.parse_form(text)
 
 
-def _bench(**fields):
+def _settings(**fields):
   fields = {
     'what': 'step', 'config': nets.config(), 'batch_size': 4,
     'meshes': [step.Mesh(1, 2)], 'dtype': 'float32', 'seconds': 0.1,
     'rounds': 2,
   } | fields  # fmt: skip
-  return step.Bench(**fields)
+  return step.StepSettings(**fields)
 
 
 def test_a_config_is_given_mesh_batch_and_dtype():
-  config = step.with_mesh(_bench(), step.Mesh(1, 2))
+  config = step.with_mesh(_settings(), step.Mesh(1, 2))
   assert (config.mesh.data, config.mesh.column) == (1, 2)
   assert config.batch_size == config.eval.batch_size == 4
   with pytest.raises(ValueError, match='shared out evenly'):
-    step.with_mesh(_bench(), step.Mesh(3, 1))
-  config = step.with_mesh(_bench(dtype='bfloat16'), step.Mesh(1, 1))
+    step.with_mesh(_settings(), step.Mesh(3, 1))
+  config = step.with_mesh(_settings(dtype='bfloat16'), step.Mesh(1, 1))
   assert config.dtype == 'bfloat16'
 
 
 def test_scaling_is_three_meshes_then_six_sizes(monkeypatch):
   asked = []
 
-  def run(bench):
-    asked.append((list(map(str, bench.meshes)), bench.batch_size))
-    if bench.batch_size == 512:
-      raise workers.Failed('no memory')
-    return [{'mesh': str(mesh)} for mesh in bench.meshes]
+  def measure(settings):
+    asked.append((list(map(str, settings.meshes)), settings.batch_size))
+    if settings.batch_size == 512:
+      raise workers.WorkerError('no memory')
+    return [{'mesh': str(mesh)} for mesh in settings.meshes]
 
-  monkeypatch.setattr(step, 'run', run)
-  found = scaling.run(_bench(batch_size=8))
+  monkeypatch.setattr(step, 'measure_steps', measure)
+  found = step.measure_scaling(_settings(batch_size=8))
   assert asked[0] == (['1x1', '1x2', '2x1'], 8)
   assert asked[1:] == [(['1x1'], 2**n) for n in range(4, 10)]
   assert len(found) == 9 and found[0] == {'mesh': '1x1', 'bench': 'scaling'}
@@ -204,7 +211,7 @@ for name in ('grain', 'tensorflow_datasets', 'orbax', 'array_record', 'PIL',
 
 
 @pytest.mark.multiprocess
-def test_command_measures_with_few_packages(tmp_path, fake_peer):
+def test_command_measures_with_few_packages(tmp_path, fake_torch):
   """Both processes, from a folder without the repository, as JSON."""
   (tmp_path / 'sitecustomize.py').write_text(BLOCKED)
   root = pathlib.Path(__file__).parent.parent
@@ -213,7 +220,7 @@ def test_command_measures_with_few_packages(tmp_path, fake_peer):
       *(sys.executable, '-m', 'alexnet_jax.tools.bench', '--what=step'),
       *('--batch_size=4', '--mesh=1x1,1x2', '--rounds=2', '--seconds=0.1'),
       *(f'--config={root / "configs" / "smoke.py"}', '--json'),
-      *(f'--torch_python={fake_peer}', '--peer_forms=contiguous/eager/torch'),
+      *(f'--torch_python={fake_torch}', '--peer_forms=contiguous/eager/torch'),
     ],
     cwd=tmp_path,
     env=os.environ | {'PYTHONPATH': f'{tmp_path}{os.pathsep}{root}'},
@@ -269,3 +276,13 @@ def test_no_config_is_the_papers_net(command):
     'alexnet_jax.tools.bench', '--what=step', '--mesh=1x3', '--rounds=1'
   )
   assert 'the network has 2 columns' in done.stderr
+
+
+def test_runs_of_several_processes_have_the_config(tmp_path):
+  settings = _settings(batch_size=8)
+  path = multihost.write_config(tmp_path, settings, step.Mesh(2, 1))
+  config = runpy.run_path(str(path))['get_config']()
+  validate.check(config)
+  assert (config.batch_size, config.total_steps) == (8, 20)
+  assert config.mesh.data == 2 and not config.report.at_end
+  assert config.model == settings.config.model

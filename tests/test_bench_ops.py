@@ -1,4 +1,4 @@
-"""Operations are measured in turns with their naive form and the peer's."""
+"""Operations are measured interleaved with naive forms and PyTorch's."""
 
 import json
 
@@ -9,12 +9,12 @@ from alexnet_jax.bench.baselines import pytorch
 from tests import nets
 
 
-class FakeProcess(workers.Process):
+class FakeWorker(workers.Worker):
   """Answers with the milliseconds that it is given, round by round."""
 
   def __init__(self, *, product, **times):
     works = {name.replace('_', ' '): each for name, each in times.items()}
-    self.machine = {'platform': 'cpu', 'device': 'it', 'ops': list(works)}
+    self.info = {'platform': 'cpu', 'device': 'it', 'ops': list(works)}
     self.times = {name: iter(each) for name, each in works.items()}
     self.limits = {'product': product, 'copy': 1.0}
     self.asked = []
@@ -25,28 +25,28 @@ class FakeProcess(workers.Process):
   def __exit__(self, *error):
     del error
 
-  def ask(self, work, *, seconds):
-    self.asked.append(work)
-    ms = self.limits.get(work) or next(self.times[work])
+  def measure(self, workload, *, seconds):
+    self.asked.append(workload)
+    ms = self.limits.get(workload) or next(self.times[workload])
     return {'seconds': ms / 1e3, 'flop': 4 * 10**9, 'bytes': 10**6}
 
 
 @pytest.fixture
 def measured(monkeypatch):
-  """Rows of two operations, and the processes."""
-  processes = [
-    FakeProcess(product=2.0, a=[4.0, 2.0], a_naive=[8.0, 9.0], b=[1.0, 1.0]),
-    FakeProcess(product=1.0, a=[2.0, 3.0], b=[5.0, 5.0]),
-    FakeProcess(product=3.0, a=[9.0, 9.0], b=[3.0, 5.0]),
+  """Rows of two operations, and the workers."""
+  fakes = [
+    FakeWorker(product=2.0, a=[4.0, 2.0], a_naive=[8.0, 9.0], b=[1.0, 1.0]),
+    FakeWorker(product=1.0, a=[2.0, 3.0], b=[5.0, 5.0]),
+    FakeWorker(product=3.0, a=[9.0, 9.0], b=[3.0, 5.0]),
   ]
   commands = []
 
   def started(command):
     commands.append(command)
-    return processes[len(commands) - 1]
+    return fakes[len(commands) - 1]
 
-  monkeypatch.setattr(workers, 'started', started)
-  bench = step.Bench(
+  monkeypatch.setattr(workers, 'Worker', started)
+  settings = step.StepSettings(
     what='step',
     config=nets.config(),
     batch_size=4,
@@ -54,24 +54,24 @@ def measured(monkeypatch):
     dtype='float32',
     seconds=0.1,
     rounds=2,
-    peer=pytorch.Peer(python='python3'),
+    baseline=pytorch.Baseline(python='python3'),
   )
-  return ops.run(bench), processes, commands
+  return ops.measure_ops(settings), fakes, commands
 
 
-def test_rows_hold_naive_form_peer_and_floor(measured):
+def test_rows_hold_naive_form_baseline_and_floor(measured):
   (a, b), _, _ = measured
   assert (a['what'], a['ms'], a['naive_ms'], a['peer_ms']) == ('a', 3, 8.5, 2.5)
   assert a['ratio'] == 1 and a['ratio_range'] == [0.5, 1.5]  # of pairs
-  assert a['floor_ms'] == 1 and a['limit_gflops'] == 4000  # the peer's product
+  assert a['floor_ms'] == 1 and a['limit_gflops'] == 4000  # PyTorch's product
   assert a['gflops'] == pytest.approx(4e9 / 3e-3 / 1e9, 1e-3)
   assert (b['naive_ms'], b['peer_ms'], b['n']) == (None, 4, 2)
   assert b['limit_gb_per_second'] == 1
 
 
-def test_they_take_turns_and_the_peer_has_both_layouts(measured):
-  _, processes, commands = measured
-  asked = [work for work in processes[0].asked if work in ('a', 'a naive')]
+def test_rounds_are_interleaved_and_pytorch_has_both_layouts(measured):
+  _, fakes, commands = measured
+  asked = [work for work in fakes[0].asked if work in ('a', 'a naive')]
   assert asked == ['a', 'a naive'] * 2
   layouts = [json.loads(c[-1])['form']['layout'] for c in commands[1:]]
   assert layouts == ['contiguous', 'channels_last']

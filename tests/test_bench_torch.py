@@ -1,7 +1,7 @@
-"""The peer in PyTorch computes what this program computes.
+"""The PyTorch baseline computes the same as this program.
 
 Skipped unless ALEXNET_JAX_TORCH_PYTHON names an interpreter that has what
-alexnet_jax/bench/torch_requirements.txt lists.
+alexnet_jax/bench/baselines/requirements.txt lists.
 """
 
 import json
@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 
 from alexnet_jax.bench import jax_step
-from alexnet_jax.config import validate
+from alexnet_jax.bench.baselines import pytorch
+from alexnet_jax.config import durations
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import build
 from tests import nets
 
 PYTHON = os.environ.get('ALEXNET_JAX_TORCH_PYTHON', '')
-BENCH = pathlib.Path(jax_step.__file__).parent
+BASELINES = pathlib.Path(pytorch.__file__).parent
 needs_torch = pytest.mark.skipif(
   not PYTHON, reason='needs PyTorch: set ALEXNET_JAX_TORCH_PYTHON'
 )
 
-# Gives the peer our arrays, and prints what it makes of them.
+# Gives PyTorch our arrays, and prints its results.
 SCRIPT = """
 import json, sys
 import numpy as np
@@ -34,7 +35,7 @@ import torch_step
 
 arrays, options = np.load(sys.argv[2]), json.loads(sys.argv[3])
 torch_step.set_up(options)
-bench = torch_step.Bench(options)
+bench = torch_step.Benchmark(options)
 for name, layer in bench.net.layers.items():
   kernel = torch.from_numpy(arrays[f'{name}/kernel'])
   order = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
@@ -77,24 +78,21 @@ def ours(tmp_path_factory):
   """What this program computes, and the arrays that it begins with."""
   config = _config()
   mesh = mesh_lib.create(data=1, column=1)
-  plan = validate.plan(config, train_images=10)
+  plan = durations.plan(config, train_images=10)
   params = build.build(config, mesh=mesh, plan=plan).init().params
   arrays = {
     f'{layer}/{kind}': np.asarray(array)
     for layer, kinds in params.items()
     for kind, array in kinds.items()
   }
-  batch = jax_step.draw(config)
-  batch['mirror'][:], batch['colour'][:] = False, 0
+  batch = jax_step.draw_batch(config)
   arrays |= {'crops': batch['image'], 'labels': batch['label'].astype(int)}
-  arrays['whole'] = jax_step._whole_images(config)
+  arrays['whole'] = jax_step.whole_images(config)
   path = tmp_path_factory.mktemp('torch') / 'arrays.npz'
   np.savez(path, **arrays)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(jax_step, 'draw', lambda config: batch)
-    step = jax_step.training(config)
-  losses = [float(step.once()['loss']) for _ in range(3)]
-  return config, path, np.asarray(jax_step.ten_views(config).once()), losses
+  step = jax_step.training(config)
+  losses = [float(step.start()['loss']) for _ in range(3)]
+  return config, path, np.asarray(jax_step.ten_views(config).start()), losses
 
 
 def _theirs(config, path, *, dtype='float32', **form):
@@ -106,7 +104,7 @@ def _theirs(config, path, *, dtype='float32', **form):
     'config': config.to_dict(), 'dtype': dtype, 'platform': 'cpu', 'form': form
   }  # fmt: skip
   done = subprocess.run(
-    [PYTHON, '-c', SCRIPT, str(BENCH), str(path), json.dumps(options)],
+    [PYTHON, '-c', SCRIPT, str(BASELINES), str(path), json.dumps(options)],
     capture_output=True,
     text=True,
     timeout=300,

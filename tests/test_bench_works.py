@@ -1,7 +1,5 @@
 """What is measured: steps, views, and the operations with their naive forms."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,15 +27,9 @@ def test_arithmetic_is_that_of_figure_2():
   }
 
 
-def test_a_config_survives_json():
-  config = nets.config()
-  again = jax_step.as_config(json.loads(json.dumps(config.to_dict())))
-  assert again.to_dict() == config.to_dict()
-
-
-def test_steps_go_on_from_each_other():
+def test_each_step_starts_from_the_last_ones_state():
   work = jax_step.training(nets.config(data=2, column=2))
-  losses = [float(work.once()['loss']) for _ in range(3)]
+  losses = [float(work.start()['loss']) for _ in range(3)]
   assert np.isfinite(losses).all() and len(set(losses)) == 3
   assert work.facts['images'] == nets.BATCH
   assert work.facts['compile_seconds'] > 0
@@ -47,7 +39,7 @@ def test_ten_views_give_probabilities():
   config = nets.config()
   config.eval.batch_size = 3
   work = jax_step.ten_views(config)
-  probabilities = work.once()
+  probabilities = work.start()
   assert probabilities.shape == (3, 10) and work.facts['images'] == 3
   np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
@@ -104,7 +96,7 @@ def test_naive_forms_are_the_same_function(name):
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_works_of_operations(dtype):
+def test_workloads_of_operations(dtype):
   """Bytes and arithmetic of conv2: 16 kernels a column, 5 x 5, on 6 maps.
 
   Parameters are float32, and so are their gradients.
@@ -122,13 +114,13 @@ def test_works_of_operations(dtype):
     'flop': 2 * there.facts['flop'],
     'bytes': size * (2 * x + y) + 2 * 4 * (kernel + 32),
   }
-  assert [g.shape for g in back.once()] == list(op.shapes)
+  assert [g.shape for g in back.start()] == list(op.shapes)
   images = jax_ops.backward(OPS['conv1'], dtype=dtype)
-  assert [g.shape for g in images.once()] == list(OPS['conv1'].shapes[1:])
+  assert [g.shape for g in images.start()] == list(OPS['conv1'].shapes[1:])
 
 
 def test_the_update_is_timed_on_all_parameters():
   work = jax_ops.update(nets.config())
   assert work.facts == {'flop': 0, 'bytes': 5 * 4 * 47_354}
   for _ in range(2):
-    work.wait(work.once())
+    work.wait(work.start())

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.config import validate
+from alexnet_jax.config import durations, validate
 from alexnet_jax.models import alexnet
 from alexnet_jax.optim import schedule
 from alexnet_jax.train import warm_start
@@ -41,7 +41,7 @@ def test_parameters_by_hand():
 def test_the_rates_of_the_last_step_are_those_of_the_notes():
   config = chain2012.get_config('2012')
   validate.check(config)
-  plan = validate.plan(config, train_images=1_280_000)  # 10,000 steps
+  plan = durations.plan(config, train_images=1_280_000)  # 10,000 steps
   layers = ['conv1', 'conv2', 'fc8']
   for epoch, expected in (
     (0, (1e-4, 1e-3, 1e-2)),
@@ -50,7 +50,7 @@ def test_the_rates_of_the_last_step_are_those_of_the_notes():
     (21, (0, 1e-4, 1e-4)),
     (41, (0, 1e-5, 1e-5)),
   ):
-    rates = schedule.rates(
+    rates = schedule.factors(
       config.schedule,
       layers=layers,
       step=jax.numpy.int32(epoch * 10_000),
@@ -62,8 +62,8 @@ def test_the_rates_of_the_last_step_are_those_of_the_notes():
 
 def _rates(step, *, epoch):
   config = chain2012.get_config(step)
-  plan = validate.plan(config, train_images=1_280_000)
-  rates = schedule.rates(
+  plan = durations.plan(config, train_images=1_280_000)
+  rates = schedule.factors(
     config.schedule,
     layers=['conv1', 'conv2', 'fc8'],
     step=jax.numpy.int32(epoch * 10_000),

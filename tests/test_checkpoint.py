@@ -39,7 +39,7 @@ def _state(seed=0):
 def _save(directory, steps, *, batches, keep_newest=2, errors=None):
   """A process each, as it were."""
   for step in steps:
-    opened = save.Store(directory, keep_newest=keep_newest)
+    opened = save.CheckpointSaver(directory, keep_newest=keep_newest)
     state = _state(step)
     error = (errors or {}).get(step)
     meta = layout.Meta(
@@ -212,7 +212,7 @@ def test_damaged_steps_are_set_aside_and_none_is_overwritten(directory):
     step = directory / '9'
     step.mkdir()
     (step / content).touch()
-    place = layout.set_aside(step)
+    place = layout.quarantine(step)
     assert (place / content).exists() and not step.exists()
   aside = directory.parent / 'set_aside'
   assert {p.name for p in aside.iterdir()} == {'9', '9-1', '9-2'}
@@ -222,19 +222,19 @@ def test_what_a_killed_process_was_writing_is_removed(directory):
   half = directory / '7.orbax-checkpoint-tmp'
   (half / 'state').mkdir(parents=True)
   assert layout.steps(directory)[0].name == '5'
-  assert layout.tidy(directory) == [half]
+  assert layout.clean_partial(directory) == [half]
   assert {p.name for p in directory.iterdir()} == {'3', '5'}
 
 
 def test_a_step_that_made_way_comes_back_unless_it_was_written_again(directory):
   step = directory / '5'
-  layout.make_way(step)
+  layout.hide_unevaluated(step)
   assert not step.exists()
-  layout.tidy(directory)
+  layout.clean_partial(directory)
   assert int(_read(step)['step']) == 5
-  layout.make_way(step)
+  layout.hide_unevaluated(step)
   shutil.copytree(directory / '3', step)
-  layout.tidy(directory)
+  layout.clean_partial(directory)
   assert {p.name for p in directory.iterdir()} == {'3', '5'}
   assert int(restore.read_meta(step)['pending'][0]['loss']) == 3
 
@@ -255,7 +255,7 @@ def test_a_disk_with_no_room_is_told_of_before_anything_is_written(
     assert '2 cannot be written: ' in str(error.value)
     assert 'MB are needed, 0.0 MB are free' in str(error.value)
     (disk / 'filler').unlink()
-    layout.tidy(disk / 'c')
+    layout.clean_partial(disk / 'c')
     _save(disk / 'c', [2], batches=batches)
     assert int(_read(disk / 'c' / '2')['step']) == 2
 
@@ -282,7 +282,7 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_steps_before(
 
 
 def test_a_folder_that_was_removed_is_not_made_again(tmp_path, batches):
-  opened = save.Store(tmp_path / 'c', keep_newest=1)
+  opened = save.CheckpointSaver(tmp_path / 'c', keep_newest=1)
   (tmp_path / 'c').rmdir()
   with pytest.raises(save.SaveError, match='its folder was removed'):
     opened.save(1, state=_state(), batches=batches, meta={'top1_error': None})

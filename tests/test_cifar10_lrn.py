@@ -6,11 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax.config import validate
+from alexnet_jax.config import durations, validate
 from alexnet_jax.models import alexnet, summary
 from alexnet_jax.optim import schedule
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.parallel import placement
 from alexnet_jax.steps import build
 from alexnet_jax.train import warm_start
 from configs import cifar10_lrn, default
@@ -33,7 +32,7 @@ each_net = pytest.mark.parametrize('net', PARAMETERS)
 @each_net
 def test_parameters_by_hand(net):
   model = cifar10_lrn.get_config(net).model
-  rows = summary.rows(model, crop_size=24)
+  rows = summary.layers(model, crop_size=24)
   assert {row.name: row.parameters for row in rows} == PARAMETERS[net]
   total = {'11pct': 2_112_970, '13pct': 1_116_490}[net]
   assert sum(row.parameters for row in rows) == total
@@ -41,7 +40,7 @@ def test_parameters_by_hand(net):
 
 def test_each_weight_of_a_local_layer_is_used_once_an_image():
   model = cifar10_lrn.get_config().model
-  used = {r.name: r.multiply_adds for r in summary.rows(model, crop_size=24)}
+  used = {r.name: r.multiply_adds for r in summary.layers(model, crop_size=24)}
   assert used['conv1'] == 24 * 24 * 5 * 5 * 3 * 64
   assert used['conv3'] == 6 * 6 * 3 * 3 * 64 * 64
   assert used['conv4'] == 6 * 6 * 3 * 3 * 64 * 32
@@ -80,13 +79,13 @@ def test_the_schedule_by_hand(net):
   assert first.schedule.kernel[-1][1] == 1.0 and not first.plateau.enabled
   second = cifar10_lrn.get_config(f'{net}-five')
   assert (second.init_layers, second.init_from) == ('all', warm_start.REQUIRED)
-  plan = validate.plan(second, train_images=50_000)
+  plan = durations.plan(second, train_images=50_000)
   epochs = plan.steps_in('epochs')
   assert plan.total_steps == math.ceil(170 * epochs)
   for epoch, kernel in (
     (0, 1e-3), (149, 1e-3), (150, 1e-4), (159, 1e-4), (160, 1e-5), (169, 1e-5)
   ):  # fmt: skip
-    rates = schedule.rates(
+    rates = schedule.factors(
       second.schedule,
       layers=['conv3'],
       step=jax.numpy.int32(np.ceil(epoch * epochs)),
@@ -104,13 +103,11 @@ def test_another_net_is_refused():
 def _batch(config):
   rng = np.random.default_rng(0)
   n, crop = config.batch_size, config.data.crop_size
-  return {
+  return pipeline.blank_batch(n, crop_size=crop) | {
     'image': rng.integers(0, 256, (n, crop, crop, 3), dtype=np.uint8),
     'offset': rng.integers(0, 9, (n, 2)).astype(np.int32),
     'mirror': rng.random(n) < 0.5,
-    'colour': np.zeros((n, 3), np.float32),
     'label': rng.integers(0, 10, n).astype(np.int32),
-    'scale': np.ones(n, np.float32),
   }
 
 
@@ -119,12 +116,12 @@ def test_two_steps_on_two_rows_of_devices_are_finite_and_move(net):
   config = cifar10_lrn.get_config(net)
   config.mesh.data, config.batch_size = 2, 4
   mesh = mesh_lib.create(data=2, column=1)
-  plan = validate.plan(config, train_images=8)
+  plan = durations.plan(config, train_images=8)
   programs = build.build(config, mesh=mesh, plan=plan)
   state = programs.init()
   first = jax.device_get(state.params)
-  mean = placement.replicate(np.full((32, 32, 3), 120, np.float32), mesh=mesh)
-  placed = placement.put_batch(_batch(config), mesh=mesh)
+  mean = mesh_lib.replicate(np.full((32, 32, 3), 120, np.float32), mesh=mesh)
+  placed = mesh_lib.put_batch(_batch(config), mesh=mesh)
   for _ in range(2):
     state, means = programs.train(state, mean, placed)
     assert np.isfinite(means['loss']) and np.all(means['finite'])

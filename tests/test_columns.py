@@ -31,13 +31,8 @@ def plain():
   dropout = alexnet.Dropout(
     key=jax.random.fold_in(key, 0), examples=jnp.arange(nets.BATCH)
   )
-  images = preprocess.normalise(
-    jnp.asarray(batch['image']),
-    mean_image=jnp.asarray(nets.mean_image()),
-    offset=jnp.asarray(batch['offset']),
-    mirror=jnp.asarray(batch['mirror']),
-    colour=jnp.asarray(batch['colour']),
-    scale=jnp.asarray(batch['scale']),
+  images = preprocess.of_batch(
+    config, mean_image=jnp.asarray(nets.mean_image()), batch=batch
   )
   model = alexnet.create(config.model, columns_here=2)
 

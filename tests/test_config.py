@@ -2,22 +2,11 @@
 
 import pytest
 
-from alexnet_jax.config import schema, validate
-from configs import (
-  cifar10_lrn,
-  default,
-  imagenet,
-  smoke,
-  source2012,
-  source2012_256,
-  source2012_automatic,
-  throughput,
-)
+from alexnet_jax.config import durations, schema, validate
+from configs import default, imagenet, smoke, source2012
+from tests.golden import facts
 
-SHIPPED = [
-  *(cifar10_lrn, default, imagenet, smoke),
-  *(source2012, source2012_256, source2012_automatic, throughput),
-]
+SHIPPED = facts.CONFIGS.values()
 REFUSED = [  # field, value, what the message must name
   ('batch_size', 0, 'from 1 to 65536'),
   ('num_epochs', 0, 'from 1 to 100000'),
@@ -32,15 +21,15 @@ REFUSED = [  # field, value, what the message must name
   ('model.layer.conv2.kernels', 31, '2 columns cannot share'),
   ('model.layer.conv2.kernels', 0, 'from 1 to 1000000'),
   ('model.layer.conv2.stride', 0, 'number 1 or more'),
-  ('model.layer.conv2.sees', 'oun', "'own' or 'both'"),
-  ('model.layer.conv1.sees', 'own', "use 'image'"),
+  ('model.layer.conv2.inputs', 'oun', "'own' or 'both'"),
+  ('model.layer.conv1.inputs', 'own', "use 'image'"),
   ('optim.decay.conv1', -1.0, 'number 0 or more'),
-  ('model.layer.fc6.sees', 'parts', "use 'own' or 'both'"),
-  ('model.layer.fc8.sees', 'own', "use 'parts'"),
+  ('model.layer.fc6.inputs', 'parts', "use 'own' or 'both'"),
+  ('model.layer.fc8.inputs', 'own', "use 'parts'"),
   ('model.lrn.alpha_of', 'average', "'sum' or 'mean'"),
   ('model.spatial_norm.size', 4, 'odd'),
-  ('model.leave_out', ('conv1',), 'use conv2, conv3'),
-  ('model.leave_out', ('conv9',), 'use conv2, conv3'),
+  ('model.skip_layers', ('conv1',), 'use conv2, conv3'),
+  ('model.skip_layers', ('conv9',), 'use conv2, conv3'),
   ('data.mean_at', 'center', "'crop' or 'centre'"),
   ('schedule.counts', 'steps', "'epochs' or 'fractions'"),
   ('schedule.bias', ((1.0, 1.0),), 'begin with 0'),
@@ -51,9 +40,9 @@ REFUSED = [  # field, value, what the message must name
   ('schedule.kernel', ((0, 'fast'),), 'pairs of a time'),
   ('schedule.kernel', ((0.0, 1.0), (float('inf'), 0.1)), 'pairs of a time'),
   ('augment.colour_epochs', -1, 'number 0 or more'),
-  ('model.layer.conv1.then', ('poool',), 'use activation, lrn'),
-  ('model.layer.conv1.then', ('dropout',), 'use activation, lrn'),
-  ('model.layer.fc6.then', ('lrn',), 'use activation, dropout'),
+  ('model.layer.conv1.ops', ('poool',), 'use activation, lrn'),
+  ('model.layer.conv1.ops', ('dropout',), 'use activation, lrn'),
+  ('model.layer.fc6.ops', ('lrn',), 'use activation, dropout'),
   ('model.layer.conv2.padding', -1, 'from 0 to 4096'),
   ('model.layer.conv5.size', 9, 'a larger config.data.crop_size than 67'),
   ('data.crop_size', 20, 'a larger config.data.crop_size than 20'),
@@ -88,7 +77,7 @@ def test_refuses_in_one_line_that_names_the_field(field, value, hint):
   with pytest.raises(ValueError) as error:
     validate.check(config)
   text = str(error.value)
-  shown = str(value[0] if field.endswith(('then', 'leave_out')) else value)
+  shown = str(value[0] if field.endswith(('ops', 'skip_layers')) else value)
   assert hint in text and shown in text and '\n' not in text
   assert field.split('.')[-2 if 'layer' in field else -1] in text
 
@@ -128,14 +117,14 @@ def test_tables_in_fractions_of_the_run_end_with_it():
 
 def test_epochs_become_steps_rounded_up():
   config = imagenet.get_config()
-  plan = validate.plan(config, train_images=1_281_167)
+  plan = durations.plan(config, train_images=1_281_167)
   assert plan.total_steps == 900_821  # 90 x 1281167 / 128 = 900820.5...
   config.total_steps = 60
-  assert validate.plan(config, train_images=120).total_steps == 60
+  assert durations.plan(config, train_images=120).total_steps == 60
 
 
 def test_epochs_end_where_their_last_image_is_seen():
-  plan = validate.Plan(total_steps=9, images_per_epoch=10, batch_size=4)
+  plan = durations.Plan(total_steps=9, images_per_epoch=10, batch_size=4)
   ends = [s for s in range(1, 10) if plan.epoch_ends(s, every_epochs=1)]
   assert ends == [3, 5, 8]  # images 12, 20 and 32
   ends = [s for s in range(1, 10) if plan.epoch_ends(s, every_epochs=2)]
@@ -144,10 +133,10 @@ def test_epochs_end_where_their_last_image_is_seen():
 
 
 def test_nearest_field_is_found_by_spelling_or_by_its_last_name():
-  known = [name for name, _ in validate.leaves(default.get_config())]
+  known = [name for name, _ in schema.leaves(default.get_config())]
 
   def nearest(path):
-    return validate.nearest(path, known=known)
+    return schema.nearest(path, known=known)
 
   assert nearest('optim.momentm') == ['optim.momentum']
   assert nearest('crop_size') == ['data.crop_size']
@@ -157,7 +146,7 @@ def test_nearest_field_is_found_by_spelling_or_by_its_last_name():
 
 @pytest.mark.parametrize('config', SHIPPED)
 def test_every_field_of_a_config_has_a_rule_and_no_other_has(config):
-  shipped = {name for name, _ in validate.leaves(config.get_config())}
+  shipped = {name for name, _ in schema.leaves(config.get_config())}
   assert shipped == set(schema.FIELDS)
 
 
@@ -165,4 +154,4 @@ def test_more_steps_than_can_be_counted_are_refused():
   config = imagenet.get_config()
   config.num_epochs, config.batch_size = 100_000, 1
   with pytest.raises(ValueError, match=r'128,116,700,000 steps.*use fewer'):
-    validate.plan(config, train_images=1_281_167)
+    durations.plan(config, train_images=1_281_167)

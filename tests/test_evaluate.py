@@ -28,7 +28,7 @@ def _setup(*, data=1, column=1, **fields):
 
 def _predict(setup, *, views=1):
   state = saved.decided(setup.programs.init())
-  return predict.predict(setup, params=state.params, views=views)
+  return predict.predict(setup, variables=state.variables, views=views)
 
 
 def _same(one, other):
@@ -100,7 +100,7 @@ def test_numpy_finds_the_same_errors_from_the_logits():
     (9, _softmax(logits[:, :9]).mean(axis=1)),
     (10, np.delete(_softmax(logits), range(5, 9), axis=1).mean(axis=1)),
   ):
-    found = predict.predict(setup, params=state.params, views=views)
+    found = predict.predict(setup, variables=state.variables, views=views)
     best = np.argsort(-p, axis=1, kind='stable')
     right = best == labels[:, None]
     assert found.errors.top1_error == np.mean(~right[:, :1].any(axis=1))

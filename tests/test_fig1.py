@@ -1,4 +1,4 @@
-"""Figure 1: its net, the search, the crossing, and going on after a kill."""
+"""Figure 1: its net, the search, the crossing, and continuing after a kill."""
 
 import doctest
 import json
@@ -12,7 +12,7 @@ import alexnet_jax
 from alexnet_jax.config import validate
 from alexnet_jax.models import alexnet
 from alexnet_jax.studies.fig1 import curves as curves_lib
-from alexnet_jax.studies.fig1 import run as run_lib
+from alexnet_jax.studies.fig1 import experiment
 from alexnet_jax.studies.figures import fig1 as fig1_lib
 from alexnet_jax.studies.figures import style
 from alexnet_jax.train import log
@@ -115,44 +115,46 @@ def test_the_search_takes_the_fastest():
 
 def _net(activation, *curves):
   searched = {0.1: [0.9], 0.2: [0.5], 0.3: []}
-  return curves_lib.Net(activation, searched, 0.2, dict(enumerate(curves)))
+  return curves_lib.ActivationResult(
+    activation, searched, 0.2, dict(enumerate(curves))
+  )
 
 
 def test_the_table_has_ratios_by_seed_and_the_papers():
   relu = _net('relu', [0.5, 0.25], [0.5, 0.5, 0.25])
   tanh = _net('tanh', [0.5] * 5 + [0.25], [0.5] * 11 + [0.25])
   assert curves_lib.ratios(tanh, first=relu) == {0: 3.0, 1: 4.0}
-  told = curves_lib.table([relu, tanh], most_epochs=20)
+  told = curves_lib.describe([relu, tanh], most_epochs=20)
   assert '0.1: 90.0  0.2: 50.0  0.3: diverged  -> 0.2 by this error\n' in told
   assert 'mean 2.50 (2.00 to 3.00)' in told
   assert '3.60 (by seed: 3.00, 4.00); the paper: 6 times' in told
 
 
-def test_a_net_that_did_not_get_there_is_told_of():
+def test_a_net_that_did_not_reach_the_target_is_named():
   relu, tanh = _net('relu', [0.5, 0.25]), _net('tanh', [0.5, 0.5, 0.5, 0.3])
-  told = curves_lib.table([relu, tanh], most_epochs=4)
+  told = curves_lib.describe([relu, tanh], most_epochs=4)
   assert 'tanh, seed 0: 25% was not reached: 30.0% after 4 epochs' in told
   assert 'more than 2.00 (by seed: open)' in told
-  short = curves_lib.table([_net('relu', [0.5])] * 2, most_epochs=1)
+  short = curves_lib.describe([_net('relu', [0.5])] * 2, most_epochs=1)
   assert '50.0% after 1 epoch\n' in short
-  told = curves_lib.table([tanh, relu], most_epochs=5)
+  told = curves_lib.describe([tanh, relu], most_epochs=5)
   assert '30.0% after 4 epochs, then it diverged' in told
   assert 'unknown, as tanh seed 0 diverged' in told
-  told = curves_lib.table([tanh, relu], most_epochs=4)
+  told = curves_lib.describe([tanh, relu], most_epochs=4)
   assert 'unknown, as tanh did not reach it' in told
 
 
 def test_a_run_that_diverged_bounds_nothing():
   relu = _net('relu', [0.5, 0.25], [0.5, 0.25])
   tanh = _net('tanh', [0.5, 0.5, 0.5, 0.3], [0.5])
-  told = curves_lib.table([relu, tanh], most_epochs=4)
+  told = curves_lib.describe([relu, tanh], most_epochs=4)
   assert 'relu: unknown, as tanh seed 1 diverged' in told
   assert 'more than' not in told
 
 
 def test_the_table_says_by_what_a_rate_was_chosen():
   fast = _net('relu', [0.5, 0.25])._replace(searched={0.2: [0.5, 0.2]})
-  told = curves_lib.table([fast, _net('tanh', [0.5])], most_epochs=4)
+  told = curves_lib.describe([fast, _net('tanh', [0.5])], most_epochs=4)
   assert '-> 0.2 by epochs' in told and '-> 0.2 by this error' in told
   assert 'The search has\nseed 0, which is one' in told
 
@@ -176,16 +178,16 @@ def test_relu_is_solid_tanh_dashed_and_the_target_dotted():
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-  """A search among two rates and two seeds that nobody disturbed."""
+  """A search among two rates and two seeds, not interrupted."""
   folder = tmp_path_factory.mktemp('whole')
-  return folder, _experiment(folder).net('tanh', **_ASKED)
+  return folder, _experiment(folder).train_activation('tanh', **_ASKED)
 
 
 _ASKED = {'rates': [0.001, 0.02], 'search_epochs': 1, 'seeds': [0, 1]}
 
 
 def _experiment(folder):
-  return run_lib.Experiment(_tiny(), folder=folder, most_epochs=3)
+  return experiment.Experiment(_tiny(), folder=folder, most_epochs=3)
 
 
 def test_a_run_ends_at_the_target_or_after_most_epochs(whole):
@@ -201,7 +203,7 @@ def test_a_run_ends_at_the_target_or_after_most_epochs(whole):
     assert not any(error <= 0.25 for error in errors[:-1])
 
 
-def test_a_killed_experiment_goes_on_with_the_same_result(
+def test_a_killed_experiment_continues_to_the_same_result(
   whole, tmp_path, monkeypatch
 ):
   told = []
@@ -212,25 +214,25 @@ def test_a_killed_experiment_goes_on_with_the_same_result(
       raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(run_lib._Watch, '_say', kill)
+    patch.setattr(experiment._Watch, '_print_epoch', kill)
     with pytest.raises(KeyboardInterrupt):
-      _experiment(tmp_path).net('tanh', **_ASKED)
-  assert _experiment(tmp_path).net('tanh', **_ASKED) == whole[1]
+      _experiment(tmp_path).train_activation('tanh', **_ASKED)
+  assert _experiment(tmp_path).train_activation('tanh', **_ASKED) == whole[1]
 
 
 def test_another_config_is_refused(whole):
   folder, net = whole
   config = _tiny()
   config.batch_size = 10
-  other = run_lib.Experiment(config, folder=folder, most_epochs=3)
+  other = experiment.Experiment(config, folder=folder, most_epochs=3)
   with pytest.raises(ValueError, match='batch_size was 8, is 10: use'):
-    other.curve('tanh', rate=net.rate, seed=0, epochs=3)
+    other.training_errors('tanh', rate=net.rate, seed=0, epochs=3)
 
 
 def test_a_longer_run_is_no_longer_than_asked(whole):
   folder, net = whole
-  shorter = run_lib.Experiment(_tiny(), folder=folder, most_epochs=2)
-  again = shorter.net('tanh', **_ASKED)
+  shorter = experiment.Experiment(_tiny(), folder=folder, most_epochs=2)
+  again = shorter.train_activation('tanh', **_ASKED)
   assert again.curves == {s: c[:2] for s, c in net.curves.items()}
   assert again.searched == net.searched
 
@@ -241,10 +243,10 @@ def test_a_longer_run_is_no_longer_than_asked(whole):
 )
 def test_a_net_that_is_regularised_is_refused(field, value):
   config = _tiny()
-  run_lib.check(config)
+  experiment.check(config)
   config.update_from_flattened_dict({field: value})
   with pytest.raises(ValueError, match=f'config.{field} = {value}, but'):
-    run_lib.check(config)
+    experiment.check(config)
 
 
 def test_the_command_writes_picture_and_numbers(command, tmp_path):

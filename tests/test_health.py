@@ -55,7 +55,7 @@ def _moments(x, *, rows=1):
 def test_rows_of_devices_add_up():
   x = np.random.default_rng(0).normal(size=(12, 5)) - 1
   reports = [
-    health.report(
+    health.summarise(
       {'fc6/activation': _moments(x, rows=rows)}, images=12, rectified=True
     )
     for rows in (1, 2, 6)
@@ -72,19 +72,19 @@ def test_rows_by_hand():
     'fc6/activation': _moments(np.maximum(x, 0)),
     'fc8': _moments(x),
   }
-  report = health.report(stages, images=2, rectified=True)
+  report = health.summarise(stages, images=2, rectified=True)
   stds = [(0 + 1 + 1) / 3, (0 + 1 + 0) / 3, 2 / 3]
   np.testing.assert_allclose([r.stddev for r in report.rows], stds)
   assert [r.dead for r in report.rows] == [None, 2 / 3, None]
-  text = health.table(report)
+  text = health.describe(report)
   assert 'on 2 images' in text and '66.7%' in text
   assert text.count('\n') == 3  # a heading, then a line a layer
-  tanh = health.report(stages, images=2, rectified=False)
+  tanh = health.summarise(stages, images=2, rectified=False)
   assert [r.dead for r in tanh.rows] == [None] * 3
 
 
 def test_a_weak_signal_is_named_with_its_causes():
-  report = health.report(
+  report = health.summarise(
     {'fc8': _moments(np.array([[0.0], [0.001]]))}, images=2, rectified=True
   )
   assert health.signal_warning(report, minimum=0.0005) == ''
@@ -144,7 +144,7 @@ def test_a_loss_that_rises_again_to_chance_is_named():
 
 
 def test_one_image_says_nothing_of_the_signal():
-  report = health.report(
+  report = health.summarise(
     {'fc8': _moments(np.array([[1.0]]))}, images=1, rectified=True
   )
   assert health.signal_warning(report, minimum=0.002) == ''

@@ -91,7 +91,7 @@ def test_an_ablated_run_has_a_workdir_of_its_own(command, tmp_path):
   workdir = tmp_path / 'runs' / 'smoke-no_lrn-single_view'
   config = json.loads((workdir / 'config.json').read_text())
   assert config['ablations'] == ['no_lrn', 'single_view']
-  assert config['model']['layer']['conv1']['then'] == ['activation', 'pool']
+  assert config['model']['layer']['conv1']['ops'] == ['activation', 'pool']
   rows = json.loads((workdir / 'health.json').read_text())['rows']
   assert [r['stage'] for r in rows][:3] == [
     'conv1',
@@ -113,8 +113,8 @@ def _times(workdir):
     (['--config.total_steps=6'], 'beyond the 6 steps of this config'),
     (['--config.total_steps=14', '--profile=9:15'], 'the run has 14 steps'),
     (
-      ["--config.model.layer.fc6.then=('activation',)"],
-      """use --config.model.layer.fc6.then="('activation', 'dropout')",""",
+      ["--config.model.layer.fc6.ops=('activation',)"],
+      """use --config.model.layer.fc6.ops="('activation', 'dropout')",""",
     ),
   ],
 )

@@ -197,8 +197,8 @@ class OnBucket:
     self._folder = folder
     self.bucket = bucket
     self.there = bucket / 'runs' / 'a'
-    name = bucket_lib.name_of_copy(self.URL)
-    self.here = bucket_lib.copies('runs') / name / 'workdir'
+    name = bucket_lib.copy_name(self.URL)
+    self.here = bucket_lib.cache_folder('runs') / name / 'workdir'
 
   def start(self, *flags, url=URL):
     """A crew; nothing is left of earlier ones but what is on the bucket."""
@@ -298,8 +298,7 @@ def test_an_image_that_one_cannot_read_ends_all(server, tmp_path):
   damage.prepare(tmp_path / 'data')
   draws = augment.draw_epoch(
     augment.Augment(),
-    image_size=damage.SIZE,
-    crop_size=67,
+    border=damage.SIZE - 67,
     num_images=damage.IMAGES['train'],
     pca=stats.pca(np.eye(3)),
     seed=0,

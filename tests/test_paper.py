@@ -22,7 +22,7 @@ NEURONS = [290_400, 186_624, 64_896, 64_896, 43_264, 4096, 4096, 1000]
 
 @pytest.fixture(scope='module')
 def rows():
-  return summary.rows(default.get_config().model, crop_size=224)
+  return summary.layers(default.get_config().model, crop_size=224)
 
 
 def test_each_layer_has_the_sizes_of_section_3_5(rows):
@@ -49,14 +49,14 @@ def test_maps_after_pooling(rows):
 
 
 def test_crops_of_227_give_the_same_maps():
-  rows = summary.rows(default.get_config().model, crop_size=227)
+  rows = summary.layers(default.get_config().model, crop_size=227)
   assert rows[0].output == (55, 55, 96)
 
 
 def test_sixth_convolutional_layer_adds_its_parameters():
   config = default.get_config()
   config.model.conv6 = True
-  rows = summary.rows(config.model, crop_size=224)
+  rows = summary.layers(config.model, crop_size=224)
   assert sum(row.parameters for row in rows) == 61_555_304
 
 

@@ -1,12 +1,15 @@
 """Batches: each image once an epoch, the same on any machine, resumable."""
 
+import dataclasses
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from alexnet_jax.data import augment, bad_records, dataset, pipeline, stats
+from alexnet_jax.data import augment, dataset, pipeline, stats
+from alexnet_jax.data import bad_records as bad_records_lib
+from configs import smoke
 
 _SIZE, _CROP = 8, 5
 
@@ -53,14 +56,26 @@ def _dataset(num_images, *, damaged=()):
 
 
 def _train(
-  num_images=10, *, batch_size=4, total_steps=20, damaged=(), **settings
+  num_images=10,
+  *,
+  batch_size=4,
+  total_steps=20,
+  damaged=(),
+  drawn=None,
+  rows=slice(None),
+  bad_records=None,
+  **data,
 ):
-  kwargs = dict(crop_size=_CROP, seed=0, augment=augment.Augment())
+  config = smoke.get_config()
+  config.batch_size, config.data.crop_size = batch_size, _CROP
+  config.augment.update(dataclasses.asdict(drawn or augment.Augment()))
+  config.data.update(data)
   return pipeline.train_batches(
     _dataset(num_images, damaged=damaged),
-    batch_size=batch_size,
+    config=config,
     total_steps=total_steps,
-    **kwargs | settings,
+    rows=rows,
+    bad_records=bad_records,
   )
 
 
@@ -110,7 +125,9 @@ def test_the_stream_does_not_depend_on_batch_size_or_threads():
   whole = list(_train(10, batch_size=4, total_steps=15))
   for other in (
     _train(10, batch_size=6, total_steps=10),
-    _train(10, batch_size=4, total_steps=15, threads=5, prefetch=7),
+    _train(
+      10, batch_size=4, total_steps=15, read_threads=5, prefetch_batches=7
+    ),
   ):
     batches = list(other)
     for key in whole[0]:
@@ -122,7 +139,7 @@ def test_the_stream_does_not_depend_on_batch_size_or_threads():
 def test_processes_share_out_the_rows_of_one_batch():
   whole = list(_train(10, batch_size=6))
   parts = [_train(10, batch_size=6, rows=slice(0, 4))]
-  parts.append(_train(10, batch_size=6, rows=np.array([4, 5])))
+  parts.append(_train(10, batch_size=6, rows=slice(4, 6)))
   for batch, a, b in zip(whole, *parts, strict=True):
     _assert_equal(
       batch, {key: np.concatenate([a[key], b[key]]) for key in batch}
@@ -136,7 +153,7 @@ def test_resumes_exactly_at_any_step():
     for _ in range(start):
       next(iterator)
     state = iterator.get_state()
-    resumed = iter(_train(10, total_steps=9, threads=1))
+    resumed = iter(_train(10, total_steps=9, read_threads=1))
     resumed.set_state(state)
     assert state == {'next_index': start}
     for expected, batch in zip(steps[start:], resumed, strict=True):
@@ -146,14 +163,14 @@ def test_resumes_exactly_at_any_step():
 def test_draws_shared_by_chunks_of_a_batch():
   settings = augment.Augment(images_per_draw=4)
   per_image = list(_train(10, batch_size=10))
-  chunks = list(_train(10, batch_size=10, augment=settings))
+  chunks = list(_train(10, batch_size=10, drawn=settings))
   for single, batch in zip(per_image, chunks, strict=True):
     leaders = np.array([0, 0, 0, 0, 4, 4, 4, 4, 8, 8])
     for key in ('offset', 'mirror'):
       np.testing.assert_array_equal(batch[key], single[key][leaders])
     for key in ('label', 'colour'):
       np.testing.assert_array_equal(batch[key], single[key])
-  part = _train(10, batch_size=10, augment=settings, rows=slice(3, 9))
+  part = _train(10, batch_size=10, drawn=settings, rows=slice(3, 9))
   for batch, rows in zip(chunks, part, strict=True):
     _assert_equal({key: batch[key][3:9] for key in batch}, rows)
 
@@ -165,7 +182,7 @@ def test_an_order_drawn_once_repeats():
 
 def test_the_colour_shift_ends_within_a_batch():
   settings = augment.Augment(colour_epochs=1, divide_by_colour=True)
-  batches = list(_train(6, batch_size=4, total_steps=3, augment=settings))
+  batches = list(_train(6, batch_size=4, total_steps=3, drawn=settings))
   shifted = _stream(batches, 'colour').any(axis=1)
   assert shifted.tolist() == [True] * 6 + [False] * 6
   scale = _stream(batches, 'scale')
@@ -209,35 +226,49 @@ def test_an_empty_split_is_an_error():
     _train(0)
 
 
-def test_reading_and_preparing_data_needs_no_jax():
+def test_data_needs_no_jax_and_training_needs_no_preparing():
   code = (
     'import sys\n'
-    'from alexnet_jax.data import augment, prepare, sources\n'
-    "assert 'jax' not in sys.modules"
+    'from alexnet_jax.data import augment, sources\n'
+    'from alexnet_jax.data.prepare import run, sources\n'
+    "assert 'jax' not in sys.modules\n"
+    "ours = [name for name in sys.modules if name.startswith('alexnet_jax')]\n"
+    'for name in ours: del sys.modules[name]\n'
+    'import alexnet_jax.train\n'
+    "assert 'alexnet_jax.data.sources' in sys.modules\n"
+    "assert 'alexnet_jax.data.prepare' not in sys.modules"
   )
   subprocess.run([sys.executable, '-c', code], check=True, timeout=60)
 
 
 def test_the_next_sound_image_stands_in_for_a_damaged_one():
-  counted = bad_records.Faults(most=2)
-  seen = _seen(_train(10, damaged=(3, 4), total_steps=5, faults=counted))
+  counted = bad_records_lib.BadRecords(most=2)
+  seen = _seen(_train(10, damaged=(3, 4), total_steps=5, bad_records=counted))
   expected = _seen(_train(10, total_steps=5))
   expected[(expected == 3) | (expected == 4)] = 5
   np.testing.assert_array_equal(seen, expected)
-  assert sorted(counted.untold()) == ['image 3', 'image 4']
-  assert counted.untold() == []  # told once, however often it came up
+  assert sorted(counted.drain()) == ['image 3', 'image 4']
+  assert counted.drain() == []  # told once, however often it came up
 
 
 def test_labels_are_those_of_the_images_that_stand_in():
   batches = list(
-    _train(10, damaged=(9,), faults=bad_records.Faults(most=1), total_steps=5)
+    _train(
+      10,
+      damaged=(9,),
+      bad_records=bad_records_lib.BadRecords(most=1),
+      total_steps=5,
+    )
   )
   assert (_seen(batches) % 7 == _stream(batches, 'label')).all()
 
 
 def test_too_many_damaged_images_end_the_run():
   batches = _train(
-    10, damaged=(3, 4), total_steps=5, faults=bad_records.Faults(most=1)
+    10,
+    damaged=(3, 4),
+    total_steps=5,
+    bad_records=bad_records_lib.BadRecords(most=1),
   )
   with pytest.raises(ValueError, match=r'max_bad_records = 1; the last: image'):
     list(batches)
@@ -245,7 +276,10 @@ def test_too_many_damaged_images_end_the_run():
 
 def test_a_set_that_is_damaged_throughout_ends_the_run():
   batches = _train(
-    4, damaged=range(4), total_steps=1, faults=bad_records.Faults(most=9)
+    4,
+    damaged=range(4),
+    total_steps=1,
+    bad_records=bad_records_lib.BadRecords(most=9),
   )
   with pytest.raises(ValueError, match='every training image is damaged'):
     list(batches)
@@ -257,12 +291,14 @@ def test_by_default_none_may_be_damaged():
 
 
 def test_evaluation_leaves_damaged_images_out():
-  counted = bad_records.Faults(most=9)
+  counted = bad_records_lib.BadRecords(most=9)
   split = _Numbered(10, damaged=(0, 7))
-  batches = list(pipeline.eval_batches(split, batch_size=4, faults=counted))
+  batches = list(
+    pipeline.eval_batches(split, batch_size=4, bad_records=counted)
+  )
   mask = _stream(batches, 'mask')
   assert _seen(batches)[mask].tolist() == [1, 2, 3, 4, 5, 6, 8, 9]
-  assert len(counted.untold()) == 2
+  assert len(counted.drain()) == 2
 
 
 class _Sorted(_Numbered):

@@ -28,7 +28,7 @@ def _config(*, column=2, **fields):
 def _begin(step, **fields):
   config = _config(**{'init_from': str(step)} | fields)
   setup = setup_lib.set_up(config)
-  return setup, jax.device_get(warm_start.begin(setup))
+  return setup, jax.device_get(warm_start.initial_state(setup))
 
 
 def _theirs():

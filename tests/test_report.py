@@ -9,6 +9,7 @@ import shutil
 import sys
 
 import jax
+import jinja2
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.data import dataset, metadata
 from alexnet_jax.studies import report
 from alexnet_jax.studies.figures import style
-from alexnet_jax.studies.report import gather, markup, pictures, single
+from alexnet_jax.studies.report import gather, learned, page, pictures, single
 from tests import browser, commands
 
 REPORT = 'alexnet_jax.tools.report'
@@ -290,13 +291,13 @@ def _examples(run, names, split, folder):
     probabilities=predicted.probabilities[kept],
   )
   data = dataclasses.replace(data, val=split)
-  return pictures.Album(folder).picture(
-    'examples',
-    pictures.examples(whole._replace(predictions=changed, data=data)),
-    form='png',
-    alt='',
-    caption='',
+  changed = whole._replace(predictions=changed, data=data)
+  _, drawn, *_ = (
+    block
+    for block in learned.blocks(changed, pictures.Album(folder))
+    if not isinstance(block, page.Heading)
   )
+  return drawn
 
 
 @pytest.mark.usefixtures('undrawn')
@@ -304,7 +305,8 @@ def test_images_of_other_data_are_not_searched_for(run, tmp_path):
   split = _Split(50_000, damaged=-1)
   names = [f'{n}.JPEG' for n in range(50)]
   drawn = _examples(run, names, split, tmp_path)
-  assert 'not those that predictions.npz was made from: ' in drawn
+  assert isinstance(drawn, page.Missing)
+  assert 'not those that predictions.npz was made from: ' in drawn.text
   assert split.read < 100
 
 
@@ -313,7 +315,7 @@ def test_images_behind_a_damaged_one_are_found_and_read_once(run, tmp_path):
   split = _Split(40, damaged=3)
   names = [f'image {n}' for n in range(40) if n != 3]
   drawn = _examples(run, names, split, tmp_path)
-  assert '<picture>' in drawn
+  assert isinstance(drawn, page.Figure)
   assert split.read <= 16  # eight, and the one before each
 
 
@@ -430,12 +432,64 @@ def test_hostile_names_are_text(hostile):
   assert 'and 69 more' in page.words and '\x1b' not in page.words
 
 
-def test_text_in_elements_and_attributes_is_escaped():
-  made = markup.tag('p', HOSTILE, ['a', markup.tag('b', 1)], title='"<>')
-  assert made == (
-    '<p title="&quot;&lt;&gt;">&lt;script&gt;alert(&quot;&amp;&#x27; x&quot;)'
-    '&lt;/script&gt;a<b>1</b></p>'
-  )
+_AROUND = {'name': 'n', 'over': 'o', 'title': 't', 'lead': 'l'}
+
+
+@pytest.mark.parametrize(
+  'block',
+  [
+    page.Heading(HOSTILE),
+    page.Text(HOSTILE, kind='note', strong='Well.'),
+    page.Text('and', strong=HOSTILE),
+    page.Missing(HOSTILE),
+    page.Missing('what', command=HOSTILE),
+    page.Bullets([HOSTILE]),
+    page.Facts([(HOSTILE, 'value')]),
+    page.Facts([('name', HOSTILE)]),
+    page.Table((HOSTILE,)),
+    page.Table(('title',), [(HOSTILE,)]),
+    page.Table(('title',), [(page.Cell(HOSTILE, tag='code'),)], 'n'),
+    page.Table(('title',), [(page.Cell('a', second=HOSTILE),)], kinds=['k']),
+    page.Table(('title',), [(page.Cell('a', where=HOSTILE),)]),
+    page.Table(('title',), groups={HOSTILE: [('a',)]}),
+    page.Table(('title',), folded=HOSTILE),
+    page.Figure('data:,', 'data:,', form='svg', alt='', caption=HOSTILE),
+  ],
+)
+def test_every_text_is_shown_and_none_is_html(block):
+  whole = page.render([page.Section('p', 'title', [block])], **_AROUND)
+  assert _Page(whole).words.count(HOSTILE) == 1
+  assert '<script' not in whole
+
+
+@pytest.mark.parametrize('place', ['name', 'over', 'title', 'lead'])
+def test_text_around_the_sections_is_no_html(place):
+  whole = page.render([], **_AROUND | {place: HOSTILE})
+  assert HOSTILE in _Page(whole).words and '<script' not in whole
+  whole = page.render([], **_AROUND, key_figures=[(HOSTILE, HOSTILE)])
+  assert _Page(whole).words.count(HOSTILE) == 2 and '<script' not in whole
+
+
+def test_attributes_are_escaped():
+  quoted = '"> <b onload="x'
+  blocks = [
+    page.Table(('title',), label=quoted),
+    page.Figure('data:,', 'data:,', form='svg', alt=quoted, caption=''),
+  ]
+  whole = page.render([page.Section('p', 'title', blocks)], **_AROUND)
+  assert 'b' not in _Page(whole).tags
+  assert whole.count('&#34;&gt; &lt;b onload=&#34;x') == 2
+
+
+def test_characters_that_no_page_can_show_are_replaced():
+  text = page.Text('a\x1b[31m\ud800b\N{NO-BREAK SPACE}c\nd')
+  whole = page.render([page.Section('p', 'title', [text])], **_AROUND)
+  assert 'a\ufffd[31m\ufffdb\N{NO-BREAK SPACE}c\nd' in whole
+
+
+def test_a_mistake_in_the_template_is_an_error():
+  with pytest.raises(jinja2.UndefinedError):
+    page.render([page.Section('p', 'title', [object()])], **_AROUND)
 
 
 def test_the_command_prints_the_path(command, copy):

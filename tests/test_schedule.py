@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from alexnet_jax.config import validate
+from alexnet_jax.config import durations
 from alexnet_jax.optim import schedule, sgd
 from configs import default, source2012, source2012_automatic
 
@@ -15,8 +15,8 @@ STEPS = 1_281_167 / 128
 
 def _rate(config, layer, kind, *, epochs):
   """The rate of an array after so many epochs (a little more than whole)."""
-  plan = validate.plan(config, train_images=1_281_167)
-  rates = schedule.rates(
+  plan = durations.plan(config, train_images=1_281_167)
+  rates = schedule.factors(
     config.schedule,
     layers=[layer],
     step=jnp.int32(epochs * STEPS + 1),
@@ -117,7 +117,7 @@ def test_rule_and_tables_equal_the_loop_of_2012():
   params = tree(start)
   state = rule.init(params)
   for step in range(10):
-    factors = schedule.rates(
+    factors = schedule.factors(
       tables, layers=params, step=jnp.int32(step), steps_per_unit=1.0
     )
     rates = {

@@ -22,7 +22,7 @@ def _handlers():
 def test_held_it_only_asks(number, capfd):
   stop = signals.Stop()
   stop.check()
-  with stop.held():
+  with stop.defer():
     signal.raise_signal(number)
     assert stop.asked
     with pytest.raises(signals.Stopped) as error:
@@ -35,9 +35,9 @@ def test_asked_once_ctrl_c_stays_with_the_kernel():
   """Held from early on, and again in the loop: neither takes it back."""
   stop = signals.Stop()
   stop.listen()
-  with stop.held('soon'):
+  with stop.defer('soon'):
     signal.raise_signal(signal.SIGTERM)
-    with stop.held():
+    with stop.defer():
       assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
   assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
@@ -75,7 +75,7 @@ def test_before_there_is_anything_to_save_it_ends_the_process(number):
 
 def test_more_sigterms_change_nothing(capfd):
   stop = signals.Stop()
-  with stop.held():
+  with stop.defer():
     for _ in range(3):
       signal.raise_signal(signal.SIGTERM)
   assert capfd.readouterr().err.count('\n') == 1
@@ -83,7 +83,7 @@ def test_more_sigterms_change_nothing(capfd):
 
 def test_what_was_there_before_is_there_after():
   before = signal.getsignal(signal.SIGTERM)
-  with signals.Stop().held():
+  with signals.Stop().defer():
     assert signal.getsignal(signal.SIGTERM) != before
   assert signal.getsignal(signal.SIGTERM) == before
 
@@ -102,7 +102,7 @@ def test_ctrl_c_after_that_kills_whatever_is_going_on(first):
     'import time\n'
     'from alexnet_jax import stopping\n'
     'stop = stopping.Stop()\n'
-    'with stop.held():\n'
+    'with stop.defer():\n'
     '  print("ready", flush=True)\n'
     '  while True: time.sleep(60)\n'  # nothing looks at stop.asked
   )

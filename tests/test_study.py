@@ -1,4 +1,4 @@
-"""Studies of ablations: statistics, and runs that fail, stop and go on."""
+"""Studies of ablations: statistics, and runs that fail, stop and continue."""
 
 import doctest
 import functools
@@ -17,7 +17,7 @@ from alexnet_jax.runtime import locks, signals
 from alexnet_jax.studies import provenance
 from alexnet_jax.studies.ablation import jobs as jobs_lib
 from alexnet_jax.studies.ablation import page as page_lib
-from alexnet_jax.studies.ablation import paired, study, table
+from alexnet_jax.studies.ablation import paired, results, study
 from configs import smoke
 from tests import commands
 
@@ -91,7 +91,7 @@ def _started(folder):
 
 
 def _asked(tmp_path, *, base='smoke', **fields):
-  config, data = study.budgeted(smoke.get_config(), epochs=1)
+  config, data = study.with_budget(smoke.get_config(), epochs=1)
   return study.Study(
     base, (), config, ('tanh',), (3, 1), tmp_path, data
   )._replace(**fields)
@@ -101,7 +101,7 @@ def _table(done):
   return done.stdout[done.stdout.index('                 n') :]
 
 
-@pytest.mark.parametrize('module', [paired, table, provenance])
+@pytest.mark.parametrize('module', [paired, results, provenance])
 def test_doctests(module):
   assert doctest.testmod(module).failed == 0
 
@@ -113,10 +113,10 @@ def test_interval_of_worked_numbers():
   assert found.low is not None and found.high is not None
   assert (found.n, found.mean) == (3, 3.0)
   assert (found.low, found.high) == pytest.approx((3 - half, 3 + half))
-  assert not found.tells
+  assert not found.is_significant
   # The same numbers, unpaired, would be far wider: 1, 2, 3 differ by seed.
   even = paired.difference([11.0, 12.0, 13.1], base=[1.0, 2.0, 3.0])
-  assert even.tells and even.high - even.low < 0.4
+  assert even.is_significant and even.high - even.low < 0.4
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_what_the_seeds_can_tell(ablated, base, said):
 
 def test_costs_in_2012_are_those_of_the_notes():
   # 0.410580 - 0.406640, 0.185100 - 0.182100; of 2010 for the half net.
-  assert table.notes('147') == pytest.approx((0.394, 0.3))
-  assert table.notes('145-half') == pytest.approx((1.6953, 1.23))
+  assert results.notes('147') == pytest.approx((0.394, 0.3))
+  assert results.notes('145-half') == pytest.approx((1.6953, 1.23))
   for name, known in ablations.ABLATIONS.items():
     top1, top5 = known.paper
     for value in (top1, top5):
@@ -194,7 +194,7 @@ def test_real_runs_one_of_which_fails(command, tmp_path):
   assert f'base             1{error:18.1f}' in done.stdout
 
 
-def test_a_study_that_was_killed_goes_on_to_the_same_table(fake, tmp_path):
+def test_a_killed_study_continues_to_the_same_table(fake, tmp_path):
   killed = fake(plan={'no_lrn/1': 'kill'})
   assert killed.returncode == -9
   before = _started(tmp_path)
@@ -251,7 +251,7 @@ def test_another_study_in_the_same_folder_is_refused(fake, tmp_path):
   assert len(_started(tmp_path)) == count
 
 
-def test_data_that_are_missing_are_told_before_anything_is_written(
+def test_missing_data_are_an_error_before_anything_is_written(
   command, tmp_path
 ):
   base = f'--base={commands.ROOT}/configs/cifar10_fig1.py'
@@ -274,15 +274,15 @@ def test_a_study_of_which_nothing_was_trained_can_be_mended(fake, tmp_path):
 
 def test_other_images_in_the_same_folder_are_refused(tmp_path):
   asked = _asked(tmp_path)
-  study._write(asked, ends={})
+  study._write_manifest(asked, ends={})
   (tmp_path / 'base/seed-3').mkdir(parents=True)
-  study._begin(asked)
+  study._open_manifest(asked)
   other = asked.data._replace(fingerprint='f' * 64)
   with pytest.raises(ValueError, match='is of other data: embedded'):
-    study._begin(asked._replace(data=other))
+    study._open_manifest(asked._replace(data=other))
 
 
-def test_finished_runs_that_are_left_out_are_told_of(fake):
+def test_finished_runs_that_are_left_out_are_listed(fake):
   assert fake('--seeds=0,1', '--ablations=tanh').returncode == 0
   done = fake('--seeds=0', '--ablations=tanh')
   said = '2 finished runs are in the folder not asked for, and left out: '
@@ -354,15 +354,15 @@ def test_gpus_are_those_that_cuda_would_take(monkeypatch, visible, found):
 
 def test_gpus_are_shared_out(monkeypatch):
   monkeypatch.setattr(jobs_lib, 'gpus', lambda: ['0', '1', '2', '3', '4'])
-  assert jobs_lib.share(devices=2, jobs=None) == [
+  assert jobs_lib.divide_gpus(devices=2, jobs=None) == [
     {'CUDA_VISIBLE_DEVICES': '0,1'},
     {'CUDA_VISIBLE_DEVICES': '2,3'},
   ]
   with pytest.raises(ValueError, match='use --jobs=2 or less'):
-    jobs_lib.share(devices=2, jobs=3)
+    jobs_lib.divide_gpus(devices=2, jobs=3)
   monkeypatch.setattr(jobs_lib, 'gpus', list)
-  assert jobs_lib.share(devices=2, jobs=None) == [{}]
-  assert jobs_lib.share(devices=2, jobs=3) == [{}] * 3
+  assert jobs_lib.divide_gpus(devices=2, jobs=None) == [{}]
+  assert jobs_lib.divide_gpus(devices=2, jobs=3) == [{}] * 3
 
 
 @pytest.mark.parametrize(('places', 'code'), [(2, 0), (1, 1)])
@@ -380,7 +380,7 @@ def test_as_many_at_once_as_there_are_places(tmp_path, places, code):
     )
   ]
   ends = {}
-  jobs_lib.run(
+  jobs_lib.run_all(
     jobs,
     places=[{'P': 'place'}] * places,
     stop=signals.Stop(),
@@ -398,8 +398,8 @@ def test_the_figure_names_every_ablation_and_the_paper():
   cost = paired.Difference(3, 1.2, -3.0, 5.4)
   alone = paired.Difference(1, 4.0, None, None)
   rows = [
-    paired_lib.Row('no_lrn', cost, cost, 1.4, 1.37),
-    paired_lib.Row('$a<b', alone, alone, None, None),
+    paired_lib.Cost('no_lrn', cost, cost, 1.4, 1.37),
+    paired_lib.Cost('$a<b', alone, alone, None, None),
   ]
   with style.theme(dark=True):
     root = ElementTree.fromstring(style.svg(paired_lib.figure(rows)))
@@ -410,7 +410,7 @@ def test_the_figure_names_every_ablation_and_the_paper():
 
 
 def test_seed_by_seed_so_that_pairs_are_whole(tmp_path):
-  runs = study.runs(_asked(tmp_path), ends={})
+  runs = study.all_runs(_asked(tmp_path), ends={})
   assert [run.key for run in runs] == [
     *('base/seed-3', 'tanh/seed-3', 'base/seed-1', 'tanh/seed-1')
   ]
@@ -419,7 +419,7 @@ def test_seed_by_seed_so_that_pairs_are_whole(tmp_path):
 def _done(asked, errors):
   """Runs of a study with these top-1 errors of 100 images, as on disk."""
   runs = []
-  for run in study.runs(asked, ends={}):
+  for run in study.all_runs(asked, ends={}):
     last = {'split': 'val', 'step': 6, 'epoch': 1.0, 'views': 1}
     last |= {'top1_error': errors[run.name], 'top5_error': 0.1, 'loss': 1.0}
     run.workdir.mkdir(parents=True)
@@ -438,10 +438,10 @@ def _done(asked, errors):
     (0.2, 0.3, 'of 2 pairs: no spread to judge by'),
   ],
 )
-def test_nets_at_chance_are_told_of(tmp_path, base, tanh, said):
+def test_nets_at_chance_are_named(tmp_path, base, tanh, said):
   asked = _asked(tmp_path)
   runs = _done(asked, {'base': base, 'tanh': tanh})
-  lines = table.verdicts(table.rows(runs, data=asked.data))
+  lines = results.verdicts(results.collect(runs, data=asked.data))
   assert any(line.endswith(said) or said in line for line in lines)
   assert ('at chance' in ' '.join(lines)) == ('chance' in said)
 
@@ -450,20 +450,20 @@ def test_the_page_has_the_numbers_of_the_table(tmp_path):
   asked = _asked(tmp_path, ablations=('tanh', 'no_conv3', 'no_pca_jitter'))
   errors = {'base': 0.2, 'tanh': 0.345, 'no_conv3': 0.21, 'no_pca_jitter': 0.3}
   runs = _done(asked, errors)
-  rows = table.rows(runs, data=asked.data)
-  told = table.table(rows)
+  rows = results.collect(runs, data=asked.data)
+  text = results.describe(rows)
   page = page_lib.write(asked, runs=runs).read_text()
   for row in rows:
-    error = table.errors(row.top1)
-    line = next(x for x in told.splitlines() if x.startswith(row.name))
+    error = results.errors(row.errors['top1'])
+    line = next(x for x in text.splitlines() if x.startswith(row.name))
     assert error in line and f'<td class="number">{error}</td>' in page
-    if row.top1_cost:
-      cost = table.cost(row.top1_cost)
-      line = [x for x in told.splitlines() if x.startswith(row.name)][1]
+    if row.pairs:
+      cost = results.cost(row.costs['top1'])
+      line = [x for x in text.splitlines() if x.startswith(row.name)][1]
       assert cost in line and f'<td class="number">{cost}' in page
-  assert '~ +2' in told and '~ +2 / –' in page
-  assert '> +1' in told and '&gt; +1 / –' in page
-  assert 'compare signs, not sizes' in told
+  assert '~ +2' in text and '~ +2 / –' in page
+  assert '> +1' in text and '&gt; +1 / –' in page
+  assert 'compare signs, not sizes' in text
   assert asked.data.fingerprint[:12] in page and '3 ablations of' in page
   assert '<th class="number" scope="col">' in page
   assert 'role="region" aria-label="Runs"' in page
@@ -472,7 +472,7 @@ def test_the_page_has_the_numbers_of_the_table(tmp_path):
 def test_time_that_is_left(monkeypatch):
   clock = iter([0.0, 60.0, 180.0, 300.0])
   monkeypatch.setattr(study.time, 'monotonic', lambda: next(clock))
-  left = study._Clock(3, places=1)
+  left = study._Clock(3)
   assert left.left() == '; 2 to go, about 2.0 min'
   assert left.left() == '; 1 to go, about 1.5 min'
   assert left.left() == ''

@@ -174,7 +174,9 @@ def test_evaluation_counts_every_image_once_on_any_mesh(whole):
     made = setup.set_up(config)
     # The digests are those of one device: they do not depend on the mesh.
     state = restore.read_state(path, meta=meta, state=made.programs.state)
-    found.append(predict.predict(made, params=state.params, views=10).errors)
+    found.append(
+      predict.predict(made, variables=state.variables, views=10).errors
+    )
   for errors in found:
     assert errors.num_images == 10
     assert errors[1:] == found[0][1:]

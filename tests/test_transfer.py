@@ -26,8 +26,8 @@ def test_a_seed_trains_three_networks_and_only_once(tmp_path, capsys):
   tiny = {'total_steps': 3, 'data.embedded_train_images': 96}
   config = _config(**tiny, **{'data.embedded_val_images': 20})
   arguments = {'output': tmp_path, 'seeds': [4], 'error': 1.0}
-  (row,) = transfer.run(config, **arguments)
-  assert row == transfer.Row(4, 3, 3)  # any error is good enough
+  (row,) = transfer.train_seeds(config, **arguments)
+  assert row == transfer.SeedResult(4, 3, 3)  # any error is good enough
   log = tmp_path / 'seed-4/tuned.log'
   assert f'seed 4, tuned: 3; {log}' in capsys.readouterr().out
   said = log.read_text()
@@ -40,10 +40,10 @@ def test_a_seed_trains_three_networks_and_only_once(tmp_path, capsys):
   classes = [c['data']['embedded_classes'] for c in kept.values()]
   assert classes == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [5, 6, 7, 8, 9]]
   assert [c['seed'] for c in kept.values()] == [4, 4, 4]
-  assert transfer.run(config, **arguments) == [row]
+  assert transfer.train_seeds(config, **arguments) == [row]
   assert log.read_text().count('done already') == 1
-  (never,) = transfer.run(config, **(arguments | {'error': -1.0}))
-  assert never == transfer.Row(4, None, None)
+  (never,) = transfer.train_seeds(config, **(arguments | {'error': -1.0}))
+  assert never == transfer.SeedResult(4, None, None)
 
 
 def _evaluations(*errors, every=3):
@@ -77,10 +77,10 @@ def test_steps_between_evaluations():
   assert transfer.resolution(config) == 4
 
 
-def test_a_run_that_is_open_costs_its_own_row_alone():
-  rows = [transfer.Row(0, 30, 10), transfer.Row(1, None, 20)]
-  rows += [transfer.Row(2, 40, None), transfer.Row(3, None, None)]
-  told = transfer.table(rows, error=0.1, most_steps=60, every=3)
+def test_a_run_that_did_not_reach_the_error_affects_its_row_alone():
+  rows = [transfer.SeedResult(0, 30, 10), transfer.SeedResult(1, None, 20)]
+  rows += [transfer.SeedResult(2, 40, None), transfer.SeedResult(3, None, None)]
+  told = transfer.describe(rows, error=0.1, most_steps=60, every=3)
   assert 'evaluated every 3 steps' in told and 'never' not in told
   lines = {
     line.split()[0]: ' '.join(line.split()) for line in told.splitlines()
@@ -95,8 +95,8 @@ def test_a_run_that_is_open_costs_its_own_row_alone():
 
 
 def test_the_paired_difference_has_its_interval():
-  rows = [transfer.Row(n, 10 + d, 10) for n, d in enumerate((1, 2, 6))]
-  told = transfer.table(rows, error=0.1, most_steps=60, every=3)
+  rows = [transfer.SeedResult(n, 10 + d, 10) for n, d in enumerate((1, 2, 6))]
+  told = transfer.describe(rows, error=0.1, most_steps=60, every=3)
   assert 'mean (95 % interval): +3.0 (-3.6 to +9.6) steps' in told
 
 
@@ -118,4 +118,4 @@ def test_wrong_seeds_cost_a_line(command, tmp_path, flag, said):
 def test_other_data_are_refused(tmp_path):
   config = _config(**{'data.source': 'prepared'})
   with pytest.raises(ValueError, match="classes of 'embedded'"):
-    transfer.run(config, output=tmp_path, seeds=[0], error=0.1)
+    transfer.train_seeds(config, output=tmp_path, seeds=[0], error=0.1)

@@ -11,7 +11,7 @@ from alexnet_jax.train import log as log_lib
 def _write(workdir, steps, *, last_step=0):
   history = log_lib.read_metrics(workdir / 'metrics.jsonl')
   kept = [record for record in history if record['step'] <= last_step]
-  log = log_lib.Metrics(workdir, kept=kept)
+  log = log_lib.MetricsLog(workdir, kept=kept)
   for step in steps:
     log.write({'step': step, 'split': 'train', 'loss': 1.0})
   log.close()
@@ -97,7 +97,7 @@ def test_an_event_file_on_a_full_disk_is_closed_for_good(tmp_path):
   """Else Python 3.13 tries again at the end, and prints a traceback."""
   if not pathlib.Path('/dev/full').exists():
     pytest.skip('there is no /dev/full here')
-  log = log_lib.Metrics(tmp_path, kept=[])
+  log = log_lib.MetricsLog(tmp_path, kept=[])
   records = log._board._writer
   records.close()
   records._writer = open('/dev/full', 'wb')

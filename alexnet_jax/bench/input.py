@@ -1,9 +1,8 @@
-"""How fast images are prepared and fed (§4.1), beside other ways to do it.
+"""Images/s of preparing and of feeding (§4.1), beside other ways to do it.
 
-Every kind reads the same images: those of a source, repeated under new names to
-a number that no processor's cache holds. All of them are in the page cache. A
-round is a stretch of some seconds; the kinds take turns, so that a neighbour's
-load falls on all of them alike.
+Every kind reads the same images: those of a source, repeated under new names
+until they exceed every CPU cache, and all in the page cache. Rounds of the
+kinds are interleaved, so that other load on the machine affects all alike.
 """
 
 import dataclasses
@@ -15,38 +14,56 @@ import multiprocessing
 import os
 import pathlib
 import resource
+import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import config_dict
 from PIL import Image
 
 from alexnet_jax.bench import rows
-from alexnet_jax.data import augment, pipeline, records, sources
+from alexnet_jax.bench.baselines import pytorch
+from alexnet_jax.data import pipeline, records, sources
 from alexnet_jax.data import tfds as tfds_lib
 from alexnet_jax.data.prepare import layouts, shards, tar
 from alexnet_jax.data.prepare import run as run_lib
 from alexnet_jax.data.prepare import sources as sources_lib
 from alexnet_jax.steps import preprocess
 
-BATCH, IMAGE, CROP = 128, 256, 224
-_PEER = pathlib.Path(__file__).with_name('torch_input.py')
+BATCH, IMAGE, CROP = 128, 256, 224  # as in the paper
+_WARM_UP = 8  # batches
+_CONFIG = config_dict.ConfigDict(
+  {
+    'batch_size': BATCH,
+    'seed': 0,
+    'augment': {},  # the paper's
+    'data': {
+      'image_size': IMAGE,
+      'crop_size': CROP,
+      'mean_at': 'crop',
+      'reshuffle': True,
+      'read_threads': 2,
+      'prefetch_batches': 4,
+    },
+  }
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bench:
-  """What is measured, on what.
+class InputSettings:
+  """What to measure.
 
   Attributes:
-    folder: for the files that are read; some gigabytes.
+    folder: for the files to read; some gigabytes.
     source: of images, as tools.prepare takes it.
-    images: how many training images to repeat the source's to.
+    images: training images; those of the source are repeated.
     seconds: of a round.
     rounds: of each kind.
-    torch_python: an interpreter that has PyTorch and Pillow; '': no such peer.
+    torch_python: an interpreter with PyTorch and Pillow; '': without.
   """
 
   folder: pathlib.Path
@@ -57,74 +74,95 @@ class Bench:
   torch_python: str = ''
 
 
-def run(bench: Bench) -> list[rows.Row]:
-  """All kinds in turn; the rows of preparing, then those of feeding."""
-  prepared = write_records(bench)
-  _write_folders(bench)
-  _write_numpy(bench)
+class Round(NamedTuple):
+  """Rates of one round."""
+
+  images_per_second: float
+  cpu_us_per_image: float  # of all processes and threads
+
+
+def measure_input(settings: InputSettings) -> list[rows.ResultRow]:
+  """Rows of preparing, then of feeding, one for each kind."""
+  prepared = write_records(settings)
+  _write_folders(settings)
+  _write_array(settings)
   kinds = {
-    'train, raw records': _timed(_batches(bench, 'raw'), bench=bench),
-    'train, JPEG records': _timed(_batches(bench, 'jpeg'), bench=bench),
-    'train, TFDS of JPEGs': _timed(_tfds_batches(bench), bench=bench),
-    'train, raw records, ready on the device': _timed(
-      _on_device(_batches(bench, 'raw')), bench=bench
+    'train, raw records': _record_batches(settings, 'raw'),
+    'train, JPEG records': _record_batches(settings, 'jpeg'),
+    'train, TFDS of JPEGs': _tfds_batches(settings),
+    'train, raw records, ready on the device': _on_device(
+      _record_batches(settings, 'raw')
     ),
-    'peer: numpy loop over a memory map': _timed(
-      _numpy_batches(bench), bench=bench
-    ),
+    'peer: numpy loop over a memory map': _numpy_batches(settings),
   }
-  if bench.torch_python:
-    peer = functools.partial(_torch, bench)
-    kinds['peer: torch DataLoader, PIL, JPEG folders'] = peer
-  found: dict[str, list[rows.Round]] = {what: [] for what in kinds}
-  for _ in range(bench.rounds):
-    for what, take in kinds.items():
-      found[what].append(take())
-  return prepared + [rows.row('input', what, r) for what, r in found.items()]
-
-
-def _timed(batches: Iterator[Any], *, bench: Bench) -> Callable[[], rows.Round]:
-  """A round: batches for some seconds, after a few to warm up."""
-
-  def take() -> rows.Round:
-    for _ in range(8):
-      next(batches)
-    count, start, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - start < bench.seconds:
-      count += len(next(batches)['label'])
-    seconds = time.perf_counter() - start
-    return rows.Round(
-      count / seconds, (time.process_time() - cpu) / count * 1e6
+  measure: dict[str, Callable[[], Round]] = {
+    what: functools.partial(_measure_round, batches, seconds=settings.seconds)
+    for what, batches in kinds.items()
+  }
+  if settings.torch_python:
+    measure['peer: torch DataLoader, PIL, JPEG folders'] = functools.partial(
+      _torch_round, settings
     )
+  rounds: dict[str, list[Round]] = {what: [] for what in measure}
+  for _, what in itertools.product(range(settings.rounds), measure):
+    rounds[what].append(measure[what]())
+  return prepared + [_input_row(what, each) for what, each in rounds.items()]
 
-  return take
+
+def _input_row(what: str, rounds: Sequence[Round]) -> rows.ResultRow:
+  """Median and range of the rounds."""
+  rates = [r.images_per_second for r in rounds]
+  cpu = statistics.median(r.cpu_us_per_image for r in rounds)
+  return {
+    'bench': 'input',
+    'what': what,
+    'images_per_second': round(statistics.median(rates), 1),
+    'range': [round(min(rates), 1), round(max(rates), 1)],
+    'cpu_us_per_image': round(cpu, 1),
+    'n': len(rounds),
+  }
 
 
-def write_records(bench: Bench) -> list[rows.Row]:
-  """Prepares DIR/raw and DIR/jpeg; the rates of that."""
-  layout = sources_lib.find(bench.source)
+def _measure_round(batches: Iterator[Any], *, seconds: float) -> Round:
+  """Takes batches for some seconds, after a few to warm up."""
+  for _ in range(_WARM_UP):
+    next(batches)
+  count, start, cpu = 0, time.perf_counter(), time.process_time()
+  while time.perf_counter() - start < seconds:
+    count += len(next(batches)['label'])
+  took = time.perf_counter() - start
+  return Round(count / took, (time.process_time() - cpu) / count * 1e6)
+
+
+def write_records(settings: InputSettings) -> list[rows.ResultRow]:
+  """Prepares FOLDER/raw and FOLDER/jpeg; a row for each.
+
+  Raises:
+    ValueError: if the source has no files.
+  """
+  layout = sources_lib.find_layout(settings.source)
   train = itertools.islice(
-    itertools.cycle(layout.splits['train']), bench.images
+    itertools.cycle(layout.splits['train']), settings.images
   )
   renamed = tuple(
     layouts.Labelled(_renamed(item.member, number), item.label)
     for number, item in enumerate(train)
   )
   layout = layout._replace(splits={**layout.splits, 'train': renamed})
-  out = []
+  found = []
   for encoding in ('raw', 'jpeg'):
     work = run_lib.plan(layout, options=shards.Options(encoding=encoding))
     start, cpu = time.perf_counter(), _children_cpu()
-    run_lib.run(
-      work, output=bench.folder / encoding, workers=os.cpu_count() or 1
+    run_lib.prepare(
+      work, output=settings.folder / encoding, workers=os.cpu_count() or 1
     )
     seconds = time.perf_counter() - start
     while multiprocessing.active_children():  # counted once they have ended
       time.sleep(0.01)
     cpu = _children_cpu() - cpu
-    each = rows.Round(work.num_images / seconds, cpu / work.num_images * 1e6)
-    out.append(rows.row('input', f'prepare, {encoding}', [each]))
-  return out
+    each = Round(work.num_images / seconds, cpu / work.num_images * 1e6)
+    found.append(_input_row(f'prepare, {encoding}', [each]))
+  return found
 
 
 def _renamed(member: layouts.Member, number: int) -> tar.Member:
@@ -134,13 +172,18 @@ def _renamed(member: layouts.Member, number: int) -> tar.Member:
 
 
 def _children_cpu() -> float:
+  """CPU seconds of child processes that have ended."""
   usage = resource.getrusage(resource.RUSAGE_CHILDREN)
   return usage.ru_utime + usage.ru_stime
 
 
-def _jpegs(bench: Bench) -> Iterator[tuple[str, int, bytes]]:
+def _load_records(settings: InputSettings, encoding: str) -> sources.Dataset:
+  return records.load(str(settings.folder / encoding), image_size=IMAGE)
+
+
+def _jpegs(settings: InputSettings) -> Iterator[tuple[str, int, bytes]]:
   """(name, label, JPEG of 256 x 256) of every training image."""
-  train = records.load(str(bench.folder / 'raw'), image_size=IMAGE).train
+  train = _load_records(settings, 'raw').train
   for index in range(len(train)):
     example = train[index]
     stream = io.BytesIO()
@@ -148,19 +191,19 @@ def _jpegs(bench: Bench) -> Iterator[tuple[str, int, bytes]]:
     yield example.name, example.label, stream.getvalue()
 
 
-def _write_folders(bench: Bench) -> None:
-  """The same images as JPEGs in class folders."""
-  for name, label, data in _jpegs(bench):
-    folder = bench.folder / 'folders' / f'{label:04d}'
+def _write_folders(settings: InputSettings) -> None:
+  """Writes the images as JPEGs in class folders."""
+  for name, label, data in _jpegs(settings):
+    folder = settings.folder / 'folders' / f'{label:04d}'
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f'{name}.jpg').write_bytes(data)
 
 
-def _write_numpy(bench: Bench) -> None:
-  """The same images as one array in a file."""
-  train = records.load(str(bench.folder / 'raw'), image_size=IMAGE).train
+def _write_array(settings: InputSettings) -> None:
+  """Writes the images as one array."""
+  train = _load_records(settings, 'raw').train
   whole = np.lib.format.open_memmap(
-    bench.folder / 'images.npy',
+    settings.folder / 'images.npy',
     mode='w+',
     dtype=np.uint8,
     shape=(len(train), IMAGE, IMAGE, 3),
@@ -169,27 +212,20 @@ def _write_numpy(bench: Bench) -> None:
     whole[index] = train[index].image
 
 
-def _feed(data: sources.Dataset) -> Iterator[pipeline.TrainBatch]:
-  return iter(
-    pipeline.train_batches(
-      data,
-      batch_size=BATCH,
-      crop_size=CROP,
-      seed=0,
-      total_steps=10**9,
-      augment=augment.Augment(),
-    )
-  )
+def _train_batches(dataset: sources.Dataset) -> Iterator[pipeline.TrainBatch]:
+  batches = pipeline.train_batches(dataset, config=_CONFIG, total_steps=10**9)
+  return iter(batches)
 
 
-def _batches(bench: Bench, encoding: str) -> Iterator[pipeline.TrainBatch]:
-  """What training is fed with, from prepared records."""
-  folder = str(bench.folder / encoding)
-  return _feed(records.load(folder, image_size=IMAGE))
+def _record_batches(
+  settings: InputSettings, encoding: str
+) -> Iterator[pipeline.TrainBatch]:
+  """Training batches from prepared records."""
+  return _train_batches(_load_records(settings, encoding))
 
 
-def _tfds_batches(bench: Bench) -> Iterator[pipeline.TrainBatch]:
-  """The same from a TFDS data set of the JPEGs, made here."""
+def _tfds_batches(settings: InputSettings) -> Iterator[pipeline.TrainBatch]:
+  """Training batches from a TFDS data set of the JPEGs, which is made here."""
   import tensorflow_datasets as tfds
 
   class Jpegs(tfds.core.GeneratorBasedBuilder):
@@ -206,8 +242,8 @@ def _tfds_batches(bench: Bench) -> Iterator[pipeline.TrainBatch]:
 
     def _split_generators(self, manager):
       del manager
-      few = itertools.islice(_jpegs(bench), 8)
-      return {'train': self._all(_jpegs(bench)), 'test': self._all(few)}
+      few = itertools.islice(_jpegs(settings), 8)
+      return {'train': self._all(_jpegs(settings)), 'test': self._all(few)}
 
     def _all(self, jpegs):
       for name, label, data in jpegs:
@@ -217,40 +253,38 @@ def _tfds_batches(bench: Bench) -> Iterator[pipeline.TrainBatch]:
       raise NotImplementedError
 
   tfds.disable_progress_bar()
-  data_dir = bench.folder / 'tfds'
+  data_dir = settings.folder / 'tfds'
   builder = Jpegs(data_dir=data_dir, file_format='array_record')
   builder.download_and_prepare()
-  statistics = records.read_statistics(bench.folder / 'raw', image_size=IMAGE)
+  statistics = records.read_statistics(
+    settings.folder / 'raw', image_size=IMAGE
+  )
   folder = tfds_lib.statistics_folder(str(builder.data_dir), image_size=IMAGE)
   folder.mkdir()
   records.write_statistics(folder, statistics=statistics)
-  return _feed(tfds_lib.load('jpegs', data_dir=str(data_dir), image_size=IMAGE))
+  return _train_batches(
+    tfds_lib.load('jpegs', data_dir=str(data_dir), image_size=IMAGE)
+  )
 
 
 def _on_device(
   batches: Iterator[pipeline.TrainBatch],
-) -> Iterator[dict[str, Any]]:
-  """Batches as the network sees them: mean, mirror and colour done."""
+) -> Iterator[pipeline.TrainBatch]:
+  """Batches, once the device has subtracted the mean, mirrored and coloured."""
+  mean_image = jax.numpy.zeros((IMAGE, IMAGE, 3))
 
   @jax.jit
-  def normalise(batch: dict[str, Any]) -> jax.Array:
-    return preprocess.normalise(
-      batch['image'],
-      mean_image=jax.numpy.zeros((IMAGE, IMAGE, 3)),
-      offset=batch['offset'],
-      mirror=batch['mirror'],
-      colour=batch['colour'],
-      scale=batch['scale'],
-    )
+  def normalise(batch: dict[str, jax.Array]) -> jax.Array:
+    return preprocess.of_batch(_CONFIG, mean_image=mean_image, batch=batch)
 
   for batch in batches:
-    normalise(dict(jax.device_put(batch))).block_until_ready()
-    yield dict(batch)
+    normalise(jax.device_put(batch)).block_until_ready()
+    yield batch
 
 
-def _numpy_batches(bench: Bench) -> Iterator[dict[str, Any]]:
-  """Image by image: read, crop, mirror, copy."""
-  whole = np.load(bench.folder / 'images.npy', mmap_mode='r')
+def _numpy_batches(settings: InputSettings) -> Iterator[dict[str, Any]]:
+  """Batches of a plain loop: read, crop, mirror, copy."""
+  whole = np.load(settings.folder / 'images.npy', mmap_mode='r')
   rng = np.random.default_rng(0)
   while True:
     batch = np.empty((BATCH, CROP, CROP, 3), np.uint8)
@@ -262,15 +296,16 @@ def _numpy_batches(bench: Bench) -> Iterator[dict[str, Any]]:
     yield {'image': batch, 'label': np.zeros(BATCH, np.int32)}
 
 
-def _torch(bench: Bench) -> rows.Round:
-  """A round of the peer, in a process of its own."""
+def _torch_round(settings: InputSettings) -> Round:
+  """A round of torch's DataLoader, in a process of its own."""
+  script, folder = pytorch.SCRIPTS / 'torch_input.py', 'folders'
   done = subprocess.run(
     [
-      *(bench.torch_python, str(_PEER), str(bench.folder / 'folders')),
-      *(str(bench.seconds), str(os.cpu_count() or 1)),
+      *(settings.torch_python, str(script), str(settings.folder / folder)),
+      *(str(settings.seconds), str(os.cpu_count() or 1)),
     ],
     capture_output=True,
     text=True,
     check=True,
   )
-  return rows.Round(**json.loads(done.stdout.splitlines()[-1]))
+  return Round(**json.loads(done.stdout.splitlines()[-1]))

@@ -1,11 +1,11 @@
-"""This program's side of bench/ops.py: each operation of the net by itself.
+"""The worker of bench/ops.py: each operation of the network by itself.
 
   python -m alexnet_jax.bench.jax_ops '{"config": {...}, "dtype": "float32"}'
 
-Works are called 'conv1 forward', 'conv1/lrn backward', and the same with
-' naive': as one would write it first, with XLA's own gradient; 'update' is the
-rule of §5. All columns are on one device. Dropout and ReLU are left out: they
-cost next to nothing, or melt into their neighbours.
+Workloads are named 'conv1 forward' or 'conv1/lrn backward'; with ' naive' the
+shortest JAX form of the same, with XLA's gradient. 'update' is the rule of §5.
+All columns are on one device. Dropout and ReLU are missing: they cost next to
+nothing, or are fused with their neighbours.
 """
 
 import functools
@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 from ml_collections import config_dict
 
 from alexnet_jax.bench import jax_step, workers
+from alexnet_jax.config import schema
 from alexnet_jax.models import alexnet
 from alexnet_jax.ops import lrn, pool
 from alexnet_jax.optim import sgd
@@ -36,15 +37,15 @@ Shape = tuple[int, ...]
 
 
 class Op(NamedTuple):
-  """An operation and what it is applied to.
+  """An operation and its arguments.
 
   Attributes:
-    function: of activities, then of parameters.
-    shapes: of its arguments: activities in the dtype that is measured, then
-      parameters, always float32.
-    naive: the same in a few plain words of JAX; None: there is no other way.
-    flop: on weights, forward, of the whole batch.
-    differentiate: the arguments whose gradients training needs.
+    function: takes activations, then parameters.
+    shapes: of its arguments: activations in the measured dtype, then
+      parameters, which are always float32.
+    naive: the shortest JAX form of the same function; None: there is no other.
+    flop: of the forward pass on weights, for the whole batch.
+    differentiate: indices of the arguments whose gradients training needs.
   """
 
   function: Callable[..., Array]
@@ -55,27 +56,27 @@ class Op(NamedTuple):
 
 
 def main() -> None:
-  """Answers until stdin ends."""
+  """Answers until stdin closes."""
   options = json.loads(sys.argv[1])
-  config = jax_step.as_config(options['config'])
+  config = config_dict.ConfigDict(schema.from_json(options['config']))
   config.mesh.data = config.mesh.column = 1
   jax_step.set_up(config)
   dtype = options['dtype']
   ops = dict(operations(config))
-  works = dict(_works(ops, dtype=dtype))
-  works['update'] = functools.partial(update, config)
-  facts = jax_step.machine() | {'ops': list(works)}
-  works |= {
+  workloads = dict(_workloads(ops, dtype=dtype))
+  workloads['update'] = functools.partial(update, config)
+  info = jax_step.machine() | {'ops': list(workloads)}
+  workloads |= {
     'product': functools.partial(jax_step.product, dtype),
     'copy': functools.partial(copy, dtype),
   }
-  workers.serve(works, facts=facts, peak_memory=jax_step.peak_memory_bytes)
+  workers.serve(workloads, info=info, peak_memory=jax_step.peak_memory_bytes)
 
 
 def operations(
   config: config_dict.ConfigDict,
 ) -> Iterator[tuple[str, Op]]:
-  """What the net consists of, by stage."""
+  """Operations of the network in order: (stage, operation)."""
   model, images = config.model, config.batch_size
   crop = config.data.crop_size
   shapes, params = _shapes(config)
@@ -90,7 +91,7 @@ def operations(
 
 
 def _shapes(config: config_dict.ConfigDict) -> tuple[dict[str, Shape], Any]:
-  """Of an image's activations by stage, and of the parameters by layer."""
+  """Shapes of an image's activations by stage, of parameters by layer."""
   model = alexnet.create(config.model, columns_here=config.model.columns)
   crop = config.data.crop_size
   (_, found), variables = jax.eval_shape(
@@ -105,7 +106,7 @@ def _shapes(config: config_dict.ConfigDict) -> tuple[dict[str, Shape], Any]:
 
 def _conv(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
   layer = model.layer[name]
-  groups = model.columns if layer.sees == 'own' else 1
+  groups = model.columns if layer.inputs == 'own_column' else 1
   module = alexnet.Conv(
     config_dict.FrozenConfigDict(layer), kernels=layer.kernels, groups=groups
   )
@@ -127,7 +128,7 @@ def _conv(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
     shapes=(x, params['kernel'], params['bias']),
     naive=naive,
     flop=2 * x[0] * math.prod(params['kernel']) * math.prod(y[:2]),
-    differentiate=(1, 2) if layer.sees == 'image' else (0, 1, 2),
+    differentiate=(1, 2) if layer.inputs == 'image' else (0, 1, 2),
   )
 
 
@@ -164,7 +165,7 @@ def _lrn(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
     parts = jnp.stack(jnp.split(x, columns, axis=-1))
     squares = jnp.square(parts)
     window = (1, 1, 1, 1, c.n)
-    zero = np.zeros((), x.dtype)  # no traced one: that would hide the sum
+    zero = np.zeros((), x.dtype)  # not traced: XLA must see that it is zero
     total = lax.reduce_window(squares, zero, lax.add, window, (1,) * 5, 'SAME')
     parts = parts / (c.k + alpha * total) ** c.beta
     return jnp.concatenate(list(parts), axis=-1)
@@ -199,10 +200,10 @@ def _pool(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
 _OPS = {'conv': _conv, 'dense': _dense, 'lrn': _lrn, 'pool': _pool}
 
 
-def _works(
+def _workloads(
   ops: dict[str, Op], *, dtype: str
-) -> Iterator[tuple[str, Callable[[], workers.Work]]]:
-  """Forward and backward of all, each followed by its naive form."""
+) -> Iterator[tuple[str, Callable[[], workers.Workload]]]:
+  """Forward and backward of each operation, then of its naive form."""
   for (stage, op), make in itertools.product(ops.items(), (forward, backward)):
     yield f'{stage} {make.__name__}', functools.partial(make, op, dtype=dtype)
     if op.naive:
@@ -211,19 +212,19 @@ def _works(
       yield name, functools.partial(make, naive, dtype=dtype)
 
 
-def forward(op: Op, *, dtype: str) -> workers.Work:
-  """The operation itself."""
+def forward(op: Op, *, dtype: str) -> workers.Workload:
+  """The forward pass of an operation."""
   arguments = _arguments(op, dtype)
   function = compile.jit(op.function)
   out = function(*arguments)
   facts = {'flop': op.flop, 'bytes': _bytes(arguments, out)}
-  return workers.Work(
+  return workers.Workload(
     lambda: function(*arguments), jax.block_until_ready, facts
   )
 
 
-def backward(op: Op, *, dtype: str) -> workers.Work:
-  """Its gradients, from what the operation has kept."""
+def backward(op: Op, *, dtype: str) -> workers.Workload:
+  """The gradients of an operation, from its saved residuals."""
   arguments = _arguments(op, dtype)
   chosen = op.differentiate
 
@@ -242,11 +243,13 @@ def backward(op: Op, *, dtype: str) -> workers.Work:
   out = gradients(pull, g)
   kinds = sum(arguments[place].ndim > 1 for place in chosen)
   facts = {'flop': kinds * op.flop, 'bytes': _bytes(arguments, g, out)}
-  return workers.Work(lambda: gradients(pull, g), jax.block_until_ready, facts)
+  return workers.Workload(
+    lambda: gradients(pull, g), jax.block_until_ready, facts
+  )
 
 
-def update(config: config_dict.ConfigDict) -> workers.Work:
-  """All parameters and velocities, one step on (§5)."""
+def update(config: config_dict.ConfigDict) -> workers.Workload:
+  """One update of all parameters and velocities (§5)."""
   rule = sgd.from_config(config.optim)
   _, shapes = _shapes(config)
   params = jax.tree.map(
@@ -263,27 +266,27 @@ def update(config: config_dict.ConfigDict) -> workers.Work:
     )
     return optax.apply_updates(params, updates), velocities
 
-  def once() -> Any:
+  def start() -> Any:
     state[0] = apply(gradients, state[0])
-    return jax.tree.leaves(state[0])[0][..., :1]  # the rest is soon donated
+    return jax.tree.leaves(state[0])[0][..., :1]  # state is donated next
 
-  return workers.Work(
-    once, jax.block_until_ready, {'flop': 0, 'bytes': 5 * _bytes(params)}
+  return workers.Workload(
+    start, jax.block_until_ready, {'flop': 0, 'bytes': 5 * _bytes(params)}
   )
 
 
-def copy(dtype: str) -> workers.Work:
-  """Reads and writes 256 MB in place: what the memory can do at most."""
+def copy(dtype: str) -> workers.Workload:
+  """Adds 1 to 256 MB in place: the peak rate of the memory."""
   slabs = (256 << 20) // (1024 * 1024 * jnp.dtype(dtype).itemsize)
   state = [jnp.ones((slabs, 1024, 1024), dtype)]
   facts = {'flop': 0, 'bytes': 2 * _bytes(state)}
   add = compile.jit(lambda x: x + 1, donate_argnums=0)
 
-  def once() -> Array:
+  def start() -> Array:
     state[0] = add(state[0])
-    return state[0][0, 0]  # the rest is soon donated
+    return state[0][0, 0]  # state is donated next
 
-  return workers.Work(once, jax.block_until_ready, facts)
+  return workers.Workload(start, jax.block_until_ready, facts)
 
 
 def _arguments(op: Op, dtype: str) -> list[Array]:
@@ -297,7 +300,7 @@ def _draw(shape: Shape, dtype: DTypeLike) -> Array:
 
 
 def _bytes(*trees: Any) -> int:
-  """Of all the arrays: the least that must be read and written."""
+  """Bytes of all arrays: the least to be read and written."""
   return sum(array.nbytes for array in jax.tree.leaves(trees))
 
 

@@ -1,10 +1,10 @@
-"""This program's side of bench/step.py: training steps, or ten views (§4.1).
+"""The worker of bench/step.py: training steps, or ten views (§4.1).
 
   python -m alexnet_jax.bench.jax_step '{"config": {...}, "dtype": "float32"}'
 
-A process of its own, see bench/workers.py. Batches are drawn at random and are on
-the device before anything is timed; the state is donated as in training. It
-imports neither grain nor TFDS nor orbax.
+Batches are drawn at random and are on the device before anything is timed; the
+state is donated, as in training. This module imports neither grain, TFDS nor
+orbax, so that a step can be measured where they are not installed.
 """
 
 import functools
@@ -17,27 +17,28 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float32, UInt8
 from ml_collections import config_dict
 
 from alexnet_jax.bench import workers
-from alexnet_jax.config import validate
+from alexnet_jax.config import durations, schema
 from alexnet_jax.data import augment
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.parallel import placement
 from alexnet_jax.runtime import malloc
 from alexnet_jax.steps import build, preprocess
 from alexnet_jax.studies import communication
 
 Config = config_dict.ConfigDict
+Batch = dict[str, Any]
+_TRAIN_IMAGES = 1_281_167  # of ImageNet; only the length of a run depends on it
 _PRODUCT = 4096  # rows and columns of the matrices
 
 
 def main() -> None:
-  """Answers until stdin ends."""
+  """Answers until stdin closes."""
   options = json.loads(sys.argv[1])
-  config = as_config(options['config'])
+  config = Config(schema.from_json(options['config']))
   set_up(config)
   workers.serve(
     {
@@ -45,15 +46,16 @@ def main() -> None:
       'eval': lambda: ten_views(config),
       'product': lambda: product(options['dtype']),
     },
-    facts=machine(),
+    info=machine(),
     peak_memory=peak_memory_bytes,
   )
 
 
 def set_up(config: Config) -> None:
-  """What main.py does before its first array; room for peers on a GPU.
+  """Prepares the process as main.py does, before its first array.
 
-  But for the kept programs: how long compiling takes is measured.
+  Two differences: PyTorch gets room on the same GPU, and compiled programs are
+  not cached, as compile time is measured.
   """
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   mesh_lib.make_cpu_devices(config.mesh.data * config.mesh.column)
@@ -62,62 +64,50 @@ def set_up(config: Config) -> None:
 
 
 def machine() -> workers.Answer:
-  """What JAX runs on."""
+  """JAX's platform and device."""
   device = jax.devices()[0]
   return {'platform': device.platform, 'device': device.device_kind}
 
 
-def as_config(tree: dict[str, Any]) -> Config:
-  """A config from JSON, which has lists for tuples."""
-
-  def plain(value: Any) -> Any:
-    if isinstance(value, dict):
-      return {name: plain(v) for name, v in value.items()}
-    return tuple(map(plain, value)) if isinstance(value, list) else value
-
-  return Config(plain(tree))
-
-
 class Trainer:
-  """A compiled training step, and the state that goes from one to the next."""
+  """A compiled training step, and the state that each call replaces."""
 
   def __init__(self, config: Config):
     self.mesh, programs = _programs(config)
-    self._mean_image = placement.replicate(_mean_image(config), mesh=self.mesh)
-    batch = placement.put_batch(draw(config), mesh=self.mesh)
+    self._mean_image = mesh_lib.replicate(_mean_image(config), mesh=self.mesh)
+    self._batch = mesh_lib.put_batch(draw_batch(config), mesh=self.mesh)
     start = time.perf_counter()
     self._step = programs.train.lower(
-      programs.state, self._mean_image, batch
+      programs.state, self._mean_image, self._batch
     ).compile()
-    self.facts = _facts(config, what='step', since=start)
-    self._batch = batch
+    self._facts = _facts(config, what='step', since=start)
     self._state = programs.init()
 
-  def take(self, batch: build.Batch) -> Any:
-    """Begins a step on a minibatch that lies on the devices."""
-    self._state, means = self._step(self._state, self._mean_image, batch)
-    return means
+  def step(self, batch: Batch) -> Any:
+    """Dispatches a step on a batch that is on the devices."""
+    self._state, metrics = self._step(self._state, self._mean_image, batch)
+    return metrics
 
-  def work(self) -> workers.Work:
-    """The same minibatch again and again."""
-    return workers.Work(
-      lambda: self.take(self._batch), jax.block_until_ready, self.facts
+  def workload(self) -> workers.Workload:
+    """Steps on the same batch."""
+    return workers.Workload(
+      lambda: self.step(self._batch), jax.block_until_ready, self._facts
     )
 
 
-def training(config: Config) -> workers.Work:
+def training(config: Config) -> workers.Workload:
   """The whole training step."""
-  return Trainer(config).work()
+  return Trainer(config).workload()
 
 
-def ten_views(config: Config) -> workers.Work:
-  """Class probabilities of whole images, the mean over ten views (§4.1)."""
+def ten_views(config: Config) -> workers.Workload:
+  """Class probabilities of whole images, averaged over ten views (§4.1)."""
   mesh, programs = _programs(config)
-  mean_image = placement.replicate(_mean_image(config), mesh=mesh)
-  images = placement.put_batch(_whole_images(config), mesh=mesh)
+  mean_image = mesh_lib.replicate(_mean_image(config), mesh=mesh)
+  images = mesh_lib.put_batch(whole_images(config), mesh=mesh)
   sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
   views = [
-    placement.replicate(
+    mesh_lib.replicate(
       preprocess.View(np.array([v.y, v.x], np.int32), np.array(v.mirror)),
       mesh=mesh,
     )
@@ -129,31 +119,32 @@ def ten_views(config: Config) -> workers.Work:
   predict = predict.compile()
   facts = _facts(config, what='eval', since=start)
 
-  def once() -> Array:
+  def average() -> Array:
     each = [predict(params, mean_image, images, view) for view in views]
-    return functools.reduce(operator.add, each) / len(each)
+    return functools.reduce(operator.add, each) / len(each)  # [B, classes]
 
-  return workers.Work(once, jax.block_until_ready, facts)
+  return workers.Workload(average, jax.block_until_ready, facts)
 
 
-def product(dtype: str) -> workers.Work:
-  """A product of square matrices: what the machine can do at most."""
+def product(dtype: str) -> workers.Workload:
+  """A product of square matrices: the machine's peak."""
   size = _PRODUCT
   key = jax.random.key(0)
   a = jax.random.normal(key, (size, size)).astype(dtype)
   multiply = jax.jit(operator.matmul)
-  return workers.Work(
+  return workers.Workload(
     lambda: multiply(a, a), jax.block_until_ready, {'flop': 2 * size**3}
   )
 
 
 def _programs(config: Config) -> tuple[jax.sharding.Mesh, build.Steps]:
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
-  plan = validate.plan(config, train_images=1_281_167)
+  plan = durations.plan(config, train_images=_TRAIN_IMAGES)
   return mesh, build.build(config, mesh=mesh, plan=plan)
 
 
 def _facts(config: Config, *, what: str, since: float) -> workers.Answer:
+  """Compile time, and what a call computes and moves."""
   training = what == 'step'
   flop = summary.operations(config.model, crop_size=config.data.crop_size)[
     'train' if training else 'eval'
@@ -171,36 +162,38 @@ def _facts(config: Config, *, what: str, since: float) -> workers.Answer:
   }
 
 
-def draw(config: Config) -> dict[str, np.ndarray]:
-  """A minibatch as the pipeline gives it, drawn at random."""
+def draw_batch(config: Config) -> dict[str, np.ndarray]:
+  """A training batch: random images and labels, draws that change nothing.
+
+  The time of a step does not depend on the values of the draws.
+  """
   rng = np.random.default_rng(0)
-  images, data = config.batch_size, config.data
-  room = data.image_size - data.crop_size + 1
-  shape = (images, data.crop_size, data.crop_size, 3)
-  classes = config.model.num_classes
-  return {
-    'image': rng.integers(0, 256, shape, dtype=np.uint8),
-    'offset': rng.integers(0, room, (images, 2)).astype(np.int32),
-    'mirror': rng.random(images) < 0.5,
-    'colour': 10 * rng.normal(size=(images, 3)).astype(np.float32),
-    'label': rng.integers(0, classes, images).astype(np.int32),
-    'scale': np.ones(images, np.float32),
+  images = config.batch_size
+  batch = {
+    name: np.full((images, *draw.shape), draw.neutral, draw.dtype)
+    for name, draw in augment.DRAWS.items()
   }
+  spec = augment.batch_spec(crop_size=config.data.crop_size)
+  for name, end in (('image', 256), ('label', config.model.num_classes)):
+    shape, dtype = spec[name]
+    batch[name] = rng.integers(0, end, (images, *shape), dtype)
+  return batch
 
 
-def _whole_images(config: Config) -> np.ndarray:
+def whole_images(config: Config) -> UInt8[np.ndarray, 'b s s 3']:
+  """Random images of an evaluation batch."""
   side = config.data.image_size
   shape = (config.eval.batch_size, side, side, 3)
   return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def _mean_image(config: Config) -> np.ndarray:
+def _mean_image(config: Config) -> Float32[np.ndarray, 's s 3']:
   side = config.data.image_size
   return np.full((side, side, 3), 120, np.float32)
 
 
 def peak_memory_bytes() -> int:
-  """Of the fullest accelerator; on a CPU, of this process."""
+  """Peak memory of the fullest accelerator; on a CPU, of this process."""
   stats = [device.memory_stats() for device in jax.local_devices()]
   if jax.default_backend() == 'cpu' or not all(stats):
     return workers.host_peak_bytes()

@@ -1,10 +1,10 @@
-"""What several processes cost: training by one, and by one for each device.
+"""The cost of several hosts: training by one process, and by one a device.
 
-The same command, mesh and cores, in turns; the rate is that of the second half
-of a run's steps, reading and augmenting included. Not in the paper, whose two
-GPUs share a process.
+Both have the same command, mesh and cores, in interleaved runs. The rate is
+that of the second half of a run's steps, reading and augmenting included.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -16,45 +16,46 @@ import tempfile
 from alexnet_jax.bench import jax_step, rows, step
 from alexnet_jax.train import log
 
-_STEPS = 10  # that are measured, after as many that are not
+_STEPS = 10  # measured, after as many that are not
+_CONFIG_FILE = 'config.py'
 _CONFIG = """
 import json
 import pathlib
-from ml_collections import config_dict
-from alexnet_jax import run
+from alexnet_jax.config import schema
 
 def get_config():
   text = pathlib.Path(__file__).with_suffix('.json').read_text()
-  return config_dict.ConfigDict(run.from_json(json.loads(text)))
+  return schema.Config(schema.from_json(json.loads(text)))
 """
 
 
-def run(bench: step.Bench) -> list[rows.Row]:
-  """A row of one process, and one of as many as there are devices.
+def measure_processes(settings: step.StepSettings) -> list[rows.ResultRow]:
+  """A row of one process, and one of as many as the mesh has devices.
 
   Raises:
     ValueError: if the mesh has one device, or a process fails.
   """
-  (mesh, *_) = bench.meshes
+  mesh = settings.meshes[0]
   devices = mesh.data * mesh.column
   if devices == 1:
     raise ValueError(f'--mesh={mesh}: use one of several devices, such as 1x2')
   rates: dict[int, list[float]] = {1: [], devices: []}
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    _write_config(folder, bench, mesh)
-    for number in range(bench.rounds):
-      for processes, found in rates.items():
-        workdir = folder / f'{processes}-{number}'
-        found.append(_rate(folder, workdir=workdir, processes=processes))
-  jax_step.set_up(step.with_mesh(bench, step.Mesh(1, 1)))
+    write_config(folder, settings, mesh)
+    for number, processes in itertools.product(range(settings.rounds), rates):
+      workdir = folder / f'{processes}-{number}'
+      rates[processes].append(
+        _rate(folder, workdir=workdir, processes=processes)
+      )
+  jax_step.set_up(step.with_mesh(settings, step.Mesh(1, 1)))
   return [
     {
       'bench': 'processes',
       'what': f'{processes} x {devices // processes} devices',
-      'batch_size': bench.batch_size,
+      'batch_size': settings.batch_size,
       'mesh': str(mesh),
-      'dtype': bench.dtype,
+      'dtype': settings.dtype,
       **rows.spread('images_per_second', found, digits=2),
       **rows.spread('of_one_process', rows.ratios(found, rates[1])),
       'n': len(found),
@@ -64,15 +65,18 @@ def run(bench: step.Bench) -> list[rows.Row]:
   ]
 
 
-def _write_config(
-  folder: pathlib.Path, bench: step.Bench, mesh: step.Mesh
-) -> None:
-  config = step.with_mesh(bench, mesh)
+def write_config(
+  folder: pathlib.Path, settings: step.StepSettings, mesh: step.Mesh
+) -> pathlib.Path:
+  """Writes FOLDER/config.py, the config of all runs; its path."""
+  config = step.with_mesh(settings, mesh)
   config.total_steps, config.log.every_steps = 2 * _STEPS, _STEPS
   config.data.embedded_val_images, config.eval.final_views = 20, 1
   config.report.at_end = False
-  (folder / 'config/validate.py').write_text(_CONFIG)
-  (folder / 'config.json').write_text(json.dumps(config.to_dict()))
+  path = folder / _CONFIG_FILE
+  path.write_text(_CONFIG)
+  path.with_suffix('.json').write_text(json.dumps(config.to_dict()))
+  return path
 
 
 def _rate(
@@ -82,23 +86,22 @@ def _rate(
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
     port = free.getsockname()[1]
-  flags = [f'--config={folder / "config/validate.py"}', f'--workdir={workdir}']
+  flags = [f'--config={folder / _CONFIG_FILE}', f'--workdir={workdir}']
   if processes > 1:
     flags += [f'--coordinator=127.0.0.1:{port}', f'--num_processes={processes}']
-  crew = [
+  started = [
     _start(flags + ([f'--process_id={process}'] if processes > 1 else []))
     for process in range(processes)
   ]
-  for process in crew:
+  for process in started:
     _, errors = process.communicate()
     if process.returncode:
       raise ValueError(f'a process failed: {errors.splitlines()[-1:]}')
-  records = log.read_metrics(workdir / 'metrics.jsonl')
-  (last,) = [
+  (last,) = (
     record
-    for record in records
+    for record in log.read_metrics(workdir / 'metrics.jsonl')
     if record['split'] == 'train' and record['step'] == 2 * _STEPS
-  ]
+  )
   return last['images_per_second']
 
 

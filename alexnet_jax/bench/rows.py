@@ -1,6 +1,7 @@
-"""Rows of results: value and spread, n, hardware, versions, commit, command.
+"""Rows of results: median and range, n, hardware, versions, commit, command.
 
-Not in the paper. README's tables are made from the files in results/.
+Each file of results/ has the rows of one kind of measurement; tools.docs makes
+the tables of README.md and docs/ from them.
 """
 
 import contextlib
@@ -14,37 +15,19 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-Row = dict[str, Any]
+ResultRow = dict[str, Any]
 RESULTS = pathlib.Path(__file__).parent / 'results'
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'grain', 'array-record', 'numpy')
 
 
-class Round(NamedTuple):
-  """One repetition."""
+def spread(name: str, values: Sequence[float], *, digits: int = 3) -> ResultRow:
+  """Median and range of the rounds as two fields, null without any rounds.
 
-  images_per_second: float
-  cpu_us_per_image: float  # of all processes and threads
-
-
-def row(bench: str, what: str, rounds: Sequence[Round]) -> Row:
-  """Median and range of the repetitions, with the conditions."""
-  rates = [r.images_per_second for r in rounds]
-  return {
-    'bench': bench,
-    'what': what,
-    'images_per_second': round(statistics.median(rates), 1),
-    'range': [round(min(rates), 1), round(max(rates), 1)],
-    'cpu_us_per_image': round(
-      statistics.median(r.cpu_us_per_image for r in rounds), 1
-    ),
-    'n': len(rounds),
-  }
-
-
-def spread(name: str, values: Sequence[float], *, digits: int = 3) -> Row:
-  """Median and range of the repetitions as two fields; of none, null."""
+  >>> spread('ms', [3.0, 1.0, 2.0])
+  {'ms': 2.0, 'ms_range': [1.0, 3.0]}
+  """
   if not values:
     return {name: None, f'{name}_range': None}
   ends = [round(end, digits) for end in (min(values), max(values))]
@@ -55,18 +38,17 @@ def spread(name: str, values: Sequence[float], *, digits: int = 3) -> Row:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-  """Ours over theirs, pair by pair; none if there are none of theirs."""
+  """Ours over theirs, round by round; [] without any of theirs."""
   pairs = zip(ours, theirs, strict=bool(theirs))
   return [one / other for one, other in pairs]
 
 
-def conditions(arguments: Sequence[str] | None = None) -> Row:
-  """Where and with what the rows were measured.
+def conditions(arguments: Sequence[str]) -> ResultRow:
+  """Date, machine, versions and command of a measurement.
 
   Args:
-    arguments: of the command; None: those of this process.
+    arguments: of the command.
   """
-  arguments = sys.argv[1:] if arguments is None else arguments
   return {
     'date': datetime.date.today().isoformat(),
     'hardware': f'{_processor()}, {os.cpu_count()} cores',
@@ -77,10 +59,10 @@ def conditions(arguments: Sequence[str] | None = None) -> Row:
   }
 
 
-def save(rows: Sequence[Row], *, name: str) -> pathlib.Path:
-  """Writes results/DATE_NAME.json, a row a line.
+def save(rows: Sequence[ResultRow], *, name: str) -> pathlib.Path:
+  """Writes results/DATE_NAME.json, one row a line.
 
-  Rows that other commands have left there on that day are kept.
+  Rows of other commands in today's file are kept.
   """
   path = RESULTS / f'{datetime.date.today().isoformat()}_{name}.json'
   before = json.loads(path.read_text()) if path.exists() else []
@@ -91,15 +73,20 @@ def save(rows: Sequence[Row], *, name: str) -> pathlib.Path:
   return path
 
 
+def newest(name: str) -> list[ResultRow]:
+  """The rows of the newest results/DATE_NAME.json."""
+  return json.loads(max(RESULTS.glob(f'*_{name}.json')).read_text())
+
+
 def _versions() -> Iterator[tuple[str, str]]:
-  """Of the packages that are installed."""
+  """Versions of the packages that are installed."""
   for name in _PACKAGES:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
       yield name, importlib.metadata.version(name)
 
 
 def _short(argument: str) -> str:
-  """A flag without the folders of a path that is one machine's own."""
+  """A flag without the folders of an absolute path, which say nothing here."""
   name, equals, value = argument.partition('=')
   path = pathlib.PurePath(value)
   own = path.is_absolute() or '..' in path.parts
@@ -107,13 +94,12 @@ def _short(argument: str) -> str:
 
 
 def _module() -> str:
-  main = sys.modules['__main__']
-  spec = getattr(main, '__spec__', None)
+  spec = getattr(sys.modules['__main__'], '__spec__', None)
   return spec.name if spec else pathlib.Path(sys.argv[0]).name
 
 
 def _processor() -> str:
-  """The processor's name, where the machine tells it."""
+  """The processor's model name, or its architecture."""
   info = pathlib.Path('/proc/cpuinfo')
   text = info.read_text() if info.exists() else ''
   names = [line for line in text.splitlines() if line.startswith('model name')]

@@ -1,16 +1,17 @@
-"""How fast a training step (§5) and ten views (§4.1) are, beside PyTorch.
+"""Images/s of training steps (§5) and of ten views (§4.1), beside PyTorch's.
 
-Each mesh is a process of its own (bench/jax_step.py), and so are the peer
-(bench/baselines/torch_step.py) and a matrix product, which says what the machine can do.
-They take turns, a round each, so ratios are of pairs measured seconds apart.
-Images lie on the device; reading them is bench/input.py's.
+Each mesh has a worker (bench/jax_step.py), and so do the PyTorch baseline
+(bench/baselines/torch_step.py) and a matrix product, which shows the machine's
+peak. Rounds are interleaved, so ratios are of rounds seconds apart. Images are
+on the device; bench/input.py measures reading them.
 """
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ml_collections import config_dict
@@ -20,10 +21,11 @@ from alexnet_jax.bench.baselines import pytorch
 from alexnet_jax.config import validate
 
 Config = config_dict.ConfigDict
+_DTYPES = ('float32', 'bfloat16')
 
 
 class Mesh(NamedTuple):
-  """Devices: data x column."""
+  """Sizes of the mesh axes."""
 
   data: int
   column: int
@@ -32,19 +34,24 @@ class Mesh(NamedTuple):
     return f'{self.data}x{self.column}'
 
 
+# What `measure_scaling` compares.
+SCALING_MESHES = (Mesh(1, 1), Mesh(1, 2), Mesh(2, 1))
+SCALING_BATCH_SIZES = (16, 32, 64, 128, 256, 512)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bench:
-  """What is measured.
+class StepSettings:
+  """What to measure.
 
   Attributes:
     what: the training step, or ten views of whole images.
-    config: the net and the rule.
+    config: the network and the update rule.
     batch_size: images of a step, or of each view.
-    meshes: they take turns.
-    dtype: of the net's arithmetic.
-    seconds: of a round, at least one step.
-    rounds: of each.
-    peer: None: no peer.
+    meshes: each is measured, interleaved.
+    dtype: of the network's arithmetic.
+    seconds: of a round, which has one call at least.
+    rounds: of each worker.
+    baseline: PyTorch; None: without.
   """
 
   what: Literal['step', 'eval']
@@ -54,117 +61,181 @@ class Bench:
   dtype: str
   seconds: float
   rounds: int
-  peer: pytorch.Peer | None = None
+  baseline: pytorch.Baseline | None = None
 
 
-class Side(NamedTuple):
-  """One of those that take turns, and its rounds so far."""
+class _Series(NamedTuple):
+  """A worker, its workload, and the rounds measured so far."""
 
-  process: workers.Process
-  work: str
+  worker: workers.Worker
+  workload: str
   rounds: list[workers.Answer]
 
   @property
-  def facts(self) -> workers.Answer:
-    """What the last round says that is no time."""
+  def last(self) -> workers.Answer:
     return self.rounds[-1]
 
   @property
   def rates(self) -> list[float]:
-    """Images/s, round by round."""
+    """Images/s of each round."""
     return [r['images'] / r['seconds'] for r in self.rounds]
 
 
-def run(bench: Bench) -> list[rows.Row]:
-  """A row for each mesh.
+def settings(
+  config: Config,
+  *,
+  batch_sizes: Iterable[str],
+  dtypes: Iterable[str],
+  meshes: Iterable[str],
+  **others: Any,
+) -> list[StepSettings]:
+  """Settings for each dtype and batch size, from the values of flags.
+
+  Args:
+    config: the network and the update rule.
+    batch_sizes: of --batch_size; empty: the config's.
+    dtypes: of --dtype; empty: the config's.
+    meshes: of --mesh, such as '1x2'.
+    **others: the other fields of StepSettings.
 
   Raises:
-    ValueError: if the config cannot be run so, or a process fails.
+    ValueError: if a value cannot be used.
   """
-  configs = {str(mesh): with_mesh(bench, mesh) for mesh in bench.meshes}
-  with contextlib.ExitStack() as stack:
-
-    def start(command: list[str], work: str) -> Side:
-      return Side(stack.enter_context(workers.started(command)), work, [])
-
-    sides = {
-      mesh: start(_command(_options(bench, config)), bench.what)
-      for mesh, config in configs.items()
-    }
-    first = next(iter(configs))
-    options = _options(bench, configs[first])
-    found = {'peer_form': None}
-    if bench.peer:
-      options |= {'platform': sides[first].process.machine['platform']}
-      form, tried = bench.peer.best(options, seconds=bench.seconds)
-      found = {'peer_form': str(form), 'peer_forms': tried}
-      sides['peer'] = start(bench.peer.command(options, form=form), bench.what)
-      found |= {'peer_version': sides['peer'].process.machine['version']}
-    options |= {'what': 'product'}
-    sides['product'] = start(_command(options), 'product')
-    _take_turns(sides, bench=bench)
+  dtypes = [*dtypes] or [config.dtype]
+  for dtype in dtypes:
+    if dtype not in _DTYPES:
+      raise ValueError(f'--dtype={dtype}: use {" or ".join(_DTYPES)}')
+  sizes = [_positive('batch_size', text) for text in batch_sizes]
+  common = others | {'meshes': [_parse_mesh(text) for text in meshes]}
   return [
-    _row(sides[str(mesh)], sides=sides)
-    | {'bench': bench.what, 'mesh': str(mesh), 'dtype': bench.dtype}
-    | {'batch_size': bench.batch_size, **found}
-    | {'parts': configs[first].grad_accumulation_steps}
-    for mesh in bench.meshes
+    StepSettings(config=config, dtype=dtype, batch_size=size, **common)
+    for dtype, size in itertools.product(dtypes, sizes or [config.batch_size])
   ]
 
 
-def with_mesh(bench: Bench, mesh: Mesh) -> Config:
-  """The config as it is measured.
+def _positive(flag: str, text: str) -> int:
+  if not text.isdecimal() or int(text) < 1:
+    raise ValueError(f'--{flag} holds {text!r}: use 1 or more')
+  return int(text)
+
+
+def _parse_mesh(text: str) -> Mesh:
+  parts = text.split('x')
+  if len(parts) != 2:
+    raise ValueError(f'--mesh holds {text!r}: use data x column, as 1x2')
+  return Mesh(*(_positive('mesh', part) for part in parts))
+
+
+def measure_steps(settings: StepSettings) -> list[rows.ResultRow]:
+  """One row for each mesh.
+
+  Raises:
+    ValueError: if the config does not fit a mesh, or a worker fails.
+  """
+  configs = {mesh: with_mesh(settings, mesh) for mesh in settings.meshes}
+  first = settings.meshes[0]
+  with contextlib.ExitStack() as stack:
+
+    def started(command: list[str], workload: str) -> _Series:
+      worker = stack.enter_context(workers.Worker(command))
+      return _Series(worker, workload, [])
+
+    ours = {
+      mesh: started(_jax_command(_options(settings, config)), settings.what)
+      for mesh, config in configs.items()
+    }
+    options = _options(settings, configs[first])
+    theirs, about = None, {'peer_form': None}
+    if settings.baseline:
+      options |= {'platform': ours[first].worker.info['platform']}
+      form, tried = settings.baseline.fastest(options, seconds=settings.seconds)
+      command = settings.baseline.command(options, form=form)
+      theirs = started(command, settings.what)
+      version = theirs.worker.info['version']
+      about = {'peer_form': str(form), 'peer_forms': tried}
+      about |= {'peer_version': version}
+    product = started(_jax_command(options | {'what': 'product'}), 'product')
+    series = [*ours.values(), *([theirs] if theirs else []), product]
+    for _, each in itertools.product(range(settings.rounds), series):
+      answer = each.worker.measure(each.workload, seconds=settings.seconds)
+      each.rounds.append(answer)
+  return [
+    _step_row(ours[mesh], first=ours[first], theirs=theirs, product=product)
+    | {'bench': settings.what, 'mesh': str(mesh), 'dtype': settings.dtype}
+    | {'batch_size': settings.batch_size, **about}
+    | {'parts': configs[first].grad_accumulation_steps}
+    for mesh in settings.meshes
+  ]
+
+
+def measure_scaling(settings: StepSettings) -> list[rows.ResultRow]:
+  """Steps on three meshes, interleaved; then of each batch size on (1, 1).
+
+  Virtual devices of a CPU share its cores: what (1, 2) and (2, 1) lose against
+  (1, 1) is the cost of splitting (§3.2), what they win is a better use of the
+  cores. The paper has batches of 128 only.
+  """
+  columns = settings.config.model.columns
+  settings = dataclasses.replace(settings, what='step', baseline=None)
+  meshes = [mesh for mesh in SCALING_MESHES if columns % mesh.column == 0]
+  found = measure_steps(dataclasses.replace(settings, meshes=meshes))
+  for size in SCALING_BATCH_SIZES:
+    try:
+      found += measure_steps(
+        dataclasses.replace(settings, batch_size=size, meshes=meshes[:1])
+      )
+    except workers.WorkerError as error:  # such as too little memory
+      found.append({'batch_size': size, 'failed': str(error)})
+  return [row | {'bench': 'scaling'} for row in found]
+
+
+def with_mesh(settings: StepSettings, mesh: Mesh) -> Config:
+  """The config to measure, for one mesh.
 
   Raises:
     ValueError: if it does not fit the mesh.
   """
-  config = bench.config.copy_and_resolve_references()
+  config = settings.config.copy_and_resolve_references()
   config.mesh.data, config.mesh.column = mesh
-  config.batch_size = config.eval.batch_size = bench.batch_size
-  config.dtype = bench.dtype
-  if bench.what == 'eval':
+  config.batch_size = config.eval.batch_size = settings.batch_size
+  config.dtype = settings.dtype
+  if settings.what == 'eval':
     config.grad_accumulation_steps = 1
   validate.check(config)
   return config
 
 
-def _options(bench: Bench, config: Config) -> dict[str, Any]:
+def _options(settings: StepSettings, config: Config) -> dict[str, Any]:
   config = config.to_dict()
-  return {'what': bench.what, 'config': config, 'dtype': bench.dtype}
+  return {'what': settings.what, 'config': config, 'dtype': settings.dtype}
 
 
-def _command(options: dict[str, Any]) -> list[str]:
+def _jax_command(options: dict[str, Any]) -> list[str]:
   module = 'alexnet_jax.bench.jax_step'
   return [sys.executable, '-m', module, json.dumps(options)]
 
 
-def _take_turns(sides: dict[str, Side], *, bench: Bench) -> None:
-  """All the rounds of all sides."""
-  for _ in range(bench.rounds):
-    for side in sides.values():
-      side.rounds.append(side.process.ask(side.work, seconds=bench.seconds))
-
-
-def _row(ours: Side, *, sides: dict[str, Side]) -> rows.Row:
-  """One mesh beside the peer, the product and the first mesh, pair by pair."""
-  product, peer = sides['product'], sides.get('peer')
-  first = next(iter(sides.values()))
-  limit = [r['flop'] / r['seconds'] for r in product.rounds]
-  flop, theirs = ours.facts['flop_per_image'], peer.rates if peer else []
-  pairs = zip(ours.rates, limit, strict=True)
+def _step_row(
+  ours: _Series, *, first: _Series, theirs: _Series | None, product: _Series
+) -> rows.ResultRow:
+  """One mesh, compared round by round with PyTorch, product and first mesh."""
+  peak = [r['flop'] / r['seconds'] for r in product.rounds]
+  flop = ours.last['flop_per_image']
+  baseline = theirs.rates if theirs else []
+  shares = rows.ratios([flop * rate for rate in ours.rates], peak)
   return {
     **rows.spread('images_per_second', ours.rates, digits=2),
-    **rows.spread('peer_images_per_second', theirs, digits=2),
-    **rows.spread('ratio', rows.ratios(ours.rates, theirs), digits=3),
+    **rows.spread('peer_images_per_second', baseline, digits=2),
+    **rows.spread('ratio', rows.ratios(ours.rates, baseline)),
     **rows.spread('ratio_to_first_mesh', rows.ratios(ours.rates, first.rates)),
-    **rows.spread('matmul_share', [flop * rate / most for rate, most in pairs]),
-    **rows.spread('matmul_gflops', [most / 1e9 for most in limit], digits=1),
-    'compile_seconds': round(ours.facts['compile_seconds'], 2),
-    'peak_memory_bytes': ours.facts['peak_memory_bytes'],
-    'peer_peak_memory_bytes': peer and peer.facts['peak_memory_bytes'],
+    **rows.spread('matmul_share', shares),
+    **rows.spread('matmul_gflops', [each / 1e9 for each in peak], digits=1),
+    'compile_seconds': round(ours.last['compile_seconds'], 2),
+    'peak_memory_bytes': ours.last['peak_memory_bytes'],
+    'peer_peak_memory_bytes': theirs and theirs.last['peak_memory_bytes'],
     'flop_per_image': flop,
-    'moved_bytes_per_image': round(ours.facts['moved_bytes_per_image']),
+    'moved_bytes_per_image': round(ours.last['moved_bytes_per_image']),
     'n': len(ours.rounds),
-    'platform': ours.process.machine['platform'],
-    'device': ours.process.machine['device'],
+    'platform': ours.worker.info['platform'],
+    'device': ours.worker.info['device'],
   }

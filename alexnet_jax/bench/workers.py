@@ -1,16 +1,18 @@
-"""Processes that measure in turns, one round at a time; not in the paper.
+"""Interleaved measuring: workers in processes of their own, a round at a time.
 
-Each has a peak of memory of its own, and while one works the others wait, so
-that a neighbour's load falls on all of them alike. They talk in JSON, an object
-a line:
+A process of its own gives each worker its own peak memory. While one worker
+measures, the others wait, so rounds to be compared are seconds apart and other
+load on the machine affects all workers alike. Messages are JSON, one object a
+line:
 
-  from the process, once it has begun   {"platform": "cpu", ...}
-  to it                                 {"work": NAME, "run": SECONDS}
-  from it                               {"seconds": ONE GO, "calls": n,
-                                         "peak_memory_bytes": ..., FACTS}
+  from a worker, once it has started   {"platform": "cpu", ...}
+  to a worker                          {"workload": NAME, "seconds": OF A ROUND}
+  from a worker                        {"seconds": OF A CALL, "calls": n,
+                                        "peak_memory_bytes": ..., FACTS}
 
-A work is built, compiled and warmed up when it is first asked for. The process
-ends when its input does. bench/baselines/torch_step.py has the same for PyTorch.
+A worker builds, compiles and warms up a workload when it is first asked for it,
+and ends when its stdin closes. bench/baselines/torch_step.py speaks the same
+protocol.
 """
 
 import collections
@@ -24,42 +26,46 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, NamedTuple
 
 Answer = dict[str, Any]
-# What Python says after a trace of the stack, and XLA before one.
-_TELLING = re.compile(r'[\w.]*(Error|Exception): |F\d{4} ')
-# Goes on their way at once, as steps in train/guard.py. With some thirty, two
-# devices of a CPU wait for each other for ever (jax 0.10.2).
-_LAG = 2
+# Lines that name the error: the end of a Python traceback, XLA's fatal ones.
+_ERROR_LINE = re.compile(r'[\w.]*(Error|Exception): |F\d{4} ')
+# Calls dispatched ahead, as in train/guard.py. With about thirty, two CPU
+# devices deadlock (jax 0.10.2).
+_AHEAD = 2
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
-class Work(NamedTuple):
-  """Something that a process can do again and again.
+class Workload(NamedTuple):
+  """A call that a worker can repeat.
 
   Attributes:
-    once: begins to do it; returns what `wait` waits for.
-    wait: until what `once` began is done.
-    facts: what else to answer, such as the images of one go.
+    start: dispatches one call; returns what `wait` takes.
+    wait: blocks until what `start` dispatched is done.
+    facts: added to each answer, such as the images of one call.
   """
 
-  once: Callable[[], Any]
+  start: Callable[[], Any]
   wait: Callable[[Any], Any]
   facts: Answer
 
 
-class Failed(ValueError):
-  """A process ended before it had answered."""
+class WorkerError(ValueError):
+  """A worker ended before it answered."""
 
 
-class Process:
-  """A process that measures; `machine` is what it said first."""
+class Worker:
+  """A worker's process, as a context manager; `info` is its first message.
+
+  Raises:
+    WorkerError: with the error line of its stderr, if it ends early.
+  """
 
   def __init__(self, command: Sequence[str]):
     self._errors = tempfile.TemporaryFile('w+')
-    self._name = ' '.join(command[:-1])  # the last are the options
+    self._name = ' '.join(command[:-1])  # the last argument is all options
     path = os.pathsep.join([str(_ROOT), os.environ.get('PYTHONPATH', '')])
     self._process = subprocess.Popen(
       command,
@@ -69,19 +75,25 @@ class Process:
       text=True,
       env=os.environ | {'PYTHONPATH': path.rstrip(os.pathsep)},
     )
-    self.machine = self._read()
+    self.info = self._read()
 
-  def ask(self, work: str, *, seconds: float) -> Answer:
-    """A round of that many seconds, or of one go if that takes longer."""
+  def __enter__(self) -> 'Worker':
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self.close()
+
+  def measure(self, workload: str, *, seconds: float) -> Answer:
+    """One round of so many seconds, or of one call if that takes longer."""
     assert self._process.stdin is not None
-    request = json.dumps({'work': work, 'run': seconds})
+    request = json.dumps({'workload': workload, 'seconds': seconds})
     with contextlib.suppress(BrokenPipeError):  # _read says what is wrong
       self._process.stdin.write(request + '\n')
       self._process.stdin.flush()
     return self._read()
 
   def close(self) -> None:
-    """Lets it end, or ends it."""
+    """Closes its stdin, and kills it if it has not ended 10 s later."""
     assert self._process.stdin and self._process.stdout
     with contextlib.suppress(BrokenPipeError):
       self._process.stdin.close()
@@ -100,81 +112,68 @@ class Process:
       return json.loads(line)
     code = self._process.wait()
     self._errors.seek(0)
-    said = self._errors.read().strip().splitlines() or ['nothing said']
+    lines = self._errors.read().strip().splitlines() or ['no message']
     self.close()
-    line = [*said[-1:], *filter(_TELLING.match, said)][-1]
-    raise Failed(f'{self._name} ended with {code}: {line.strip()[:300]}')
-
-
-@contextlib.contextmanager
-def started(command: Sequence[str]) -> Iterator[Process]:
-  """A process, until the end of the block.
-
-  Raises:
-    Failed: with the last line that it wrote to stderr, if it ends early.
-  """
-  process = Process(command)
-  try:
-    yield process
-  finally:
-    process.close()
+    line = [*lines[-1:], *filter(_ERROR_LINE.match, lines)][-1]
+    raise WorkerError(f'{self._name} ended with {code}: {line.strip()[:300]}')
 
 
 def serve(
-  works: Mapping[str, Callable[[], Work]],
+  workloads: Mapping[str, Callable[[], Workload]],
   *,
-  facts: Answer,
+  info: Answer,
   peak_memory: Callable[[], int],
 ) -> None:
-  """What such a process does, from its first answer until stdin ends."""
-  answers = _own_stdout()
-  print(json.dumps(facts), file=answers, flush=True)
-  built: dict[str, Work] = {}
+  """The main loop of a worker: answers until stdin closes.
+
+  Args:
+    workloads: name -> what builds it.
+    info: the first message.
+    peak_memory: bytes, measured after each round.
+  """
+  out = _take_stdout()
+  print(json.dumps(info), file=out, flush=True)
+  built: dict[str, Workload] = {}
   usual: dict[str, float] = {}
   for line in sys.stdin:
     request = json.loads(line)
-    name = request['work']
+    name = request['workload']
     if name not in built:
-      built[name] = works[name]()
-      usual[name] = _warm_up(built[name])
-    calls = max(1, round(request['run'] / usual[name]))
+      built[name] = workloads[name]()
+      timed(built[name], calls=1)  # warms up
+      usual[name] = timed(built[name], calls=1)
+    calls = max(1, round(request['seconds'] / usual[name]))
     usual[name] = timed(built[name], calls=calls)
     answer = {
       'seconds': usual[name],
       'calls': calls,
       'peak_memory_bytes': peak_memory(),
     }
-    print(json.dumps(answer | built[name].facts), file=answers, flush=True)
+    print(json.dumps(answer | built[name].facts), file=out, flush=True)
 
 
-def _own_stdout() -> Any:
-  """The stdout there was; whatever else is printed from now on is stderr's."""
-  kept = os.fdopen(os.dup(1), 'w')
+def _take_stdout() -> IO[str]:
+  """Stdout for messages alone; all other output goes to stderr from now on."""
+  out = os.fdopen(os.dup(1), 'w')
   sys.stdout.flush()
   os.dup2(2, 1)
-  return kept
+  return out
 
 
-def _warm_up(work: Work) -> float:
-  """Seconds of a go, after a first one."""
-  timed(work, calls=1)
-  return timed(work, calls=1)
-
-
-def timed(work: Work, *, calls: int) -> float:
-  """Seconds of one of that many goes."""
-  start, begun = time.perf_counter(), collections.deque()
+def timed(workload: Workload, *, calls: int) -> float:
+  """Seconds of a call, on average over so many."""
+  start, pending = time.perf_counter(), collections.deque()
   for _ in range(calls):
-    begun.append(work.once())
-    if len(begun) > _LAG:
-      work.wait(begun.popleft())
-  while begun:
-    work.wait(begun.popleft())
+    pending.append(workload.start())
+    if len(pending) > _AHEAD:
+      workload.wait(pending.popleft())
+  while pending:
+    workload.wait(pending.popleft())
   return (time.perf_counter() - start) / calls
 
 
 def host_peak_bytes() -> int:
-  """The most memory that this process has had: VmHWM, or what is like it."""
+  """The peak resident memory of this process: VmHWM, or ru_maxrss."""
   status = pathlib.Path('/proc/self/status')
   if status.exists():
     (line,) = (s for s in status.read_text().splitlines() if 'VmHWM' in s)

@@ -1,16 +1,15 @@
-"""A workdir on a bucket: a folder of this machine that is copied there.
+"""A workdir on a bucket, through a local folder that is synced with it.
 
-The run works in the folder, as any run in its workdir does, with renames, locks
-and appended lines, of which a bucket has none. After each checkpoint, every
-half minute, and at the end, what is new is copied to the bucket: lines before
-the checkpoints that they belong to, the files of a step before its files.json,
-which makes it whole. So what is on the bucket can be gone on from whenever the
-copying breaks off.
+The run works in the local folder with renames, locks and appended lines, none
+of which a bucket has. After each checkpoint, every half minute, and at the end,
+new files are copied to the bucket: log lines before the checkpoints that they
+belong to, and the files of a step before its files.json, which makes the step
+complete. So a run can be resumed from the bucket whenever the copying stops.
 
-A bucket has no locks. The run that began last owns the workdir, as owner.json
-says; one that finds another's name there ends. Whoever begins where another
-machine was takes over what is on the bucket; where it was the owner itself,
-what it had not copied yet counts. Not in the paper.
+A bucket has no locks. The run that started last owns the workdir and writes its
+name to owner.json; a run that finds another name there ends. A run that starts
+on another machine takes over what is on the bucket; on the machine of the last
+owner, local files that were not copied yet count too.
 """
 
 import contextlib
@@ -39,7 +38,7 @@ _CHECKPOINTS = f'{layout.FOLDER}/'
 
 
 class TakenOverError(ValueError):
-  """Another run has begun in the same workdir."""
+  """Another run has started in the same workdir."""
 
   def __init__(self, url: str, owner: dict):
     super().__init__(
@@ -50,23 +49,25 @@ class TakenOverError(ValueError):
 
 
 @contextlib.contextmanager
-def kept(url: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
-  """A folder with what the workdir on a bucket holds; kept there, too.
+def synced_workdir(url: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
+  """Yields a local folder with the contents of a workdir on a bucket.
+
+  Until the end, new files are copied back to the bucket.
 
   Args:
     url: of the workdir.
-    stop: told if another run takes the workdir over.
+    stop: set if another run takes the workdir over.
 
   Raises:
     ValueError: in one line, if the bucket cannot be read or written, another
       run of this machine is in the folder, or another has taken over.
   """
   bucket = bucket_lib.Folder(url)
-  place = bucket_lib.copies('runs') / bucket_lib.name_of_copy(url)
+  place = bucket_lib.cache_folder('runs') / bucket_lib.copy_name(url)
   with locks.locked(place, fix='give another --workdir'):
     folder = place / 'workdir'
     mirror = Mirror(bucket, folder=folder)
-    mirror.take()
+    mirror.pull()
     print(f'{bucket.url} is worked on in {folder}', flush=True)
     with _copying(mirror, stop=stop):
       yield folder
@@ -74,7 +75,7 @@ def kept(url: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def _copying(mirror: 'Mirror', *, stop: signals.Stop) -> Iterator[None]:
-  """Copies now and then in a thread; at the end in this one."""
+  """Copies to the bucket in a thread, and once more at the end."""
   ended = threading.Event()
 
   def copy() -> None:
@@ -86,13 +87,13 @@ def _copying(mirror: 'Mirror', *, stop: signals.Stop) -> Iterator[None]:
         continue
       tried, failed = time.monotonic(), False
       try:
-        mirror.give()
+        mirror.push()
       except TakenOverError:
-        stop.asked = True  # what there is is saved; the last copying says why
+        stop.asked = True  # the run saves and stops; the last push says why
         return
       except (ValueError, OSError) as error:
         failed = True
-        print(f'warning: {error}; it is tried again', flush=True)
+        print(f'warning: {error}; trying again', flush=True)
 
   thread = threading.Thread(target=copy, daemon=True)
   thread.start()
@@ -106,17 +107,17 @@ def _copying(mirror: 'Mirror', *, stop: signals.Stop) -> Iterator[None]:
     ended.set()
     thread.join()
     try:
-      mirror.give()
+      mirror.push()
     except (ValueError, OSError) as error:
       if not failed:
         raise
-      # What failed before is to be told, not what comes of it here.
+      # The first error is the cause; this one may follow from it.
       print(f'warning: {error}', file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def copied(url: str) -> Iterator[pathlib.Path]:
-  """All of a workdir on a bucket, in a folder that is removed at the end.
+def downloaded(url: str) -> Iterator[pathlib.Path]:
+  """Yields a temporary folder with all of a workdir on a bucket.
 
   Raises:
     ValueError: if there is nothing, or it cannot be read.
@@ -125,9 +126,9 @@ def copied(url: str) -> Iterator[pathlib.Path]:
   sizes = bucket.sizes()
   if not sizes:
     raise ValueError(f'{url} does not exist: give a WORKDIR with a run in it')
-  place = bucket_lib.copies('reports')
+  place = bucket_lib.cache_folder('reports')
   place.mkdir(parents=True, exist_ok=True)
-  bucket_lib.refuse_small_disk(place, size=sum(sizes.values()), url=url)
+  bucket_lib.check_disk_space(place, size=sum(sizes.values()), url=url)
   with tempfile.TemporaryDirectory(dir=place) as scratch:
     folder = pathlib.Path(scratch, pathlib.PurePosixPath(bucket.url).name)
     bucket.get_all(sizes, to=folder)
@@ -135,7 +136,7 @@ def copied(url: str) -> Iterator[pathlib.Path]:
 
 
 class Mirror:
-  """One run's folder and its copy on a bucket."""
+  """A run's local folder and its copy on a bucket."""
 
   def __init__(self, bucket: bucket_lib.Folder, *, folder: pathlib.Path):
     self._bucket = bucket
@@ -147,13 +148,15 @@ class Mirror:
       'process': os.getpid(),
       'since': time.time(),
     }
-    self._there: dict[str, bytes] = {}  # whole steps there: their files.json
-    self._broken: set[str] = set()  # steps there that are not whole
-    self._aside: set[str] = set()  # what lies in set_aside there
-    self._given: dict[str, tuple[int, int]] = {}  # other files: time and size
+    # On the bucket: files.json of complete steps, incomplete steps, names in
+    # set_aside, and (mtime, size) of other files.
+    self._there: dict[str, bytes] = {}
+    self._broken: set[str] = set()
+    self._aside: set[str] = set()
+    self._pushed: dict[str, tuple[int, int]] = {}
 
-  def take(self) -> None:
-    """Makes the folder what the workdir is, and this run its owner."""
+  def pull(self) -> None:
+    """Makes the folder equal to the bucket, and this run the owner."""
     sizes = self._bucket.sizes()
     self._look(sizes)
     ours = self._is_ours(_OWNER in sizes)
@@ -179,7 +182,7 @@ class Mirror:
         self._there[step] = self._bucket.read(sums)
 
   def _is_ours(self, owned: bool) -> bool:
-    """Whether the folder is that of the run which copied last."""
+    """Whether this folder is the one that was copied there last."""
     try:
       own = (self._folder / _OWNER).read_bytes()
     except FileNotFoundError:
@@ -187,7 +190,7 @@ class Mirror:
     return owned and self._bucket.read(_OWNER) == own
 
   def _empty(self) -> None:
-    """Leaves nothing in the folder but steps that are on the bucket as well."""
+    """Removes all but the steps that are on the bucket as well."""
     same = [step for step, sums in self._there.items() if self._has(step, sums)]
     self._steps.mkdir(parents=True, exist_ok=True)
     for path in [*self._folder.iterdir(), *self._steps.iterdir()]:
@@ -202,12 +205,12 @@ class Mirror:
     return path.is_file() and path.read_bytes() == sums
 
   def _fetch(self, sizes: dict[str, int], *, ours: bool) -> None:
-    """Copies what the folder lacks; where it is ours, nothing over it."""
+    """Copies what the folder lacks; never over files of our own."""
 
     def lacks(step: str, sums: bytes) -> bool:
       own = self._steps / step
-      kept = _is_whole(own) or layout.aside(own).exists()
-      return not (ours and kept) and not self._has(step, sums)
+      complete = _is_whole(own) or layout.hidden_path(own).exists()
+      return not (ours and complete) and not self._has(step, sums)
 
     todo = [step for step, sums in self._there.items() if lacks(step, sums)]
     names = {
@@ -215,7 +218,7 @@ class Mirror:
       for step in todo
     }
     size = sum(sizes[name] for step in todo for name in names[step])
-    bucket_lib.refuse_small_disk(self._folder, size=size, url=self._bucket.url)
+    bucket_lib.check_disk_space(self._folder, size=size, url=self._bucket.url)
     if size:
       print(f'{self._bucket.url}: {size / 1e6:,.0f} MB are copied', flush=True)
     for step in todo:
@@ -230,12 +233,12 @@ class Mirror:
         (self._folder / name).write_bytes(self._bucket.read(name))
 
   def _here(self, step: str) -> bool:
-    """Whether the folder has a step, or it has only made way for a moment."""
+    """Whether the folder has a step, if under its hidden name."""
     path = self._steps / step
-    return path.exists() or layout.aside(path).exists()
+    return path.exists() or layout.hidden_path(path).exists()
 
   def has_new_step(self) -> bool:
-    """Whether a checkpoint is whole that is not on the bucket."""
+    """Whether a complete checkpoint is not on the bucket yet."""
     with contextlib.suppress(FileNotFoundError):  # it is no longer kept
       return any(
         self._there.get(step.name) != (step / layout.SUMS).read_bytes()
@@ -244,21 +247,21 @@ class Mirror:
       )
     return False
 
-  def give(self) -> None:
-    """Copies what is new to the bucket.
+  def push(self) -> None:
+    """Copies new files to the bucket.
 
     Raises:
       TakenOverError: if it is another run's by now.
       RemoteError: if it cannot be written.
     """
     self._check_owner()
-    # Before the lines are read: they then have all that belongs to these.
+    # Listed before the log is read, which then covers all of these steps.
     steps = [p.name for p in layout.steps(self._steps) if _is_whole(p)]
     for path in self._files():
-      self._give_file(path)
-    self._give_aside()
+      self._push_file(path)
+    self._push_aside()
     for step in steps:
-      self._give_step(step)
+      self._push_step(step)
     if steps:  # else the folder was removed
       self._remove_old()
 
@@ -271,19 +274,19 @@ class Mirror:
       raise TakenOverError(self._bucket.url, owner)
 
   def _files(self) -> Iterator[pathlib.Path]:
-    """All but checkpoints, and what is not whole yet or of this machine."""
+    """All files but checkpoints, scratch files and owner.json."""
     for top in sorted(self._folder.iterdir()):
       if top.name not in (layout.FOLDER, layout.SET_ASIDE, _OWNER):
         for path in (top, *sorted(top.rglob('*'))):
           if path.is_file() and not path.name.startswith('.'):
             yield path
 
-  def _give_file(self, path: pathlib.Path) -> None:
+  def _push_file(self, path: pathlib.Path) -> None:
     name = path.relative_to(self._folder).as_posix()
     with contextlib.suppress(FileNotFoundError):  # it was replaced just now
       found = path.stat()
       stamp = (found.st_mtime_ns, found.st_size)
-      if self._given.get(name) == stamp:
+      if self._pushed.get(name) == stamp:
         return
       if name == _LINES:  # whole lines alone
         content = path.read_bytes()
@@ -291,10 +294,10 @@ class Mirror:
         self._bucket.write(name, content=content[:end])
       else:
         self._bucket.put(path, name=name)
-      self._given[name] = stamp
+      self._pushed[name] = stamp
 
-  def _give_aside(self) -> None:
-    """Moves damaged steps there, over none that is there."""
+  def _push_aside(self) -> None:
+    """Moves quarantined steps to the bucket, under names that are free."""
     place = self._folder / layout.SET_ASIDE
     for step in sorted(place.iterdir()) if place.is_dir() else []:
       name = layout.free_name(step.name, taken=self._aside)
@@ -304,7 +307,7 @@ class Mirror:
       self._aside.add(name)
       shutil.rmtree(step)
 
-  def _give_step(self, step: str) -> None:
+  def _push_step(self, step: str) -> None:
     """Copies a step; files.json is removed first, and comes last."""
     folder, prefix = self._steps / step, f'{_CHECKPOINTS}{step}/'
     try:
@@ -326,7 +329,7 @@ class Mirror:
     self._there[step] = sums
 
   def _remove_old(self) -> None:
-    """Removes steps that the run no longer keeps, and what broke off."""
+    """Removes steps that the run no longer keeps, and incomplete ones."""
     for step in sorted({*self._there, *self._broken}):
       if not self._here(step):
         self._remove(self._bucket.sizes(f'{_CHECKPOINTS}{step}/'))
@@ -334,7 +337,7 @@ class Mirror:
         self._broken.discard(step)
 
   def _remove(self, names: set[str] | dict[str, int]) -> None:
-    """files.json first: without it, a step is none."""
+    """Removes objects, files.json first: a step without it is incomplete."""
     self._bucket.remove(
       sorted(names, key=lambda n: not n.endswith(layout.SUMS))
     )

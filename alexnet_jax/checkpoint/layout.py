@@ -62,13 +62,13 @@ def find(path: str) -> pathlib.Path:
   Raises:
     ValueError: if the path is neither a step folder nor a run's.
   """
-  return pathlib.Path(hosts.of_first(lambda: str(_find(path))))
+  return pathlib.Path(hosts.from_host0(lambda: str(_find(path))))
 
 
 def _find(path: str) -> pathlib.Path:
   if paths.is_remote(path):
     return _fetch(path)
-  given = paths.given(path)
+  given = paths.expand(path)
   if (
     given.name.isdecimal() and given.is_dir() and not (given / FOLDER).exists()
   ):
@@ -100,7 +100,7 @@ def _fetch(url: str) -> pathlib.Path:
   prefix = found[-1]
   step = pathlib.PurePosixPath(prefix).name or own
   run = source.url.removesuffix(f'/{step}').removesuffix(f'/{FOLDER}')
-  place = bucket.copies('checkpoints') / bucket.name_of_copy(run) / FOLDER
+  place = bucket.cache_folder('checkpoints') / bucket.copy_name(run) / FOLDER
   names = [name for name in sizes if name.startswith(prefix)]
   with locks.locked(place, fix='', waits=True):
     return fetch_step(source, names, prefix=prefix, to=place / step)
@@ -139,13 +139,13 @@ def fetch_step(
   scratch = to.with_name(f'{to.name}{BEING_WRITTEN}')
   for old in (scratch, to):
     shutil.rmtree(old, ignore_errors=True)
-  bucket.at_once(
+  bucket.run_parallel(
     lambda name: source.get(name, to=scratch / name.removeprefix(prefix)), names
   )
   return scratch.rename(to)
 
 
-def set_aside(step: pathlib.Path) -> pathlib.Path:
+def quarantine(step: pathlib.Path) -> pathlib.Path:
   """Moves a damaged step out of the way, to WORKDIR/set_aside; where to."""
   folder = step.parent.parent / SET_ASIDE
   folder.mkdir(exist_ok=True)
@@ -163,32 +163,32 @@ def free_name(name: str, *, taken: Collection[str]) -> str:
   return next(n for n in names if n not in taken)
 
 
-def tidy(directory: pathlib.Path) -> list[pathlib.Path]:
+def clean_partial(directory: pathlib.Path) -> list[pathlib.Path]:
   """Undoes what a killed process left half done; the folders it removed.
 
   A step that was being written has no name of a step yet: nothing knows of it.
   """
-  settle(directory)
+  recover(directory)
   half_written = list(directory.glob(f'*{BEING_WRITTEN}*'))
   for folder in half_written:
     shutil.rmtree(folder)
   return half_written
 
 
-def make_way(step: pathlib.Path) -> None:
+def hide_unevaluated(step: pathlib.Path) -> None:
   """Lets a step that lacks its evaluation be written again, with it.
 
   Until that is done it lies under another name, from where `settle` fetches it.
   """
-  step.rename(aside(step))
+  step.rename(hidden_path(step))
 
 
-def aside(step: pathlib.Path) -> pathlib.Path:
+def hidden_path(step: pathlib.Path) -> pathlib.Path:
   """What a step is called that makes way for another."""
   return step.with_name(step.name + _UNEVALUATED)
 
 
-def settle(directory: pathlib.Path) -> None:
+def recover(directory: pathlib.Path) -> None:
   """Removes a step that made way, or fetches it back if it came to nothing."""
   for path in directory.glob(f'*{_UNEVALUATED}'):
     if path.with_suffix('').exists():

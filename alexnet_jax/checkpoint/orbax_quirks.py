@@ -1,19 +1,59 @@
-"""Orbax in process 0 alone, whatever others there are; not in the paper.
+"""What orbax needs to be told: to work on host 0 alone, and to be quiet.
 
-Left to itself orbax lets each process write its parts, to a folder that all of
-them see. The state is half a gigabyte at most, and a cluster need not have such
-a folder: so process 0 writes and reads the whole.
+By default each host writes its parts to a folder that all hosts see. The state
+is half a gigabyte at most, and a cluster need not have such a folder: host 0
+writes and reads the whole.
+
+When a read or a write fails, orbax logs a traceback, later callbacks of
+tensorstore find their event loop closed and print one each, and asyncio reports
+every task that failed with it whenever it is collected. The program itself
+reports the failure in one line.
 """
 
+import contextlib
+import functools
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import orbax.checkpoint as ocp
+from absl import logging as absl_logging
 
 from alexnet_jax.parallel import distributed
 
+# What asyncio says of tasks, of futures and of gatherings of them.
+_NEVER_RETRIEVED = 'exception was never retrieved'
 
-def orbax_options() -> ocp.options.MultiprocessingOptions:
-  """So that orbax waits for no other process."""
-  if not distributed.several():
+
+def host0_options() -> ocp.options.MultiprocessingOptions:
+  """Options with which orbax on host 0 waits for no other host."""
+  if not distributed.is_multihost():
     return ocp.options.MultiprocessingOptions()
   return ocp.options.MultiprocessingOptions(
     primary_host=0, active_processes={0}, barrier_sync_key_prefix='first'
   )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+  """Silences orbax inside, and its late callbacks from then on."""
+  before = sys.unraisablehook
+  if getattr(before, 'func', None) is not _hook:  # others use partial, too
+    sys.unraisablehook = functools.partial(_hook, before)
+  logging.getLogger('asyncio').addFilter(_is_reported)  # twice is once
+  verbosity = absl_logging.get_verbosity()
+  absl_logging.set_verbosity(absl_logging.FATAL)
+  try:
+    yield
+  finally:
+    absl_logging.set_verbosity(verbosity)
+
+
+def _hook(before: Callable[[Any], Any], args: Any) -> None:
+  if str(args.exc_value) != 'Event loop is closed':
+    before(args)
+
+
+def _is_reported(record: logging.LogRecord) -> bool:
+  return _NEVER_RETRIEVED not in record.getMessage()

@@ -1,8 +1,8 @@
-"""Reading checkpoints, with every sum checked; not in the paper.
+"""Reading checkpoints on host 0, with every checksum compared.
 
-orbax restores flipped bits without a word, hence checkpoint/checksums.py. No pickle is
-read: arrays by tensorstore, the rest as JSON. Of several processes process 0
-reads, and gives the others what it read: they need not see the folder.
+orbax restores flipped bits without an error, hence checksums.py. No pickle is
+read: arrays come through tensorstore, the rest is JSON. Host 0 broadcasts what
+it reads: the other hosts need not see the folder.
 """
 
 import json
@@ -16,11 +16,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from alexnet_jax.checkpoint import checksums, layout, orbax_quirks, quiet
-from alexnet_jax.parallel import distributed, hosts, placement
+from alexnet_jax.checkpoint import checksums, layout, orbax_quirks
+from alexnet_jax.config import schema
+from alexnet_jax.parallel import distributed, hosts
+from alexnet_jax.parallel import mesh as mesh_lib
 
 _ITEMS = ('state', 'data', 'meta')
-_KINDS = {  # of the fields of layout.Meta that are looked at
+_KINDS = {  # types of the fields of layout.Meta that are read
   'config': dict,
   'dataset': str,
   'fingerprint': str,
@@ -35,7 +37,7 @@ T = TypeVar('T')
 
 
 class DamagedError(ValueError):
-  """A step folder that cannot be gone on from."""
+  """A checkpoint that cannot be restored."""
 
   def __init__(self, step: pathlib.Path, reason: str):
     super().__init__(
@@ -46,27 +48,45 @@ class DamagedError(ValueError):
     self.reason = reason
 
   @classmethod
-  def elsewhere(cls, step: pathlib.Path) -> Callable[[str], 'DamagedError']:
-    """Makes the same of what process 0 said of a step that it cannot use."""
+  def on_other_hosts(
+    cls, step: pathlib.Path
+  ) -> Callable[[str], 'DamagedError']:
+    """Returns what makes the same error from the message of host 0."""
 
-    def make(said: str) -> DamagedError:
-      error = cls(step, said)
-      error.args = (said,)
+    def make(message: str) -> DamagedError:
+      error = cls(step, message)
+      error.args = (message,)
       return error
 
     return make
 
 
+def _on_host0(step: pathlib.Path, read: Callable[[], T]) -> T:
+  """Runs `read` on host 0; a DamagedError is one on every host."""
+  return hosts.from_host0(read, other_error=DamagedError.on_other_hosts(step))
+
+
 def newest_sound(
   directory: pathlib.Path, *, read: Callable[[pathlib.Path], T]
 ) -> tuple[T | None, list[DamagedError]]:
-  """What `read` makes of the newest step that it can read, and why not others.
+  """Applies `read` to the newest step for which it raises no DamagedError.
+
+  Args:
+    directory: WORKDIR/checkpoints.
+    read: called with the folder of a step, newest first.
+
+  Returns:
+    What `read` returned (None if no step is sound), and the errors of newer
+    steps.
 
   Raises:
-    OSError: if the disk fails: that says nothing of the step.
+    OSError: if the disk fails, which says nothing of the step.
   """
   damaged = []
-  for name in hosts.of_first(lambda: _names(directory)):
+  names = _on_host0(
+    directory, lambda: [step.name for step in layout.steps(directory)]
+  )
+  for name in names:
     try:
       return read(directory / name), damaged
     except DamagedError as error:
@@ -74,25 +94,18 @@ def newest_sound(
   return None, damaged
 
 
-def _names(directory: pathlib.Path) -> list[str]:
-  return [step.name for step in layout.steps(directory)]
-
-
 def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
-  """What a step folder says of itself.
+  """Reads the metadata of a step.
 
   Args:
     step: the folder.
-    check: whether to compare each of its files with its sum first.
+    check: whether to compare each of its files with its checksum first.
 
   Raises:
-    DamagedError: if a file is missing or not what was written, or if it was
-      not written by this program.
+    DamagedError: if a file is missing or not what was written, or the folder
+      was not written by this program.
   """
-  return hosts.of_first(
-    lambda: _read_meta(step, check=check),
-    elsewhere=DamagedError.elsewhere(step),
-  )
+  return _on_host0(step, lambda: _read_meta(step, check=check))
 
 
 def _read_meta(step: pathlib.Path, *, check: bool) -> layout.Meta:
@@ -102,11 +115,12 @@ def _read_meta(step: pathlib.Path, *, check: bool) -> layout.Meta:
   for field, kind in _KINDS.items():
     if not isinstance(meta.get(field), kind):
       raise DamagedError(step, f'its meta has no {field}')
+  meta['config'] = schema.upgrade(meta['config'])
   return cast(layout.Meta, meta)
 
 
 def _check_files(step: pathlib.Path) -> None:
-  """Compares every file with its sum."""
+  """Compares every file with its checksum."""
   if not step.is_dir():
     raise DamagedError(step, 'it is no folder')
   if not any(step.iterdir()):
@@ -135,13 +149,19 @@ def _read_json(step: pathlib.Path, name: str) -> dict:
 def read_state(
   step: pathlib.Path, *, meta: layout.Meta, state: PyTree
 ) -> PyTree:
-  """The TrainState of a step folder, laid out as `state` says.
+  """Restores the arrays of a step.
+
+  Args:
+    step: the folder.
+    meta: its metadata.
+    state: shapes, dtypes and shardings, such as Steps.state.
 
   Raises:
-    DamagedError: if it cannot be read, or its digests are not those in `meta`.
+    DamagedError: if they cannot be read, or their digests are not those in
+      `meta`.
   """
-  if distributed.several():
-    restored = _restore_in_first(step, state)
+  if distributed.is_multihost():
+    restored = _restore_on_host0(step, state)
   else:
     restored = _restore(step, state)
   found = checksums.digest(restored).arrays
@@ -156,32 +176,32 @@ def read_state(
 def read_arrays(
   step: pathlib.Path, *, meta: layout.Meta, device: jax.Device | None = None
 ) -> PyTree:
-  """The same on one device and without a config: a tree of dicts and lists.
+  """Restores the arrays of a step on one device, without a config.
 
   Args:
     step: the folder.
-    meta: what it says of itself.
-    device: which; the first of all if not given.
+    meta: its metadata.
+    device: None: the first of all.
+
+  Returns:
+    A tree of dicts and lists.
 
   Raises:
     DamagedError: as `read_state` does.
   """
   place = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
-  shapes = hosts.of_first(
-    lambda: _shapes(step), elsewhere=DamagedError.elsewhere(step)
-  )
   state = jax.tree.map(
     lambda text: jax.ShapeDtypeStruct(*_parse_shape(text), sharding=place),
-    shapes,
+    _on_host0(step, lambda: _shapes(step)),
   )
   return read_state(step, meta=meta, state=state)
 
 
 def _shapes(step: pathlib.Path) -> PyTree:
   """The tree of a step's arrays, as texts such as 'float32 11 11 3 96'."""
-  with quiet.orbax():
+  with orbax_quirks.quiet():
     handler = ocp.StandardCheckpointHandler(
-      multiprocessing_options=orbax_quirks.orbax_options()
+      multiprocessing_options=orbax_quirks.host0_options()
     )
     tree = handler.metadata((step / 'state').absolute()).tree
   return jax.tree.map(lambda a: ' '.join(map(str, (a.dtype, *a.shape))), tree)
@@ -192,29 +212,31 @@ def _parse_shape(text: str) -> tuple[tuple[int, ...], np.dtype]:
   return tuple(map(int, shape)), np.dtype(dtype)
 
 
-def _restore_in_first(step: pathlib.Path, state: PyTree) -> PyTree:
-  """What process 0 restores, laid out over the devices of all."""
-  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+def _restore_on_host0(step: pathlib.Path, state: PyTree) -> PyTree:
+  """Restores on host 0 and shards the arrays over the devices of all hosts."""
+  own = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   whole = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), state
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own), state
   )
-  read = hosts.together(
-    lambda: _restore(step, whole) if distributed.is_first() else whole,
-    elsewhere=DamagedError.elsewhere(step),
+  read = hosts.run_everywhere(
+    lambda: _restore(step, whole) if distributed.is_host0() else whole,
+    other_error=DamagedError.on_other_hosts(step),
   )
 
-  def place(ours: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
-    array = hosts.array_of_first(ours, shape=spec.shape, dtype=spec.dtype)
-    return placement.put(array, sharding=spec.sharding)
+  def place(array: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
+    whole = hosts.broadcast_from_host0(
+      array, shape=spec.shape, dtype=spec.dtype
+    )
+    return mesh_lib.put(whole, sharding=spec.sharding)
 
   return jax.tree.map(place, read, state)
 
 
 def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
   with (
-    quiet.orbax(),
+    orbax_quirks.quiet(),
     ocp.StandardCheckpointer(
-      multiprocessing_options=orbax_quirks.orbax_options()
+      multiprocessing_options=orbax_quirks.host0_options()
     ) as reader,
   ):
     try:
@@ -228,11 +250,10 @@ def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
       ) from error
 
 
-def wind(batches: grain.DatasetIterator, *, step: pathlib.Path) -> None:
-  """Puts the iterator where it was when the step folder was written."""
-  place = hosts.of_first(
-    lambda: _read_json(step, f'data/{layout.ITERATOR}'),
-    elsewhere=DamagedError.elsewhere(step),
-  )
+def restore_iterator(
+  batches: grain.DatasetIterator, *, step: pathlib.Path
+) -> None:
+  """Puts an iterator where it was when the step was written."""
+  place = _on_host0(step, lambda: _read_json(step, f'data/{layout.ITERATOR}'))
   batches.set_state(place)
   batches.start_prefetch()

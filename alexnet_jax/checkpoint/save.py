@@ -1,9 +1,8 @@
-"""Writing checkpoints in the background; not in the paper.
+"""Writing checkpoints in the background, on host 0.
 
-Of several processes process 0 writes the whole, and the others learn how it
-went. What a reader may get wrong: orbax with `max_to_keep` and `best_fn` keeps
-the best steps and deletes the newest; the policy below keeps both. And without
-a `best_fn` it writes no metrics: a resumed run would not know the best step.
+With `max_to_keep` and `best_fn` orbax keeps the best steps and deletes the
+newest; the policy below keeps both. Without a `best_fn` it writes no metrics,
+and a resumed run would not know the best step.
 """
 
 import contextlib
@@ -22,25 +21,25 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers
 
-from alexnet_jax.checkpoint import checksums, layout, orbax_quirks, quiet
+from alexnet_jax.checkpoint import checksums, layout, orbax_quirks
 from alexnet_jax.parallel import distributed, hosts
 
 
 class SaveError(ValueError):
-  """A step could not be written; those before it are as they were."""
+  """A checkpoint could not be written; those before it are unchanged."""
 
   def __init__(self, step: pathlib.Path, reason: str):
     super().__init__(
-      f'{step} cannot be written: {reason}; the checkpoints before it are as '
-      'they were: make room or mend the disk, and run the same command again'
+      f'{step} cannot be written: {reason}; the checkpoints before it are '
+      'unchanged: make room or check the disk, and run the same command again'
     )
 
 
-class Store:
+class CheckpointSaver:
   """Writes the checkpoints of one run, WORKDIR/checkpoints."""
 
   def __init__(self, directory: pathlib.Path, *, keep_newest: int):
-    """Opens the folder, making it if need be; layout.tidy comes first.
+    """Opens the folder, made if need be; call layout.clean_partial first.
 
     Args:
       directory: WORKDIR/checkpoints.
@@ -50,14 +49,14 @@ class Store:
     self._directory = directory.absolute()
     self._step = -1  # being written
     self._manager: ocp.CheckpointManager | None = None
-    if distributed.is_first():
+    if distributed.is_host0():
       self._manager = self._open(keep_newest)
     self._quiet = contextlib.ExitStack()
-    self._quiet.enter_context(quiet.orbax())
+    self._quiet.enter_context(orbax_quirks.quiet())
 
   def _open(self, keep_newest: int) -> ocp.CheckpointManager:
     self._directory.mkdir(parents=True, exist_ok=True)
-    together = orbax_quirks.orbax_options()
+    options = orbax_quirks.host0_options()
     by_error = checkpoint_managers.BestN(
       get_metric_fn=_top1_error,
       reverse=True,
@@ -67,25 +66,25 @@ class Store:
     return ocp.CheckpointManager(
       self._directory,
       item_handlers={
-        # Floats of a trained net hardly shrink: compressing them takes 1.7 s of
-        # a processor for 12 % of the room, 0.3 s without.
+        # Floats of a trained net hardly compress: 1.7 s of a processor for
+        # 12 % less space, against 0.3 s uncompressed.
         'state': ocp.PyTreeCheckpointHandler(
-          use_compression=False, multiprocessing_options=together
+          use_compression=False, multiprocessing_options=options
         ),
         'data': ocp.JsonCheckpointHandler(
-          layout.ITERATOR, multiprocessing_options=together
+          layout.ITERATOR, multiprocessing_options=options
         ),
-        'meta': ocp.JsonCheckpointHandler(multiprocessing_options=together),
+        'meta': ocp.JsonCheckpointHandler(multiprocessing_options=options),
       },
       options=ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
           [newest, by_error]
         ),
-        best_fn=_top1_error,  # not to choose by, but so that errors are kept
+        best_fn=_top1_error,  # so that orbax stores the errors
         best_mode='min',
         create=False,
-        multiprocessing_options=together,
-        # Runs before the folder gets its name: sums are there if the step is.
+        multiprocessing_options=options,
+        # Runs before the folder is renamed: a complete step has its sums.
         async_options=ocp.options.AsyncOptions(
           post_finalization_callback=self._write_sums
         ),
@@ -100,29 +99,29 @@ class Store:
     batches: grain.DatasetIterator,
     meta: layout.Meta,
   ) -> None:
-    """Writes a step in the background; waits for the one before it.
+    """Writes a step in the background; waits for the one before it first.
 
-    All processes call it, each with its part of the state.
+    All hosts call it, each with its shards of the state.
 
     Raises:
-      SaveError: if this step, or the one before, cannot be written.
-      ElsewhereError: if process 0 cannot write it.
+      SaveError: on host 0, if this step or the one before cannot be written.
+      OtherHostError: then, on the other hosts.
     """
     self.wait()  # from here on `_write_sums` is this step's
     self._step = step
-    if distributed.several():
-      state = hosts.give_first(state)
-    hosts.first_does(
+    if distributed.is_multihost():
+      state = hosts.gather_to_host0(state)
+    hosts.on_host0(
       lambda: self._begin(state, place=batches.get_state(), meta=meta)
     )
 
   def _begin(
     self, state: PyTree, *, place: dict[str, Any], meta: layout.Meta
   ) -> None:
-    """In process 0: what `save` does."""
+    """Starts to write a step; host 0 only."""
     assert self._manager
     error = meta['top1_error']
-    with self._told():
+    with self._save_errors():
       self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
       begun = self._manager.save(
         self._step,
@@ -137,29 +136,29 @@ class Store:
       raise RuntimeError(f'orbax would not save step {self._step}')
 
   def wait(self) -> None:
-    """Until what was being written is there; all processes call it.
+    """Waits until the step that is being written is complete; on all hosts.
 
     Raises:
-      SaveError: if it cannot be written.
-      ElsewhereError: if process 0 cannot write it.
+      SaveError: on host 0, if it cannot be written.
+      OtherHostError: then, on the other hosts.
     """
-    hosts.first_does(self._wait)
+    hosts.on_host0(self._wait)
 
   def _wait(self) -> None:
     assert self._manager
-    with self._told():
+    with self._save_errors():
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits, and ends the threads that write; of this process alone.
+    """Waits, and ends the threads that write; on this host alone.
 
     Raises:
       SaveError: if a step cannot be written.
     """
-    with self._quiet, self._told():
+    with self._quiet, self._save_errors():
       if self._manager:
         self._manager.close()
-        layout.settle(self._directory)
+        layout.recover(self._directory)
 
   def _check_room(self, size: int) -> None:
     if not self._directory.is_dir():  # orbax would make it again
@@ -170,8 +169,8 @@ class Store:
       raise OSError(errno.ENOSPC, what)
 
   @contextlib.contextmanager
-  def _told(self) -> Iterator[None]:
-    """Turns what goes wrong with the disk into a SaveError."""
+  def _save_errors(self) -> Iterator[None]:
+    """Turns an error of the disk inside into a SaveError."""
     try:
       yield
     except Exception as error:
@@ -195,7 +194,7 @@ def _top1_error(metrics: dict[str, float]) -> float:
   return metrics.get('top1_error', math.inf)
 
 
-_TROUBLE = (  # what tensorstore and orbax make of an errno is only text
+_TROUBLE = (  # tensorstore and orbax pass on an errno as text only
   'No space left',
   'Disk quota exceeded',
   'File too large',
@@ -208,7 +207,7 @@ _TROUBLE = (  # what tensorstore and orbax make of an errno is only text
 
 
 def _disk_trouble(error: BaseException | None) -> str:
-  """What the system said, if it is the disk that fails; else ''."""
+  """The message of the operating system, if the disk fails; else ''."""
   while error is not None:
     if isinstance(error, OSError) and error.strerror:
       return error.strerror

@@ -111,11 +111,9 @@ def _one_gpu_half(config: Config) -> Overrides:
 def _no_lrn(config: Config) -> Overrides:
   norms = ('lrn', 'spatial_norm')
   return {
-    f'model.layer.{name}.then': tuple(
-      op for op in layer.then if op not in norms
-    )
+    f'model.layer.{name}.ops': tuple(op for op in layer.ops if op not in norms)
     for name, layer in config.model.layer.items()
-    if {*layer.then} & {*norms}
+    if {*layer.ops} & {*norms}
   }
 
 
@@ -129,18 +127,18 @@ def _no_overlap(config: Config) -> Overrides:
   }
 
 
-def _sees(which: str, *, instead_of: str) -> Callable[[Config], Overrides]:
+def _inputs(which: str, *, instead_of: str) -> Callable[[Config], Overrides]:
   return lambda config: {
-    f'model.layer.{name}.sees': which
+    f'model.layer.{name}.inputs': which
     for name, layer in config.model.layer.items()
-    if layer.sees == instead_of
+    if layer.inputs == instead_of
   }
 
 
 def _no_exchange(config: Config) -> Overrides:
   layers = config.model.layer
   return {
-    **_sees('own', instead_of='both')(config),
+    **_inputs('own_column', instead_of='both_columns')(config),
     'model.layer.conv2.kernels': layers.conv2.kernels * 5 // 4,
     'model.layer.fc6.units': layers.fc6.units * 2,
   }
@@ -150,8 +148,8 @@ def _no_conv3(config: Config) -> Overrides:
   """conv4 takes over what conv3 sees, so that the columns still meet."""
   layers = config.model.layer
   return {
-    'model.leave_out': ('conv3',),
-    'model.layer.conv4.sees': layers.conv3.sees,
+    'model.skip_layers': ('conv3',),
+    'model.layer.conv4.inputs': layers.conv3.inputs,
   }
 
 
@@ -160,7 +158,7 @@ def _without(layer: str, *, what: str) -> Ablation:
     section='§7',
     what=f'no {layer}; {what}',
     effect='removing any middle layer: about +2 / not given',
-    overrides=_set(model__leave_out=(layer,)),
+    overrides=_set(model__skip_layers=(layer,)),
     family='depth',
     paper=(2.0, None),
   )
@@ -191,7 +189,7 @@ ABLATIONS = {
     '§3.2',
     'every layer sees both columns, as one wide net would',
     'not in the paper; 62,378,344 parameters',
-    _sees('both', instead_of='own'),
+    _inputs('both_columns', instead_of='own_column'),
     family='columns',
   ),
   'no_exchange': Ablation(

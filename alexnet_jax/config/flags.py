@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 from ml_collections.config_flags import config_flags
 
-from alexnet_jax.config import ablations, validate
+from alexnet_jax.config import ablations, schema, validate
 
 _OVERRIDE = re.compile(r'^--?(no)?config\.([^=]*)')
 _FILE = re.compile(r'^--?config=(.*)$')
@@ -39,7 +39,7 @@ def define() -> None:
   )
 
 
-def value() -> validate.Config:
+def value() -> schema.Config:
   """The config file's config, with --config.FIELD and --ablation applied.
 
   Raises:
@@ -53,7 +53,7 @@ def value() -> validate.Config:
     )
   changed = ablations.apply(config, flags.FLAGS.ablation)
   for field, given in _flag().override_values.items():
-    made = validate.get(config, field)
+    made = schema.get(config, field)
     if field in changed and made != given:
       raise ValueError(
         f'--config.{field}={given}, but --ablation={changed[field]} sets it to '
@@ -113,7 +113,7 @@ def check(argv: Sequence[str]) -> None:
     _check_field(config, field)
 
 
-def _load(flag: str) -> validate.Config:
+def _load(flag: str) -> schema.Config:
   """Runs a config file; its mistakes in one line, with the place in it."""
   path, *argument = flag.split(':', 1)
   try:
@@ -125,7 +125,7 @@ def _load(flag: str) -> validate.Config:
       f'{type(error).__name__}: {error}. Mend it, or use one such as '
       'configs/default.py'
     ) from error
-  if not isinstance(config, validate.Config):
+  if not isinstance(config, schema.Config):
     raise ValueError(
       f'--config={flag} gives no ConfigDict: let its get_config() return one, '
       'as that of configs/default.py does'
@@ -140,8 +140,8 @@ def _place(error: Exception, *, path: str) -> str:
   return f'line {lines[-1]}: ' if lines else ''
 
 
-def _check_field(config: validate.Config, field: str) -> None:
-  known = [name for name, _ in validate.leaves(config)]
+def _check_field(config: schema.Config, field: str) -> None:
+  known = [name for name, _ in schema.leaves(config)]
   inside = [name for name in known if name.startswith(f'{field}.')]
   if inside:
     raise ValueError(
@@ -149,7 +149,7 @@ def _check_field(config: validate.Config, field: str) -> None:
       f'--config.{inside[0]}'
     )
   if field not in known:
-    there = ', '.join(validate.nearest(field, known=known))
+    there = ', '.join(schema.nearest(field, known=known))
     raise ValueError(
       f'--config.{field}: the config has no such field; there is {there}'
     )

@@ -1,11 +1,17 @@
-"""What each field of a config may hold: its type, and a range or a choice.
+"""Every field of a config, and the values that it may hold.
 
-A config file can assign anything to a field, and make fields up, which would
-then be read by nobody. Not in the paper.
+A config file can assign anything to a field, and invent fields that nothing
+would read: `FIELDS` is what validate.py holds it against.
 """
 
+import difflib
 import math
+from collections import abc
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from ml_collections import config_dict
+
+Config = config_dict.ConfigDict
 
 
 @runtime_checkable
@@ -112,11 +118,11 @@ FIELDS: dict[str, Rule] = {
   'ablations': Sequence(),
   'mesh.data': whole(1, most=_DEVICES),
   'mesh.column': whole(1),
-  'model.columns': Choice((1, 2)),
+  'model.columns': whole(1, most=_DEVICES),
   'model.num_classes': whole(2, most=_UNITS),
   'model.conv6': Switch(),
   'model.bottleneck': Switch(),
-  'model.leave_out': Sequence(),
+  'model.skip_layers': Sequence(),
   'model.activation': Choice(('relu', 'tanh', 'logistic')),
   'model.dropout_rate': Number(low=0, below=1),
   'model.lrn.n': whole(1),
@@ -185,8 +191,8 @@ FIELDS: dict[str, Rule] = {
   'health.max_input_wait': POSITIVE,
 }
 _LAYER: dict[str, Rule] = {
-  'sees': Choice(('image', 'own', 'both', 'parts')),
-  'then': Sequence(),
+  'inputs': Choice(('image', 'own_column', 'both_columns', 'summed')),
+  'ops': Sequence(),
   'bias': Number(),
   'stddev': POSITIVE,
 }
@@ -209,3 +215,103 @@ for _name, _rules in LAYERS.items():
     FIELDS[f'schedule.layer.{_name}.{_kind}'] = Sequence()
   for _field, _rule in _rules.items():
     FIELDS[f'model.layer.{_name}.{_field}'] = _rule
+
+
+def get(config: Config, path: str) -> Any:
+  """The field at a dotted path."""
+  for name in path.split('.'):
+    config = config[name]
+  return config
+
+
+def leaves(config: Config, prefix: str = '') -> abc.Iterator[tuple[str, Any]]:
+  """Every field as (dotted path, value), sorted."""
+  for name, value in sorted(config.items()):
+    if isinstance(value, config_dict.ConfigDict):
+      yield from leaves(value, f'{prefix}{name}.')
+    else:
+      yield prefix + name, value
+
+
+def nearest(path: str, *, known: abc.Sequence[str]) -> list[str]:
+  """The existing fields most like a misspelt one, for the message."""
+  last = path.rsplit('.', 1)[-1]
+  found = difflib.get_close_matches(path, known, n=1)
+  found += [p for p in known if p.rsplit('.', 1)[-1] == last]
+  section = path.rsplit('.', 1)[0] + '.'
+  return (
+    found[:1]
+    or [p for p in known if p.startswith(section)]
+    or sorted({p.split('.')[0] for p in known})
+  )
+
+
+# Names that fields and their values had before; old runs still hold them.
+_OLD_LAYER_FIELDS = {'sees': 'inputs', 'then': 'ops'}
+_OLD_INPUTS = {'own': 'own_column', 'both': 'both_columns', 'parts': 'summed'}
+_OLD_MODEL_FIELDS = {'leave_out': 'skip_layers'}
+
+
+def new_name(path: str) -> str:
+  """The name of a field that was renamed; '' if this one was not.
+
+  >>> new_name('model.layer.conv2.sees'), new_name('model.leave_out')
+  ('model.layer.conv2.inputs', 'model.skip_layers')
+  """
+  section, _, name = path.rpartition('.')
+  if section == 'model' and name in _OLD_MODEL_FIELDS:
+    return f'{section}.{_OLD_MODEL_FIELDS[name]}'
+  if section.startswith('model.layer.') and name in _OLD_LAYER_FIELDS:
+    return f'{section}.{_OLD_LAYER_FIELDS[name]}'
+  return ''
+
+
+def upgrade(config: abc.Mapping[str, Any]) -> dict[str, Any]:
+  """A config of config.json or a checkpoint, with the names of today.
+
+  Its lists stay lists. What does not look like a config passes unchanged.
+
+  >>> old = {'model': {'leave_out': [], 'layer': {'conv2': {'sees': 'own'}}}}
+  >>> upgrade(old)
+  {'model': {'layer': {'conv2': {'inputs': 'own_column'}}, 'skip_layers': []}}
+  """
+  model = config.get('model')
+  if not isinstance(model, abc.Mapping):
+    return dict(config)
+  model = _renamed(model, _OLD_MODEL_FIELDS)
+  layers = model.get('layer')
+  if isinstance(layers, abc.Mapping):
+    model['layer'] = {
+      name: _upgrade_layer(layer) if isinstance(layer, abc.Mapping) else layer
+      for name, layer in layers.items()
+    }
+  return {**config, 'model': model}
+
+
+def _upgrade_layer(layer: abc.Mapping[str, Any]) -> dict[str, Any]:
+  if 'sees' not in layer:
+    return dict(layer)
+  layer = _renamed(layer, _OLD_LAYER_FIELDS)
+  return layer | {'inputs': _OLD_INPUTS.get(layer['inputs'], layer['inputs'])}
+
+
+def _renamed(
+  fields: abc.Mapping[str, Any], names: dict[str, str]
+) -> dict[str, Any]:
+  old = {new: fields[was] for was, new in names.items() if was in fields}
+  return {k: v for k, v in fields.items() if k not in names} | old
+
+
+def from_json(config: abc.Mapping[str, Any]) -> dict[str, Any]:
+  """A config as config.json and checkpoints hold it, with its tuples."""
+  return {
+    name: from_json(value)
+    if isinstance(value, abc.Mapping)
+    else as_tuple(value)
+    for name, value in config.items()
+  }
+
+
+def as_tuple(value: Any) -> Any:
+  """Lists as tuples, at any depth; other values as they are."""
+  return tuple(map(as_tuple, value)) if isinstance(value, list) else value

@@ -1,69 +1,13 @@
-"""Checks a config before any device is touched, and derives durations.
+"""Checks that a config can work, before any device is touched.
 
-Every error names the field, its value, the limit and the fix. Not in the paper.
+Every error names the field, its value, the limit and the fix.
 """
 
-import difflib
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
-
-import ml_collections
-from ml_collections import config_dict
+from typing import Any
 
 from alexnet_jax.config import schema
 
-Config = ml_collections.ConfigDict
-
-
-class Plan(NamedTuple):
-  """Durations of a run in steps.
-
-  Attributes:
-    total_steps: minibatches in the whole run.
-    images_per_epoch: training images; epochs need not end with a minibatch.
-    batch_size: images in a minibatch.
-  """
-
-  total_steps: int
-  images_per_epoch: int
-  batch_size: int
-
-  def epoch(self, step: int) -> float:
-    """Passes over the training set after `step` minibatches."""
-    return step * self.batch_size / self.images_per_epoch
-
-  def epoch_ends(self, step: int, *, every_epochs: int) -> bool:
-    """Whether minibatch `step` (from 1) completes a multiple of that many."""
-    before, after = self.epoch(step - 1), self.epoch(step)
-    return math.floor(after / every_epochs) > math.floor(before / every_epochs)
-
-  def steps_in(self, unit: str) -> float:
-    """Minibatches in what a table of `config.schedule` counts."""
-    if unit == 'fractions':
-      return float(self.total_steps)
-    return self.images_per_epoch / self.batch_size
-
-
-def plan(config: Config, *, train_images: int) -> Plan:
-  """Turns epochs into steps for a training set of that many images.
-
-  Raises:
-    ValueError: if there are more steps than can be counted.
-  """
-  steps = config.total_steps
-  if steps is None:
-    steps = math.ceil(config.num_epochs * train_images / config.batch_size)
-  if steps > schema.MOST_STEPS:
-    raise ValueError(
-      f'config.num_epochs = {config.num_epochs} of {train_images:,} images are '
-      f'{steps:,} steps, more than {schema.MOST_STEPS:,}: use fewer'
-    )
-  return Plan(
-    total_steps=steps,
-    images_per_epoch=train_images,
-    batch_size=config.batch_size,
-  )
+Config = schema.Config
 
 
 def check(config: Config) -> None:
@@ -83,10 +27,10 @@ def check(config: Config) -> None:
 
 def _check_fields(config: Config) -> None:
   """Every field is there, no other is, and each holds what it may hold."""
-  there = dict(leaves(config))
+  there = dict(schema.leaves(config))
   for path, value in there.items():
     if path not in schema.FIELDS:
-      near = ', '.join(nearest(path, known=list(schema.FIELDS)))
+      near = ', '.join(schema.nearest(path, known=list(schema.FIELDS)))
       raise ValueError(
         f'config.{path}: no such field is read by anything; there is {near}'
       )
@@ -160,10 +104,10 @@ def _check_maps(config: Config) -> None:
       continue
     windows = (
       []
-      if name in model.leave_out
+      if name in model.skip_layers
       else [(f'layer.{name}.size', layer.size, layer.stride, layer.padding)]
     )
-    pools = list(layer.then).count('pool')
+    pools = list(layer.ops).count('pool')
     windows += [('pool.size', pool.size, pool.stride, 0)] * pools
     for field, window, stride, padding in windows:
       if size + 2 * padding < window:
@@ -181,7 +125,7 @@ _MOST_EPOCHS = 1e5  # so that a time is a step that an int32 can hold
 def _check_schedule(config: Config) -> None:
   """Each table is ((when, factor), ...), see optim/schedule.py."""
   end = 1.0 if config.schedule.counts == 'fractions' else _MOST_EPOCHS
-  for field, table in leaves(config.schedule):
+  for field, table in schema.leaves(config.schedule):
     problem = '' if field == 'counts' else _table_problem(table, end=end)
     if problem:
       example = '((0, 1), (0.5, 0.1))' if end == 1 else '((0, 1), (24, 0.1))'
@@ -243,16 +187,16 @@ _OPERATIONS = {  # by what a layer has
 def _check_model(config: Config) -> None:
   model = config.model
   for field in ('lrn.n', 'spatial_norm.size'):
-    if get(model, field) % 2 == 0:
+    if schema.get(model, field) % 2 == 0:
       raise ValueError(
-        f'config.model.{field} = {get(model, field)}: use an odd number, since '
-        'a window has a middle'
+        f'config.model.{field} = {schema.get(model, field)}: use an odd '
+        'number, since a window has a middle'
       )
   inner = list(model.layer)[1:-1]
-  for name in model.leave_out:
+  for name in model.skip_layers:
     if name not in inner:
       raise ValueError(
-        f'config.model.leave_out holds {name!r}: use {", ".join(inner)}'
+        f'config.model.skip_layers holds {name!r}: use {", ".join(inner)}'
       )
   if model.pool.stride > model.pool.size:
     raise ValueError(
@@ -265,48 +209,19 @@ def _check_model(config: Config) -> None:
 
 def _check_layer(path: str, layer: Config, *, columns: int) -> None:
   units = 'kernels' if 'kernels' in layer else 'units'
-  if layer.sees != 'parts' and layer[units] % columns:
+  if layer.inputs != 'summed' and layer[units] % columns:
     raise ValueError(
       f'{path}.{units} = {layer[units]}, which {columns} columns cannot share '
       'evenly: use a multiple'
     )
-  sees = ('own', 'both')
+  inputs = ('own_column', 'both_columns')
   if path.endswith(('.conv1', '.fc8')):
-    sees = ('image',) if units == 'kernels' else ('parts',)
-  if layer.sees not in sees:
-    listed = ' or '.join(repr(s) for s in sees)
-    raise ValueError(f'{path}.sees = {layer.sees!r}: use {listed}')
-  for op in layer.then:
+    inputs = ('image',) if units == 'kernels' else ('summed',)
+  if layer.inputs not in inputs:
+    listed = ' or '.join(repr(s) for s in inputs)
+    raise ValueError(f'{path}.inputs = {layer.inputs!r}: use {listed}')
+  for op in layer.ops:
     if op not in _OPERATIONS[units]:
       raise ValueError(
-        f'{path}.then holds {op!r}: use {", ".join(_OPERATIONS[units])}'
+        f'{path}.ops holds {op!r}: use {", ".join(_OPERATIONS[units])}'
       )
-
-
-def get(config: Config, path: str) -> Any:
-  """The field at a dotted path."""
-  for name in path.split('.'):
-    config = config[name]
-  return config
-
-
-def leaves(config: Config, prefix: str = '') -> Iterator[tuple[str, Any]]:
-  """Every field as (dotted path, value), sorted."""
-  for name, value in sorted(config.items()):
-    if isinstance(value, config_dict.ConfigDict):
-      yield from leaves(value, f'{prefix}{name}.')
-    else:
-      yield prefix + name, value
-
-
-def nearest(path: str, *, known: Sequence[str]) -> list[str]:
-  """The existing fields most like a misspelt one, for the message."""
-  last = path.rsplit('.', 1)[-1]
-  found = difflib.get_close_matches(path, known, n=1)
-  found += [p for p in known if p.rsplit('.', 1)[-1] == last]
-  section = path.rsplit('.', 1)[0] + '.'
-  return (
-    found[:1]
-    or [p for p in known if p.startswith(section)]
-    or sorted({p.split('.')[0] for p in known})
-  )

@@ -1,16 +1,20 @@
 """Random crops, mirrors and colours, and the ten views (paper §4.1).
 
-All the randomness of an epoch is drawn at once, into arrays that depend on
+All random numbers of an epoch are drawn at once, into arrays that depend on
 (seed, epoch, number of images) and nothing else: not on the batch size, the
-number of processes or threads, nor where a run was resumed.
+number of hosts or threads, nor where a run was resumed.
 
-The host cuts the crops and hands over the draws; the device subtracts the mean
-image, mirrors and shifts the colours. `reference` is all of that in numpy.
+The host cuts the crops and passes the draws on; the device subtracts the mean
+image, mirrors and shifts the colours (steps/preprocess.py). `reference` does
+all of that in numpy.
+
+To add an augmentation: draw its numbers in `draw_epoch`, list them in `DRAWS`,
+apply them in steps/preprocess.py, and give it a field in configs/default.py.
 """
 
 import dataclasses
 import functools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int16, Int32, UInt8
@@ -22,11 +26,11 @@ _STREAM = 0xA06
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augment:
-  """What is random in training; the defaults are the paper's.
+  """The random changes to training images; the defaults are the paper's.
 
   Attributes:
-    random_crop: §4.1, any of the crops; off: the centre one.
-    mirror: §4.1, mirrored with probability 1/2; off: never.
+    random_crop: whether to take any of the crops (§4.1); else the centre one.
+    mirror: whether to mirror with probability 1/2 (§4.1).
     images_per_draw: how many consecutive images of a batch share one crop and
       one mirror decision.
     colour_stddev: §4.1, standard deviation of alpha; 0: no colour shift.
@@ -49,13 +53,54 @@ class Augment:
 
 
 class EpochDraws(NamedTuple):
-  """One epoch's draws. Entry i belongs to the i-th image *seen*."""
+  """The draws of one epoch; entry i belongs to the i-th image *seen*."""
 
-  permutation: Int32[np.ndarray, 'n']  # which image that is
+  permutation: Int32[np.ndarray, 'n']  # index of that image in the split
   offset: Int16[np.ndarray, 'n 2']  # (y, x), each 0..image_size - crop_size
   mirror: Bool[np.ndarray, 'n']
   colour: Float32[np.ndarray, 'n 3']  # RGB shift in grey levels
   scale: Float32[np.ndarray, 'n']  # what the shifted crop is multiplied by
+
+
+class DrawSpec(NamedTuple):
+  """What a minibatch holds of one draw.
+
+  Attributes:
+    shape: of one image's entry.
+    dtype: in the minibatch.
+    neutral: the value that changes nothing.
+    per_group: whether Augment.images_per_draw images share it.
+  """
+
+  shape: tuple[int, ...]
+  dtype: type[np.generic]
+  neutral: float = 0
+  per_group: bool = False
+
+
+# The fields of EpochDraws that travel with a minibatch to the device.
+DRAWS: dict[str, DrawSpec] = {
+  'offset': DrawSpec((2,), np.int32, per_group=True),
+  'mirror': DrawSpec((), np.bool_, per_group=True),
+  'colour': DrawSpec((3,), np.float32),
+  'scale': DrawSpec((), np.float32, neutral=1),
+}
+
+
+def batch_spec(*, crop_size: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+  """Fields of a training batch: (shape of one image's entry, dtype) by name.
+
+  This and `DRAWS` are the only places that spell them.
+
+  >>> batch_spec(crop_size=224)['image']
+  ((224, 224, 3), <class 'numpy.uint8'>)
+  """
+  draws = {name: (draw.shape, draw.dtype) for name, draw in DRAWS.items()}
+  return {
+    'image': ((crop_size, crop_size, 3), np.uint8),
+    'label': ((), np.int32),
+    **draws,
+  }
 
 
 class View(NamedTuple):
@@ -69,35 +114,36 @@ class View(NamedTuple):
 def draw_epoch(
   augment: Augment,
   *,
-  image_size: int,
-  crop_size: int,
+  border: int,
   num_images: int,
   pca: stats.RgbPca,
   seed: int,
   epoch: int,
   reshuffle: bool = True,
 ) -> EpochDraws:
-  """Draws an epoch. Switching one kind of draw off leaves the others as is.
+  """Draws the random numbers of an epoch.
+
+  Each kind has a stream of its own: switching one off leaves the others as they
+  are.
 
   Args:
-    augment: what is random.
-    image_size: pixels a side of whole images.
-    crop_size: pixels a side of crops.
-    num_images: in the training set.
-    pca: of the training set's RGB.
+    augment: which changes are made.
+    border: pixels a side by which images exceed crops, 32 in the paper.
+    num_images: in the training split.
+    pca: principal components of the training split's RGB values.
     seed: of the run.
     epoch: counted from 0.
-    reshuffle: whether the order is drawn anew; else it is that of epoch 0.
+    reshuffle: whether each epoch has a new order; else it is that of epoch 0.
 
   >>> pca = stats.pca(np.diag([9.0, 4.0, 1.0]))
-  >>> draws = draw_epoch(Augment(colour_stddev=0.0), image_size=256,
-  ...   crop_size=224, num_images=5, pca=pca, seed=0, epoch=0)
+  >>> draws = draw_epoch(Augment(colour_stddev=0.0), border=32, num_images=5,
+  ...   pca=pca, seed=0, epoch=0)
   >>> sorted(draws.permutation.tolist())
   [0, 1, 2, 3, 4]
   >>> draws.offset.shape, bool(draws.offset.max() <= 32), draws.colour.any()
   ((5, 2), True, np.False_)
   """
-  n, border = num_images, image_size - crop_size
+  n = num_images
   crop, flip, colour = (_generator(seed, epoch, k) for k in (1, 2, 3))
   order = _generator(seed, epoch if reshuffle else 0, 0)
   stddev = augment.colour_stddev_in(epoch)

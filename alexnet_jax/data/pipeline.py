@@ -23,28 +23,37 @@ from typing import TypedDict
 
 import grain
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64, UInt8
+from jaxtyping import Bool, Int32, Int64, UInt8
+from ml_collections import config_dict
 
 from alexnet_jax.data import augment as augment_lib
-from alexnet_jax.data import bad_records
+from alexnet_jax.data import bad_records as bad_records_lib
 from alexnet_jax.data import dataset as dataset_lib
 
 ALL = slice(None)
 
 
-class TrainBatch(TypedDict):
-  """A training batch. Crops are not mirrored yet."""
+# A minibatch of training crops, not mirrored yet: the fields of `batch_spec`.
+TrainBatch = dict[str, np.ndarray]
 
-  image: UInt8[np.ndarray, 'b c c 3']
-  offset: Int32[np.ndarray, 'b 2']  # (y, x) of the crop, for the mean image
-  mirror: Bool[np.ndarray, 'b']
-  colour: Float32[np.ndarray, 'b 3']  # RGB shift in grey levels
-  scale: Float32[np.ndarray, 'b']  # what the shifted crop is multiplied by
-  label: Int32[np.ndarray, 'b']
+
+# Defined where nothing imports grain, for the steps and the benchmarks.
+batch_spec = augment_lib.batch_spec
+
+
+def blank_batch(images: int, *, crop_size: int) -> TrainBatch:
+  """A batch of black images of class 0, with draws that change nothing."""
+  blank_batch = {
+    name: np.zeros((images, *shape), dtype)
+    for name, (shape, dtype) in batch_spec(crop_size=crop_size).items()
+  }
+  for name, draw in augment_lib.DRAWS.items():
+    blank_batch[name][:] = draw.neutral
+  return blank_batch
 
 
 class EvalBatch(TypedDict):
-  """An evaluation batch. Padding is zeros, with mask False, as is damage."""
+  """Whole images; rows of padding and of damaged images have mask False."""
 
   image: UInt8[np.ndarray, 'b s s 3']
   label: Int32[np.ndarray, 'b']
@@ -56,73 +65,59 @@ class EvalBatch(TypedDict):
 def train_batches(
   dataset: dataset_lib.Dataset,
   *,
-  batch_size: int,
-  crop_size: int,
-  seed: int,
+  config: config_dict.ConfigDict,
   total_steps: int,
-  augment: augment_lib.Augment,
-  reshuffle: bool = True,
-  rows: slice | np.ndarray = ALL,
-  threads: int = 2,
-  prefetch: int = 4,
-  faults: bad_records.Faults | None = None,
+  rows: slice = ALL,
+  bad_records: bad_records_lib.BadRecords | None = None,
 ) -> grain.IterDataset[TrainBatch]:
   """Batches 0 to total_steps - 1 of a run.
 
   Args:
     dataset: its training split is read.
-    batch_size: images in a step, over all processes.
-    crop_size: at most the data set's image_size.
-    seed: of the order and of all that is random in the crops.
+    config: batch_size, seed, augment, and of data crop_size, reshuffle,
+      read_threads and prefetch_batches.
     total_steps: length of the run; the draws do not depend on it.
-    augment: what is random.
-    reshuffle: whether each epoch has an order of its own.
-    rows: those of the batch's rows that this process feeds.
-    threads: that read batches ahead.
-    prefetch: batches held ready.
-    faults: counts damaged images, for each of which the next in the split
-      stands in; none given: none allowed.
+    rows: the rows of each batch that this host feeds.
+    bad_records: counts damaged images, for each of which the next in the split
+      stands in; None: none are allowed.
+
+  Raises:
+    ValueError: if crops are larger than images, or there are no images.
   """
-  if crop_size > dataset.image_size:
+  data, size = config.data, dataset.image_size
+  if data.crop_size > size:
     raise ValueError(
-      f'crop_size {crop_size} exceeds the images of {dataset.name}: set it to '
-      f'at most {dataset.image_size}, or prepare larger images'
+      f'crop_size {data.crop_size} exceeds the images of {dataset.name}: set '
+      f'it to at most {size}, or prepare larger images'
     )
   if not len(dataset.train):
     raise ValueError(f'{dataset.name}: its training split has no images')
-  draws = functools.partial(
-    augment_lib.draw_epoch,
-    augment,
-    image_size=dataset.image_size,
-    crop_size=crop_size,
-    num_images=len(dataset.train),
-    pca=dataset.pca,
-    seed=seed,
-    reshuffle=reshuffle,
-  )
+  augment = augment_lib.Augment(**config.augment)
+
+  @functools.lru_cache(maxsize=3)
+  def draws(epoch: int) -> augment_lib.EpochDraws:
+    return augment_lib.draw_epoch(
+      augment,
+      border=size - data.crop_size,
+      num_images=len(dataset.train),
+      pca=dataset.pca,
+      seed=config.seed,
+      epoch=epoch,
+      reshuffle=data.reshuffle,
+    )
+
   source = _TrainSource(
     split=dataset.train,
-    draws=functools.lru_cache(maxsize=3)(lambda epoch: draws(epoch=epoch)),
+    draws=draws,
     images_per_draw=augment.images_per_draw,
-    batch_size=batch_size,
-    crop_size=crop_size,
+    batch_size=config.batch_size,
+    crop_size=data.crop_size,
     total_steps=total_steps,
-    rows=np.arange(batch_size)[rows],
-    faults=faults or bad_records.Faults(most=0),
+    rows=np.arange(config.batch_size)[rows],
+    bad_records=bad_records or bad_records_lib.BadRecords(most=0),
   )
-  return _iterate(source, threads=threads, prefetch=prefetch)
-
-
-def blank(rows: slice, *, crop_size: int) -> TrainBatch:
-  """A training batch of nothing, of so many rows."""
-  n = rows.stop - rows.start
-  return TrainBatch(
-    image=np.zeros((n, crop_size, crop_size, 3), np.uint8),
-    offset=np.zeros((n, 2), np.int32),
-    mirror=np.zeros(n, np.bool_),
-    colour=np.zeros((n, 3), np.float32),
-    scale=np.zeros(n, np.float32),
-    label=np.zeros(n, np.int32),
+  return _iterate(
+    source, threads=data.read_threads, prefetch=data.prefetch_batches
   )
 
 
@@ -133,7 +128,7 @@ def eval_batches(
   rows: slice | np.ndarray = ALL,
   threads: int = 2,
   prefetch: int = 4,
-  faults: bad_records.Faults | None = None,
+  bad_records: bad_records_lib.BadRecords | None = None,
 ) -> grain.IterDataset[EvalBatch]:
   """Every image of a split once, whole and in order; the last batch padded.
 
@@ -143,7 +138,7 @@ def eval_batches(
     split,
     batch_size,
     np.arange(batch_size)[rows],
-    faults or bad_records.Faults(most=0),
+    bad_records or bad_records_lib.BadRecords(most=0),
   )
   return _iterate(source, threads=threads, prefetch=prefetch)
 
@@ -208,30 +203,28 @@ class _TrainSource:
   crop_size: int
   total_steps: int
   rows: Int64[np.ndarray, 'b']
-  faults: bad_records.Faults
+  bad_records: bad_records_lib.BadRecords
 
   def __len__(self) -> int:
     return self.total_steps
 
   def __getitem__(self, step: int) -> TrainBatch:
     start = step * self.batch_size
-    # The first row of those that share a draw decides for all of them.
+    # The first row of a group draws for all of it.
     leaders = self.rows - self.rows % self.images_per_draw
-    geometry = self._take(('offset', 'mirror'), positions=start + leaders)
-    own = ('permutation', 'colour', 'scale')
-    rest = self._take(own, positions=start + self.rows)
-    image, label = self._crops(rest['permutation'], offsets=geometry['offset'])
-    return TrainBatch(
-      image=image,
-      offset=geometry['offset'].astype(np.int32),
-      mirror=geometry['mirror'],
-      colour=rest['colour'],
-      scale=rest['scale'],
-      label=label,
-    )
+    group = [n for n, draw in augment_lib.DRAWS.items() if draw.per_group]
+    single = [n for n in augment_lib.DRAWS if n not in group]
+    draws = self._take(group, positions=start + leaders)
+    draws |= self._take(['permutation', *single], positions=start + self.rows)
+    indices = draws.pop('permutation')
+    image, label = self._crops(indices, offsets=draws['offset'])
+    return {'image': image, 'label': label} | {
+      name: array.astype(augment_lib.DRAWS[name].dtype)
+      for name, array in draws.items()
+    }
 
   def _take(
-    self, fields: tuple[str, ...], *, positions: Int64[np.ndarray, 'b']
+    self, fields: list[str], *, positions: Int64[np.ndarray, 'b']
   ) -> dict[str, np.ndarray]:
     """The draws at these positions, which may lie in more than one epoch."""
     n = len(self.split)
@@ -269,7 +262,7 @@ class _TrainSource:
       for step in range(1, len(self.split) + 1):
         if isinstance(example, dataset_lib.Example):
           break
-        self.faults.add(example)
+        self.bad_records.add(example)
         (example,) = self.split.take([(index + step) % len(self.split)])
       else:
         raise ValueError('every training image is damaged: prepare them again')
@@ -285,12 +278,12 @@ class _EvalSource:
     split: dataset_lib.Split,
     batch_size: int,
     rows: Int64[np.ndarray, 'b'],
-    faults: bad_records.Faults,
+    bad_records: bad_records_lib.BadRecords,
   ):
     self._split = split
     self._batch_size = batch_size
     self._rows = rows
-    self._faults = faults
+    self._bad_records = bad_records
 
   def __len__(self) -> int:
     return -(-len(self._split) // self._batch_size)
@@ -308,7 +301,7 @@ class _EvalSource:
       rows.tolist(), self._split.take(index[rows].tolist()), strict=True
     ):
       if isinstance(example, dataset_lib.Unreadable):
-        self._faults.add(example)
+        self._bad_records.add(example)
         mask[row] = False
       else:
         image[row], label[row] = example.image, example.label

@@ -1,36 +1,89 @@
-"""Error rates of checkpoints, and of the average of what they say (§6).
+"""Error rates of checkpoints, and of the average of their predictions (§6).
 
 §6 averages the predictions of five, and of seven, "similar CNNs": 18.2 % top-5
-error of one become 16.4 %, and 15.4 %.
+error of one network become 16.4 %, and 15.4 %.
 """
 
 import itertools
 import pathlib
 from collections.abc import Collection, Iterator, Sequence
 
-from ml_collections import config_dict
-
-from alexnet_jax.checkpoint import restore
+from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.config import schema
 from alexnet_jax.evaluate import load, predict, predictions
+from alexnet_jax.parallel import hosts
+from alexnet_jax.runtime import paths as paths_lib
 from alexnet_jax.steps import metrics
+
+
+def evaluate(
+  checkpoints: Sequence[str],
+  *,
+  config: schema.Config,
+  typed: Collection[str] = (),
+  weights: Sequence[str] = (),
+  save_predictions: str = '',
+) -> None:
+  """Prints the error rates of checkpoints, and those of their average.
+
+  Args:
+    checkpoints: WORKDIRs or steps, here or on buckets.
+    config: the data, the devices, and the number of views.
+    typed: fields that the user set by name, see load.network.
+    weights: of each checkpoint in the average; none: equal.
+    save_predictions: file or folder for the predictions; '': none.
+
+  Raises:
+    ValueError: if a checkpoint, a weight or the place cannot be used.
+  """
+  steps = [layout.find(path) for path in checkpoints if path]
+  shares = parse_weights(weights, members=len(steps))
+  save_as = hosts.from_host0(
+    lambda: _writable_places(save_predictions, checkpoints=steps)
+  )
+  found = []
+  for number, member in enumerate(members(steps, config=config, typed=typed)):
+    found.append(member)
+    if save_as:
+      path = pathlib.Path(save_as[number])
+      hosts.on_host0(lambda: predictions.save(found[-1][-1], path))  # noqa: B023
+      print(f'saved as {path}')
+  if len(found) > 1:
+    print(f'average of {len(found)} networks:')
+    for mean in averages(found, weights=shares):
+      print(f'val: {describe(mean)}')
+
+
+def _writable_places(
+  save_predictions: str, *, checkpoints: Sequence[pathlib.Path]
+) -> list[str]:
+  """Files for the predictions of each checkpoint; [] if none are asked for."""
+  if not save_predictions:
+    return []
+  save_as = places(paths_lib.expand(save_predictions), checkpoints=checkpoints)
+  for path in save_as:
+    predictions.probe(path)
+  return list(map(str, save_as))
 
 
 def members(
   paths: Sequence[pathlib.Path],
   *,
-  config: config_dict.ConfigDict,
+  config: schema.Config,
   typed: Collection[str] = (),
 ) -> Iterator[list[predictions.Predictions]]:
-  """What each checkpoint says of the validation images, with a line on each.
+  """Yields each checkpoint's predictions for the validation split.
+
+  Prints a line for each, too.
 
   Args:
-    paths: of steps, of whatever networks.
-    config: the data, the devices, and how many views.
-    typed: fields that the user set by name, see reload.network.
+    paths: folders of steps, of any networks.
+    config: the data, the devices, and the number of views.
+    typed: fields that the user set by name, see load.network.
 
   Yields:
-    Of each checkpoint the predictions from the centre crop, and if the config
-    asks for nine or ten views, from those.
+    Predictions from the centre crop and, if the config asks for nine or ten
+    views, from those.
   """
   if len(paths) > 1:
     _check_can_be_averaged(paths)
@@ -40,7 +93,9 @@ def members(
       print(f'{path}:')
     found = []
     for views in sorted({1, config.eval.final_views}):
-      said = predict.predict(network.setup, params=network.params, views=views)
+      said = predict.predict(
+        network.setup, variables=network.variables, views=views
+      )
       found.append(said._replace(step=network.step).as_saved())
       for fault in network.setup.bad_records.drain():
         print(f'warning: an image is left out: {fault}')
@@ -51,7 +106,7 @@ def members(
 
 
 def _check_can_be_averaged(paths: Sequence[pathlib.Path]) -> None:
-  """Before hours are spent on it: all networks have as many classes."""
+  """Refuses networks of different numbers of classes, before hours of work."""
   units = [
     restore.read_meta(path, check=False)['config']['model']['num_classes']
     for path in paths
@@ -69,7 +124,7 @@ def averages(
   *,
   weights: Sequence[float] | None,
 ) -> list[predictions.Predictions]:
-  """The average over networks, for each number of views that all have."""
+  """Averages the predictions of networks, for each number of views."""
   return [
     predictions.average(of_views, weights=weights)
     for of_views in zip(*found, strict=True)
@@ -77,12 +132,12 @@ def averages(
 
 
 def describe(found: predictions.Predictions) -> str:
-  """Error rates in words, with their intervals."""
+  """Describes error rates with their 95 % intervals."""
   return metrics.describe(found.errors, views=found.views, intervals=True)
 
 
 def parse_weights(given: Sequence[str], *, members: int) -> list[float] | None:
-  """Numbers from a flag; None if there are none.
+  """Parses the weights of a flag; None if there are none.
 
   Raises:
     ValueError: if they are no numbers, or not one for each network.
@@ -102,7 +157,7 @@ def parse_weights(given: Sequence[str], *, members: int) -> list[float] | None:
 def places(
   path: pathlib.Path, *, checkpoints: Sequence[pathlib.Path]
 ) -> list[pathlib.Path]:
-  """Where the predictions of each checkpoint go.
+  """Returns the file for the predictions of each checkpoint.
 
   Args:
     path: what the user gave: a file for one checkpoint, else a folder.

@@ -1,8 +1,7 @@
-"""A trained network from its checkpoint, ready to be shown images.
+"""A trained network from its checkpoint, ready to evaluate images.
 
-The checkpoint says which network it is of, so that checkpoints of different
-presets can be looked at side by side; a config says the rest: which data, on
-which devices. Not in the paper.
+The checkpoint says which network it holds, so that checkpoints of different
+presets can be compared in one command; a config says on which data and devices.
 """
 
 import pathlib
@@ -10,50 +9,47 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from jaxtyping import PyTree
-from ml_collections import config_dict
 
 from alexnet_jax import setup as setup_lib
-from alexnet_jax.checkpoint import layout, restore
-from alexnet_jax.config import validate
+from alexnet_jax.checkpoint import compatible, layout, restore
+from alexnet_jax.config import schema, validate
 
-Config = config_dict.ConfigDict
-# Besides config.model: what the network sees of an image.
-_OF_THE_NETWORK = ('data.crop_size', 'data.mean_at', 'data.image_size')
+# Fields that describe the network's input, besides config.model.
+_INPUT = ('crop_size', 'mean_at', 'image_size')
 
 
 class Network(NamedTuple):
-  """What `network` gives.
+  """A network and what it is evaluated on.
 
   Attributes:
-    path: the step's folder.
+    path: folder of the checkpoint.
     step: minibatches that it was trained for.
-    meta: what the checkpoint says of itself.
+    meta: metadata of the checkpoint.
     setup: data, mesh and programs.
-    params: on the mesh.
+    variables: on the mesh: TrainState.variables.
   """
 
   path: pathlib.Path
   step: int
   meta: layout.Meta
   setup: setup_lib.Setup
-  params: PyTree
+  variables: PyTree
 
   @property
   def epoch(self) -> float:
-    """Passes over a training set as long as that of the data at hand."""
+    """Passes over a training split as long as that of the data at hand."""
     images = self.step * self.meta['config']['batch_size']
     return images / self.setup.plan.images_per_epoch
 
 
 def network(
-  path: pathlib.Path, *, config: Config, typed: Collection[str] = ()
+  path: pathlib.Path, *, config: schema.Config, typed: Collection[str] = ()
 ) -> Network:
-  """Reads a checkpoint and builds its network.
+  """Restores a checkpoint and builds its network.
 
   Args:
-    path: the step's folder, as layout.find gives it.
-    config: which data and devices; its network is not looked at, but for
-      `typed`.
+    path: folder of the step, as layout.find returns it.
+    config: the data and devices; its network is ignored, but for `typed`.
     typed: fields that the user set by name: they must be as in the checkpoint.
 
   Raises:
@@ -62,18 +58,18 @@ def network(
   """
   meta = restore.read_meta(path)
   setup = setup_lib.set_up(_with_network(config, meta, typed=typed, path=path))
-  setup_lib.check_same_classes(meta, setup, path=path)
+  compatible.check_classes(meta, setup.dataset, path=path)
   state = restore.read_state(path, meta=meta, state=setup.programs.state)
-  return Network(path, int(path.name), meta, setup, state.params)
+  return Network(path, int(path.name), meta, setup, state.variables)
 
 
-def own_config(meta: layout.Meta) -> Config:
+def own_config(meta: layout.Meta) -> schema.Config:
   """The config that a checkpoint was trained with, data set and all.
 
   Raises:
     ValueError: if this version of the program cannot work with it.
   """
-  config = Config(setup_lib.from_json(meta['config']))
+  config = schema.Config(schema.from_json(meta['config']))
   try:
     validate.check(config)
   except ValueError as error:
@@ -86,26 +82,28 @@ def own_config(meta: layout.Meta) -> Config:
 
 
 def _with_network(
-  config: Config,
+  config: schema.Config,
   meta: layout.Meta,
   *,
   typed: Collection[str],
   path: pathlib.Path,
-) -> Config:
+) -> schema.Config:
   """The config with the checkpoint's network in place of its own."""
-  theirs = Config(setup_lib.from_json(meta['config']))
-  for field, value in validate.leaves(theirs):
-    of_it = field.startswith('model.') or field in _OF_THE_NETWORK
-    if of_it and field in typed and validate.get(config, field) != value:
+  theirs = schema.Config(schema.from_json(meta['config']))
+  of_network = {f'data.{name}' for name in _INPUT}
+  for field, value in schema.leaves(theirs):
+    if not (field.startswith('model.') or field in of_network):
+      continue
+    if field in typed and schema.get(config, field) != value:
       raise ValueError(
-        f'config.{field} = {validate.get(config, field)!r}, but {path} was '
+        f'config.{field} = {schema.get(config, field)!r}, but {path} was '
         f'trained with {value!r}: leave it out, or use another checkpoint'
       )
   ours = config.copy_and_resolve_references()
   with ours.unlocked():
     ours.model = theirs.model
     ours.ablations = theirs.ablations
-    for name in ('crop_size', 'mean_at', 'image_size'):
+    for name in _INPUT:
       ours.data[name] = theirs.data[name]
   # A net of one column runs where one of two does.
   ours.mesh.column = min(ours.mesh.column, ours.model.columns)

@@ -7,7 +7,6 @@ are averaged, not logits.
 """
 
 import functools
-import json
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from ml_collections import config_dict
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.evaluate import predictions
-from alexnet_jax.parallel import hosts, placement
+from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import preprocess
 
@@ -29,38 +28,39 @@ from alexnet_jax.steps import preprocess
 def predict(
   setup: setup_lib.Setup,
   *,
-  params: PyTree,
+  variables: PyTree,
   views: int,
   split: dataset.Split | None = None,
   check: Callable[[], None] = lambda: None,
 ) -> predictions.Predictions:
-  """What the network says of every image of a split, each exactly once.
+  """Predicts the class of every image of a split, each exactly once.
 
   Args:
-    setup: the run's; its `faults` counts damaged images, which are left out.
-    params: of the network, on the mesh.
-    views: 1, the centre crop; 10; or 9, of CIFAR-10 (augment.views).
-    split: none given: the validation images.
-    check: called between minibatches; may raise, to end it.
+    setup: data, mesh and programs; its `bad_records` counts damaged images,
+      which are left out.
+    variables: of the network, on the mesh: TrainState.variables.
+    views: 1, the centre crop; 10; or 9, for CIFAR-10 (augment.views).
+    split: None: the validation split.
+    check: called between minibatches; an error that it raises ends this.
   """
   crops = place_views(setup.config, views=views, mesh=setup.mesh)
   names, rows = [], []
   for batch in minibatches(
     setup,
     setup.dataset.val if split is None else split,
-    what=f'views: {views}',
+    title=f'views: {views}',
     check=check,
   ):
     each = [
-      setup.programs.predict(params, setup.mean_image, batch.images, view)
+      setup.programs.predict(variables, setup.mean_image, batch.images, view)
       for view in crops
     ]
     mean = functools.reduce(operator.add, each) / len(each)
     score = setup.programs.score(mean, batch.labels)
     names += batch.names
     rows.append(
-      [array[batch.there] for array in hosts.fetch((mean, *score))]
-      + [batch.own_labels]
+      [array[batch.readable] for array in hosts.to_host((mean, *score))]
+      + [batch.host_labels]
     )
   probabilities, losses, ranks, labels = map(
     np.concatenate, zip(*rows, strict=True)
@@ -80,106 +80,85 @@ class Minibatch(NamedTuple):
   """Whole images of a split, in order.
 
   Attributes:
-    images: uint8, on the mesh; padding at the end of the last one.
-    labels: on the mesh, likewise.
-    there: bool, which of both are images that could be read.
-    names: of those, as all that follows.
-    own_labels: on the host.
-    index: in the split.
+    images: uint8 [B, S, S, 3], on the mesh; padded at the end of the split.
+    labels: int32 [B], on the mesh; likewise.
+    readable: bool [B], which rows hold an image that could be read.
+    names: of these N images.
+    host_labels: int32 [N], their labels on the host.
+    indices: int32 [N], their positions in the split.
   """
 
   images: Array
   labels: Int[Array, ' b']
-  there: np.ndarray
+  readable: np.ndarray
   names: list[str]
-  own_labels: Int[np.ndarray, 'n']
-  index: Int[np.ndarray, 'n']
+  host_labels: Int[np.ndarray, 'n']
+  indices: Int[np.ndarray, 'n']
 
 
 def minibatches(
   setup: setup_lib.Setup,
   split: dataset.Split,
   *,
-  what: str,
+  title: str,
   check: Callable[[], None] = lambda: None,
 ) -> Iterator[Minibatch]:
-  """Every image of a split once, with a progress bar if it takes long.
+  """Yields every image of a split once, with a progress bar if it takes long.
 
   Args:
-    setup: the run's; its `faults` counts damaged images.
+    setup: data and mesh; its `bad_records` counts damaged images.
     split: of its data set, or a part of one.
-    what: name of the bar.
-    check: called before each; may raise, to end it.
+    title: of the progress bar.
+    check: called before each minibatch; an error that it raises ends this.
   """
   size = _batch_size(setup.config, images=len(split), mesh=setup.mesh)
+  own = mesh_lib.host_images(size, mesh=setup.mesh)
   batches = pipeline.eval_batches(
-    split,
-    batch_size=size,
-    rows=placement.images_here(size, mesh=setup.mesh),
-    faults=setup.faults,
+    split, batch_size=size, rows=own, bad_records=setup.bad_records
   )
   rounds = -(-len(split) // size)
   for batch in tqdm.tqdm(
-    batches, total=rounds, desc=what, delay=5, leave=False
+    batches, total=rounds, desc=title, delay=5, leave=False
   ):
     check()
-    images, labels = placement.put_batch(
+    images, labels = mesh_lib.put_batch(
       [batch['image'], batch['label']], mesh=setup.mesh, images=size
     )
-    whole = _whole(batch, images=size, mesh=setup.mesh)
-    there = whole['mask']
+    facts: dict[str, Any] = {k: v for k, v in batch.items() if k != 'image'}
+    if mesh_lib.spans_hosts(setup.mesh):
+      facts = hosts.gather_rows(facts, first=own.start)
+    mask = facts['mask']
     yield Minibatch(
       images=images,
       labels=labels,
-      there=there,
-      names=[whole['name'][row] for row in np.flatnonzero(there)],
-      own_labels=whole['label'][there],
-      index=whole['index'][there],
+      readable=mask,
+      names=[facts['name'][row] for row in np.flatnonzero(mask)],
+      host_labels=facts['label'][mask],
+      indices=facts['index'][mask],
     )
 
 
-def _whole(
-  batch: pipeline.EvalBatch, *, images: int, mesh: Mesh
-) -> dict[str, Any]:
-  """What the processes have read, pixels apart, of their parts of a batch."""
-  parts: dict[str, Any] = {k: v for k, v in batch.items() if k != 'image'}
-  if not mesh_lib.spans_processes(mesh):
-    return parts
-  first = placement.images_here(images, mesh=mesh).start
-  plain = {name: np.asarray(part).tolist() for name, part in parts.items()}
-  rows: dict[int, list[Any]] = {}
-  for text in hosts.gather(json.dumps([first, plain])):
-    start, theirs = json.loads(text)
-    for row, values in enumerate(zip(*theirs.values(), strict=True), start):
-      rows[row] = list(values)
-  columns = zip(*(rows[row] for row in range(images)), strict=True)
-  whole = dict(zip(plain, columns, strict=True))
-  dtypes = {name: getattr(part, 'dtype', None) for name, part in parts.items()}
-  return {
-    name: np.array(values, dtypes[name]) if dtypes[name] else list(values)
-    for name, values in whole.items()
-  }
-
-
 def features(
-  setup: setup_lib.Setup, batch: Minibatch, *, params: PyTree
+  setup: setup_lib.Setup, batch: Minibatch, *, variables: PyTree
 ) -> Float[np.ndarray, 'n units']:
-  """What fc7 makes of the centre crop of each image that could be read (§6.1).
+  """Returns fc7 after its ReLU for each readable image (§6.1).
 
-  float32, after the ReLU; at test time fc8 sees them times 1 - dropout rate.
+  float32, of the centre crop. At test time fc8 reads them times (1 - rate).
   """
   (centre,) = place_views(setup.config, views=1, mesh=setup.mesh)
-  out = setup.programs.features(params, setup.mean_image, batch.images, centre)
-  return hosts.fetch(out)[batch.there]
+  out = setup.programs.features(
+    variables, setup.mean_image, batch.images, centre
+  )
+  return hosts.to_host(out)[batch.readable]
 
 
 def place_views(
   config: config_dict.ConfigDict, *, views: int, mesh: Mesh
 ) -> list[preprocess.View]:
-  """The views' corners and mirror bits on the mesh; 1: the centre alone."""
+  """Puts the corners and mirror bits of 1, 9 or 10 views on the mesh."""
   sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
   return [
-    placement.replicate(
+    mesh_lib.replicate(
       preprocess.View(
         offset=np.array([view.y, view.x], np.int32),
         mirror=np.array(view.mirror),
@@ -193,7 +172,7 @@ def place_views(
 def _batch_size(
   config: config_dict.ConfigDict, *, images: int, mesh: Mesh
 ) -> int:
-  """At most the configured one, with the last batch as full as the others."""
+  """Images in a batch: at most the configured number, all batches alike."""
   rows = mesh.shape[mesh_lib.DATA]
   rounds = -(-images // config.eval.batch_size)
   return -(-images // (rounds * rows)) * rows

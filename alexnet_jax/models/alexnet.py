@@ -1,14 +1,42 @@
-"""AlexNet (§3.5) as one module for one or two columns.
+"""AlexNet (§3.5) as one module for one or more columns.
 
-The parameters are whole, unsplit arrays on every mesh: kernels HWIO or
-[in, out]. Under `shard_map` a device holds `columns_here` of the columns and
-with them that share of each layer's *output* channels, except in fc8, whose
-*input* is split and whose logits are summed. Columns meet only where a layer
-sees 'both' and in fc8; see ops/columns.py.
+The paper's net, as `stages` walks through it; H x W x C of both columns:
 
-What a reader may get wrong: dropout here is the paper's (§4.2), a mask of 0
-and 1 in training and a factor 1 - rate at test time, not the inverted kind of
-`flax.linen.Dropout`.
+  >>> from configs import default
+  >>> shapes = activation_shapes(default.model(), crop_size=224)
+  >>> for name, shape in shapes.items():
+  ...   print(f'{name:17} {" x ".join(map(str, shape))}')
+  conv1             55 x 55 x 96
+  conv1/activation  55 x 55 x 96
+  conv1/lrn         55 x 55 x 96
+  conv1/pool        27 x 27 x 96
+  conv2             27 x 27 x 256
+  conv2/activation  27 x 27 x 256
+  conv2/lrn         27 x 27 x 256
+  conv2/pool        13 x 13 x 256
+  conv3             13 x 13 x 384
+  conv3/activation  13 x 13 x 384
+  conv4             13 x 13 x 384
+  conv4/activation  13 x 13 x 384
+  conv5             13 x 13 x 256
+  conv5/activation  13 x 13 x 256
+  conv5/pool        6 x 6 x 256
+  fc6               4096
+  fc6/activation    4096
+  fc6/dropout       4096
+  fc7               4096
+  fc7/activation    4096
+  fc7/dropout       4096
+  fc8               1000
+
+Parameters are whole, unsplit arrays on every mesh: kernels HWIO or [in, out].
+Under `shard_map` a device holds `columns_here` of the columns, and with them
+that share of each layer's *output* channels; fc8 alone splits its *input*, and
+its logits are summed. Columns communicate only in front of a layer whose
+`inputs` are 'both_columns', and in fc8: see ops/columns.py.
+
+Dropout is the paper's (§4.2): a mask of 0 and 1 in training and a factor of
+1 - rate at test time, not the inverted kind of `flax.linen.Dropout`.
 
 Letters in shapes: B images, H W height and width, C channels, D units;
 `whole|one column` where they differ.
@@ -42,10 +70,10 @@ _OPTIONAL = {'conv6': 'conv6', 'fc7_bottleneck': 'bottleneck'}
 
 
 class Dropout(NamedTuple):
-  """What the masks of one training step are drawn from.
+  """The random numbers of one training step's dropout masks.
 
   Masks depend on the key, the layer, the column and the example, never on the
-  mesh, so that a step drops the same units however many devices take it.
+  mesh: a step drops the same units however many devices take it.
   """
 
   key: Key[Array, '']  # of the step
@@ -58,40 +86,46 @@ def layer_names(config: ModelConfig) -> tuple[str, ...]:
 
 
 def stages(config: ModelConfig) -> tuple[str, ...]:
-  """All that an image goes through: 'conv1', 'conv1/activation', ... 'fc8'.
+  """Names of all activations in order: 'conv1', 'conv1/activation', ... 'fc8'.
 
-  Of a layer in `leave_out` only the pooling stays, so that sizes still meet.
+  A layer in `skip_layers` keeps only its pooling, so that sizes still fit.
   """
   out = []
   for name, layer in config.layer.items():
     if name in _OPTIONAL and not config[_OPTIONAL[name]]:
       continue
-    left_out = name in config.leave_out
-    ops = [op for op in layer.then if op == 'pool' or not left_out]
-    out += [] if left_out else [name]
+    skipped = name in config.skip_layers
+    ops = [op for op in layer.ops if op == 'pool' or not skipped]
+    out += [] if skipped else [name]
     out += [f'{name}/{op}' for op in ops]
   return tuple(out)
 
 
 class Conv(nn.Module):
-  """The kernels of one convolutional layer and their biases (§3.5).
+  """A convolutional layer: its kernels and biases (§3.5).
 
-  A `local` one has kernels and biases of its own at every place.
+  A `local` layer has kernels and biases of its own at every position.
   Arithmetic is in the dtype of x; kernels and biases are kept as float32.
+
+  Attributes:
+    config: `config.model.layer.NAME`.
+    kernels: kernels on this device.
+    groups: columns on this device that each read only their own maps.
   """
 
-  config: config_dict.FrozenConfigDict  # of the layer
-  kernels: int  # on this device
-  groups: int  # columns on this device that each see only their own maps
+  config: config_dict.FrozenConfigDict
+  kernels: int
+  groups: int
 
   @nn.compact
   def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j k']:
     c = self.config
     padding = (self._padding(x.shape[1]), self._padding(x.shape[2]))
-    places = self._places(x, padding) if c.local else ()
+    places = self._positions(x, padding) if c.local else ()
     kernel = self.param(
       'kernel',
       nn.initializers.normal(c.stddev),
+      # [size, size, C|C/2, K|K/2]
       (*places, c.size, c.size, x.shape[-1] // self.groups, self.kernels),
     )
     # Paper silent: the biases of locally connected layers (§3.3).
@@ -108,17 +142,17 @@ class Conv(nn.Module):
       padding=padding,
       groups=self.groups,
     )
-    return _add_bias(y, bias)
+    return _add_bias(y, bias)  # [B, H', W', K|K/2]
 
   def _padding(self, size: int) -> tuple[int, int]:
-    """Zeros before and after, along an axis of that many pixels."""
+    """Zeros before and after an axis of `size` pixels."""
     c = self.config
     return conv.ceil_padding(size, c.size, c.stride, padding=c.padding)
 
-  def _places(
+  def _positions(
     self, x: Float[Array, 'b h w c'], padding: conv.Padding
   ) -> tuple[int, ...]:
-    """Windows down and across."""
+    """Numbers of windows along height and width."""
     c = self.config
     return tuple(
       1 + (size + sum(zeros) - c.size) // c.stride
@@ -127,22 +161,28 @@ class Conv(nn.Module):
 
 
 class Dense(nn.Module):
-  """The weights of one fully-connected layer and its biases (§3.5).
+  """A fully-connected layer: its weights and biases (§3.5).
 
-  Arithmetic is in the dtype of x; what columns add up is float32.
+  Arithmetic is in the dtype of x; sums over columns are float32.
+
+  Attributes:
+    config: `config.model.layer.NAME`.
+    units: output units on this device.
+    sum_columns: fc8: whether each column computes its share of every unit from
+      its own inputs, and the shares are then summed over the columns.
   """
 
-  config: config_dict.FrozenConfigDict  # of the layer
-  units: int  # on this device
-  sum_columns: bool = False  # fc8: each column adds what its own units say
+  config: config_dict.FrozenConfigDict
+  units: int
+  sum_columns: bool = False
 
   @nn.compact
   def __call__(self, x: Float[Array, 'b groups d']) -> Float[Array, 'b units']:
-    """Units of x's groups of inputs, an equal share of the units for each."""
+    """Computes an equal share of the units from each group of x's inputs."""
     c = self.config
     kernel = self.param(
       'kernel', nn.initializers.normal(c.stddev), (x.shape[-1], self.units)
-    )
+    )  # [D|D/2, units]
     bias = self.param('bias', nn.initializers.constant(c.bias), (self.units,))
     out = jnp.float32 if self.sum_columns else x.dtype
     parts = jnp.split(kernel.astype(x.dtype), x.shape[1], axis=-1)
@@ -159,9 +199,9 @@ class Dense(nn.Module):
 def _add_bias(
   y: Float[Array, 'b ... k'], bias: Float[Array, '... k']
 ) -> Float[Array, 'b ... k']:
-  """y + bias, in float32, and so the sum over y that is the bias's gradient.
+  """Adds a bias in float32, so that its gradient is a float32 sum over y.
 
-  In bfloat16 that sum stops growing at 256 times what is added to it.
+  A bfloat16 sum stops growing at 256 times what is added to it.
   """
   bias = bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
   return (y.astype(jnp.float32) + bias).astype(y.dtype)
@@ -170,19 +210,19 @@ def _add_bias(
 def _flatten(
   x: Float[Array, 'b ...'], *, groups: int
 ) -> Float[Array, 'b groups d']:
-  """[B, 6, 6, 256] -> [B, 1, 9216], or each column's maps apart."""
+  """[B, 6, 6, 256] -> [B, 1, 9216], or [B, groups, 9216/groups] by column."""
   x = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
   return jnp.moveaxis(x, -2, 1).reshape(x.shape[0], groups, -1)
 
 
 class AlexNet(nn.Module):
-  """The network. Call it inside `shard_map`, or see `initialise` and `whole`.
+  """The network; call it inside `shard_map`, or through `whole`.
 
   Attributes:
     config: `config.model` of configs/default.py.
     columns_here: columns that this device holds.
-    dtype: of activations and their gradients: float32 or bfloat16. Parameters
-      and their gradients are float32 always, and so are the logits.
+    dtype: of activations and their gradients: float32 or bfloat16. Parameters,
+      their gradients and the logits are always float32.
   """
 
   config: config_dict.FrozenConfigDict
@@ -193,23 +233,24 @@ class AlexNet(nn.Module):
   def __call__(
     self, images: Float[Array, 'b s s 3'], *, dropout: Dropout | None = None
   ) -> tuple[Float[Array, 'b classes'], Activations]:
-    """Class scores of images, and every activation by name.
+    """Returns class scores of images, and every activation by name.
 
     Args:
-      images: RGB 0-255 less the mean image; 224 x 224 in the paper.
-      dropout: given while training; without it, the factor of test time.
+      images: RGB 0-255 minus the mean image; 224 x 224 in the paper.
+      dropout: given in training; None: the factor of test time instead.
 
     Returns:
-      Logits, and a dict with the output of each layer ('conv1': before its
-      activation) and of what follows it ('conv1/activation', 'conv1/pool').
+      Logits [B, classes], and a dict with the output of each layer ('conv1':
+      before its activation) and of each op after it ('conv1/activation',
+      'conv1/pool'), of this device's columns.
     """
     activations = {}
-    x = images.astype(self.dtype)
+    x = images.astype(self.dtype)  # [B, 224, 224, 3]
     for stage in stages(self.config):
       name, _, op = stage.partition('/')
       if op:
         with jax.named_scope(f'{name}_{op}'):
-          x = self._then(op, x, dropout=dropout, layer=name)
+          x = self._op(op, x, dropout=dropout, layer=name)
       else:
         x = self._layer(name, x)
       activations[stage] = x
@@ -218,22 +259,23 @@ class AlexNet(nn.Module):
   def _layer(
     self, name: str, x: Float[Array, 'b ...']
   ) -> Float[Array, 'b ...']:
+    """Applies layer `name` to x, of this device's columns."""
     layer = self.config.layer[name]
     here, columns_ = self.columns_here, self.config.columns
-    if layer.sees == 'both':
+    if layer.inputs == 'both_columns':
       with jax.named_scope(name):
-        x = columns.gather(x)
-    groups = 1 if layer.sees in ('image', 'both') else here
+        x = columns.gather(x)  # [..., C/2] -> [..., C]
+    groups = 1 if layer.inputs in ('image', 'both_columns') else here
     if name.startswith('conv'):
       share = layer.kernels // columns_ * here
       return Conv(layer, kernels=share, groups=groups, name=name)(x)
     x = _flatten(x, groups=groups)
-    if layer.sees == 'parts':
-      x = x.reshape(x.shape[0], 1, -1)  # one column's inputs after another's
+    if layer.inputs == 'summed':
+      x = x.reshape(x.shape[0], 1, -1)  # [B, 1, D]: columns one after another
       return Dense(layer, units=layer.units, sum_columns=True, name=name)(x)
     return Dense(layer, units=layer.units // columns_ * here, name=name)(x)
 
-  def _then(
+  def _op(
     self,
     op: str,
     x: Float[Array, 'b ...'],
@@ -241,6 +283,7 @@ class AlexNet(nn.Module):
     dropout: Dropout | None,
     layer: str,
   ) -> Float[Array, 'b ...']:
+    """Applies one op of a layer's `ops` to its output."""
     match op:
       case 'activation':
         return ACTIVATIONS[self.config.activation](x)
@@ -265,14 +308,14 @@ class AlexNet(nn.Module):
         return jnp.where(keep, x, 0)
       case _:
         raise ValueError(
-          f'config.model.layer...then holds {op!r}: use activation, lrn, '
+          f'config.model.layer...ops holds {op!r}: use activation, lrn, '
           'spatial_norm, pool or dropout'
         )
 
   def _keep(
     self, dropout: Dropout, *, layer: str, units: int
   ) -> Bool[Array, 'b units']:
-    """Which units of this device's columns stay, drawn example by example."""
+    """Draws which units of this device's columns stay, example by example."""
     number = list(self.config.layer).index(layer)
     key = jax.random.fold_in(dropout.key, number)
 
@@ -291,19 +334,22 @@ class AlexNet(nn.Module):
 
 
 def _alpha(norm: config_dict.FrozenConfigDict, *, window: int) -> float:
-  """What multiplies the sum over a window, from the alpha of sum or mean."""
+  """The factor of the sum over a window; alpha may be that of its mean."""
   return norm.alpha / window if norm.alpha_of == 'mean' else norm.alpha
 
 
 def create(
   config: ModelConfig, *, columns_here: int, dtype: DTypeLike = jnp.float32
 ) -> AlexNet:
-  """The module for a device that holds `columns_here` of the columns."""
+  """Returns the module for a device that holds `columns_here` columns."""
   return AlexNet(config_dict.FrozenConfigDict(config), columns_here, dtype)
 
 
 def whole(function: Callable[..., Any]) -> Callable[..., Any]:
-  """Lets a function call the net with all columns here, outside `shard_map`."""
+  """Wraps a function that calls the net, to run outside `shard_map`.
+
+  The net must hold all its columns (`columns_here=config.columns`).
+  """
 
   def call(*args: Any) -> Any:
     one = jax.vmap(
@@ -314,17 +360,35 @@ def whole(function: Callable[..., Any]) -> Callable[..., Any]:
   return call
 
 
+def init_variables(
+  config: ModelConfig, key: Key[Array, ''], *, crop_size: int
+) -> dict[str, PyTree]:
+  """Initial values of all collections: {'params': ...} for the paper's net."""
+  model = create(config, columns_here=config.columns)
+  images = jnp.zeros((1, crop_size, crop_size, 3))
+  return whole(lambda k: dict(model.init(k, images)))(key)
+
+
 def initialise(
   config: ModelConfig, key: Key[Array, ''], *, crop_size: int
 ) -> PyTree:
-  """Initial values (§5) as the config has them: {'conv1': {'kernel', ...}}."""
+  """Initial parameters (§5): {'conv1': {'kernel', 'bias'}, ...}, float32."""
+  return init_variables(config, key, crop_size=crop_size)['params']
+
+
+def activation_shapes(
+  config: ModelConfig, *, crop_size: int
+) -> dict[str, tuple[int, ...]]:
+  """Shape of every activation for one image, all columns together."""
   model = create(config, columns_here=config.columns)
   images = jnp.zeros((1, crop_size, crop_size, 3))
-  return whole(lambda k: model.init(k, images)['params'])(key)
+  run = whole(lambda key: model.init_with_output(key, images)[0][1])
+  activations = jax.eval_shape(run, jax.random.key(0))
+  return {name: activations[name].shape[1:] for name in stages(config)}
 
 
-def partition_specs(params: PyTree) -> PyTree:
-  """How parameters lie on the mesh: split by output, fc8 by input."""
+def partition_specs(variables: PyTree) -> PyTree:
+  """PartitionSpecs of parameters: split by output channel, fc8 by input."""
 
   def spec(path: tuple[Any, ...], leaf: Any) -> P:
     layer, kind = path[-2].key, path[-1].key
@@ -332,4 +396,4 @@ def partition_specs(params: PyTree) -> PyTree:
       return P(columns.AXIS) if kind == 'kernel' else P()
     return P(*(None,) * (leaf.ndim - 1), columns.AXIS)
 
-  return jax.tree_util.tree_map_with_path(spec, params)
+  return jax.tree_util.tree_map_with_path(spec, variables)

@@ -1,37 +1,42 @@
-"""Rates that follow the clock, by kind of parameter and by layer.
+"""Learning-rate factors that follow the clock or the minibatch's size.
 
-Not in the paper, which lowers one rate for all at a plateau (plateau.py); the
-authors' notes say when they set which rate by hand (layer-params-145.cfg).
+The paper lowers one rate for all parameters at a plateau (plateau.py). The
+authors' notes say when they set which rate by hand (layer-params-145.cfg); here
+such a list is a table ((when, factor), ...) in order: a factor holds from its
+`when` until the next. Tables start at 0 and count epochs, or fractions of the
+run.
 
-A table is ((when, factor), ...), in order: from `when` on, until the next. It
-starts at 0. `when` counts epochs, or fractions of the run.
+They also have a run of 256 images whose rates are doubled, which "matches #170
+exactly" (layer-params-170-256-double.cfg): that is the linear scaling rule
+without warm-up. Rule and warm-up are those of Goyal et al., "Accurate, Large
+Minibatch SGD" (2017, arXiv:1706.02677), §2.1 and §2.2.
 """
 
 import math
 from collections.abc import Iterable
 
 import jax.numpy as jnp
-import numpy as np
+import optax
 from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import config_dict
 
 Table = tuple[tuple[float, float], ...]
 
 
-def rates(
+def factors(
   schedule: config_dict.ConfigDict,
   *,
   layers: Iterable[str],
   step: Int[Array, ''],
   steps_per_unit: float,
 ) -> PyTree:
-  """What multiplies the learning rate: {'conv1': {'kernel', 'bias'}, ...}.
+  """Factors of the learning rate: {'conv1': {'kernel', 'bias'}, ...}.
 
   Args:
     schedule: `config.schedule`.
     layers: names of the layers.
     step: minibatches seen so far.
-    steps_per_unit: in an epoch, or in the run: whatever the tables count.
+    steps_per_unit: steps in an epoch, or in the run: in what the tables count.
   """
 
   def at(table: Table) -> Float[Array, '']:
@@ -47,7 +52,7 @@ def rates(
 def factor(
   table: Table, *, step: Int[Array, ''], steps_per_unit: float
 ) -> Float[Array, '']:
-  """The factor that holds for the minibatch after `step` others.
+  """The factor of one table for the minibatch after `step` others.
 
   >>> table = ((0.0, 1.0), (2.0, 0.1))
   >>> for step in (0, 4, 5):  # 2 epochs of 2.5 steps end with step 5
@@ -57,9 +62,50 @@ def factor(
   0.1
   """
   # A time that is a whole step but for rounding is that step.
-  starts = np.array(
-    [math.ceil(when * steps_per_unit - 1e-6) for when, _ in table]
-  )
-  factors = np.array([value for _, value in table], np.float32)
-  passed = (step >= jnp.asarray(starts, jnp.int32)).sum()
-  return jnp.asarray(factors)[passed - 1]
+  starts = [math.ceil(when * steps_per_unit - 1e-6) for when, _ in table]
+  constants = [
+    optax.constant_schedule(jnp.float32(value)) for _, value in table
+  ]
+  return jnp.asarray(optax.join_schedules(constants, starts[1:])(step))
+
+
+def batch_scaling(
+  scaling: config_dict.ConfigDict,
+  *,
+  batch_size: int,
+  step: Int[Array, ''],
+  steps_per_epoch: float,
+) -> float | Float[Array, '']:
+  """The factor of every rate: k = batch_size / base_batch_size.
+
+  During warm-up it rises from 1 by the same amount in each step:
+
+      1 + (k - 1) min(step / steps of the warm-up, 1)
+
+  The factors of the plateau and of config.schedule multiply it, during the
+  warm-up too: tables count its epochs, and the plateau rule its evaluations.
+
+  Args:
+    scaling: `config.batch_scaling`.
+    batch_size: images in a minibatch, on all devices and in all its parts.
+    step: minibatches seen so far.
+    steps_per_epoch: need not be whole.
+
+  >>> scaling = config_dict.ConfigDict(
+  ...   dict(rule='linear', base_batch_size=128, warmup_epochs=2)
+  ... )
+  >>> sizes = {'batch_size': 512, 'steps_per_epoch': 2.0}
+  >>> for step in (0, 1, 4, 9):  # four steps of warm-up, to 512 / 128
+  ...   print(batch_scaling(scaling, step=jnp.int32(step), **sizes))
+  1.0
+  1.75
+  4.0
+  4.0
+  """
+  if not scaling.rule:
+    return 1.0
+  k = batch_size / scaling.base_batch_size
+  if not scaling.warmup_epochs:
+    return k
+  warmup_steps = scaling.warmup_epochs * steps_per_epoch
+  return 1 + (k - 1) * jnp.minimum(step.astype(jnp.float32) / warmup_steps, 1)

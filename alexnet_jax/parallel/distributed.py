@@ -129,24 +129,24 @@ def _late(cluster: Cluster) -> str:
   )
 
 
-def count() -> int:
+def host_count() -> int:
   """Processes of this run; asks nothing of the devices."""
-  return jax_distributed.global_state.num_processes if several() else 1
+  return jax_distributed.global_state.num_processes if is_multihost() else 1
 
 
-def index() -> int:
+def host_index() -> int:
   """Which of them this is."""
-  return jax_distributed.global_state.process_id if several() else 0
+  return jax_distributed.global_state.process_id if is_multihost() else 0
 
 
-def several() -> bool:
+def is_multihost() -> bool:
   """Whether `join` was called."""
   return jax.distributed.is_initialized()
 
 
-def is_first() -> bool:
+def is_host0() -> bool:
   """Whether this process writes what a run leaves."""
-  return index() == 0
+  return host_index() == 0
 
 
 # Of XLA, which begins with a status; an error of this program never does.
@@ -176,7 +176,7 @@ def is_lost(error: BaseException) -> bool:
   return False
 
 
-def leave(error: Exception) -> NoReturn:
+def exit_with(error: Exception) -> NoReturn:
   """Ends this process with a line, and thereby the others.
 
   What JAX does at an exit is to wait for all processes. Here an error of this
@@ -184,7 +184,7 @@ def leave(error: Exception) -> NoReturn:
   process 0, the coordinator, aborts them.
   """
   sys.stdout.flush()
-  hold_aborts()
+  defer_aborts()
   if is_lost(error):
     os.write(2, _LOST.encode())
     os._exit(1)
@@ -207,7 +207,7 @@ def _hush() -> None:
   with open(os.devnull, 'w') as nowhere:
     os.dup2(nowhere.fileno(), 1)  # where Gloo tells of each connection
   sys.stdout = open(
-    own if is_first() else os.devnull,
+    own if is_host0() else os.devnull,
     'w',
     buffering=1,
     encoding=sys.stdout.encoding,
@@ -228,7 +228,7 @@ def _aborts_say(line: str) -> Iterator[None]:
     os.dup2(stderr, 2)  # the copy stays open: the handler may write to it
 
 
-def hold_aborts() -> None:
+def defer_aborts() -> None:
   """From here on this process ends by itself, with what it has to do first.
 
   An abort of JAX, as others have ended by now, waits for it.

@@ -1,7 +1,8 @@
-"""What the processes of a run tell each other besides the steps themselves.
+"""Exchanges between the hosts of a run, beside the compiled steps.
 
-Everything here is called by all of them at the same place of the program, and
-with one process none of it does anything. Not in the paper.
+All hosts call each of these functions at the same place of the program. With
+one host they move nothing. A host is one process of the run, with its devices;
+host 0 alone reads and writes the run's workdir.
 """
 
 import json
@@ -17,16 +18,17 @@ from jaxtyping import PyTree
 from alexnet_jax.parallel import distributed
 
 T = TypeVar('T')
+MakeError = Callable[[str], Exception]
 _PAGE = 4096  # bytes
 
 
-class ElsewhereError(ValueError):
-  """Another process failed, with what it said."""
+class OtherHostError(ValueError):
+  """Another host failed; the message is 'process N: ' and its error."""
 
 
-def gather(text: str) -> list[str]:
-  """What each process says, in their order."""
-  if not distributed.several():
+def gather_text(text: str) -> list[str]:
+  """Returns the texts of all hosts, by host."""
+  if not distributed.is_multihost():
     return [text]
   own = np.frombuffer(text.encode(), np.uint8)
   sizes = multihost_utils.process_allgather(np.array(len(own), np.int32))
@@ -39,182 +41,196 @@ def gather(text: str) -> list[str]:
   ]
 
 
-def total(numbers: list[int]) -> list[int]:
-  """The sums over processes."""
-  if not distributed.several():
+def gather_rows(arrays: dict[str, Any], *, first: int) -> dict[str, Any]:
+  """Joins the rows of a batch that the hosts hold, in the order of the batch.
+
+  Args:
+    arrays: numpy arrays or lists of this host's rows, by name.
+    first: position of its first row; hosts may hold the same rows.
+  """
+  plain = {name: np.asarray(part).tolist() for name, part in arrays.items()}
+  rows: dict[int, list[Any]] = {}
+  for text in gather_text(json.dumps([first, plain])):
+    start, theirs = json.loads(text)
+    for row, values in enumerate(zip(*theirs.values(), strict=True), start):
+      rows[row] = list(values)
+  columns = zip(*(rows[row] for row in range(len(rows))), strict=True)
+  whole = dict(zip(plain, columns, strict=True))
+  dtypes = {name: getattr(part, 'dtype', None) for name, part in arrays.items()}
+  return {
+    name: np.array(values, dtypes[name]) if dtypes[name] else list(values)
+    for name, values in whole.items()
+  }
+
+
+def all_sum(numbers: list[int]) -> list[int]:
+  """Sums each number over the hosts."""
+  if not distributed.is_multihost():
     return numbers
   rows = multihost_utils.process_allgather(np.array(numbers, np.int32))
   return rows.reshape(-1, len(numbers)).sum(axis=0).tolist()
 
 
-def together(
-  action: Callable[[], T],
-  *,
-  elsewhere: Callable[[str], Exception] = ElsewhereError,
+def run_everywhere(
+  action: Callable[[], T], *, other_error: MakeError = OtherHostError
 ) -> T:
-  """Does something in every process; if it fails in one, it fails in all.
+  """Runs `action` on every host; if it fails on one, it fails on all.
 
   Args:
-    action: must not itself need the other processes.
-    elsewhere: makes the error of those in which it did not fail, from
-      'process 2: ' and what the ValueError of that one says. Of an OSError,
-      which is of that one's disk, they get an ElsewhereError.
+    action: must not itself exchange anything with other hosts.
+    other_error: makes the error that is raised on the other hosts, from
+      'process 2: ' and the message of host 2's ValueError. An OSError, which
+      concerns that host's disk, becomes an OtherHostError there.
 
   Raises:
-    ValueError: if it fails.
-    OSError: likewise.
+    ValueError: if it fails on a host.
+    OSError: likewise, on the host where it was raised.
   """
-  if not distributed.several():
+  if not distributed.is_multihost():
     return action()
   try:
     result = action()
   except (ValueError, OSError) as error:
-    tell(error, elsewhere=elsewhere)
+    raise_everywhere(error, other_error=other_error)
     raise
-  tell(None, elsewhere=elsewhere)
+  raise_everywhere(None, other_error=other_error)
   return result
 
 
-def tell(
-  failed: Exception | None,
-  *,
-  elsewhere: Callable[[str], Exception] = ElsewhereError,
+def raise_everywhere(
+  error: Exception | None, *, other_error: MakeError = OtherHostError
 ) -> None:
-  """Raises what failed, in every process, if something did in one."""
-  said = gather(json.dumps(_describe(failed) if failed else None))
-  if failed:
-    raise failed
-  for process, text in enumerate(said):
+  """Raises an error on all hosts if any host passes one; else does nothing."""
+  described = json.dumps(_describe(error) if error else None)
+  texts = gather_text(described)
+  if error:
+    raise error
+  for host, text in enumerate(texts):
     if failure := json.loads(text):
-      raise _error_of(process, failure, elsewhere=elsewhere)
+      raise _error_of(host, failure, other_error=other_error)
 
 
 def _describe(error: Exception) -> dict[str, Any]:
-  text = str(error) or type(error).__name__
-  return {'said': text, 'disk': isinstance(error, OSError)}
+  message = str(error) or type(error).__name__
+  return {'message': message, 'disk': isinstance(error, OSError)}
 
 
 def _error_of(
-  process: int,
-  failure: dict[str, Any],
-  *,
-  elsewhere: Callable[[str], Exception],
+  host: int, failure: dict[str, Any], *, other_error: MakeError
 ) -> Exception:
-  make = ElsewhereError if failure['disk'] else elsewhere
-  return make(f'process {process}: {failure["said"]}')
+  make = OtherHostError if failure['disk'] else other_error
+  return make(f'process {host}: {failure["message"]}')
 
 
-def of_first(
-  action: Callable[[], T],
-  *,
-  elsewhere: Callable[[str], Exception] = ElsewhereError,
+def from_host0(
+  action: Callable[[], T], *, other_error: MakeError = OtherHostError
 ) -> T:
-  """What process 0 makes of it; the others wait, and get it or fail with it.
+  """Runs `action` on host 0 and broadcasts its result or its error.
 
   Args:
-    action: must not itself need the other processes. What it gives must come
-      through JSON as it is.
-    elsewhere: as of `together`.
+    action: must not itself exchange anything with other hosts. Its result must
+      come through JSON unchanged.
+    other_error: as in `run_everywhere`.
 
   Raises:
-    ValueError: if it fails.
-    OSError: likewise.
+    ValueError: if it fails on host 0.
+    OSError: likewise, on host 0.
   """
-  if not distributed.several():
+  if not distributed.is_multihost():
     return action()
-  failed: Exception | None = None
-  told: dict[str, Any] = {}
-  if distributed.is_first():
+  error: Exception | None = None
+  outcome: dict[str, Any] = {}
+  if distributed.is_host0():
     try:
-      told['value'] = action()
-    except (ValueError, OSError) as error:
-      told['failure'], failed = _describe(error), error
-  told = json.loads(_text_of_first(json.dumps(told)))
-  if failed:
-    raise failed
-  if 'failure' in told:
-    raise _error_of(0, told['failure'], elsewhere=elsewhere)
-  return told['value']
+      outcome['result'] = action()
+    except (ValueError, OSError) as caught:
+      outcome['failure'], error = _describe(caught), caught
+  outcome = json.loads(_broadcast_text(json.dumps(outcome)))
+  if error:
+    raise error
+  if 'failure' in outcome:
+    raise _error_of(0, outcome['failure'], other_error=other_error)
+  return outcome['result']
 
 
-def _text_of_first(text: str) -> str:
-  # JAX compiles a program for each length: there are to be few.
+def on_host0(action: Callable[[], object]) -> None:
+  """Runs `action` on host 0; all hosts wait for it, and fail if it fails."""
+
+  def run() -> None:
+    action()  # its result stays on host 0
+
+  from_host0(run)
+
+
+def _broadcast_text(text: str) -> str:
+  # JAX compiles a program for each length: padding keeps them few.
   padded = text.encode() + b' ' * (-len(text.encode()) % _PAGE)
   size = multihost_utils.broadcast_one_to_all(np.array(len(padded), np.int32))
-  array = array_of_first(
+  array = broadcast_from_host0(
     np.frombuffer(padded, np.uint8), shape=(int(size),), dtype=np.uint8
   )
   return array.tobytes().decode()
 
 
-def array_of_first(
+def broadcast_from_host0(
   array: Any, *, shape: tuple[int, ...], dtype: Any
 ) -> np.ndarray:
-  """An array of process 0, to the bit; whatever the others give is not seen.
+  """Returns host 0's array, bit for bit; those of the other hosts are ignored.
 
-  JAX sums up zeros and the array, which would make 0 of its -0: so it goes as
-  whole numbers.
+  JAX broadcasts by summing the array and zeros, which would turn -0.0 into 0.0:
+  so the bytes travel as integers.
   """
   dtype = np.dtype(dtype)
   size = math.prod(shape) * dtype.itemsize
   words = np.zeros(-(-size // 4), np.uint32)
-  if distributed.is_first():
+  if distributed.is_host0():
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     words.view(np.uint8)[:size] = flat
   words = multihost_utils.broadcast_one_to_all(words)
   return words.view(np.uint8)[:size].view(dtype).reshape(shape)
 
 
-def first_does(action: Callable[[], object]) -> None:
-  """Does something in process 0 alone; all wait for it, or fail with it."""
-
-  def do() -> None:
-    action()  # what it gives is of process 0
-
-  of_first(do)
-
-
-def agree(facts: dict[str, str]) -> None:
-  """Refuses to run where a fact is not the same in every process.
+def assert_equal(facts: dict[str, str]) -> None:
+  """Refuses to run where a fact differs between hosts.
 
   Raises:
-    ValueError: naming those that differ, with the values.
+    ValueError: naming the facts that differ, with their values.
   """
   lines = [f'{name} = {value}' for name, value in sorted(facts.items())]
-  said = [text.split('\n') for text in gather('\n'.join(lines))]
-  for process, theirs in enumerate(said):
-    ours = set(said[0])
+  texts = [text.split('\n') for text in gather_text('\n'.join(lines))]
+  for host, theirs in enumerate(texts):
+    ours = set(texts[0])
     if set(theirs) != ours:
       other = sorted(set(theirs) - ours), sorted(ours - set(theirs))
       there, here = (', '.join(part) or 'nothing of it' for part in other)
       raise ValueError(
-        f'process {process} has {there}; process 0 has {here}: start all '
+        f'process {host} has {there}; process 0 has {here}: start all '
         'processes with the same flags, program and data'
       )
 
 
-def fetch(tree: PyTree) -> Any:
-  """The arrays of a tree on the host, also those that others have parts of."""
-  return jax.tree.map(_fetch, tree)
+def to_host(tree: PyTree) -> Any:
+  """Copies whole arrays to every host, also those that span hosts."""
+  return jax.tree.map(_to_host, tree)
 
 
-def give_first(tree: PyTree) -> Any:
-  """The same in process 0 alone; the others give their parts, and get Nones."""
+def gather_to_host0(tree: PyTree) -> Any:
+  """Copies whole arrays to host 0; the other hosts send theirs, get None."""
 
-  def give(array: jax.Array) -> np.ndarray | None:
-    if _is_here(array) and not distributed.is_first():
+  def gather(array: jax.Array) -> np.ndarray | None:
+    if _is_local(array) and not distributed.is_host0():
       return None
-    whole = _fetch(array)
-    return whole if distributed.is_first() else None
+    whole = _to_host(array)
+    return whole if distributed.is_host0() else None
 
-  return jax.tree.map(give, tree)
+  return jax.tree.map(gather_text, tree)
 
 
-def _fetch(array: jax.Array) -> np.ndarray:
-  if _is_here(array):
+def _to_host(array: jax.Array) -> np.ndarray:
+  if _is_local(array):
     return jax.device_get(array)
   return multihost_utils.process_allgather(array, tiled=True)
 
 
-def _is_here(array: jax.Array) -> bool:
+def _is_local(array: jax.Array) -> bool:
   return array.is_fully_addressable or array.is_fully_replicated

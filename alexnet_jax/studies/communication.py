@@ -24,7 +24,7 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 from ml_collections import config_dict
 
-from alexnet_jax.config import validate
+from alexnet_jax.config import durations, validate
 from alexnet_jax.models import alexnet, summary
 from alexnet_jax.parallel import hlo as hlo_lib
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -95,7 +95,7 @@ def report(config: config_dict.ConfigDict) -> Report:
 
 def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
   """The optimised HLO of the training and the evaluation step."""
-  plan = validate.plan(config, train_images=config.batch_size)
+  plan = durations.plan(config, train_images=config.batch_size)
   programs = build.build(config, mesh=mesh, plan=plan)
   size = config.data.image_size
   mean_image = _abstract((size, size, 3), jnp.float32, mesh=mesh)
@@ -162,19 +162,19 @@ def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
 
 def expected(config: config_dict.ConfigDict) -> list[Movement]:
   """What a training step should move; forward, an evaluation step's as well."""
-  rows = summary.rows(config.model, crop_size=config.data.crop_size)
+  rows = summary.layers(config.model, crop_size=config.data.crop_size)
   data, column = config.mesh.data, config.mesh.column
   found = []
   for row in rows:
-    sees = config.model.layer[row.name].sees
-    if sees == 'both':
+    inputs = config.model.layer[row.name].inputs
+    if inputs == 'both_columns':
       # Each device lacks the maps of the other columns.
       sent = math.prod(row.input) * _width(config) * (column - 1)
       found += [
         Movement(row.name, 'forward', 'all-gather', 'column', 1, sent),
         Movement(row.name, 'backward', 'reduce-scatter', 'column', 1, sent),
       ]
-    if sees == 'parts':
+    if inputs == 'summed':
       sent = 2 * (column - 1) * math.prod(row.output) * _BYTES
       found.append(
         Movement(row.name, 'forward', 'all-reduce', 'column', 1, sent)

@@ -1,7 +1,7 @@
-"""Which images an experiment is of; not in the paper.
+"""The data set of a study's results.
 
-A folder's results are of one data set: they are kept with its digest, and
-others are refused.
+Results are kept with the data set's digest, so that a folder never mixes those
+of two data sets.
 """
 
 import pathlib
@@ -13,21 +13,22 @@ from alexnet_jax.data import dataset as dataset_lib
 
 
 class Data(NamedTuple):
-  """A data set, as results name it."""
+  """A data set as results name it."""
 
   name: str
   train_images: int
   val_images: int
   classes: int
-  fingerprint: str  # of images, labels and class order
+  fingerprint: str  # digest of images, labels and class order
 
   @property
   def chance(self) -> float:
-    """Top-1 error of guessing, where classes are alike in number."""
+    """Top-1 error of guessing, if all classes have as many images."""
     return 1 - 1 / self.classes
 
 
 def of(data: dataset_lib.Dataset) -> Data:
+  """The provenance of a data set."""
   return Data(
     data.name,
     len(data.train),
@@ -38,22 +39,22 @@ def of(data: dataset_lib.Dataset) -> Data:
 
 
 def as_json(data: Data) -> dict[str, Any]:
-  """For a file of results, with the version that made them."""
+  """Data set and program version, for a file of results."""
   return {'data': data._asdict(), 'version': alexnet_jax.__version__}
 
 
 def refuse_other(
   before: Mapping[str, Any], now: Data, *, folder: pathlib.Path
 ) -> None:
-  """Refuses to go on in a folder with other images.
+  """Refuses to continue in a folder with results of another data set.
 
   Args:
-    before: what `as_json` gave, or a file from before there was any.
-    now: the data at hand.
-    folder: for the message.
+    before: holds what `as_json` gave; {} or older files pass.
+    now: the current data set.
+    folder: of the results.
 
   Raises:
-    ValueError: naming both.
+    ValueError: naming both data sets.
   """
   old = before.get('data')
   if old and old['fingerprint'] != now.fingerprint:
@@ -65,7 +66,7 @@ def refuse_other(
 
 
 def describe(data: Data) -> str:
-  """In a line.
+  """Name, size and digest in one line.
 
   >>> describe(Data('cifar10', 50_000, 10_000, 10, '0123456789abcdef'))
   'cifar10 (50,000 training images), digest 0123456789ab'

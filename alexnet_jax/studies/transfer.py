@@ -1,9 +1,9 @@
 """Fine-tuning against training from scratch, on drawn images (§6).
 
-One half of the embedded classes trains a network; the other half then trains
-one that begins with its layers and one that begins afresh. What is counted is
-how many steps each takes to reach an error rate, to within the steps between
-two evaluations. The steps of the first network are not counted.
+Half of the embedded classes pre-trains a network. On the other half, one
+network starts with its layers and one from scratch. The result is the number of
+steps each takes to an error rate, at the resolution of evaluations; the steps
+of pre-training are not counted.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from alexnet_jax.train import log as log_lib
 HALVES = ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))  # of the embedded classes
 
 
-class Row(NamedTuple):
-  """Steps that one seed's networks took; None: not within the run."""
+class SeedResult(NamedTuple):
+  """Steps of one seed's networks to the error; None: not within the run."""
 
   seed: int
   scratch: int | None
@@ -39,25 +39,25 @@ class Row(NamedTuple):
     return 'tuned' if tuned < scratch else 'scratch'
 
 
-def run(
+def train_seeds(
   config: config_dict.ConfigDict,
   *,
   output: pathlib.Path,
   seeds: Sequence[int],
   error: float,
   stop: signals.Stop | None = None,
-) -> list[Row]:
-  """Trains three networks a seed; what is finished is not done again.
+) -> list[SeedResult]:
+  """Trains three networks for each seed; finished ones are not trained again.
 
   Args:
-    config: of the embedded data; its init_layers are those that are taken.
-    output: gets a folder for each seed.
-    seeds: of data, initial values and order, the same for the three.
+    config: of embedded data; fine-tuning starts with its init_layers.
+    output: folder of the runs.
+    seeds: of data, initial values and order, the same for the three networks.
     error: top-1 validation error to reach, 0 to 1.
-    stop: see train.train.
+    stop: as in train.train.
 
   Raises:
-    ValueError: if the config is of other data, or has no number of steps.
+    ValueError: if the config has other data, or no number of steps.
   """
   if config.data.source != 'embedded':
     raise ValueError(
@@ -75,13 +75,13 @@ def run(
       ('scratch', 1, ''),
       ('tuned', 1, str(folder / 'pretrained')),
     ):
-      made = _of_half(config, half=half, seed=seed, init_from=init_from)
+      made = _run_config(config, half=half, seed=seed, init_from=init_from)
       _train(made, workdir=folder / name, stop=stop)
       records = log_lib.read_metrics(folder / name / 'metrics.jsonl')
       steps[name] = first_step(records, error=error)
-      told = _steps(steps[name], config.total_steps)
-      print(f'seed {seed}, {name}: {told}; {_log(folder / name)}', flush=True)
-    rows.append(Row(seed, steps['scratch'], steps['tuned']))
+      took = _steps(steps[name], config.total_steps)
+      print(f'seed {seed}, {name}: {took}; {_log(folder / name)}', flush=True)
+    rows.append(SeedResult(seed, steps['scratch'], steps['tuned']))
   return rows
 
 
@@ -91,7 +91,7 @@ def _train(
   workdir: pathlib.Path,
   stop: signals.Stop | None,
 ) -> None:
-  """Trains to the end; what it says goes into a log of its own."""
+  """Trains to the end, with the output in a log of its own."""
   workdir.parent.mkdir(parents=True, exist_ok=True)
   with (
     open(_log(workdir), 'a') as log,
@@ -104,7 +104,7 @@ def _log(workdir: pathlib.Path) -> pathlib.Path:
   return workdir.with_name(f'{workdir.name}.log')
 
 
-def _of_half(
+def _run_config(
   config: config_dict.ConfigDict, *, half: int, seed: int, init_from: str
 ) -> config_dict.ConfigDict:
   made = config.copy_and_resolve_references()
@@ -116,7 +116,7 @@ def _of_half(
 def first_step(
   records: Sequence[log_lib.Record], *, error: float
 ) -> int | None:
-  """The first step whose evaluation is good enough; None if there is none."""
+  """The first step evaluated with at most that error; None if there is none."""
   for record in records:
     if record['split'] == 'val' and record['top1_error'] <= error:
       return record['step']
@@ -124,24 +124,24 @@ def first_step(
 
 
 def resolution(config: config_dict.ConfigDict) -> int:
-  """Steps from one evaluation to the next, at most."""
+  """Steps between two evaluations, at most."""
   images = config.data.embedded_train_images * config.eval.every_epochs
   return math.ceil(images / config.batch_size)
 
 
-def table(
-  rows: Sequence[Row], *, error: float, most_steps: int, every: int
+def describe(
+  rows: Sequence[SeedResult], *, error: float, most_steps: int, every: int
 ) -> str:
-  """The rows, which net was first, medians, and the paired difference.
+  """Table of seeds, medians, which net was faster, the paired difference.
 
   Args:
-    rows: a seed each.
-    error: that was to be reached.
-    most_steps: after which every run ended, that of pre-training too.
+    rows: one for each seed.
+    error: the top-1 error to reach.
+    most_steps: length of every run, pre-training too.
     every: steps between two evaluations.
 
-  >>> rows = [Row(0, 30, 10), Row(1, None, 20), Row(2, 30, 60)]
-  >>> print(table(rows, error=0.1, most_steps=90, every=5))
+  >>> rows = [SeedResult(0, 30, 10), SeedResult(1, None, 20), SeedResult(2, 30, 60)]
+  >>> print(describe(rows, error=0.1, most_steps=90, every=5))
   steps to a top-1 error of 10 %, evaluated every 5 steps
     seed   from scratch    fine-tuned    ratio
        0             30            10      3.0
@@ -186,8 +186,8 @@ def _steps(value: int | float | None, most_steps: int) -> str:
   return f'not in {most_steps}' if value is None else f'{value:g}'
 
 
-def _ratio(row: Row, most_steps: int) -> str:
-  """Of scratch over fine-tuned; a bound if one of them is open."""
+def _ratio(row: SeedResult, most_steps: int) -> str:
+  """Scratch over fine-tuned; a bound if one did not reach the error."""
   if row.scratch is None and row.tuned is None:
     return '-'
   bound = '> ' if row.scratch is None else '< ' if row.tuned is None else ''
@@ -196,13 +196,13 @@ def _ratio(row: Row, most_steps: int) -> str:
 
 
 def _median(steps: Sequence[int | None]) -> int | float | None:
-  """None if it lies among those that are open."""
+  """The median; None if it is one that did not reach the error."""
   found = statistics.median(math.inf if n is None else n for n in steps)
   return None if found == math.inf else found
 
 
-def _difference(rows: Sequence[Row]) -> str:
-  """The paired difference with its interval, if every run got there."""
+def _difference(rows: Sequence[SeedResult]) -> str:
+  """The paired difference with its interval, if all reached the error."""
   pairs = [(row.scratch, row.tuned) for row in rows]
   steps = [
     (float(s), float(t)) for s, t in pairs if s is not None and t is not None
@@ -217,5 +217,7 @@ def _difference(rows: Sequence[Row]) -> str:
     return f'no mean, since a run did not get there: {", ".join(runs)}'
   scratch, tuned = map(list, zip(*steps, strict=True))
   found = paired.difference(scratch, base=tuned)
-  told = paired.describe(found)
-  return f'scratch minus fine-tuned, mean (95 % interval): {told} steps'
+  return (
+    'scratch minus fine-tuned, mean (95 % interval): '
+    f'{paired.describe(found)} steps'
+  )

@@ -15,7 +15,7 @@ from absl import flags
 
 from alexnet_jax import cli, paper
 from alexnet_jax.config import flags as flags_lib
-from alexnet_jax.config import validate
+from alexnet_jax.config import schema
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import mesh
 from alexnet_jax.studies import communication
@@ -59,7 +59,7 @@ def _as_json(report: communication.Report) -> dict:
   }
 
 
-def _as_text(report: communication.Report, *, config: validate.Config) -> str:
+def _as_text(report: communication.Report, *, config: schema.Config) -> str:
   operations = summary.operations(config.model, crop_size=config.data.crop_size)
   lines = [f'mesh: data {config.mesh.data} x column {config.mesh.column}']
   for name, images, found, wanted in (

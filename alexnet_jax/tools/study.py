@@ -1,12 +1,11 @@
-"""The paper's comparisons on your data: a base and ablations, seed by seed.
+"""Reproduces the paper's comparisons: a base and ablations, seed by seed.
 
   python -m alexnet_jax.tools.study --base=configs/imagenet.py \\
     --set=data.dir=DATA --ablations=no_lrn,no_overlap --seeds=0,1,2 \\
     --budget_epochs=10
 
-Each run is a process of its own, and says what it has to say in its log,
-OUTPUT/NAME/seed-N.log. The same command goes on with a study that was stopped;
-a run that failed is tried again. Writes OUTPUT/index.html, its figure and
+Each run is a process of its own, with its output in OUTPUT/NAME/seed-N.log. The
+same command continues a study that was stopped, and tries failed runs again. Writes OUTPUT/index.html, its figure and
 OUTPUT/study.json; runs are in OUTPUT/NAME/seed-N. Exit codes: 0 done, 1 a run
 failed, 75 stopped by a signal.
 """
@@ -19,19 +18,19 @@ from ml_collections.config_flags import config_flags
 from alexnet_jax import cli
 from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.runtime import paths, signals
-from alexnet_jax.studies.ablation import jobs, page, study, table
+from alexnet_jax.studies.ablation import jobs, page, results, study
 
 _BASE = flags.DEFINE_string(
-  'base', '', 'The config that is ablated, such as configs/imagenet.py.'
+  'base', '', 'The config to ablate, such as configs/imagenet.py.'
 )
 _ABLATIONS = flags.DEFINE_list(
-  'ablations', [], 'Each is made alone; main --ablation=help lists them.'
+  'ablations', [], 'Each is applied alone; main --ablation=help lists them.'
 )
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'One run of each kind.')
 _BUDGET = flags.DEFINE_integer(
   'budget_epochs',
   None,
-  'How long each run trains; as long as the config says if not given.',
+  'Length of each run; default: as in the config.',
   lower_bound=1,
 )
 _SET = flags.DEFINE_multi_string(
@@ -41,7 +40,7 @@ _SET = flags.DEFINE_multi_string(
   'may be repeated.',
 )
 _OUTPUT = flags.DEFINE_string(
-  'output', '', 'Where the study is kept; default: runs/study-CONFIG_NAME.'
+  'output', '', 'Folder of the study; default: runs/study-CONFIG_NAME.'
 )
 _JOBS = flags.DEFINE_integer(
   'jobs',
@@ -52,14 +51,15 @@ _JOBS = flags.DEFINE_integer(
 
 
 def main() -> int:
-  """Makes the runs, prints the table and writes the page."""
+  """Trains the runs, prints the table and writes the page."""
   asked = _study()
   study.check(asked)
   mesh = asked.config.mesh
-  places = jobs.share(devices=mesh.data * mesh.column, jobs=_JOBS.value)
+  places = jobs.divide_gpus(devices=mesh.data * mesh.column, jobs=_JOBS.value)
   stop = signals.Stop()
-  runs = study.run(asked, places=places, stop=stop)
-  print(table.table(table.rows(runs, data=asked.data)))
+  runs = study.train_all(asked, places=places, stop=stop)
+  found = results.collect(runs, data=asked.data)
+  print(results.describe(found))
   print(page.write(asked, runs=runs))
   failed = [run for run in runs if run.end and run.end.code]
   for run in failed:
@@ -76,7 +76,7 @@ def _study() -> study.Study:
     raise ValueError('--base is missing: use one such as configs/imagenet.py')
   seeds = cli.seeds(_SEEDS.value)
   name = pathlib.Path(_BASE.value.split(':')[0]).stem
-  config, data = study.budgeted(_config(), epochs=_BUDGET.value)
+  config, data = study.with_budget(_config(), epochs=_BUDGET.value)
   return study.Study(
     base=_BASE.value,
     fields=tuple(_SET.value),
@@ -89,7 +89,7 @@ def _study() -> study.Study:
 
 
 def _config() -> study.Config:
-  """The config as each run will read it from the same flags."""
+  """The config, as each run reads it from the same flags."""
   for field in _SET.value:
     if '=' not in field:
       raise ValueError(

@@ -1,10 +1,11 @@
-"""Fine-tunes on half of the drawn classes a net trained on the other (§6).
+"""Compares fine-tuning with training from scratch, on drawn images (§6).
 
   python -m alexnet_jax.tools.transfer --config=configs/transfer.py
 
-Prints how many steps fine-tuning and training from scratch take to a top-1
-error, seed by seed, and which was first how often. The same command goes on
-where it was stopped.
+A network pre-trained on half of the classes is fine-tuned on the other half.
+Prints how many steps that and training from scratch take to a top-1 error, seed
+by seed, and which was faster how often. The same command continues where it was
+stopped.
 """
 
 import pathlib
@@ -35,7 +36,7 @@ def main() -> None:
   compile.keep_programs()
   stop = signals.Stop()
   stop.listen()
-  rows = transfer.run(
+  rows = transfer.train_seeds(
     config,
     output=paths.expand(_OUTPUT.value)
     if _OUTPUT.value
@@ -45,7 +46,7 @@ def main() -> None:
     stop=stop,
   )
   print(
-    transfer.table(
+    transfer.describe(
       rows,
       error=_ERROR.value,
       most_steps=config.total_steps,

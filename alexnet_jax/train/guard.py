@@ -1,13 +1,14 @@
-"""Losses and gradients that are no numbers (not in the paper).
+"""Losses and gradients that are not finite (NaN or infinite).
 
-The step itself applies no update that it knows to be bad (steps/build.py); here the
-host finds out, says which layer it was, and ends the run or goes on. It looks
-at a step's numbers a few steps later, when they are there: nothing waits.
+The compiled step applies no update that it knows to be bad (steps/train.py).
+Here the host finds out which layer it was, and ends the run or skips the step.
+It looks at a step's outputs a few steps later, when they have arrived, so that
+the loop never waits for the device.
 """
 
 import collections
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,110 +16,117 @@ from jaxtyping import Array, PyTree
 
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import checksums
-from alexnet_jax.parallel import ballots, hosts
-from alexnet_jax.train import crew as crew_lib
+from alexnet_jax.models import alexnet
+from alexnet_jax.parallel import consensus as consensus_lib
+from alexnet_jax.parallel import hosts
 
-_LAG = 2  # steps that may be on their way
-Row = dict[str, float]
+_LAG = 2  # steps that may be running ahead of the host
+StepNumbers = dict[str, float]  # loss, error rates, learning rate
 
 
 class DivergedError(RuntimeError):
-  """The loss or an error rate is no longer a finite number."""
+  """The loss, a gradient or an error rate is no longer finite."""
 
 
-class _Flight(NamedTuple):
+class _PendingStep(NamedTuple):
   step: int
   batch: dict[str, Array]
-  means: dict[str, Array]
+  outputs: dict[str, Array]
 
 
 class Guard:
-  """The numbers of the steps that are on their way."""
+  """The outputs of steps that are still running, and checks of them."""
 
   def __init__(
-    self, setup: setup_lib.Setup, *, crew: crew_lib.Crew, skipped: int
+    self,
+    setup: setup_lib.Setup,
+    *,
+    consensus: consensus_lib.HostConsensus,
+    skipped: int,
   ):
-    """Begins with no step on its way.
+    """Starts with no step pending.
 
     Args:
       setup: its config.guard.max_skipped_steps is the limit.
-      crew: told of the ballots that come with the numbers.
-      skipped: steps of this run that were left out so far.
+      consensus: takes the flags that come with the outputs.
+      skipped: steps of this run that were skipped so far.
     """
     self._setup = setup
-    self._crew = crew
-    self._flights: collections.deque[_Flight] = collections.deque()
+    self._consensus = consensus
+    self._pending: collections.deque[_PendingStep] = collections.deque()
     self.skipped = skipped
-    self.untold: list[str] = []  # steps that were left out since last told
+    self.warnings: list[str] = []  # for the caller to print and clear
 
-  def send(
-    self, step: int, *, batch: dict[str, Array], means: dict[str, Array]
+  def enqueue(
+    self, step: int, *, batch: dict[str, Array], outputs: dict[str, Array]
   ) -> None:
-    """Takes what a step was given and what it will give."""
-    self._flights.append(_Flight(step, batch, means))
+    """Adds a step that was just dispatched."""
+    self._pending.append(_PendingStep(step, batch, outputs))
 
-  def land(self, *, params: PyTree, all_of_them: bool = False) -> list[Row]:
-    """The numbers of the steps that should have come, the sound ones.
+  def drain(
+    self, *, variables: PyTree, wait: bool = False
+  ) -> list[StepNumbers]:
+    """Returns the numbers of the finished steps that are finite.
 
     Args:
-      params: as they are now, to find the layer with if one is not sound.
-      all_of_them: waits for every step.
+      variables: the current ones, to find the layer that is not finite.
+      wait: whether to wait for every pending step.
 
     Raises:
-      DivergedError: if a step is not sound and no more may be left out.
-      ValueError: if a process failed before one; likewise OSError.
+      DivergedError: if a step is not finite and no more may be skipped.
+      ValueError: the error of a host that failed; likewise OSError.
     """
     rows = []
-    while len(self._flights) > (0 if all_of_them else _LAG):
-      flight = self._flights.popleft()
-      row = jax.device_get(flight.means)
-      self._crew.hear(row.pop(ballots.NAME, None))
-      finite = row.pop('finite').all(axis=0)  # of layers
+    while len(self._pending) > (0 if wait else _LAG):
+      pending = self._pending.popleft()
+      row = jax.device_get(pending.outputs)
+      self._consensus.update(row.pop(consensus_lib.FLAGS, None))
+      finite = row.pop('finite').all(axis=0)  # [layers]
       if finite.all() and math.isfinite(row['loss']):
         rows.append({name: float(value) for name, value in row.items()})
       else:
         loss = float(row['loss'])
-        where = self._where(flight, loss, finite, params=params)
-        self._refuse(f'step {flight.step}: the loss is {loss}, and {where}')
+        where = self._where(pending, loss, finite, variables=variables)
+        self._skip(f'step {pending.step}: the loss is {loss}, and {where}')
     return rows
 
-  def _refuse(self, what: str) -> None:
+  def _skip(self, what: str) -> None:
     most = self._setup.config.guard.max_skipped_steps
     self.skipped += 1
     if self.skipped > most:
       raise DivergedError(f'{what}. {_ADVICE}')
-    self.untold.append(
+    self.warnings.append(
       f'warning: {what}: its update is left out, {self.skipped} of at most '
       f'{most} (config.guard.max_skipped_steps)'
     )
 
   def _where(
-    self, flight: _Flight, loss: float, finite: np.ndarray, *, params: PyTree
+    self,
+    pending: _PendingStep,
+    loss: float,
+    finite: np.ndarray,
+    *,
+    variables: PyTree,
   ) -> str:
-    """What is not finite first, in the order of computing."""
+    """Names what is not finite first, in the order of computation."""
+    params = variables['params']
     bad = checksums.digest(params).not_finite
     if bad:
       return f'the array {bad[0]} holds values that are not finite'
     if not math.isfinite(loss):
-      moments = self._setup.programs.probe(
-        params, self._setup.mean_image, flight.batch
+      moments = hosts.to_host(
+        self._setup.programs.probe(
+          variables, self._setup.mean_image, pending.batch
+        )
       )
-      stage = _first_stage(hosts.fetch(moments), self._setup)
-      if stage:
-        return f'the activations of {stage} are the first that are not finite'
+      for stage in alexnet.stages(self._setup.config.model):
+        if not np.isfinite(moments[stage].mean).all():
+          return f'the activations of {stage} are the first that are not finite'
     pairs = zip(sorted(params), finite, strict=True)
     layers = [layer for layer, sound in pairs if not sound]
-    if layers:  # the way back from fc8 comes to the last one first
+    if layers:  # backpropagation, from fc8 down, reaches the last one first
       return f'the gradient of {layers[-1]} is not finite'
     return 'all activations are finite without dropout'
-
-
-def _first_stage(moments: dict[str, Any], setup: setup_lib.Setup) -> str:
-  """The first activation that is not finite; '' if there is none."""
-  for stage in setup_lib.stages(setup):
-    if not np.isfinite(moments[stage].mean).all():
-      return stage
-  return ''
 
 
 _ADVICE = (
@@ -130,14 +138,16 @@ _ADVICE = (
 )
 
 
-def check_state(digests: checksums.Digests, *, step: int) -> None:
+def check_state_finite(digests: checksums.Digests, *, step: int) -> None:
   """Refuses to save parameters or velocities that are not finite.
 
   Raises:
     DivergedError: naming the first array.
   """
   bad = [
-    n for n in digests.not_finite if n.startswith(('params/', 'opt_state/'))
+    n
+    for n in digests.not_finite
+    if n.startswith(('params/', 'opt_state/', 'model_state/'))
   ]
   if bad:
     raise DivergedError(
@@ -146,7 +156,7 @@ def check_state(digests: checksums.Digests, *, step: int) -> None:
     )
 
 
-def check_errors(loss: float, *, step: int) -> None:
+def check_loss_finite(loss: float, *, step: int) -> None:
   """Refuses a validation loss that is not finite.
 
   Raises:

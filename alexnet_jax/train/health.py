@@ -1,8 +1,8 @@
-"""Whether a network can learn at all: what to look at before and during a run.
+"""Whether a network can learn at all: warnings before and during a run.
 
 Users of other implementations report losses that stay at ln(1000) = 6.9. The
-usual reasons show before the first step: pixels on another scale than 0-255,
-or initial values that let too little of the image through. Not in the paper.
+usual causes show before the first step: pixels on another scale than 0-255, or
+initial values that let too little of the image through.
 """
 
 import collections
@@ -11,21 +11,27 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Num
+from jaxtyping import Float32, Num, PyTree
 
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.data import pipeline
+from alexnet_jax.models import alexnet
+from alexnet_jax.parallel import hosts
+from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import moments as moments_lib
 
-# Caffe's mean pixel, blue first; RGB data have it the other way round.
+# The mean pixel of ImageNet that Caffe uses, in BGR order; images here are RGB.
 _CAFFE_BGR = np.array([103.94, 116.78, 123.68])
 
 
-class Row(NamedTuple):
-  """One activation before training.
+class ActivationSummary(NamedTuple):
+  """The spread of one activation over images.
 
   Attributes:
-    stage: its name, such as 'conv1/activation'.
+    stage: name of the activation, such as 'conv1/activation'.
     stddev: standard deviation over images, mean over units.
-    dead: share of units at zero on every image, of a ReLU; else None.
+    dead: share of units that are zero on every image, if it is a ReLU's output;
+      else None.
   """
 
   stage: str
@@ -34,50 +40,98 @@ class Row(NamedTuple):
 
 
 class Report(NamedTuple):
-  """Every activation, in order; the logits are the last."""
+  """The spread of every activation.
 
-  rows: list[Row]
-  images: int  # that it was measured on
+  Attributes:
+    rows: in the order of the network; the logits are the last.
+    images: how many it was measured on.
+  """
+
+  rows: list[ActivationSummary]
+  images: int
 
 
-def report(
+def check(
+  setup: setup_lib.Setup, variables: PyTree
+) -> tuple[Report, list[str]]:
+  """Looks at the first minibatch, and at what the network makes of it.
+
+  Returns:
+    The report, and warnings, a line each.
+  """
+  batches = setup_lib.train_batches(setup, total_steps=1, all_hosts=True)
+  batch = next(batches)
+  report = probe(setup, variables=variables, batch=batch)
+  warnings = input_warnings(batch['image'], mean_image=setup.dataset.mean_image)
+  minimum = setup.config.health.min_signal
+  warnings += [
+    signal_warning(report, minimum=minimum),
+    pipeline.order_warning(setup.dataset.train),
+  ]
+  return report, [warning for warning in warnings if warning]
+
+
+def probe(
+  setup: setup_lib.Setup,
+  *,
+  variables: PyTree,
+  batch: Mapping[str, np.ndarray],
+) -> Report:
+  """Measures the activations of the first images of a whole minibatch."""
+  config = setup.config
+  images = min(config.health.probe_images, len(batch['label']))
+  images = max(images // config.mesh.data, 1) * config.mesh.data
+  placed = mesh_lib.put_batch(
+    {name: array[:images] for name, array in batch.items()}, mesh=setup.mesh
+  )
+  moments = hosts.to_host(
+    setup.programs.probe(variables, setup.mean_image, placed)
+  )
+  return summarise(
+    {stage: moments[stage] for stage in alexnet.stages(config.model)},
+    images=images,
+    rectified=config.model.activation == 'relu',
+  )
+
+
+def summarise(
   moments: Mapping[str, moments_lib.Moments], *, images: int, rectified: bool
 ) -> Report:
-  """Turns moments over that many images into a row for each stage.
+  """Turns moments over `images` images into the spread of each activation.
 
-  >>> m = moments_lib.Moments(  # units that were 1 and 3, and 0 and 0, on two images
+  >>> m = moments_lib.Moments(  # two units: 1 and 3, 0 and 0 on two images
   ...   mean=np.array([[2, 0]]), squares=np.array([[2, 0]]),
   ...   positive=np.array([[2, 0]]))
-  >>> report({'fc6/activation': m}, images=2, rectified=True).rows
-  [Row(stage='fc6/activation', stddev=0.5, dead=0.5)]
+  >>> summarise({'fc6/activation': m}, images=2, rectified=True).rows
+  [ActivationSummary(stage='fc6/activation', stddev=0.5, dead=0.5)]
   """
   rows = [
-    _row(stage, m, images=images, rectified=rectified)
+    _summary(stage, m, images=images, rectified=rectified)
     for stage, m in moments.items()
   ]
   return Report(rows, images)
 
 
-def _row(
+def _summary(
   stage: str, m: moments_lib.Moments, *, images: int, rectified: bool
-) -> Row:
+) -> ActivationSummary:
   mean = np.asarray(m.mean, np.float64)
   within = np.asarray(m.squares, np.float64).sum(axis=0) / images
   stddev = np.sqrt(within + mean.var(axis=0))
   dead = None
   if rectified and stage.endswith('/activation'):
     dead = float((np.asarray(m.positive).sum(axis=0) == 0).mean())
-  return Row(stage, float(stddev.mean()), dead)
+  return ActivationSummary(stage, float(stddev.mean()), dead)
 
 
-def table(report: Report) -> str:
-  """A line for each layer; health.json has every stage."""
+def describe(report: Report) -> str:
+  """The report as text, a line for each layer; health.json has every stage."""
   lines = [
     f'before step 1, on {report.images} images; std: standard deviation over '
     'images',
-    f'  {"layer":12}{"std":>10}{"passed on":>15}{"ReLUs at zero on all":>22}',
+    f'  {"layer":12}{"std":>10}{"after ops":>15}{"ReLUs at zero on all":>22}',
   ]
-  layers: dict[str, list[Row]] = {}
+  layers: dict[str, list[ActivationSummary]] = {}
   for row in report.rows:
     layers.setdefault(row.stage.split('/')[0], []).append(row)
   for rows in layers.values():
@@ -90,15 +144,15 @@ def table(report: Report) -> str:
 
 
 def signal_warning(report: Report, *, minimum: float) -> str:
-  """Why the logits may tell images too little apart; mostly ''."""
+  """Warns if the logits hardly differ between images; '' if all is well."""
   signal = report.rows[-1].stddev
   if signal >= minimum or report.images < 2:
     return ''
   return (
     f'warning: the logits differ by {signal:.2g} from image to image (standard '
     f'deviation), less than config.health.min_signal = {minimum}: the network '
-    'hardly sees its input and may stay at chance. Likely causes: pixels that '
-    'are not 0-255 less their mean; or initial values '
+    'hardly reacts to its input and may stay at chance. Likely causes: pixels '
+    'that are not 0-255 minus their mean; or initial values '
     '(config.model.layer.*.stddev) too small for the widths of the layers: '
     'configs/source2012.py has 0.03 in conv3 to conv5'
   )
@@ -109,13 +163,13 @@ def input_warnings(
   *,
   mean_image: Float32[np.ndarray, 't t 3'],
 ) -> list[str]:
-  """What is odd about a first minibatch, before its mean is subtracted.
+  """Warns of pixels on another scale or in another channel order.
 
-  Prepared data are uint8; floats come from those who feed the network by hand.
+  Prepared data are uint8; floats come from users who feed the network directly.
 
   Args:
-    images: crops, RGB 0-255 if all is well.
-    mean_image: of the training set, on the same scale.
+    images: crops before the mean is subtracted, RGB 0-255 if all is well.
+    mean_image: of the training split, on the same scale.
   """
   warnings = []
   lowest, highest = float(images.min()), float(images.max())
@@ -142,7 +196,7 @@ def input_warnings(
 def _order_warnings(
   images: Num[np.ndarray, 'b s s 3'], mean_image: Float32[np.ndarray, 't t 3']
 ) -> list[str]:
-  """Channels that stand the wrong way round."""
+  """Warns of channels in BGR order."""
   mean = mean_image.mean(axis=(0, 1), dtype=np.float64)
   if np.abs(mean - _CAFFE_BGR).max() < 5:
     shown = ', '.join(f'{m:.1f}' for m in mean)
@@ -162,16 +216,16 @@ def _order_warnings(
   return []
 
 
-class Watch:
-  """Says once that the loss has stayed at chance for many steps."""
+class LossWatch:
+  """Warns once if the loss stays at chance for many steps."""
 
   def __init__(self, *, classes: int, steps: int, tolerance: float):
-    """Watches the mean over so many steps.
+    """Watches the mean loss over `steps` steps.
 
     Args:
-      classes: in the training set; chance is a loss of ln(classes).
-      steps: that the mean is taken over.
-      tolerance: how far below chance counts as chance still, relative.
+      classes: in the training split; chance is a loss of ln(classes).
+      steps: length of the mean.
+      tolerance: how far below chance still counts as chance, relative.
     """
     self._chance = math.log(classes)
     self._classes = classes
@@ -181,7 +235,7 @@ class Watch:
     self._said = False
 
   def replay(self, records: Iterable[Mapping[str, Any]]) -> None:
-    """Sees the lines of metrics.jsonl that a run before this one wrote."""
+    """Takes the records that the run logged before it was resumed."""
     before = 0
     for record in records:
       if record['split'] == 'train':
@@ -189,7 +243,7 @@ class Watch:
         before = record['step']
 
   def see(self, loss: float, *, steps: int) -> str:
-    """A warning after a line with the mean loss of `steps` steps; mostly ''."""
+    """Takes the mean loss of `steps` steps; returns a warning or ''."""
     lines = self._lines
     lines.append((steps, loss))
     while sum(n for n, _ in lines) - lines[0][0] >= self._steps:
@@ -210,18 +264,18 @@ class Watch:
 
 
 class InputWatch:
-  """Says once that training waits for its input."""
+  """Warns once if training waits for its input."""
 
-  _LINES = 3  # in a row: the first after a start may be odd
+  _LINES = 3  # in a row: the first one after a start may be an outlier
 
   def __init__(self, *, most: float):
-    """Watches for a share of the time, 0 to 1, above `most`."""
+    """Watches for a share of the time (0 to 1) above `most`."""
     self._most = most
     self._lines = 0
     self._said = False
 
   def see(self, wait_fraction: float) -> str:
-    """A warning after a line with that share; mostly ''."""
+    """Takes the share of one log line; returns a warning or ''."""
     self._lines = self._lines + 1 if wait_fraction > self._most else 0
     if self._said or self._lines < self._LINES:
       return ''

@@ -1,8 +1,7 @@
-"""What a run writes for people and programs: config, metrics, progress.
+"""What a run writes for people and programs: JSON, metrics, progress.
 
-A line of metrics.jsonl is written whole or not at all, and each step is there
-once: a resumed run first drops what lies beyond its checkpoint. Not in the
-paper.
+A line of metrics.jsonl is written whole or not at all, and each step is logged
+once: a resumed run first drops the lines beyond its checkpoint.
 """
 
 import contextlib
@@ -27,17 +26,17 @@ _LINE_SECONDS = 20  # between progress lines in a log file
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Replaces a file as a whole.
+  """Replaces a file by an object as JSON, whole or not at all.
 
   Raises:
-    WriteError: if it cannot; the old one is then still there.
+    WriteError: if it cannot; the old file is then still there.
   """
-  with told(path):
+  with write_errors(path):
     _replace(path, json.dumps(value, indent=2, sort_keys=True) + '\n')
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
-  """Whenever the power goes, either the old file is there or the new one."""
+  """Replaces a file so that a power cut leaves the old one or the new one."""
   scratch = path.with_name(f'.{path.name}.tmp')
   with open(scratch, 'w') as file:
     file.write(text)
@@ -47,7 +46,7 @@ def _replace(path: pathlib.Path, text: str) -> None:
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """An object that write_json wrote; {} if there is none, or it is damaged."""
+  """Reads what write_json wrote; {} if there is no file or it is damaged."""
   try:
     value = json.loads(path.read_text())
   except (FileNotFoundError, ValueError):
@@ -56,7 +55,11 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def read_metrics(path: pathlib.Path) -> list[Record]:
-  """The whole lines of a metrics.jsonl; none if there is no file."""
+  """Reads the whole lines of a metrics.jsonl; [] if there is no file.
+
+  Raises:
+    ValueError: naming a line that is damaged.
+  """
   if not path.exists():
     return []
   *lines, _ = path.read_text().split('\n')
@@ -73,60 +76,50 @@ def read_metrics(path: pathlib.Path) -> list[Record]:
 
 
 class WriteError(ValueError):
-  """A file of the workdir cannot be written; it is as it was."""
+  """A file of the workdir cannot be written; it is unchanged."""
 
   def __init__(self, path: pathlib.Path, error: OSError):
     super().__init__(
-      f'{path} cannot be written: {error.strerror}; make room or mend the '
-      'disk, and run the same command again: it goes on from the newest '
+      f'{path} cannot be written: {error.strerror}; make room or check the '
+      'disk, and run the same command again: it resumes from the newest '
       'checkpoint'
     )
 
 
 @contextlib.contextmanager
-def told(path: pathlib.Path) -> Iterator[None]:
-  """Turns what goes wrong with the disk inside into a WriteError."""
+def write_errors(path: pathlib.Path) -> Iterator[None]:
+  """Turns an OSError inside into a WriteError that names the path."""
   try:
     yield
   except OSError as error:
     raise WriteError(path, error) from error
 
 
-class Metrics:
-  """metrics.jsonl and TensorBoard."""
+class MetricsLog:
+  """Writes records to metrics.jsonl and to TensorBoard."""
 
-  def __init__(
-    self, workdir: pathlib.Path, *, kept: list[Record], writes: bool = True
-  ):
-    """Opens both after the records to keep; others are dropped.
+  def __init__(self, workdir: pathlib.Path, *, kept: list[Record]):
+    """Opens both after the records to keep, and drops later ones.
 
     Args:
       workdir: of the run.
-      kept: what is in metrics.jsonl up to where the run begins.
-      writes: whether this process does; if not, it only knows the last record.
+      kept: records of metrics.jsonl up to the step that the run starts from.
     """
-    self.last = kept[-1] if kept else None
-    self._writes = writes
     self._path = workdir / 'metrics.jsonl'
-    if not writes:
-      return
-    with told(self._path):
+    with write_errors(self._path):
       _replace(self._path, ''.join(json.dumps(r) + '\n' for r in kept))
       self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
     self._board = _Board(workdir, first=kept[-1]['step'] + 1 if kept else 0)
 
   def write(self, record: Record) -> None:
-    """Adds a line with the time; numbers go to TensorBoard under the split.
+    """Appends a line; its floats go to TensorBoard under the split.
 
     Raises:
-      WriteError: if the disk is full, or the file has gone; no part of the
+      WriteError: if the disk is full, or the file was removed; no part of the
         line is then written.
     """
-    self.last = record | {'time': time.time()}
-    if not self._writes:
-      return
-    with told(self._path):
-      self._append((json.dumps(self.last) + '\n').encode())
+    with write_errors(self._path):
+      self._append((json.dumps(record) + '\n').encode())
     views = f'_{record["views"]}_views' if record.get('views', 1) > 1 else ''
     self._board.add(
       {
@@ -150,32 +143,28 @@ class Metrics:
       raise
 
   def sync(self) -> None:
-    """Waits until the disk has every line."""
-    if not self._writes:
-      return
-    with told(self._path):
+    """Waits until every line is on the disk."""
+    with write_errors(self._path):
       os.fsync(self._file)
     self._board.sync()
 
   def close(self) -> None:
-    if not self._writes:
-      return
     os.close(self._file)
     self._board.close()
 
 
 class _Board:
-  """An event file of TensorBoard; written here, not by a thread of its own.
+  """An event file of TensorBoard.
 
-  tensorboardX's SummaryWriter has one, which ends with a traceback when a disk
-  is full.
+  It is written in this thread: tensorboardX's SummaryWriter has a thread of its
+  own, which ends with a traceback when a disk is full.
   """
 
   def __init__(self, workdir: pathlib.Path, *, first: int):
-    """Begins a file; events from step `first` on in others are void."""
+    """Starts a file; TensorBoard drops events from `first` on in older ones."""
     name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}'
     self._path = workdir / name
-    with told(self._path):
+    with write_errors(self._path):
       self._writer = record_writer.RecordWriter(str(self._path))
     self._put(event_pb2.Event(file_version='brain.Event:2'))
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
@@ -187,15 +176,15 @@ class _Board:
 
   def _put(self, event: event_pb2.Event) -> None:
     event.wall_time = time.time()
-    with told(self._path):
+    with write_errors(self._path):
       self._writer.write(event.SerializeToString())
 
   def sync(self) -> None:
-    with told(self._path):
+    with write_errors(self._path):
       self._writer.flush()
 
   def close(self) -> None:
-    with told(self._path):
+    with write_errors(self._path):
       try:
         self._writer.flush()
       finally:  # else Python tries again, and tells that it fails
@@ -203,9 +192,9 @@ class _Board:
 
 
 class Progress:
-  """Step, loss, rate, images/s, waiting share: a live line on a terminal.
+  """Shows step, loss, rate, images/s and the share of time spent waiting.
 
-  Elsewhere, in a log file, a line of its own now and then.
+  On a terminal this is one live line; in a log file, a line every 20 s.
   """
 
   def __init__(
@@ -229,11 +218,11 @@ class Progress:
     )
 
   def advance(self) -> None:
-    """One step further."""
+    """Counts one step."""
     self._bar.update()
 
   def show(self, record: Record) -> None:
-    """Puts a training record's figures on the line."""
+    """Shows the figures of a training record."""
     figures = (
       f'loss {record["loss"]:.3f}, rate {record["learning_rate"]:.2g}, '
       f'{record["images_per_second"]:.1f} images/s, '
@@ -255,8 +244,8 @@ class Progress:
 
 
 def describe(record: Record) -> str:
-  """A validation record in words."""
+  """Describes a validation record in one line."""
   step = f'step {record["step"]}, epoch {record["epoch"]:.2f}'
   errors = metrics.Errors(**{f: record[f] for f in metrics.Errors._fields})
-  told = metrics.describe(errors, views=record['views'])
-  return f'{step}, {record["split"]}: {told}'
+  rates = metrics.describe(errors, views=record['views'])
+  return f'{step}, {record["split"]}: {rates}'

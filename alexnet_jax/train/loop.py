@@ -1,58 +1,35 @@
 """The training loop (§5): step, log, evaluate, lower the rate, save, stop."""
 
 import dataclasses
-import pathlib
 import sys
 from collections.abc import Callable
 
 import jax
 import numpy as np
-from ml_collections import config_dict
 
 from alexnet_jax import setup as setup_lib
-from alexnet_jax.checkpoint import checksums, layout, save
+from alexnet_jax.checkpoint import checksums, layout
+from alexnet_jax.config import schema
 from alexnet_jax.data import pipeline
 from alexnet_jax.evaluate import predict, predictions
 from alexnet_jax.optim import plateau
-from alexnet_jax.parallel import distributed, hosts, placement
+from alexnet_jax.parallel import consensus as consensus_lib
+from alexnet_jax.parallel import distributed
+from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.runtime import signals
-from alexnet_jax.steps import build, metrics
-from alexnet_jax.train import crew as crew_lib
+from alexnet_jax.steps import metrics
+from alexnet_jax.steps.state import TrainState
 from alexnet_jax.train import guard, health, resume, timer
 from alexnet_jax.train import log as log_lib
 from alexnet_jax.train import profile as profile_lib
+from alexnet_jax.train import workdir as workdir_lib
 
-Config = config_dict.ConfigDict
-# Told of the lines of metrics.jsonl when an epoch ends: whether the run may.
-Enough = Callable[[list[log_lib.Record]], bool]
-
-
-def check_health(
-  setup: setup_lib.Setup, state: build.TrainState, *, workdir: pathlib.Path
-) -> None:
-  """Shows what the network makes of the first minibatch, and what is odd."""
-  batch = next(setup_lib.train_batches(setup, total_steps=1, whole=True))
-  report = setup_lib.probe(setup, params=state.params, batch=batch)
-  minimum = setup.config.health.min_signal
-  print(health.table(report), flush=True)
-  warnings = health.input_warnings(
-    batch['image'], mean_image=setup.dataset.mean_image
-  )
-  warnings += [
-    health.signal_warning(report, minimum=minimum),
-    pipeline.order_warning(setup.dataset.train),
-  ]
-  for warning in filter(None, warnings):
-    print(warning, flush=True)
-  found = {
-    'images': report.images,
-    'rows': [row._asdict() for row in report.rows],
-  }
-  hosts.first_does(lambda: log_lib.write_json(workdir / 'health.json', found))
+# Called with the metrics log after each epoch; True ends the run early.
+StopWhen = Callable[[list[log_lib.Record]], bool]
 
 
-def plateaued(config: Config, state: plateau.State) -> bool:
-  """Whether the plateau that follows the last drop has come."""
+def plateaued(config: schema.Config, state: plateau.State) -> bool:
+  """Whether the rate has plateaued once more after its last drop (§5)."""
   rule = config.plateau
   if not rule.enabled:
     return False
@@ -60,139 +37,133 @@ def plateaued(config: Config, state: plateau.State) -> bool:
 
 
 def is_done(
-  setup: setup_lib.Setup, found: resume.Found, *, enough: Enough | None = None
+  setup: setup_lib.Setup,
+  start: resume.Resume,
+  *,
+  stop_when: StopWhen | None = None,
 ) -> bool:
   """Whether neither a step nor the final evaluation is left to do."""
-  over = found.step >= setup.plan.total_steps
-  over = over or plateaued(setup.config, found.state.plateau)
-  over = over or bool(enough and enough(found.kept))
+  over = start.step >= setup.plan.total_steps
+  over = over or plateaued(setup.config, start.state.plateau)
+  over = over or bool(stop_when and stop_when(start.kept))
   views = setup.config.eval.final_views
-  return over and bool(found.kept) and found.kept[-1].get('views') == views
+  return over and bool(start.kept) and start.kept[-1].get('views') == views
 
 
 class Loop:
   """One run's loop; the order within a step is a contract of resuming.
 
-  What a step writes comes before its checkpoint, so that lines beyond the
-  newest checkpoint are exactly those that a resumed run writes again. Numbers
-  of steps whose line is still to come are in the checkpoint.
+  A step's log line is written before its checkpoint: the lines beyond the
+  newest checkpoint are then exactly those that a resumed run writes again. A
+  checkpoint also holds the numbers of steps whose log line is still to come.
   """
 
   def __init__(
     self,
     setup: setup_lib.Setup,
-    found: resume.Found,
+    start: resume.Resume,
     *,
-    store: save.Store,
-    log: log_lib.Metrics,
-    workdir: pathlib.Path,
-    crew: crew_lib.Crew,
+    workdir: workdir_lib.Workdir,
+    consensus: consensus_lib.HostConsensus,
     profile: profile_lib.Profile,
-    enough: Enough | None = None,
+    stop_when: StopWhen | None = None,
   ):
-    meta = found.meta
+    meta, rule = start.meta, setup.config.health
     self._setup = setup
-    self._store = store
-    self._log = log
     self._workdir = workdir
-    self._crew = crew
+    self._consensus = consensus
     self._profile = profile
-    self._enough = enough
-    self._step = found.step
-    self._batches = found.batches
-    self._evaluation_due = bool(meta and meta['evaluation_due'])
-    self._saved = -1 if self._evaluation_due else found.step
+    self._stop_when = stop_when
+    self._step = start.step
+    self._batches = start.batches
+    self._evaluation_due = start.evaluation_due
+    self._saved_step = -1 if start.evaluation_due else start.step
+    self._guard = guard.Guard(
+      setup, consensus=consensus, skipped=meta['skipped'] if meta else 0
+    )
+    # Numbers of the steps since the last log line.
+    self._rows = list(meta['pending']) if meta else []
+    self._over = bool(stop_when and stop_when(start.kept))
     self._clock = timer.Clock()
     self._progress = log_lib.Progress(
-      total_steps=setup.plan.total_steps, step=found.step
+      total_steps=setup.plan.total_steps, step=start.step
     )
-    self._guard = guard.Guard(
-      setup, crew=crew, skipped=meta['skipped'] if meta else 0
-    )
-    self._pending = list(meta['pending']) if meta else []  # since the last line
-    # The plateau that follows the last drop has come, or it is enough.
-    self._over = bool(enough and enough(found.kept))
-    rule = setup.config.health
-    self._watch = health.Watch(
+    self._loss_watch = health.LossWatch(
       classes=len(setup.dataset.classes),
       steps=rule.stuck_steps,
       tolerance=rule.stuck_tolerance,
     )
-    self._watch.replay(found.kept)
-    self._input = health.InputWatch(most=rule.max_input_wait)
+    self._loss_watch.replay(start.kept)
+    self._input_watch = health.InputWatch(most=rule.max_input_wait)
 
-  def run(self, state: build.TrainState) -> None:
-    """Steps to the end, then the final evaluation."""
+  def run(self, state: TrainState) -> None:
+    """Steps to the end, then makes the final evaluation."""
     setup, total = self._setup, self._setup.plan.total_steps
     self._over = self._over or plateaued(setup.config, state.plateau)
     if self._evaluation_due:
       state = self._end_epoch(state)
     while self._step < total and not self._over:
-      self._save_if_asked(state)
+      self._stop_if_requested(state)
       with self._clock.waiting():
         batch = self._next_batch()
       with self._clock.paused():
         profiled = self._profile.of(self._step + 1)
       with jax.transfer_guard('disallow'), profiled:
-        state, means = setup.programs.train(state, setup.mean_image, batch)
+        state, outputs = setup.programs.train(state, setup.mean_image, batch)
       self._step += 1
-      self._guard.send(self._step, batch=batch, means=means)
-      self._land(state)
+      self._guard.enqueue(self._step, batch=batch, outputs=outputs)
+      self._collect(state)
       self._progress.advance()
       with self._clock.paused():
         self._profile.end(self._step, state=state)
       if self._step % setup.config.log.every_steps == 0 or self._step == 1:
-        self._write_train(state)
+        self._log_train(state)
       state = self._end_epoch(state)
-      self._save_if_time(state)
-    last, views = self._log.last, setup.config.eval.final_views
+      if self._consensus.save_due:
+        self._save(state)
+    last, views = self._workdir.last_record, setup.config.eval.final_views
     if last is None or last.get('views') != views:
       self._end_run(state, views=views)
-    self._store.wait()
+    self._workdir.wait_for_checkpoint()
 
   def close(self) -> None:
+    """Removes the progress line."""
     self._progress.close()
 
   def _next_batch(self) -> dict[str, jax.Array]:
-    """The next minibatch on the mesh, with this process's ballot."""
+    """The next minibatch on the mesh, with the flags of this host."""
     batch = None
-    with self._crew.held():
+    with self._consensus.defer_errors():
       batch = next(self._batches)
     config, mesh = self._setup.config, self._setup.mesh
     images = config.batch_size
-    if batch is None:  # the others wait for this step, which will not count
-      here = placement.images_here(images, mesh=mesh)
-      batch = pipeline.blank(here, crop_size=config.data.crop_size)
-    placed = placement.put_batch(batch, mesh=mesh, images=images)
-    return placed | self._crew.ballot()
+    if batch is None:  # an error: the other hosts expect one more step
+      own = mesh_lib.host_images(images, mesh=mesh)
+      batch = pipeline.blank_batch(
+        own.stop - own.start, crop_size=config.data.crop_size
+      )
+    placed = mesh_lib.put_batch(batch, mesh=mesh, images=images)
+    return placed | self._consensus.batch_fields()
 
-  def _land(
-    self, state: build.TrainState, *, all_of_them: bool = False
-  ) -> None:
-    """Takes in the numbers of steps that have come."""
-    self._pending += self._guard.land(
-      params=state.params, all_of_them=all_of_them
-    )
-    for warning in self._guard.untold:
+  def _collect(self, state: TrainState, *, wait: bool = False) -> None:
+    """Takes the numbers of steps that have finished; waits for all if asked."""
+    self._rows += self._guard.drain(variables=state.variables, wait=wait)
+    for warning in self._guard.warnings:
       self._progress.say(warning)
-    self._guard.untold.clear()
+    self._guard.warnings.clear()
 
-  def _save_if_asked(self, state: build.TrainState) -> None:
-    """Saves and stops, if a signal has come, to whichever process.
+  def _stop_if_requested(self, state: TrainState) -> None:
+    """Saves and stops if any host has had a signal.
 
     Raises:
-      stopping.Stopped: then.
+      signals.Stopped: then.
     """
-    if self._crew.stops:
+    if self._consensus.stop_requested:
       self._save(state)
-      self._store.wait()
+      self._workdir.wait_for_checkpoint()
       raise signals.Stopped
 
-  def _save_if_time(self, state: build.TrainState) -> None:
-    if self._crew.saves:
-      self._save(state)
-
-  def _end_epoch(self, state: build.TrainState) -> build.TrainState:
+  def _end_epoch(self, state: TrainState) -> TrainState:
     """Evaluates, lowers the rate and saves, where this step calls for it."""
     config, plan = self._setup.config, self._setup.plan
     last = self._step == plan.total_steps
@@ -200,12 +171,9 @@ class Loop:
     def due(every_epochs: int) -> bool:
       return last or plan.epoch_ends(self._step, every_epochs=every_epochs)
 
-    if self._enough and plan.epoch_ends(self._step, every_epochs=1):
-      self._write_train(state)
-      lines = hosts.of_first(
-        lambda: log_lib.read_metrics(self._workdir / 'metrics.jsonl')
-      )
-      self._over = self._over or self._enough(lines)
+    if self._stop_when and plan.epoch_ends(self._step, every_epochs=1):
+      self._log_train(state)
+      self._over = self._over or self._stop_when(self._workdir.records())
     error = None
     if due(config.eval.every_epochs):
       error, state = self._evaluate_epoch(state)
@@ -213,27 +181,25 @@ class Loop:
       self._save(state, error=error)
     return state
 
-  def _evaluate_epoch(
-    self, state: build.TrainState
-  ) -> tuple[float, build.TrainState]:
-    """The validation error, and the state that knows of it.
+  def _evaluate_epoch(self, state: TrainState) -> tuple[float, TrainState]:
+    """Returns the validation error, and the state after the plateau rule.
 
     Raises:
-      stopping.Stopped: if a signal comes; saved is then the state before.
+      signals.Stopped: if a signal comes; the state before is saved.
     """
-    self._write_train(state)
+    self._log_train(state)
     with self._clock.paused():
       try:
         errors = self._predict(state, views=1).errors
       except signals.Stopped:
         self._save(state, evaluation_due=True)
-        self._store.wait()
+        self._workdir.wait_for_checkpoint()
         raise
-      self._write_val(errors, views=1)
-      return errors.top1_error, self._observe(state, errors.top1_error)
+      self._log_val(errors, views=1)
+      return errors.top1_error, self._update_plateau(state, errors.top1_error)
 
-  def _observe(self, state: build.TrainState, error: float) -> build.TrainState:
-    """Tells the plateau rule, and the user if it lowers the rate."""
+  def _update_plateau(self, state: TrainState, error: float) -> TrainState:
+    """Applies the plateau rule, and tells the user if it lowers the rate."""
     rule = self._setup.config.plateau
     if not rule.enabled:
       return state
@@ -254,86 +220,82 @@ class Loop:
         f'evaluations: {what}'
       )
     return dataclasses.replace(
-      state, plateau=placement.replicate(after, mesh=self._setup.mesh)
+      state, plateau=mesh_lib.replicate(after, mesh=self._setup.mesh)
     )
 
-  def _end_run(self, state: build.TrainState, *, views: int) -> None:
-    """The last evaluation, whose predictions are kept."""
+  def _end_run(self, state: TrainState, *, views: int) -> None:
+    """Makes the last evaluation, and keeps its predictions."""
     found = self._predict(state, views=views)
-    path = self._workdir / predictions.OF_A_RUN
-    with self._crew.held(), log_lib.told(path):
-      if distributed.is_first():
-        predictions.save(found._replace(step=self._step), path)
-    self._write_val(found.errors, views=views)
-    self._crew.look()
+    self._workdir.save_predictions(found._replace(step=self._step))
+    self._log_val(found.errors, views=views)
+    self._consensus.poll()
 
   def _predict(
-    self, state: build.TrainState, *, views: int
+    self, state: TrainState, *, views: int
   ) -> predictions.Predictions:
     return predict.predict(
-      self._setup, params=state.params, views=views, check=self._crew.check
+      self._setup,
+      variables=state.variables,
+      views=views,
+      check=self._consensus.poll_and_stop,
     )
 
   def _save(
     self,
-    state: build.TrainState,
+    state: TrainState,
     *,
     error: float | None = None,
     evaluation_due: bool = False,
   ) -> None:
     """Writes a checkpoint in the background, unless this step has one."""
-    if self._saved == self._step:
+    if self._saved_step == self._step:
       return
-    self._land(state, all_of_them=True)
+    self._collect(state, wait=True)
     with self._clock.paused():
       digests = checksums.digest(state)
-      guard.check_state(digests, step=self._step)
-      with self._crew.held():
-        self._log.sync()
-      self._crew.look()
-      self._store.save(
+      guard.check_state_finite(digests, step=self._step)
+      self._workdir.sync()
+      self._workdir.save_checkpoint(
         self._step,
         state=state,
         batches=self._batches,
         meta=self._meta(digests, error=error, evaluation_due=evaluation_due),
       )
-    self._saved = self._step
-    self._crew.saved()
+    self._saved_step = self._step
+    self._consensus.mark_saved()
 
-  def _write_train(self, state: build.TrainState) -> None:
-    """A line with the means over the steps since the last one, if any."""
-    self._land(state, all_of_them=True)
-    rows, self._pending = self._pending, []
+  def _log_train(self, state: TrainState) -> None:
+    """Logs the means over the steps since the last line, if any."""
+    self._collect(state, wait=True)
+    rows, self._rows = self._rows, []
     if not rows:
       return
     rates = self._clock.read(images=len(rows) * self._setup.plan.batch_size)
     means = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
     means['learning_rate'] = rows[-1]['learning_rate']
     record = self._record('train') | means | rates._asdict()
-    with self._crew.held():
-      self._log.write(record)
+    self._workdir.write(record)
     self._progress.show(record)
-    self._tell_faults()
+    self._report_bad_records()
     for warning in (
-      self._watch.see(means['loss'], steps=len(rows)),
-      self._input.see(rates.input_wait_fraction),
+      self._loss_watch.see(means['loss'], steps=len(rows)),
+      self._input_watch.see(rates.input_wait_fraction),
     ):
       if warning:
         self._progress.say(warning)
 
-  def _write_val(self, errors: metrics.Errors, *, views: int) -> None:
-    guard.check_errors(errors.loss, step=self._step)
-    self._tell_faults()
+  def _log_val(self, errors: metrics.Errors, *, views: int) -> None:
+    guard.check_loss_finite(errors.loss, step=self._step)
+    self._report_bad_records()
     record = self._record('val') | errors._asdict() | {'views': views}
-    with self._crew.held():
-      self._log.write(record)
+    self._workdir.write(record)
     self._progress.say(log_lib.describe(record))
 
-  def _tell_faults(self) -> None:
-    for fault in self._setup.faults.untold():
-      warning = f'warning: an image is left out: {fault}'
+  def _report_bad_records(self) -> None:
+    for record in self._setup.bad_records.drain():
+      warning = f'warning: an image is left out: {record}'
       self._progress.say(warning)
-      if not distributed.is_first():  # whose stdout nobody reads
+      if not distributed.is_host0():  # nobody reads this host's stdout
         print(warning, file=sys.stderr, flush=True)
 
   def _record(self, split: str) -> log_lib.Record:
@@ -357,6 +319,6 @@ class Loop:
       'digests': digests.arrays,
       'top1_error': error,
       'evaluation_due': evaluation_due,
-      'pending': self._pending,
+      'pending': self._rows,
       'skipped': self._guard.skipped,
     }

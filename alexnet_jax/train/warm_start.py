@@ -1,9 +1,9 @@
-"""Beginning a run with layers of another (§6).
+"""Starting a run with trained layers of another run: fine-tuning (§6).
 
-The rows with an asterisk in Table 2 are of a network that was trained on all of
-ImageNet first, and then fine-tuned: "all but fc8" of it in 2012
+The rows with an asterisk in Table 2 are of a network that was first trained on
+all of ImageNet and then fine-tuned: all layers but fc8 in 2012
 (layer-params-146-2012-2011.cfg), only the convolutional layers in the two steps
-before (SOURCE_2012.md section 7).
+before.
 """
 
 import dataclasses
@@ -15,12 +15,13 @@ import numpy as np
 
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.config import schema
 from alexnet_jax.models import alexnet
-from alexnet_jax.steps import build
+from alexnet_jax.steps.state import TrainState
 
-# config.init_from of a config that is a later step of something: to be given.
+# Value of config.init_from in a config that continues another run.
 REQUIRED = 'REQUIRED'
-# Of config.init_layers: which layers are taken.
+# config.init_layers: which layers are taken.
 _TAKEN: dict[str, Callable[[str], bool]] = {
   'conv': lambda layer: layer.startswith('conv'),
   'all_but_fc8': lambda layer: layer != 'fc8',
@@ -28,8 +29,8 @@ _TAKEN: dict[str, Callable[[str], bool]] = {
 }
 
 
-def begin(setup: setup_lib.Setup) -> build.TrainState:
-  """The state before step 1, with layers of config.init_from if it is given.
+def initial_state(setup: setup_lib.Setup) -> TrainState:
+  """Builds the state before step 1, with layers of config.init_from if given.
 
   Raises:
     ValueError: if the config needs one that was not given, there is no such
@@ -81,7 +82,7 @@ def _check(
   *,
   name: str,
   kind: str,
-  config: setup_lib.Config,
+  config: schema.Config,
   path: pathlib.Path,
 ) -> None:
   """Raises ValueError if their array has other sizes than ours."""

@@ -1,5 +1,5 @@
 """PyTorch on the same work, in an interpreter of its own.
 
-torch is imported in the torch_*.py scripts alone; requirements.txt lists what
-their environment needs.
+Only the torch_*.py scripts import torch; requirements.txt lists what their
+environment needs.
 """

@@ -1,8 +1,8 @@
-"""The peer in PyTorch: the forms it can have, and which is the fastest.
+"""The PyTorch baseline: forms of the same network, and the fastest of them.
 
-Not in the paper. Which form wins depends on the machine, the batch and the
-dtype, so each is tried, in a process of its own, in which a form that cannot
-run (torch.compile without a C++ compiler) costs no more than a line.
+Which form is fastest depends on the machine, the batch and the dtype, so each
+is tried. Each has a process of its own: a form that cannot run (torch.compile
+without a C++ compiler) is only left out.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from alexnet_jax.bench import workers
 
-_SCRIPT = pathlib.Path(__file__).with_name('torch_step.py')
+SCRIPTS = pathlib.Path(__file__).parent  # the torch_*.py
 _CHOICES = {
   'layout': ('contiguous', 'channels_last'),
   'mode': ('eager', 'compile'),
@@ -26,13 +26,14 @@ _CHOICES = {
 
 
 class Form(NamedTuple):
-  """One way to write the same net.
+  """One way to write the same network.
 
   Attributes:
-    layout: of images and kernels in memory.
-    mode: 'compile': by torch.compile.
-    lrn: by PyTorch's own operation, or by one of two sums of slices.
-    memory: whether the process keeps what it frees (runtime/malloc.py).
+    layout: memory format of images and kernels.
+    mode: 'eager', or 'compile' for torch.compile.
+    lrn: PyTorch's operation, or one of two ways to sum slices.
+    memory: whether the process returns or keeps freed memory
+      (runtime/malloc.py).
   """
 
   layout: str
@@ -50,11 +51,11 @@ _ALL = tuple(
 _FINALISTS = 3
 
 
-def parse(text: str) -> Form:
-  """A form from 'channels_last/eager/shifts', with '/kept' or without.
+def parse_form(text: str) -> Form:
+  """A form from 'channels_last/eager/shifts', with or without '/kept'.
 
   Raises:
-    ValueError: if a part is none of its choices.
+    ValueError: if a part is not among its choices.
   """
   parts = text.split('/')
   if len(parts) not in (3, 4):
@@ -66,31 +67,38 @@ def parse(text: str) -> Form:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Peer:
+class Baseline:
   """PyTorch in an interpreter of its own.
 
   Attributes:
     python: the interpreter.
-    forms: to try; empty: all, the fastest one with kept memory as well.
+    forms: to try; empty: all, and the fastest with kept memory too.
   """
 
   python: str
   forms: tuple[Form, ...] = ()
 
-  def command(self, options: dict[str, Any], *, form: Form) -> list[str]:
-    """What starts its process."""
+  def command(
+    self, options: dict[str, Any], *, form: Form, script: str = 'torch_step'
+  ) -> list[str]:
+    """The command of a worker in one form."""
+    path = SCRIPTS / f'{script}.py'
     options = options | {'form': form._asdict()}
-    return [self.python, str(_SCRIPT), json.dumps(options)]
+    return [self.python, str(path), json.dumps(options)]
 
-  def best(
+  def fastest(
     self, options: dict[str, Any], *, seconds: float
   ) -> tuple[Form, dict[str, float | str]]:
-    """The fastest form; of each its images/s, or why it does not run.
+    """The fastest form; and for each its images/s, or why it does not run.
 
-    Each is tried by itself, then the best few take turns.
+    Each form runs alone first; the best few are then measured interleaved.
+
+    Args:
+      options: `what`, `config`, `dtype` and `platform` of torch_step.py.
+      seconds: of a round.
 
     Raises:
-      turns.Failed: if none runs.
+      workers.WorkerError: if no form runs.
     """
     tried: dict[Form, float | str] = {}
     for form in self.forms or _ALL:
@@ -98,52 +106,51 @@ class Peer:
     rates = {form: r for form, r in tried.items() if isinstance(r, float)}
     if not rates:
       why = next(iter(tried.values()))
-      raise workers.Failed(f'--torch_python={self.python}: {why}')
+      raise workers.WorkerError(f'--torch_python={self.python}: {why}')
     few = sorted(rates, key=lambda form: -rates[form])[:_FINALISTS]
     if not self.forms:
       few.append(few[0]._replace(memory='kept'))
-    finals = self._finals(options, forms=few, seconds=seconds)
-    rates |= finals
+    rates |= self._finals(options, forms=few, seconds=seconds)
     best = max(few, key=lambda form: rates[form])
     return best, {str(form): rate for form, rate in (tried | rates).items()}
 
   def _attempt(
     self, options: dict[str, Any], *, form: Form, seconds: float
   ) -> float | str:
-    """Images/s, the better of two rounds; or what is wrong."""
+    """Images/s, the better of two rounds; or the error."""
     try:
-      with workers.started(self.command(options, form=form)) as process:
-        rate = max(_rate(process, options, seconds=seconds) for _ in range(2))
-    except workers.Failed as error:
+      with workers.Worker(self.command(options, form=form)) as worker:
+        rate = max(_rate(worker, options, seconds=seconds) for _ in range(2))
+    except workers.WorkerError as error:
       rate = str(error)
-    print(f'peer, {form}: {rate}', file=sys.stderr, flush=True)
+    print(f'PyTorch, {form}: {rate}', file=sys.stderr, flush=True)
     return rate
 
   def _finals(
     self, options: dict[str, Any], *, forms: list[Form], seconds: float
   ) -> dict[Form, float]:
-    """Images/s of forms that take turns, the median of three rounds."""
+    """Images/s of interleaved forms, the median of three rounds."""
     if len(forms) == 1:
       return {}
     with contextlib.ExitStack() as stack:
-      processes = [
-        stack.enter_context(workers.started(self.command(options, form=form)))
+      started = [
+        stack.enter_context(workers.Worker(self.command(options, form=form)))
         for form in forms
       ]
       rounds = [
-        [_rate(process, options, seconds=seconds) for process in processes]
+        [_rate(worker, options, seconds=seconds) for worker in started]
         for _ in range(3)
       ]
     medians = map(statistics.median, zip(*rounds, strict=True))
     finals = dict(zip(forms, medians, strict=True))
     for form, rate in finals.items():
-      print(f'peer, {form}, in turns: {rate}', file=sys.stderr, flush=True)
+      print(f'PyTorch, {form}, interleaved: {rate}', file=sys.stderr)
     return finals
 
 
 def _rate(
-  process: workers.Process, options: dict[str, Any], *, seconds: float
+  worker: workers.Worker, options: dict[str, Any], *, seconds: float
 ) -> float:
-  """Images/s of a round."""
-  answer = process.ask(options['what'], seconds=seconds)
+  """Images/s of one round."""
+  answer = worker.measure(options['what'], seconds=seconds)
   return round(answer['images'] / answer['seconds'], 2)

@@ -1,10 +1,10 @@
-"""The peer of bench/input.py: torch's DataLoader on JPEGs in class folders.
+"""Images/s of torch's DataLoader on JPEGs in class folders, for bench/input.py.
 
   python torch_input.py FOLDER SECONDS WORKERS
 
-Needs PyTorch, numpy and Pillow, imports nothing of alexnet_jax, and does what
-torchvision's ImageFolder, RandomCrop(224), RandomHorizontalFlip and PILToTensor
-do to uint8 batches, as its own wheel is not to be had everywhere. Prints JSON.
+Needs PyTorch, numpy and Pillow, and imports nothing of alexnet_jax. Does the
+same as torchvision's ImageFolder, RandomCrop(224), RandomHorizontalFlip and
+PILToTensor, so that torchvision need not be installed. Prints JSON.
 """
 
 import json
@@ -23,7 +23,7 @@ BATCH, CROP = 128, 224
 
 
 class Folder(torch.utils.data.Dataset):
-  """JPEGs of class folders, cropped and mirrored at random."""
+  """JPEGs in class folders, cropped and mirrored at random."""
 
   def __init__(self, folder):
     self.files = sorted(pathlib.Path(folder).glob('*/*.jpg'))
@@ -44,7 +44,7 @@ class Folder(torch.utils.data.Dataset):
 
 
 def cpu():
-  """Seconds of this process and of its workers that have ended."""
+  """CPU seconds of this process and of its workers that have ended."""
   return sum(
     usage.ru_utime + usage.ru_stime
     for usage in map(
@@ -78,7 +78,7 @@ def main():
   while time.perf_counter() - start < seconds:
     count += len(next(batches)[1])
   rate = count / (time.perf_counter() - start)
-  del batches, loader  # its workers end, and are counted
+  del batches, loader  # workers count once they have ended
   os.sched_yield()
   used = (cpu() - before) / (count + seen)
   print(json.dumps({'images_per_second': rate, 'cpu_us_per_image': used * 1e6}))

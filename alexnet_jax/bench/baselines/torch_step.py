@@ -1,14 +1,14 @@
-"""The peer of bench/jax_step.py: the same net and step in PyTorch.
+"""The counterpart of bench/jax_step.py: the same network and step in PyTorch.
 
   python torch_step.py '{"config": {...}, "dtype": "float32",
     "platform": "cpu", "form": {"layout": "channels_last", "mode": "eager",
     "lrn": "shifts", "memory": "returned"}}'
 
-Needs PyTorch (torch_requirements.txt, in an environment of its own), imports
-nothing of alexnet_jax, and talks as bench/workers.py says. A form is one way to
-write the same function; the bench asks for each and keeps the fastest. Where
-the two sides might differ this one has less to do: it takes a mean pixel off
-the images, and neither mirrors nor colours them in training.
+Needs requirements.txt in an environment of its own, imports nothing of
+alexnet_jax, and speaks the protocol of bench/workers.py. A form is one way to
+write the same function; pytorch.py tries them all and keeps the fastest. Where
+the two programs differ this one does less: it subtracts a mean pixel, and
+neither mirrors nor colours images in training.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ LAYOUTS = {
 
 
 def by_torch(x, c, alpha):
-  """PyTorch's own, of a column; it divides its alpha by n."""
+  """LRN of one column by PyTorch's operation, which divides alpha by n."""
   return F.local_response_norm(x, c['n'], c['n'] * alpha, c['beta'], c['k'])
 
 
 def by_shifts(x, c, alpha):
-  """The sum over neighbours as n slices of the squares."""
+  """LRN of one column; the sum over neighbours is of n slices."""
   channels, reach = x.shape[1], c['n'] // 2
   squares = F.pad(x * x, (0, 0, 0, 0, reach, reach))
   total = squares[:, :channels]
@@ -45,7 +45,7 @@ def by_shifts(x, c, alpha):
 
 
 def by_cumsum(x, c, alpha):
-  """The sum over neighbours as a difference of running sums."""
+  """LRN of one column; the sum is a difference of cumulative sums."""
   channels, reach = x.shape[1], c['n'] // 2
   squares = F.pad(x * x, (0, 0, 0, 0, reach + 1, reach))
   sums = squares.cumsum(1)
@@ -54,7 +54,7 @@ def by_cumsum(x, c, alpha):
 
 
 def negative_power(d, beta):
-  """d^-beta; 3/4 by square roots, which cost less than a power."""
+  """d^-beta; for 3/4 by square roots, which cost less than a power."""
   if beta == 0.75:
     root = d.rsqrt()
     return root * root.sqrt()
@@ -64,11 +64,11 @@ def negative_power(d, beta):
 NORMS = {'torch': by_torch, 'shifts': by_shifts, 'cumsum': by_cumsum}
 
 
-_OPTIONAL = ('conv6', 'fc7_bottleneck')  # layers that the peer has not
+_OPTIONAL = ('conv6', 'fc7_bottleneck')  # layers that Net lacks
 
 
 class Net(nn.Module):
-  """The net of `config.model`, all columns on one device."""
+  """The network of `config.model`, all columns on one device."""
 
   def __init__(self, config, norm):
     super().__init__()
@@ -89,15 +89,15 @@ class Net(nn.Module):
       nn.init.constant_(self.layers[name].bias, layer['bias'])
 
   def used(self):
-    """The layers in order, by name."""
+    """(name, config) of the layers in order."""
     model = self.model
-    other = model['conv6'] or model['bottleneck'] or model['leave_out']
+    other = model['conv6'] or model['bottleneck'] or model['skip_layers']
     if other or model['activation'] != 'relu':
-      raise ValueError('the peer has the nets with ReLU and layers 1-5, 6-8')
+      raise ValueError('PyTorch: use a net with ReLU and layers 1-5 and 6-8')
     return [p for p in model['layer'].items() if p[0] not in _OPTIONAL]
 
   def add_conv(self, name, layer, channels, size):
-    """Sizes round up: zeros at the bottom and right let the last window fit."""
+    """Adds a layer; its output size, rounded up by padding bottom and right."""
     kernel, stride = layer['size'], layer['stride']
     before = layer['padding']
     after = before + (kernel - size - 2 * before) % stride
@@ -108,25 +108,28 @@ class Net(nn.Module):
       kernel,
       stride=stride,
       padding=before if after == before else 0,
-      groups=self.model['columns'] if layer['sees'] == 'own' else 1,
+      groups=self.model['columns'] if layer['inputs'] == 'own_column' else 1,
     )
     size = 1 + (size + before + after - kernel) // stride
     pool = self.model['pool']
-    for _ in range(layer['then'].count('pool')):
+    for _ in range(layer['ops'].count('pool')):
       size = 1 - (pool['size'] - size) // pool['stride']
     return size
 
   def forward(self, x):
     for name, layer in self.used():
-      before, after, *_ = self.padding.get(name, (0, 0))
-      if before != after:
-        x = F.pad(x, self.padding[name])
-      x = self.layers[name](x if name in self.padding else x.flatten(1))
-      for op in layer['then']:
-        x = self.then(op, x)
+      x = self.apply_layer(name, x)
+      for op in layer['ops']:
+        x = self.apply_op(op, x)
     return x
 
-  def then(self, op, x):
+  def apply_layer(self, name, x):
+    before, after, *_ = self.padding.get(name, (0, 0))
+    if before != after:
+      x = F.pad(x, self.padding[name])
+    return self.layers[name](x if name in self.padding else x.flatten(1))
+
+  def apply_op(self, op, x):
     match op:
       case 'activation':
         return F.relu(x)
@@ -140,18 +143,18 @@ class Net(nn.Module):
         return x * torch.empty_like(x).bernoulli_(1 - rate)
       case 'dropout':
         return x * (1 - self.model['dropout_rate'])
-    raise ValueError(f'the peer has no {op}')
+    raise ValueError(f'PyTorch: no operation {op}')
 
   def normalise(self, x):
-    """§3.3, each column its own channels."""
+    """LRN (§3.3), each column over its own channels."""
     c = self.model['lrn']
     alpha = c['alpha'] / c['n'] if c['alpha_of'] == 'mean' else c['alpha']
     parts = [self.norm(p, c, alpha) for p in x.chunk(self.model['columns'], 1)]
     return torch.cat(parts, 1).to(x.dtype)
 
 
-class Bench:
-  """A net on its device, in one form, with images that are drawn once."""
+class Benchmark:
+  """The network in one form, and what a worker measures of it."""
 
   def __init__(self, options):
     self.config, self.form = options['config'], options['form']
@@ -162,7 +165,7 @@ class Bench:
     self.net = net.to(memory_format=self.layout)
 
   def images(self, number, side):
-    """uint8 [B, 3, side, side]."""
+    """Random images, uint8 [B, 3, side, side]."""
     images = torch.randint(0, 256, (number, 3, side, side), dtype=torch.uint8)
     return images.to(self.device, memory_format=self.layout)
 
@@ -177,13 +180,13 @@ class Bench:
     return torch.autocast(self.device.type, dtype=self.dtype)
 
   def training(self):
-    """A function that takes a whole training step."""
+    """A training step: (function, facts)."""
     config = self.config
     number = config['batch_size']
     images = self.images(number, config['data']['crop_size'])
     labels = torch.randint(0, config['model']['num_classes'], (number,))
     labels = labels.to(self.device)
-    rule = self.rule()
+    optimizer = self.optimizer()
 
     @self.compiled
     def loss(images):
@@ -191,17 +194,17 @@ class Bench:
         logits = self.net(images.float() - 120)
         return F.cross_entropy(logits.float(), labels)
 
-    def once():
-      rule.zero_grad(set_to_none=True)
+    def call():
+      optimizer.zero_grad(set_to_none=True)
       found = loss(images)
       found.backward()
-      rule.step()
+      optimizer.step()
       return found.detach()
 
-    return once, {'images': number}
+    return call, {'images': number}
 
-  def rule(self):
-    """§5's; biases do not decay."""
+  def optimizer(self):
+    """The update rule of §5; biases do not decay."""
     optim = self.config['optim']
     biases = [p for p in self.net.parameters() if p.ndim == 1]
     kernels = [p for p in self.net.parameters() if p.ndim > 1]
@@ -217,7 +220,7 @@ class Bench:
     )
 
   def ten_views(self):
-    """A function that gives probabilities, the mean over ten views."""
+    """Probabilities averaged over ten views: (function, facts)."""
     data, number = self.config['data'], self.config['eval']['batch_size']
     side, crop = data['image_size'], data['crop_size']
     images = self.images(number, side)
@@ -232,18 +235,18 @@ class Bench:
         return self.net(view.float() - 120).float().softmax(1)
 
     @torch.inference_mode()
-    def once():
+    def call():
       total = 0
       for y, x in corners:
         view = images[:, :, y : y + crop, x : x + crop]
         total += probabilities(view) + probabilities(view.flip(3))
       return total / 10
 
-    return once, {'images': number}
+    return call, {'images': number}
 
 
 def product(options):
-  """A function that multiplies what bench/jax_step.py does."""
+  """The matrix product of bench/jax_step.py: (function, facts)."""
   dtype, size = getattr(torch, options['dtype']), 4096
   a = torch.randn((size, size), device=device(options)).to(dtype)
   return lambda: a @ a, {'flop': 2 * size**3}
@@ -261,52 +264,52 @@ def peak_memory(device):
   return int(line.split()[1]) * 1024
 
 
-def timed(once, device, calls):
-  """Seconds of one of that many goes."""
+def timed(call, device, calls):
+  """Seconds of a call, on average over so many."""
   start = time.perf_counter()
   for _ in range(calls):
-    once()
+    call()
   if device.type == 'cuda':
     torch.cuda.synchronize()
   return (time.perf_counter() - start) / calls
 
 
 def keep_freed_memory():
-  """What alexnet_jax/runtime/malloc.py does."""
+  """The same as in alexnet_jax/runtime/malloc.py."""
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   if mallopt is not None:
     for option, value in ((-4, 0), (-1, -1), (-2, 256 << 20), (-8, 1)):
       mallopt(option, value)
 
 
-def serve(works, device):
-  """Answers what stdin asks for, as bench/workers.py says."""
-  answers = os.fdopen(os.dup(1), 'w')
-  os.dup2(2, 1)  # what torch prints is no answer
+def serve(workloads, device):
+  """The main loop of a worker, as in bench/workers.py."""
+  out = os.fdopen(os.dup(1), 'w')
+  os.dup2(2, 1)  # other output, such as torch's, goes to stderr
   threads = torch.get_num_threads()
-  machine = {'version': torch.__version__, 'threads': threads}
-  print(json.dumps(machine), file=answers, flush=True)
+  info = {'version': torch.__version__, 'threads': threads}
+  print(json.dumps(info), file=out, flush=True)
   built, usual = {}, {}
   for line in sys.stdin:
     request = json.loads(line)
-    name = request['work']
+    name = request['workload']
     if name not in built:
-      built[name] = works[name]()
-      for _ in range(3):  # torch.compile may do so twice
+      built[name] = workloads[name]()
+      for _ in range(3):  # torch.compile may compile twice
         usual[name] = timed(built[name][0], device, 1)
-    once, facts = built[name]
-    calls = max(1, round(request['run'] / usual[name]))
-    usual[name] = timed(once, device, calls)
+    call, facts = built[name]
+    calls = max(1, round(request['seconds'] / usual[name]))
+    usual[name] = timed(call, device, calls)
     answer = {
       'seconds': usual[name],
       'calls': calls,
       'peak_memory_bytes': peak_memory(device),
     }
-    print(json.dumps(answer | facts), file=answers, flush=True)
+    print(json.dumps(answer | facts), file=out, flush=True)
 
 
 def set_up(options):
-  """What holds for the whole process, before its first tensor."""
+  """Settings of the whole process, before its first tensor."""
   if options['form']['memory'] == 'kept':
     keep_freed_memory()
   gpu = options['platform'] == 'gpu'
@@ -319,7 +322,7 @@ def set_up(options):
 def main():
   options = json.loads(sys.argv[1])
   set_up(options)
-  bench = Bench(options)
+  bench = Benchmark(options)
   serve({'step': bench.training, 'eval': bench.ten_views}, bench.device)
 
 

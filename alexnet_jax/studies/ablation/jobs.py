@@ -1,8 +1,7 @@
-"""Commands in processes of their own, several at once; not in the paper.
+"""Runs commands in processes of their own, several at once.
 
-Each has a log for stdout and stderr, which stays locked for as long as the
-process lives: also when the one that started it has been killed, so that who
-comes after does not start the same again beside it.
+Each process holds a lock on its log while it lives, even if the study that
+started it was killed: a later study waits for it instead of starting it twice.
 """
 
 import contextlib
@@ -26,11 +25,11 @@ _VISIBLE = 'CUDA_VISIBLE_DEVICES'
 _ID = re.compile(r'\d+$|(GPU|MIG)-')
 _PLUGINS = ('jax_cuda12_plugin', 'jax_cuda13_plugin')
 
-Place = dict[str, str]  # what it adds to the environment
+Place = dict[str, str]  # environment variables, such as its GPUs
 
 
 class Job(NamedTuple):
-  """One command, and where its output goes."""
+  """A command, and the file for its output."""
 
   name: str
   command: tuple[str, ...]
@@ -38,9 +37,9 @@ class Job(NamedTuple):
 
 
 class End(NamedTuple):
-  """How a command ended; `error` is a line, '' if all went well."""
+  """How a command ended; `error` is one line, '' on success."""
 
-  code: int  # a signal is negative
+  code: int  # exit code; negative for a signal
   error: str
 
 
@@ -48,19 +47,19 @@ class _Child(NamedTuple):
   job: Job
   place: Place
   process: subprocess.Popen[bytes]
-  begin: int  # of its part of the log, bytes
+  begin: int  # byte in the log where its output begins
 
   def end(self) -> End:
     code = self.process.wait()
     if not code:
       return End(0, '')
-    with contextlib.suppress(FileNotFoundError):  # someone has removed it
+    with contextlib.suppress(FileNotFoundError):  # a user removed it
       said = self.job.log.read_bytes()[self.begin :].decode(errors='replace')
       return End(code, _error(code, said.splitlines()))
     return End(code, _error(code, []))
 
 
-def run(
+def run_all(
   jobs: Sequence[Job],
   *,
   places: Sequence[Place],
@@ -68,14 +67,14 @@ def run(
   ended: Callable[[Job, End], None],
   began: Callable[[Job], None] = lambda job: None,
 ) -> None:
-  """Runs every job, one at a time in each place; one's end is not the others'.
+  """Runs every job, one at a time in each place; a failure stops no other.
 
   Args:
-    jobs: in the order in which they begin.
-    places: as from `share`.
-    stop: once it is asked, none begins any more and all are asked to stop.
-    ended: told of each that ended.
-    began: told of each that begins.
+    jobs: in the order in which they start.
+    places: of `divide_gpus`.
+    stop: once it is set, no job starts, and current ones are terminated.
+    ended: called with each job that ends.
+    began: called with each job that starts.
   """
   _wait_for_earlier(jobs, stop=stop)
   waiting, free = list(jobs), list(places)
@@ -93,19 +92,19 @@ def run(
         ended(child.job, child.end())
       time.sleep(_POLL_SECONDS)
   finally:
-    _terminate(children)  # if there still are any, something went wrong here
+    _terminate(children)  # some are left only after an exception
 
 
 def _wait_for_earlier(jobs: Sequence[Job], *, stop: signals.Stop) -> None:
-  """Waits for processes that are left of a study that was killed."""
-  told = False
+  """Waits for processes that a killed study left behind."""
+  printed = False
   while not stop.asked:
     going = [job.name for job in jobs if _is_going(job)]
     if not going:
       return
-    if not told:
+    if not printed:
       print(f'waiting for {", ".join(going)}, which still runs', flush=True)
-    told = True
+    printed = True
     time.sleep(_POLL_SECONDS)
 
 
@@ -121,7 +120,7 @@ def _is_going(job: Job) -> bool:
 
 
 def _start(job: Job, *, place: Place) -> _Child:
-  """Starts it in a session of its own: Ctrl-C is for us to pass on."""
+  """Starts it in a session of its own, which Ctrl-C does not reach."""
   job.log.parent.mkdir(parents=True, exist_ok=True)
   with open(job.log, 'ab') as log:
     fcntl.flock(log, fcntl.LOCK_EX)  # the child inherits it
@@ -144,21 +143,24 @@ def _terminate(children: Sequence[_Child]) -> None:
 
 
 def _error(code: int, lines: Sequence[str]) -> str:
-  """Why a command failed, in a line."""
+  """Why a command failed, in one line."""
   if code < 0:
     return f'killed by {signal.Signals(-code).name}'
   if code == signals.EXIT_CODE:
     return 'stopped by a signal'
   said = [line for line in lines if line.strip()]
-  told = [line for line in said if line.startswith('error: ')] or said
-  return told[-1].removeprefix('error: ') if told else f'exit code {code}'
+  errors = [line for line in said if line.startswith('error: ')] or said
+  return errors[-1].removeprefix('error: ') if errors else f'exit code {code}'
 
 
-def share(*, devices: int, jobs: int | None) -> list[Place]:
-  """Places for jobs that need so many devices each; `jobs` of them, if given.
+def divide_gpus(*, devices: int, jobs: int | None) -> list[Place]:
+  """Places for jobs that need so many GPUs each.
 
-  On GPUs each place has its own, as many places as there are GPUs for; on a
-  CPU there is one, since a job has threads for all cores.
+  On a CPU there is one place by default, as a job uses all cores.
+
+  Args:
+    devices: of each job.
+    jobs: places; None: as many as there are GPUs for.
 
   Raises:
     ValueError: if `jobs` is more than there are GPUs for.
@@ -177,10 +179,10 @@ def share(*, devices: int, jobs: int | None) -> list[Place]:
 
 
 def gpus() -> list[str]:
-  """Ids of the GPUs that JAX would use; not asked of it, it would take them.
+  """Ids of the GPUs that JAX would use, found without JAX, which takes them.
 
-  What CUDA_VISIBLE_DEVICES or JAX_PLATFORMS leaves out is not among them. Of
-  the former, CUDA takes what stands before the first that is no GPU's id.
+  CUDA_VISIBLE_DEVICES and JAX_PLATFORMS exclude some; CUDA ignores all that
+  follows the first invalid id in the former.
   """
   if os.environ.get('JAX_PLATFORMS') == 'cpu':
     return []

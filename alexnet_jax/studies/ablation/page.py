@@ -1,190 +1,175 @@
 """A study as a page: OUTPUT/index.html, with its figure beside it.
 
-One file that needs no other and no network. Not in the paper.
+The page is one file that needs no other file and no network.
 """
 
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import alexnet_jax
 from alexnet_jax.config import ablations
 from alexnet_jax.studies import provenance
-from alexnet_jax.studies.ablation import paired, study, table
-from alexnet_jax.studies.report import markup, page, pictures
-from alexnet_jax.studies.report.markup import Markup, tag
+from alexnet_jax.studies.ablation import paired, results, study
+from alexnet_jax.studies.report import page, pictures
 
 PAGE = 'index.html'
 
 
 def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
-  """Writes the page, whatever there is of the study; its path."""
-  rows = table.rows(runs, data=asked.data)
-  parts = [
-    ('tells', 'What the seeds tell', _verdicts(rows, output=asked.output)),
-    ('costs', 'What each ablation costs', _costs(rows)),
-    ('errors', 'Errors', _errors(rows)),
-    ('runs', 'Runs', _runs(runs)),
-    ('settings', 'Settings', _settings(asked)),
-  ]
-  done = sum(run.done for run in runs)
-  front = page.front(
-    'alexnet_jax · the paper’s comparisons',
-    f'{_ablations(len(asked.ablations))} of {pathlib.Path(asked.base).name}',
-    f'{done} of {len(runs)} runs are done.',
-    page.contents((place, title) for place, title, _ in parts),
+  """Writes the page, however much of the study is done; returns its path."""
+  rows = results.collect(runs, data=asked.data)
+  done, count = sum(run.done for run in runs), len(asked.ablations)
+  verdicts = list(_verdicts(rows, output=asked.output))
+  text = page.render(
+    [
+      page.Section('tells', 'What the seeds tell', verdicts),
+      page.Section('costs', 'What each ablation costs', list(_costs(rows))),
+      page.Section('errors', 'Errors', list(_errors(rows))),
+      page.Section('runs', 'Runs', [_runs(runs)]),
+      page.Section('settings', 'Settings', [_settings(asked)]),
+    ],
+    name='A study of ablations',
+    over='the paper’s comparisons',
+    title=f'{count} ablation{"s" * (count != 1)} of '
+    f'{pathlib.Path(asked.base).name}',
+    lead=f'{done} of {len(runs)} runs are done.',
   )
-  body = [page.section(p, title=title, body=made) for p, title, made in parts]
-  text = page.document('A study of ablations · alexnet_jax', [front, *body])
   path = asked.output / PAGE
-  pictures.replace(path, text.encode('utf-8', 'replace'))
+  page.write(path, text)
   return path
 
 
-def _ablations(count: int) -> str:
-  return '1 ablation' if count == 1 else f'{count} ablations'
-
-
-def _verdicts(rows: Sequence[table.Row], *, output: pathlib.Path) -> Markup:
-  return markup.join(
-    tag('ul', [tag('li', line) for line in table.verdicts(rows)]),
-    pictures.Album(output).picture(
-      'costs',
-      lambda: _figure(rows),
-      form='svg',
-      alt='Paired difference of each ablation to the base, with intervals.',
-      caption='Right of the line at 0 the ablated net is worse. Filled dots: '
-      'the interval leaves out 0. The authors’ marks are those of ImageNet.',
-    ),
+def _verdicts(
+  rows: Sequence[results.NetResult], *, output: pathlib.Path
+) -> Iterator[page.Block]:
+  yield page.Bullets(results.verdicts(rows))
+  yield pictures.Album(output).picture(
+    'costs',
+    lambda _: _figure(rows),
+    form='svg',
+    alt='Paired difference of each ablation to the base, with intervals.',
+    caption='Right of the line at 0 the ablated net is worse. Filled dots: '
+    'the interval leaves out 0. The authors’ marks are those of ImageNet.',
   )
 
 
-def _figure(rows: Sequence[table.Row]) -> Any:
+def _figure(rows: Sequence[results.NetResult]) -> Any:
   from alexnet_jax.studies.figures import paired as paired_lib
 
   found = [
-    paired_lib.Row(r.name, r.top1_cost, r.loss_cost, r.paper[0], r.notes[0])
+    paired_lib.Cost(
+      r.name, r.costs.get('top1'), r.costs.get('loss'), r.paper[0], r.notes[0]
+    )
     for r in rows
-    if r.top1_cost and r.loss_cost
+    if r.costs.get('top1') and r.costs.get('loss')
   ]
   if not found:
     raise pictures.NothingToDrawError('No pair of runs is done yet.')
   return paired_lib.figure(found)
 
 
-def _costs(rows: Sequence[table.Row]) -> Markup:
-  ablated = [row for row in rows if row.name != study.BASE]
+def _costs(rows: Sequence[results.NetResult]) -> Iterator[page.Block]:
+  ablated = [
+    (row, ablations.ABLATIONS[row.name])
+    for row in rows
+    if row.name != study.BASE
+  ]
+  names = [page.Cell(r.name, a.section, tag='code') for r, a in ablated]
   header = ('Ablation', 'Pairs', 'Top-1, points', 'Top-5, points', 'Loss')
-  return markup.join(
-    markup.table(
-      (*header, 'Paper', '2012'),
-      [
-        (
-          _named(row.name),
-          row.top1_cost.n if row.top1_cost else 0,
-          _interval(row.top1_cost),
-          _interval(row.top5_cost),
-          _interval(row.loss_cost, digits=3),
-          table.both(row.paper, bound=row.bound),
-          table.both(row.notes),
-        )
-        for row in ablated
-      ],
-      numbers=' nnnnnn',
-      label='What each ablation costs',
-    ),
-    markup.paragraph(
-      'Ablated minus base, averaged over pairs of one seed: the same images '
-      'in the same order, and the same initial values where shapes agree. '
-      'Below, 95 % intervals of Student’s t over the pairs; none of '
-      'a single pair, or of pairs that are all alike. Of twenty such intervals '
-      'one misses, so of many ablations some differ by chance. At the right '
-      'points of top-1 / top-5 error on ImageNet: the paper’s as printed, ~ '
-      'where its text says “about” and > where it says “over”, and those of '
-      'the authors’ notes of 2012, of one run each.',
-      kind='aside',
-    ),
-    _changes(row.name for row in ablated),
+  yield page.Table(
+    (*header, 'Paper', '2012'),
+    [
+      (
+        name,
+        row.pairs,
+        _interval(row.costs.get('top1')),
+        _interval(row.costs.get('top5')),
+        _interval(row.costs.get('loss'), digits=3),
+        results.both(row.paper, bound=row.bound),
+        results.both(row.notes),
+      )
+      for name, (row, _) in zip(names, ablated, strict=True)
+    ],
+    ' nnnnnn',
+    label='What each ablation costs',
+  )
+  yield page.Text(
+    'Ablated minus base, averaged over pairs of one seed: the same images '
+    'in the same order, and the same initial values where shapes agree. '
+    'Below, 95 % intervals of Student’s t over the pairs; none of '
+    'a single pair, or of pairs that are all alike. Of twenty such intervals '
+    'one misses, so of many ablations some differ by chance. At the right '
+    'points of top-1 / top-5 error on ImageNet: the paper’s as printed, ~ '
+    'where its text says “about” and > where it says “over”, and those of '
+    'the authors’ notes of 2012, of one run each.',
+    'aside',
+  )
+  yield page.Table(
+    ('Ablation', 'What', 'What it cost the authors'),
+    [
+      (name, a.what, a.effect)
+      for name, (_, a) in zip(names, ablated, strict=True)
+    ],
+    label='What each ablation changes',
+    folded='What each of them changes',
   )
 
 
-def _named(name: str) -> Markup:
-  section = ablations.ABLATIONS[name].section
-  return markup.join(tag('code', name), markup.second(section))
+def _interval(found: paired.Difference | None, *, digits: int = 1) -> page.Cell:
+  mean, _, interval = results.cost(found, digits=digits).partition(' (')
+  return page.Cell(mean, interval.rstrip(')'))
 
 
-def _changes(names: Iterable[str]) -> Markup:
-  found = [(name, ablations.ABLATIONS[name]) for name in names]
-  return markup.folded(
-    'What each of them changes',
-    markup.table(
-      ('Ablation', 'What', 'What it cost the authors'),
-      [(_named(name), a.what, a.effect) for name, a in found],
-      label='What each ablation changes',
-    ),
+def _errors(rows: Sequence[results.NetResult]) -> Iterator[page.Block]:
+  yield page.Table(
+    ('Net', 'Runs', 'Top-1 error, %', 'Top-5 error, %', 'Loss'),
+    [
+      (
+        page.Cell(row.name, tag='code'),
+        row.runs,
+        results.errors(row.errors.get('top1')),
+        results.errors(row.errors.get('top5')),
+        results.errors(row.errors.get('loss'), digits=3),
+      )
+      for row in rows
+    ],
+    ' nnnn',
+    label='Errors of the base and of each ablation',
+  )
+  yield page.Text(
+    'Of the last evaluation on the validation set; mean over seeds ± '
+    'standard deviation of the sample.',
+    'aside',
   )
 
 
-def _interval(found: paired.Difference | None, *, digits: int = 1) -> Markup:
-  mean, *interval = table.cost(found, digits=digits).split(' (')
-  return markup.join(mean, [markup.second(i.rstrip(')')) for i in interval])
+def _runs(runs: Sequence[study.Run]) -> page.Table:
+  header = ('Run', 'Top-1 error, %', 'Loss', 'How it ended')
+  return page.Table(header, [_run_row(r) for r in runs], ' nn', label='Runs')
 
 
-def _errors(rows: Sequence[table.Row]) -> Markup:
-  return markup.join(
-    markup.table(
-      ('Net', 'Runs', 'Top-1 error, %', 'Top-5 error, %', 'Loss'),
-      [
-        (
-          tag('code', row.name),
-          row.top1.n if row.top1 else 0,
-          table.errors(row.top1),
-          table.errors(row.top5),
-          table.errors(row.loss, digits=3),
-        )
-        for row in rows
-      ],
-      numbers=' nnnn',
-      label='Errors of the base and of each ablation',
-    ),
-    markup.paragraph(
-      'Of the last evaluation on the validation set; mean over seeds ± '
-      'standard deviation of the sample.',
-      kind='aside',
-    ),
-  )
-
-
-def _runs(runs: Sequence[study.Run]) -> Markup:
-  return markup.table(
-    ('Run', 'Top-1 error, %', 'Loss', 'How it ended'),
-    map(_run, runs),
-    numbers=' nn',
-    label='Runs',
-  )
-
-
-def _run(run: study.Run) -> tuple[markup.Child, ...]:
-  name = tag('code', run.key)
+def _run_row(run: study.Run) -> page.Row:
+  name = page.Cell(run.key, tag='code')
   if run.done:
-    last = study.final(run)
+    last = study.last_evaluation(run)
     errors = f'{100 * last["top1_error"]:.1f}', f'{last["loss"]:.3f}'
     return name, *errors, f'step {last["step"]:,}'
   failed = f'failed: {run.end.error}' if run.end else 'not done yet'
   return name, '–', '–', failed
 
 
-def _settings(asked: study.Study) -> Markup:
-  pairs = [
-    ('Base', asked.base),
-    ('Data', provenance.describe(asked.data)),
-    ('Validation images', f'{asked.data.val_images:,}'),
-    ('Version', alexnet_jax.__version__),
-    ('Steps of each run', f'{asked.config.total_steps or "as the data has"}'),
-    ('Images a step', f'{asked.config.batch_size}'),
-    ('Views at the end', f'{asked.config.eval.final_views}'),
-    ('Seeds', ', '.join(map(str, asked.seeds))),
-    *(('Set', field) for field in asked.fields),
-  ]
-  rows = [tag('div', tag('dt', k), tag('dd', v)) for k, v in pairs]
-  return tag('dl', rows)
+def _settings(asked: study.Study) -> page.Facts:
+  return page.Facts(
+    [
+      ('Base', asked.base),
+      ('Data', provenance.describe(asked.data)),
+      ('Validation images', f'{asked.data.val_images:,}'),
+      ('Version', alexnet_jax.__version__),
+      ('Steps of each run', f'{asked.config.total_steps or "as the data has"}'),
+      ('Images a step', f'{asked.config.batch_size}'),
+      ('Views at the end', f'{asked.config.eval.final_views}'),
+      ('Seeds', ', '.join(map(str, asked.seeds))),
+      *(('Set', field) for field in asked.fields),
+    ]
+  )

@@ -1,8 +1,8 @@
-"""Two kinds of runs compared seed by seed (not in the paper).
+"""Statistics of two kinds of runs, compared seed by seed.
 
 A pair is two runs with one seed: the same images in the same order, and the
-same initial values where shapes agree. What the seed does to both alike falls
-out of their difference, whose interval is Student's t over the pairs:
+same initial values where shapes agree. Its difference lacks what the seed does
+to both. The interval is Student's t over the pairs:
 
   mean(d) ± t(0.975, n - 1) · stddev(d) / √n
 """
@@ -15,19 +15,19 @@ import numpy as np
 from scipy import special
 
 _LEVEL = 0.95  # of intervals
-_ROUNDING = 1e-9  # a spread below is one of floating-point numbers alone
+_ROUNDING = 1e-9  # a smaller spread is a rounding error
 
 
 class Spread(NamedTuple):
-  """Some numbers: how many, their mean, and how far apart they are."""
+  """Count, mean and standard deviation of some numbers."""
 
   n: int
   mean: float
-  stddev: float | None  # of the sample, over n - 1; None of a single one
+  stddev: float | None  # of the sample, over n - 1; None if n is 1
 
 
 class Difference(NamedTuple):
-  """A mean difference with its 95 % interval; None where there is none."""
+  """A mean difference with its 95 % interval, which is None if n is 1."""
 
   n: int  # pairs
   mean: float
@@ -35,8 +35,8 @@ class Difference(NamedTuple):
   high: float | None
 
   @property
-  def tells(self) -> bool:
-    """Whether the interval leaves out 0, and is one at all."""
+  def is_significant(self) -> bool:
+    """Whether there is an interval, and it excludes 0."""
     if self.low is None or self.high is None or self.low == self.high:
       return False
     return self.low > 0 or self.high < 0
@@ -71,7 +71,7 @@ def difference(
 
 
 def signed(value: float, *, digits: int = 1) -> str:
-  """A difference with its sign, which a 0 has not.
+  """A difference with its sign; 0 has none.
 
   >>> signed(1.23), signed(-0.01)
   ('+1.2', '0.0')
@@ -81,7 +81,7 @@ def signed(value: float, *, digits: int = 1) -> str:
 
 
 def describe(found: Difference, *, digits: int = 1) -> str:
-  """The mean and the interval, if pairs differ, so that there is one.
+  """The mean, and the interval if the pairs differ.
 
   >>> describe(Difference(3, 1.2, -3.0, 5.4))
   '+1.2 (-3.0 to +5.4)'
@@ -94,7 +94,7 @@ def describe(found: Difference, *, digits: int = 1) -> str:
 
 
 def verdict(name: str, found: Difference) -> str:
-  """What the pairs can tell of an ablation, in points, in a line.
+  """What the pairs tell about an ablation, in points, as one line.
 
   >>> verdict('no_lrn', Difference(3, 1.2, -3.0, 5.4))
   'no_lrn: +1.2 points (95 %: -3.0 to +5.4): 3 seeds cannot tell'
@@ -108,6 +108,6 @@ def verdict(name: str, found: Difference) -> str:
     return f'{points} in each of {found.n} pairs: no spread to judge by'
   mean, interval = describe(found).split(' (')
   said = f'{name}: {mean} points (95 %: {interval}'
-  if not found.tells:
+  if not found.is_significant:
     return f'{said}: {found.n} seeds cannot tell'
   return f'{said}: {"worse" if found.mean > 0 else "better"}'

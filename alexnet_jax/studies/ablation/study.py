@@ -1,9 +1,8 @@
-"""The paper's comparisons made again: a base and ablations, seed by seed.
+"""Reproduces the paper's comparisons: a base and ablations, seed by seed.
 
-Every run has OUTPUT/NAME/seed-N for its workdir, so that a study that was
-stopped, in whatever way, goes on where it was. Runs of one seed are a pair: the
-same images in the same order, and the same initial values where shapes agree.
-Not in the paper.
+Each run has the workdir OUTPUT/NAME/seed-N, so the same call continues a study
+that was stopped in whatever way. Two runs of one seed are a pair: the same
+images in the same order, and the same initial values where shapes agree.
 """
 
 import difflib
@@ -15,9 +14,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
-from alexnet_jax import setup
-from alexnet_jax.config import ablations, validate
-from alexnet_jax.data.prepare import tar
+from alexnet_jax import cli, setup
+from alexnet_jax.checkpoint import compatible
+from alexnet_jax.config import ablations, durations, schema, validate
 from alexnet_jax.runtime import locks, signals
 from alexnet_jax.studies import provenance
 from alexnet_jax.studies.ablation import jobs
@@ -33,13 +32,13 @@ class Study(NamedTuple):
   """What is compared.
 
   Attributes:
-    base: the config file.
-    fields: that the command line sets in it: FIELD=VALUE.
-    config: both together, with the study's budget.
-    ablations: names, each made alone.
-    seeds: of the pairs.
-    output: the folder.
-    data: that the config names.
+    base: path of the config file.
+    fields: FIELD=VALUE, as the command line sets them.
+    config: of the base with these fields and the budget.
+    ablations: names; each is applied alone.
+    seeds: each gives a run of the base and one of each ablation.
+    output: folder of the study.
+    data: the data set of the config.
   """
 
   base: str
@@ -52,7 +51,7 @@ class Study(NamedTuple):
 
 
 class Run(NamedTuple):
-  """One of the runs, and how it ended; None if it has not."""
+  """One run, and how it ended; None if it has not."""
 
   name: str
   seed: int
@@ -61,12 +60,12 @@ class Run(NamedTuple):
 
   @property
   def key(self) -> str:
-    """What it is called in the manifest and on the page."""
+    """Its name in the manifest and on the page."""
     return f'{self.name}/seed-{self.seed}'
 
   @property
   def log(self) -> pathlib.Path:
-    """What its process says."""
+    """The output of its process."""
     return self.workdir.with_name(f'{self.workdir.name}.log')
 
   @property
@@ -74,14 +73,14 @@ class Run(NamedTuple):
     return self.end is not None and self.end.code == 0
 
 
-def budgeted(
+def with_budget(
   config: Config, *, epochs: int | None
 ) -> tuple[Config, provenance.Data]:
-  """The config for so many epochs, and its data.
+  """The config with a length in epochs, and its data set.
 
   Args:
     config: of the base.
-    epochs: None: as long as the config says itself.
+    epochs: length of each run; None: as in the config.
 
   Raises:
     ValueError: if the config cannot work, or its data is missing.
@@ -91,18 +90,18 @@ def budgeted(
     config.num_epochs, config.total_steps = epochs, None
   validate.check(config)
   data = provenance.of(setup.load_data(config))
-  if epochs is not None:  # as steps, which win over epochs in any config
-    plan = validate.plan(config, train_images=data.train_images)
+  if epochs is not None:  # total_steps overrides num_epochs in any config
+    plan = durations.plan(config, train_images=data.train_images)
     config.total_steps = plan.total_steps
   return config, data
 
 
 def check(study: Study) -> None:
-  """Refuses what cannot be studied, before any run.
+  """Refuses a study that cannot work, before any run.
 
   Raises:
-    ValueError: for unknown ablations, for one given twice, for a base that is
-      ablated itself, and for an ablation that cannot be made of it.
+    ValueError: for an unknown or repeated ablation, a base that is ablated
+      itself, and an ablation that does not fit the base.
   """
   names = study.ablations
   if not names:
@@ -127,12 +126,12 @@ def check(study: Study) -> None:
 
 
 def _check_ablation(study: Study, name: str) -> None:
-  """What main would refuse once the base has trained."""
+  """Raises what main would raise, once the base had been trained."""
   config = study.config.copy_and_resolve_references()
   changed = ablations.apply(config, [name])
   given = [field.split('=')[0] for field in study.fields]
   for field in given:
-    was, made = (validate.get(c, field) for c in (study.config, config))
+    was, made = (schema.get(c, field) for c in (study.config, config))
     if field in changed and was != made:
       raise ValueError(
         f'--set={field}={was}, but the ablation {name} sets it to {made}: use '
@@ -146,72 +145,74 @@ def _check_ablation(study: Study, name: str) -> None:
     ) from error
 
 
-def run(
+def train_all(
   study: Study, *, places: Sequence[jobs.Place], stop: signals.Stop
 ) -> list[Run]:
-  """Makes every run that is not done yet; how each ended.
+  """Trains every run that is not done; all runs, with how each ended.
 
   Args:
     study: what is compared.
-    places: where runs go, one at a time in each, see `processes.share`.
-    stop: told by signals; the runs that are going are then asked to stop.
+    places: of jobs.divide_gpus; each has one run at a time.
+    stop: set by signals; current runs are then asked to stop.
 
   Raises:
     ValueError: if the folder is in use, or holds another study.
   """
   with locks.locked(study.output, fix='give another --output'):
-    ends = _begin(study)
-    keys = {run.key: run for run in runs(study, ends=ends)}
-    others = [k for k, end in ends.items() if not end.code and k not in keys]
+    ends = _open_manifest(study)
+    by_key = {run.key: run for run in all_runs(study, ends=ends)}
+    others = [k for k, end in ends.items() if not end.code and k not in by_key]
     if others:
       print(
         f'{_finished(len(others))} in the folder not asked for, and left out: '
         f'{", ".join(others)}'
       )
-    todo = [_job(study, run) for run in keys.values() if not run.done]
-    clock = _Clock(len(todo), places=len(places))
+    todo = [_job(study, run) for run in by_key.values() if not run.done]
+    clock = _Clock(len(todo))
 
     def ended(job: jobs.Job, end: jobs.End) -> None:
-      if stop.asked and end.code:  # it was asked to, and can go on
+      if stop.asked and end.code:  # asked to stop: no failure
         print(f'{job.name}: stopped', flush=True)
         return
       ends[job.name] = end
-      _write(study, ends=ends)
+      _write_manifest(study, ends=ends)
       print(
-        f'{job.name}: {_outcome(keys[job.name], end, log=job.log)}'
+        f'{job.name}: {_outcome(by_key[job.name], end, log=job.log)}'
         f'{clock.left()}',
         flush=True,
       )
 
-    print(f'{len(keys)} runs, {len(keys) - len(todo)} of them done', flush=True)
-    with stop.held():
-      jobs.run(todo, places=places, stop=stop, ended=ended, began=_began)
-    return list(runs(study, ends=ends))
+    print(
+      f'{len(by_key)} runs, {len(by_key) - len(todo)} of them done', flush=True
+    )
+    with stop.defer():
+      jobs.run_all(todo, places=places, stop=stop, ended=ended, began=_began)
+    return list(all_runs(study, ends=ends))
 
 
-def runs(study: Study, *, ends: dict[str, jobs.End]) -> Iterator[Run]:
-  """Seed by seed, so that of a study half done the pairs are whole."""
+def all_runs(study: Study, *, ends: dict[str, jobs.End]) -> Iterator[Run]:
+  """All runs, seed by seed, so that a stopped study has whole pairs."""
   for seed in study.seeds:
     for name in (BASE, *study.ablations):
       run = Run(name, seed, study.output / name / f'seed-{seed}', None)
       yield run._replace(end=ends.get(run.key))
 
 
-def final(run: Run) -> dict[str, Any]:
-  """The last evaluation of a run that is done."""
+def last_evaluation(run: Run) -> dict[str, Any]:
+  """The last record of split val of a run that is done."""
   records = log_lib.read_metrics(run.workdir / METRICS)
   return [r for r in records if r['split'] == 'val'][-1]
 
 
 class _Clock:
-  """How long the runs that are left may take, by those that ended."""
+  """Estimates the remaining time from the runs that have ended."""
 
-  def __init__(self, runs: int, *, places: int):
-    self._left, self._ended, self._places = runs, 0, places
+  def __init__(self, runs: int):
+    self._left, self._ended = runs, 0
     self._start = time.monotonic()
 
   def left(self) -> str:
-    """To be asked once for each run that ends; '' after the last."""
+    """The estimate as text; called once for each run that ends."""
     self._left, self._ended = self._left - 1, self._ended + 1
     if not self._left:
       return ''
@@ -229,12 +230,12 @@ def _began(job: jobs.Job) -> None:
 
 def _outcome(run: Run, end: jobs.End, *, log: pathlib.Path) -> str:
   if end.code:
-    return f'failed: {tar.printable(end.error)}; {log}'
-  return log_lib.describe(final(run))
+    return f'failed: {cli.printable(end.error)}; {log}'
+  return log_lib.describe(last_evaluation(run))
 
 
 def _job(study: Study, run: Run) -> jobs.Job:
-  """python -m alexnet_jax.main; a later flag wins over an earlier one."""
+  """The command of a run; a later flag overrides an earlier one."""
   steps = study.config.total_steps
   fields = ['report.at_end=False', *study.fields, f'seed={run.seed}']
   fields += [f'num_epochs={study.config.num_epochs}']
@@ -246,26 +247,26 @@ def _job(study: Study, run: Run) -> jobs.Job:
   return jobs.Job(run.key, tuple(command), run.log)
 
 
-def _begin(study: Study) -> dict[str, jobs.End]:
-  """Writes the manifest; how runs of an earlier start of the study ended.
+def _open_manifest(study: Study) -> dict[str, jobs.End]:
+  """Writes the manifest; how runs of earlier calls ended.
 
   Raises:
-    ValueError: if that was another study.
+    ValueError: if the folder holds another study.
   """
   manifest = log_lib.read_json(study.output / MANIFEST)
   ends: dict[str, jobs.End] = {}
   if manifest:
     _check_same(manifest, study)
     ends = {k: jobs.End(*end) for k, end in manifest['runs'].items()}
-    for run in list(runs(study, ends=ends)):
+    for run in list(all_runs(study, ends=ends)):
       if run.done and not (run.workdir / METRICS).is_file():
-        del ends[run.key]  # someone has removed it
-  _write(study, ends=ends)
+        del ends[run.key]  # a user removed its workdir
+  _write_manifest(study, ends=ends)
   return ends
 
 
 def _check_same(manifest: dict[str, Any], study: Study) -> None:
-  """Ablations and seeds may be added; what runs have in common may not change.
+  """Refuses changes to what all runs share; ablations and seeds may be added.
 
   Raises:
     ValueError: naming the first field that differs.
@@ -275,16 +276,17 @@ def _check_same(manifest: dict[str, Any], study: Study) -> None:
       f'{study.output / MANIFEST} is of no study: give another --output'
     )
   if not any(path.is_dir() for path in study.output.glob('*/seed-*')):
-    return  # nothing has been trained, so that nothing can be mixed up
+    return  # nothing has been trained yet
   provenance.refuse_other(manifest, study.data, folder=study.output)
-  for field, old, new in setup.changes(manifest['config'], study.config):
+  before = schema.upgrade(manifest['config'])
+  for field, old, new in compatible.changes(before, study.config):
     raise ValueError(
       f'{study.output} is a study of {manifest["base"]} with config.{field} = '
       f'{old!r}, now it is {new!r}: use the same, or another --output'
     )
 
 
-def _write(study: Study, *, ends: dict[str, jobs.End]) -> None:
+def _write_manifest(study: Study, *, ends: dict[str, jobs.End]) -> None:
   manifest = {
     'base': study.base,
     'fields': study.fields,

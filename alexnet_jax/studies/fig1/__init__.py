@@ -1,5 +1,6 @@
 """Epochs to 25 % training error with ReLU and with tanh (Figure 1).
 
-run     trains the networks
-curves  their training errors, and when they reach the target
+experiment  trains the networks
+curves      their training errors, and when these reach the target
+picture     the figure
 """

@@ -1,4 +1,4 @@
-"""How many epochs a net needs to 25 % training error, by activation (§3.1).
+"""Epochs to 25 % training error, by activation (§3.1).
 
 Figure 1: "A four-layer convolutional neural network with ReLUs reaches a 25%
 training error rate on CIFAR-10 six times faster than an equivalent network
@@ -7,13 +7,14 @@ independently to make training as fast as possible."
 
 Paper silent: over what the training error is taken.
 2012: no program of Figure 1 was released.
-Here: over the epoch's minibatches as they come, before their updates. It stands
-at the epoch's end, and straight lines between these points give the time
-to 25 % in epochs and parts of one.
+Here: over the epoch's minibatches, each before its update. The mean counts for
+the epoch's end; between these points the error is interpolated linearly, so
+that the time to 25 % is in fractions of an epoch.
 
-The search is lopsided: a net that crosses within it gets its rate by what is
-reported, a slower one by its error at the search's end, and a rate that is best
-there need not be best at the target. Its seed is the first of those reported.
+The search is biased: a net that reaches the target within it gets its rate by
+the reported number, a slower one by its error at the search's end, and the rate
+that is best there need not be best at the target. Its seed is the first of
+those reported.
 """
 
 import itertools
@@ -26,13 +27,13 @@ from alexnet_jax import paper
 TARGET = paper.FIGURE_1_TRAINING_ERROR
 
 
-class Net(NamedTuple):
-  """One activation: its search for a rate, and its runs with that rate.
+class ActivationResult(NamedTuple):
+  """The search for an activation's rate, and the runs with that rate.
 
   Attributes:
     activation: of all layers but the last.
     searched: rate -> training error of each epoch of the search.
-    rate: the one chosen.
+    rate: the chosen one.
     curves: seed -> training error of each epoch.
   """
 
@@ -41,7 +42,7 @@ class Net(NamedTuple):
   rate: float
   curves: dict[int, list[float]]
 
-  def epochs(self) -> dict[int, float | None]:
+  def epochs_to_target(self) -> dict[int, float | None]:
     """Seed -> epochs to the target; None if it was not reached."""
     return {seed: crossing(curve) for seed, curve in self.curves.items()}
 
@@ -50,8 +51,8 @@ def epoch_errors(records: Sequence[Mapping[str, Any]]) -> list[float]:
   """Training error of each whole epoch: the mean over its minibatches.
 
   Args:
-    records: of metrics.jsonl; one ends with each epoch, as `enough` of
-      train.train has it.
+    records: of metrics.jsonl; one ends with each epoch, as in a run with
+      `stop_when` (train.train).
 
   >>> line = {'split': 'train', 'step': 1, 'epoch': 0.25, 'top1_error': 0.9}
   >>> epoch_errors([line, line | {'step': 4, 'epoch': 1.0, 'top1_error': 0.5}])
@@ -72,13 +73,13 @@ def epoch_errors(records: Sequence[Mapping[str, Any]]) -> list[float]:
 def crossing(
   errors: Sequence[float], *, target: float = TARGET
 ) -> float | None:
-  """Epochs until the error is the target or less; None if it never is.
+  """Epochs until the error is at most the target; None if it never is.
 
   >>> crossing([0.5, 0.3, 0.2])
   2.5
   """
   if errors and errors[0] <= target:
-    return 1.0  # there is no point before it
+    return 1.0  # no point lies before it
   for number, (above, error) in enumerate(itertools.pairwise(errors), start=1):
     if error <= target:
       return round(number + (above - target) / (above - error), 9)
@@ -86,10 +87,10 @@ def crossing(
 
 
 def fastest(searched: Mapping[float, Sequence[float]]) -> float:
-  """The rate whose run was first at the target, or else came nearest to it.
+  """The rate whose run reached the target first, or came nearest to it.
 
-  Of runs that are not there yet, those that ended early, as they diverged, come
-  last, and then counts the error of the last epoch.
+  Runs that did not reach it are ordered by the error of their last epoch, those
+  that diverged last.
   """
   longest = max(map(len, searched.values()))
 
@@ -101,17 +102,21 @@ def fastest(searched: Mapping[float, Sequence[float]]) -> float:
   return min(searched, key=place)
 
 
-def ratios(net: Net, *, first: Net) -> dict[int, float | None]:
-  """Seed -> epochs of a net over those of the first; None if either is open."""
+def ratios(
+  net: ActivationResult, *, first: ActivationResult
+) -> dict[int, float | None]:
+  """Seed -> epochs of a net over those of the first; None if not reached."""
   found: dict[int, float | None] = {}
-  for seed, epochs in net.epochs().items():
-    theirs = first.epochs().get(seed)
+  for seed, epochs in net.epochs_to_target().items():
+    theirs = first.epochs_to_target().get(seed)
     found[seed] = epochs / theirs if epochs and theirs else None
   return found
 
 
-def result(nets: Sequence[Net], *, most_epochs: int) -> dict[str, Any]:
-  """What fig1.json holds: curves, epochs and ratios, by activation and seed."""
+def as_json(
+  nets: Sequence[ActivationResult], *, most_epochs: int
+) -> dict[str, Any]:
+  """The content of fig1.json: curves, epochs, ratios by activation and seed."""
   return {
     'target': TARGET,
     'paper_ratio': paper.FIGURE_1_RATIO,
@@ -121,7 +126,7 @@ def result(nets: Sequence[Net], *, most_epochs: int) -> dict[str, Any]:
         'rate': net.rate,
         'searched': net.searched,
         'training_error': net.curves,
-        'epochs_to_target': net.epochs(),
+        'epochs_to_target': net.epochs_to_target(),
         f'ratio_to_{nets[0].activation}': ratios(net, first=nets[0]),
       }
       for net in nets
@@ -129,8 +134,8 @@ def result(nets: Sequence[Net], *, most_epochs: int) -> dict[str, Any]:
   }
 
 
-def table(nets: Sequence[Net], *, most_epochs: int) -> str:
-  """The search, the epochs of each run, and the ratio beside the paper's."""
+def describe(nets: Sequence[ActivationResult], *, most_epochs: int) -> str:
+  """The search, the epochs of each run, and the ratio next to the paper's."""
   lines = ['training error (%) at the end of the search, by learning rate']
   lines += [_searched(net) for net in nets]
   lines += [
@@ -163,7 +168,7 @@ def _where(errors: Sequence[float], *, most_epochs: int) -> str:
   return end if len(errors) >= most_epochs else f'{end}, then it diverged'
 
 
-def _searched(net: Net) -> str:
+def _searched(net: ActivationResult) -> str:
   tried = '  '.join(
     f'{rate:g}: {100 * errors[-1]:.1f}' if errors else f'{rate:g}: diverged'
     for rate, errors in sorted(net.searched.items())
@@ -175,8 +180,8 @@ def _searched(net: Net) -> str:
   return f'  {net.activation:10}{tried}  -> {net.rate:g} by {by}{told}'
 
 
-def _epochs(net: Net) -> str:
-  found = net.epochs()
+def _epochs(net: ActivationResult) -> str:
+  found = net.epochs_to_target()
   each = ''.join(f'{_number(e):>8}' for e in found.values())
   there = [e for e in found.values() if e]
   whole = len(there) == len(found)
@@ -184,15 +189,17 @@ def _epochs(net: Net) -> str:
   return f'  {net.activation:10}{each}{told}'
 
 
-def _ratio(net: Net, *, first: Net, most_epochs: int) -> str:
-  """Ratio of the means, and seed by seed; a bound if runs are open."""
+def _ratio(
+  net: ActivationResult, *, first: ActivationResult, most_epochs: int
+) -> str:
+  """Ratio of means, and of each seed; a bound if the target was not reached."""
   name = f'epochs of {net.activation} over those of {first.activation}'
   for one in (net, first):
     for seed, curve in one.curves.items():
       if crossing(curve) is None and len(curve) < most_epochs:
         return f'{name}: unknown, as {one.activation} seed {seed} diverged'
-  bounds = [e or float(most_epochs) for e in net.epochs().values()]
-  others = [e for e in first.epochs().values() if e]
+  bounds = [e or float(most_epochs) for e in net.epochs_to_target().values()]
+  others = [e for e in first.epochs_to_target().values() if e]
   if len(others) < len(first.curves):
     return f'{name}: unknown, as {first.activation} did not reach it'
   pairs = ratios(net, first=first)

@@ -1,6 +1,6 @@
-"""Figures of a run; matplotlib is imported in this package alone.
+"""Figures of runs; nothing else imports matplotlib.
 
-Each function returns a matplotlib Figure, made without pyplot, so that no
+Each `figure` returns a matplotlib Figure, made without pyplot, so that no
 display and no global state is involved.
 
   curves      loss, errors and learning rate over epochs
@@ -13,3 +13,23 @@ display and no global state is involved.
   paired      differences that ablations make
   style       colours and fonts; figures as PNG and SVG
 """
+
+from alexnet_jax.studies.figures import (
+  classes,
+  curves,
+  examples,
+  kernels,
+  layers,
+  neighbours,
+  style,
+)
+
+__all__ = [
+  'classes',
+  'curves',
+  'examples',
+  'kernels',
+  'layers',
+  'neighbours',
+  'style',
+]

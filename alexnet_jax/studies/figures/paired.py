@@ -18,7 +18,7 @@ _APART = 0.22  # of a row, between our mark and the authors'
 _LETTERS = 16  # of a name
 
 
-class Row(NamedTuple):
+class Cost(NamedTuple):
   """One ablation: its costs in points of top-1 error and of the loss."""
 
   name: str
@@ -28,7 +28,7 @@ class Row(NamedTuple):
   notes: float | None  # of 2012
 
 
-def figure(rows: Sequence[Row]) -> Figure:
+def figure(rows: Sequence[Cost]) -> Figure:
   """A row for each ablation: points of top-1 error left, the loss right.
 
   A filled dot stands for an interval without 0. Without one, from a single
@@ -74,7 +74,7 @@ def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
       ms=8,
       mew=1.6,
       color=colours.first,
-      mfc=colours.first if one.tells else 'none',
+      mfc=colours.first if one.is_significant else 'none',
       label=None if named else 'mean and 95 % interval',
     )
     named = True
@@ -83,7 +83,7 @@ def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
   axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
 
 
-def _authors(axes: Axes, rows: Sequence[Row]) -> None:
+def _authors(axes: Axes, rows: Sequence[Cost]) -> None:
   """What it cost on ImageNet, below the dots."""
   colours = style.palette()
   looks = (

@@ -1,7 +1,7 @@
-"""A run as a page: WORKDIR/report/index.html, and several side by side.
+"""The report of a run, WORKDIR/report/index.html, and pages of several runs.
 
-The page is one file that needs no other and no network. What a run lacks is
-named, with the command that makes it. Not in the paper.
+A page is one file that needs no other and no network. Where a run lacks
+something, the page gives the command that makes it.
 """
 
 from alexnet_jax.studies.report.several import compare

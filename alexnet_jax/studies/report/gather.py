@@ -137,7 +137,9 @@ def outline(workdir: pathlib.Path) -> Run:
   health = _json(workdir / 'health.json') or {}
   return Run(
     workdir=workdir,
-    config=_attempt(lambda: Config(schema.from_json(schema.upgrade(stored or {}))))
+    config=_attempt(
+      lambda: Config(schema.from_json(schema.upgrade(stored or {})))
+    )
     if stored
     else None,
     history=[h for h in history if isinstance(h.get('changes'), list)],
@@ -168,6 +170,10 @@ def whole(workdir: pathlib.Path) -> Run:
     retrieval=_json(workdir / 'retrieval.json'),
     audit=_json(workdir / 'audit.json'),
   )
+
+
+def _config(stored: dict[str, Any]) -> Config:
+  return Config(schema.from_json(schema.upgrade(stored)))
 
 
 def _prepared(directory: str) -> metadata.Metadata:

@@ -1,190 +1,189 @@
-"""A page of HTML that needs nothing but itself: no script, no other file.
+"""A page as one HTML file that needs no other file, no script and no network.
 
-Readable on a phone, in the dark and on paper. Its policy lets a browser load
-nothing but the pictures inside.
+A page is a list of sections, and a section a list of blocks: a Table, a Figure
+and so on. page.html.j2 turns them into HTML. It escapes all text, because the
+names of classes and files may come from anyone, and its content security policy
+lets a browser load nothing but the pictures inside.
 """
 
-from collections.abc import Iterable
+import pathlib
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from alexnet_jax.studies.report.markup import Markup, tag
+import jinja2
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-# Two columns.
-_ICON = (
-  'data:image/svg+xml,%3Csvg xmlns=%22http:%2F%2Fwww.w3.org%2F2000%2Fsvg%22 '
-  'viewBox=%220 0 16 16%22%3E%3Cpath fill=%22%230072b2%22 d=%22M2 2h5v12H2z'
-  '%22%2F%3E%3Cpath fill=%22%23d55e00%22 d=%22M9 2h5v12H9z%22%2F%3E%3C%2F'
-  'svg%3E'
-)
-
-STYLE = """
-:root {
-  color-scheme: light;
-  --page: #fdfdfb; --ink: #1a1a1a; --muted: #63635e; --line: #e0dfd8;
-  --head: #b9b8b0; --soft: #f4f3ee; --accent: #005f96; --mark: #b34700;
-  --marked: #fdf3ea;
-}
-@media screen and (prefers-color-scheme: dark) {
-  :root {
-    color-scheme: dark;
-    --page: #151618; --ink: #e8e8e4; --muted: #a2a29b; --line: #303236;
-    --head: #54575d; --soft: #1e2023; --accent: #6cbdf0; --mark: #f2a35e;
-    --marked: #2a221a;
-  }
-}
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
-body {
-  margin: 0; background: var(--page); color: var(--ink);
-  font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans",
-    "Liberation Sans", sans-serif;
-  overflow-wrap: break-word;
-}
-main { max-width: 50rem; margin: 0 auto; padding: 3.5rem 1.25rem 6rem; }
-p, dl, ul { max-width: 40rem; margin: 0 0 1rem; }
-h1, h2, h3 {
-  line-height: 1.2; text-wrap: balance;
-  font-family: Charter, "Bitstream Charter", "Sitka Text", Cambria, Georgia,
-    "Liberation Serif", serif;
-}
-h1 { font-size: 2.4rem; font-weight: 600; margin: 0 0 .75rem;
-  letter-spacing: -.01em; }
-h2 { font-size: 1.6rem; font-weight: 600; margin: 0 0 1rem; }
-h3 { font-size: 1.1rem; font-weight: 600; margin: 2.25rem 0 .75rem; }
-a { color: var(--accent); text-underline-offset: .2em;
-  text-decoration-thickness: 1px; }
-code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas,
-  "Liberation Mono", monospace; font-size: .875em; }
-.over { margin: 0 0 .75rem; color: var(--muted); font-size: .875rem; }
-.lead { font-size: 1.2rem; line-height: 1.5; margin: 0 0 2rem; }
-.aside { color: var(--muted); font-size: .875rem; }
-section { margin-top: 4rem; padding-top: 1.5rem;
-  border-top: 1px solid var(--line); }
-nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap;
-  gap: .25rem 1.25rem; max-width: none; margin: 2rem 0 0;
-  font-size: .9375rem; }
-
-.key { display: grid; gap: 1.25rem 2rem; max-width: none; margin: 0;
-  grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); }
-.key dt { color: var(--muted); font-size: .875rem; }
-.key dd { margin: 0; font-size: 1.75rem; line-height: 1.25;
-  font-variant-numeric: tabular-nums; letter-spacing: -.01em; }
-
-dl:not(.key) > div { display: grid; grid-template-columns: 14rem 1fr;
-  gap: 0 1rem; padding: .3rem 0; border-bottom: 1px solid var(--line); }
-dl:not(.key) dt { color: var(--muted); }
-dl:not(.key) dd { margin: 0; font-variant-numeric: tabular-nums;
-  min-width: 0; overflow-wrap: anywhere; }
-
-.scroll { overflow-x: auto; margin: 0 0 1rem; }
-.scroll:focus-visible { outline: 2px solid var(--accent);
-  outline-offset: 2px; }
-table { border-collapse: collapse; width: 100%; font-size: .9375rem;
-  line-height: 1.4; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: baseline;
-  padding: .4rem 1.25rem .4rem 0; border-bottom: 1px solid var(--line); }
-th { font-weight: 500; color: var(--muted); white-space: nowrap;
-  font-size: .875rem; border-bottom-color: var(--head); }
-th:last-child, td:last-child { padding-right: 0; }
-th.number, td.number { text-align: right; white-space: nowrap; }
-tr.differs td { background: var(--marked); }
-tr.differs td:first-child { box-shadow: inset 3px 0 0 var(--mark);
-  padding-left: .6rem; }
-tr.differs .own { color: var(--mark); font-weight: 600; }
-tr.group th { padding-top: 1.4rem; color: var(--ink); font-weight: 600;
-  font-size: .9375rem; white-space: normal;
-  border-bottom-color: var(--line); }
-tbody:first-of-type tr.group th { padding-top: .7rem; }
-.where { color: var(--muted); font-size: .8125rem; white-space: nowrap; }
-.second { display: block; color: var(--muted); font-size: .8125rem;
-  font-weight: 400; }
-details { margin: 0 0 1rem; }
-summary { cursor: pointer; color: var(--accent); margin-bottom: .5rem; }
-
-figure { margin: 0 0 1.5rem; }
-figure img { display: block; max-width: 100%; height: auto; }
-figure.svg img { width: 40rem; }
-figure.png img { width: 40rem; }
-figcaption { color: var(--muted); font-size: .875rem; line-height: 1.5;
-  max-width: 40rem; margin-top: .75rem; }
-.note { border-left: 3px solid var(--mark); padding: .1rem 0 .1rem 1rem; }
-.missing { background: var(--soft); border-radius: 6px;
-  padding: .9rem 1.1rem; margin: 0 0 1rem; max-width: 40rem; }
-.missing p { margin: 0; color: var(--muted); }
-.missing pre { margin: .5rem 0 0; padding-bottom: .25rem;
-  overflow-x: auto; }
-footer { margin-top: 4rem; color: var(--muted); font-size: .875rem; }
-
-@media (max-width: 34rem) {
-  main { padding-top: 2rem; }
-  h1 { font-size: 1.9rem; }
-  h2 { font-size: 1.4rem; }
-  .lead { font-size: 1.1rem; }
-  section { margin-top: 3rem; }
-  .key { grid-template-columns: repeat(3, 1fr); gap: 1rem; }
-  .key dd { font-size: 1.375rem; }
-  dl:not(.key) > div { grid-template-columns: auto 1fr; }
-  dl:not(.key) dd { text-align: right; }
-  nav ul { gap: .5rem 1.25rem; }
-  table { font-size: .875rem; }
-  th, td { padding-right: .875rem; }
-  figure picture { display: block; margin: 0 -1rem; }
-}
-@media print {
-  main { max-width: none; padding: 0; }
-  nav { display: none; }
-  .scroll { overflow: visible; }
-  table { font-size: 9pt; }
-  tr, figure, .missing { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
-  section { margin-top: 1.5rem; }
-}
-"""
+_TEMPLATE = 'page.html.j2'
 
 
-def document(title: str, body: Iterable[Markup]) -> str:
-  """A whole page."""
-  head = tag(
-    'head',
-    tag('meta', charset='utf-8'),
-    tag('meta', http_equiv='Content-Security-Policy', content=_POLICY),
-    tag('meta', name='viewport', content='width=device-width, initial-scale=1'),
-    tag('meta', name='color-scheme', content='light dark'),
-    tag('title', title),
-    tag('link', rel='icon', href=_ICON),
-    tag('style', Markup(STYLE)),
+class Cell(NamedTuple):
+  """What a table's cell holds, if it is more than plain text.
+
+  Attributes:
+    text: the cell's text.
+    second: a second line, smaller.
+    where: follows the text, smaller.
+    tag: HTML element for the text, such as 'code' or 'strong'.
+    kind: class of that element.
+  """
+
+  text: str | int
+  second: str = ''
+  where: str = ''
+  tag: str = ''
+  kind: str = ''
+
+
+Row = Sequence[Cell | str | int]
+
+
+class Heading(NamedTuple):
+  """A heading within a section."""
+
+  text: str
+
+
+class Text(NamedTuple):
+  """A paragraph.
+
+  Attributes:
+    text: of the paragraph.
+    kind: 'aside' for what explains, 'note' for what a reader must know before
+      believing the rest.
+    strong: its first words, in bold.
+  """
+
+  text: str
+  kind: str = ''
+  strong: str = ''
+
+
+class Missing(NamedTuple):
+  """Why a part is not there, and the command that makes it."""
+
+  text: str
+  command: str = ''
+
+
+class Bullets(NamedTuple):
+  """A list of lines."""
+
+  lines: Sequence[str]
+
+
+class Facts(NamedTuple):
+  """Names with their values, a line each."""
+
+  pairs: Sequence[tuple[str, str]]
+
+
+class Table(NamedTuple):
+  """A table, which scrolls in a box of its own where it is too wide.
+
+  Attributes:
+    header: a title per column.
+    rows: the cells.
+    numbers: a letter per column: 'n' aligns a column of numbers at the right.
+    kinds: a class per row; none if empty.
+    label: what the table shows, for screen readers.
+    folded: the title to click on, of a table that is folded away.
+    groups: rows under headings of their own, in place of `rows`.
+  """
+
+  header: Sequence[str]
+  rows: Sequence[Row] = ()
+  numbers: str = ''
+  kinds: Sequence[str] = ()
+  label: str = ''
+  folded: str = ''
+  groups: Mapping[str, Sequence[Row]] = types.MappingProxyType({})
+
+
+class Figure(NamedTuple):
+  """A picture for a light and one for a dark page.
+
+  Attributes:
+    light: the picture as a data: address.
+    dark: likewise.
+    form: 'svg' or 'png'.
+    alt: what it shows, for who does not see it.
+    caption: what to look at in it.
+  """
+
+  light: str
+  dark: str
+  form: str
+  alt: str
+  caption: str
+
+
+Block = Heading | Text | Missing | Bullets | Facts | Table | Figure
+
+
+class Section(NamedTuple):
+  """A part of the page; #place leads to it."""
+
+  place: str
+  title: str
+  blocks: Sequence[Block]
+
+
+def render(
+  sections: Iterable[Section],
+  *,
+  name: str,
+  over: str,
+  title: str,
+  lead: str,
+  key_figures: Iterable[tuple[str, str]] = (),
+) -> str:
+  """The whole page as HTML.
+
+  Args:
+    sections: in order.
+    name: of the page, for the browser's window.
+    over: a small line above the title.
+    title: the page's heading.
+    lead: the result in a sentence.
+    key_figures: (what, how much), shown large.
+  """
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    finalize=_printable,
+    trim_blocks=True,
+    lstrip_blocks=True,
   )
-  page = tag('html', head, tag('body', tag('main', body)), lang='en')
-  return f'<!doctype html>\n{page}\n'
-
-
-def section(place: str, *, title: str, body: Markup) -> Markup:
-  """A part with its heading; #place leads to it."""
-  return tag('section', tag('h2', title), body, id=place)
-
-
-def contents(parts: Iterable[tuple[str, str]]) -> Markup:
-  """Links to (place, title)."""
-  links = [
-    tag('li', tag('a', title, href=f'#{place}')) for place, title in parts
-  ]
-  return tag('nav', tag('ul', links), aria_label='Contents')
-
-
-def key_figures(figures: Iterable[tuple[str, str]]) -> Markup:
-  """(what, how much), large."""
-  pairs = [
-    tag('div', tag('dt', what), tag('dd', value)) for what, value in figures
-  ]
-  return tag('dl', pairs, kind='key')
-
-
-def front(over: str, title: str, lead: str, *more: Markup) -> Markup:
-  """The head of the page."""
-  return tag(
-    'header',
-    tag('p', over, kind='over'),
-    tag('h1', title),
-    tag('p', lead, kind='lead'),
-    *more,
+  environment.filters['type'] = lambda value: type(value).__name__
+  return environment.get_template(_TEMPLATE).render(
+    sections=list(sections),
+    name=name,
+    over=over,
+    title=title,
+    lead=lead,
+    key_figures=list(key_figures),
   )
+
+
+def _printable(value: Any) -> Any:
+  """Replaces control characters and half surrogate pairs; keeps HTML as is."""
+  if not isinstance(value, str) or hasattr(value, '__html__'):
+    return value
+  return ''.join(
+    c if c.isprintable() or c in '\n\N{NO-BREAK SPACE}' else '\ufffd'
+    for c in value
+  )
+
+
+def write(path: pathlib.Path, content: str | bytes) -> None:
+  """Replaces a file as a whole: a reader finds the old one or the new one."""
+  if isinstance(content, str):
+    content = content.encode('utf-8', 'replace')
+  path.parent.mkdir(parents=True, exist_ok=True)
+  scratch = path.with_name(f'.{path.name}.tmp')
+  try:
+    scratch.write_bytes(content)
+    scratch.replace(path)
+  finally:
+    scratch.unlink(missing_ok=True)

@@ -299,7 +299,9 @@ def _fill(
     kept = batch.indices < end - start
     index = part.index[places[batch.indices]]
     rows = {
-      'features': predict.features(network.setup, batch, variables=network.variables),
+      'features': predict.features(
+        network.setup, batch, variables=network.variables
+      ),
       'pixels': shrink(jax.device_get(batch.images)[batch.readable]),
       'labels': batch.host_labels.astype(np.int32),
       'index': index.astype(np.int32),

@@ -1,7 +1,7 @@
-"""What joins devices: bandwidths and latencies, with their sources.
+"""Bandwidth and latency of the links between devices, with their sources.
 
-Not in the paper. Of what a device sends, in one direction; docs/scaling.md says
-how far real collectives stay below.
+Bandwidths are of one direction, as leaves a device; docs/scaling.md says how
+far real collectives stay below.
 """
 
 import math
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 
 class Link(NamedTuple):
-  """What joins two devices that are neighbours in a ring.
+  """A link between two neighbours of a ring.
 
   Attributes:
     bandwidth: bytes/s that leave a device, in one direction.
-    latency: seconds of a hop.
-    source: of the bandwidth; that of the latency is LATENCY_SOURCE.
+    latency: seconds a hop.
+    source: where the bandwidth is from; all latencies are of LATENCY_SOURCE.
   """
 
   bandwidth: float
@@ -22,10 +22,10 @@ class Link(NamedTuple):
   source: str
 
 
-# NVIDIA's library of collectives reckons with these itself: GB/s of each NVLink
-# (18 of an H100, 12 of an A100; 25 on paper), of 16 PCIe lanes (three fourths
-# of what is on paper), the nominal rate of a network; and the latency of a hop
-# in a ring of large messages (hwLat, Ring, Simple).
+# The figures by which NCCL plans its own collectives: GB/s of each NVLink (an
+# H100 has 18, an A100 12; 25 nominal), of 16 PCIe lanes (three quarters of
+# nominal), a network's nominal rate; and the latency of a hop in a ring of
+# large messages (hwLat, Ring, Simple).
 _NCCL = 'https://github.com/NVIDIA/nccl/blob/'
 _NVLINK = f'{_NCCL}069a3d4f95ca488dc63ba7ae659a2db77942a62e/src/graph/topo.h'
 _OTHERS = f'{_NCCL}b6475625fbcaa2c3c0e50eed2fa1255d7514d4a2/src/graph/topo.cc'
@@ -59,21 +59,21 @@ LINKS = {
 }
 
 
-def named(name: str) -> Link:
-  """A link of LINKS, or one of your own: 'GB/S:MICROSECONDS', as '4.5:30'.
+def parse(text: str) -> Link:
+  """A link of LINKS by name, or a custom one, 'GB/S:MICROSECONDS'.
 
   Raises:
-    ValueError: if it is neither.
+    ValueError: if the text is neither.
   """
-  if name in LINKS:
-    return LINKS[name]
+  if text in LINKS:
+    return LINKS[text]
   try:
-    bandwidth, latency = map(float, name.split(':'))
+    bandwidth, latency = map(float, text.split(':'))
   except ValueError:
     bandwidth = latency = math.nan
   if not (0 < bandwidth <= 1e6 and 0 <= latency <= 1e6):
     raise ValueError(
-      f'{name!r} is no link: use {", ".join(LINKS)}, or GB/S:MICROSECONDS of '
+      f'{text!r} is no link: use {", ".join(LINKS)}, or GB/S:MICROSECONDS of '
       'your own, such as 4.5:30'
     )
   return Link(bandwidth * 1e9, latency * 1e-6, 'given')

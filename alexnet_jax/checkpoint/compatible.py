@@ -1,0 +1,116 @@
+"""Whether a checkpoint may be continued or evaluated with a config and data."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+from alexnet_jax.checkpoint import layout
+from alexnet_jax.config import schema
+from alexnet_jax.data import dataset as dataset_lib
+
+# Fields that change what the network reads of an image, besides config.model.
+_INPUT = ('data.crop_size', 'data.mean_at')
+# Fields that the order of images, or the draws for them, depend on.
+_ORDER = ('seed', 'batch_size', 'augment.images_per_draw', 'data.reshuffle')
+
+
+class Change(NamedTuple):
+  """A field whose value differs: as config.json held it, and as it is now."""
+
+  field: str
+  old: Any
+  new: Any
+
+
+def check_resumable(
+  meta: layout.Meta,
+  config: schema.Config,
+  *,
+  dataset: dataset_lib.Dataset,
+  path: pathlib.Path,
+) -> None:
+  """Refuses to continue a checkpoint with another network, order or data.
+
+  Raises:
+    ValueError: naming the field that differs, with both values.
+  """
+  changed = changes(meta['config'], config)
+  _check_network(changed, path=path)
+  check_classes(meta, dataset, path=path)
+  _check_ablations(changed, path=path)
+  for field, old, new in changed:
+    if field in _ORDER:
+      raise ValueError(
+        f'{path}: config.{field} was {old}, is {new}, and cannot change within '
+        f'a run; use another --workdir, or {_as_flag(field, old)}'
+      )
+  if meta['fingerprint'] != dataset.fingerprint:
+    fields = [f'{f} was {o}, is {n}' for f, o, n in changed if 'data.' in f]
+    why = '; '.join(fields) or f'{meta["dataset"]}, now {dataset.name}'
+    raise ValueError(
+      f'{path} was trained on other data ({why}): use another --workdir, or '
+      'that data'
+    )
+
+
+def check_classes(
+  meta: layout.Meta, dataset: dataset_lib.Dataset, *, path: pathlib.Path
+) -> None:
+  """Refuses a checkpoint whose classes are not those of the data.
+
+  Raises:
+    ValueError: with both numbers of classes.
+  """
+  ours = [c._asdict() for c in dataset.classes]
+  if meta['classes'] != ours:
+    raise ValueError(
+      f'{path} knows the {len(meta["classes"])} classes of {meta["dataset"]}, '
+      f'not the {len(ours)} of {dataset.name}: use that data, or another '
+      'workdir'
+    )
+
+
+def changes(before: dict[str, Any], now: schema.Config) -> list[Change]:
+  """Fields that differ between a config of config.json and one of today."""
+  old = dict(schema.leaves(schema.Config(before)))
+  new = dict(schema.leaves(now))
+  pairs = {f: (_plain(old.get(f)), _plain(new.get(f))) for f in {*old, *new}}
+  return [
+    Change(f, *pair) for f, pair in sorted(pairs.items()) if pair[0] != pair[1]
+  ]
+
+
+def _check_network(changed: list[Change], *, path: pathlib.Path) -> None:
+  other = [
+    c for c in changed if c.field.startswith('model.') or c.field in _INPUT
+  ]
+  if not other:
+    return
+  _check_ablations(changed, path=path)
+  field, old, new = other[0]
+  more = f', and {len(other) - 1} fields more' if len(other) > 1 else ''
+  raise ValueError(
+    f'{path} is a checkpoint of another network: config.{field} was {old}, '
+    f'is {new}{more}; use {_as_flag(field, old)}, or another checkpoint or '
+    'workdir'
+  )
+
+
+def _check_ablations(changed: list[Change], *, path: pathlib.Path) -> None:
+  for field, old, _ in changed:
+    if field == 'ablations':
+      same = ' '.join(f'--ablation={name}' for name in old) or 'no --ablation'
+      raise ValueError(
+        f'{path} is of a run with {same}: use the same, or another workdir'
+      )
+
+
+def _as_flag(field: str, value: Any) -> str:
+  """The flag that sets a field to a value; tuples need quotes in a shell."""
+  if isinstance(value, list):
+    return f'--config.{field}="{schema.as_tuple(value)}"'
+  return f'--config.{field}={value}'
+
+
+def _plain(value: Any) -> Any:
+  """A value as it comes back from JSON."""
+  return [_plain(v) for v in value] if isinstance(value, tuple) else value

@@ -1,0 +1,103 @@
+"""The state of a run's checkpoints, for tools/checkpoint.py."""
+
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from alexnet_jax import cli
+from alexnet_jax.checkpoint import checksums, layout, restore
+
+
+class StepReport(NamedTuple):
+  """One checkpoint; also the keys of tools.checkpoint --json.
+
+  Attributes:
+    step: minibatches trained.
+    sound: whether all files and arrays match their sums; None: not checked.
+    reason: why it is not sound.
+    top1_error: of the validation split's centre crops; None: not evaluated.
+    digest: of all arrays together.
+    bytes: of all files.
+    dataset: its name.
+  """
+
+  step: int
+  sound: bool | None
+  reason: str | None
+  top1_error: float | None
+  digest: str | None
+  bytes: int
+  dataset: str | None
+
+
+def report(path: str, *, verify: bool) -> list[StepReport]:
+  """Reports on checkpoints, the oldest first.
+
+  Args:
+    path: a WORKDIR, its folder checkpoints, or one STEP in it.
+    verify: whether to read every byte and compare it with its checksum.
+
+  Raises:
+    ValueError: if there is no checkpoint.
+  """
+  newest = layout.find(path)
+  one = newest == pathlib.Path(path)
+  steps = [newest] if one else layout.steps(newest.parent)
+  return [_report_step(step, verify=verify) for step in reversed(steps)]
+
+
+def _report_step(step: pathlib.Path, *, verify: bool) -> StepReport:
+  files = [path for path in step.rglob('*') if path.is_file()]
+  known = StepReport(
+    step=int(step.name),
+    sound=None,
+    reason=None,
+    top1_error=None,
+    digest=None,
+    bytes=sum(path.stat().st_size for path in files),
+    dataset=None,
+  )
+  try:
+    meta = restore.read_meta(step, check=False)
+    known = known._replace(
+      top1_error=meta['top1_error'],
+      digest=checksums.combine(meta['digests']),
+      dataset=meta['dataset'],
+    )
+    if verify:
+      restore.read_arrays(step, meta=restore.read_meta(step))
+  except restore.DamagedError as error:
+    return known._replace(sound=False, reason=error.reason)
+  return known._replace(sound=True if verify else None)
+
+
+def describe(reports: Sequence[StepReport]) -> str:
+  """A table with a line for each checkpoint, and the data sets."""
+  lines = [
+    f'{"step":>9} {"top-1 error":>12} {"MB":>9}  {"sound":11} digest of arrays'
+  ]
+  for r in reports:
+    error = '-' if r.top1_error is None else f'{r.top1_error:.4f}'
+    sound = {None: 'not checked', True: 'yes', False: 'NO'}[r.sound]
+    lines.append(
+      f'{r.step:>9} {error:>12} {r.bytes / 1e6:>9.1f}  {sound:11} '
+      f'{r.digest or "-"}'
+    )
+    lines += [f'{"":9} {cli.printable(r.reason)}'] if r.reason else []
+  names = dict.fromkeys(r.dataset for r in reports if r.dataset)
+  lines += [f'data set: {cli.printable(name)}' for name in names]
+  return '\n'.join(lines)
+
+
+def config_lines(path: str) -> Iterator[str]:
+  """The config of the newest checkpoint, a line for each field."""
+  meta = restore.read_meta(layout.find(path), check=False)
+  return _fields(meta['config'], prefix='')
+
+
+def _fields(config: dict[str, Any], *, prefix: str) -> Iterator[str]:
+  for name, value in sorted(config.items()):
+    if isinstance(value, dict):
+      yield from _fields(value, prefix=f'{prefix}{name}.')
+    else:
+      yield f'{prefix}{name} = {value!r}'

@@ -1,0 +1,56 @@
+"""Durations of a run: steps, epochs and the borders between epochs."""
+
+import math
+from typing import NamedTuple
+
+from alexnet_jax.config import schema
+
+
+class Plan(NamedTuple):
+  """Durations of a run in steps.
+
+  Attributes:
+    total_steps: minibatches in the whole run.
+    images_per_epoch: training images; epochs need not end with a minibatch.
+    batch_size: images in a minibatch.
+  """
+
+  total_steps: int
+  images_per_epoch: int
+  batch_size: int
+
+  def epoch(self, step: int) -> float:
+    """Passes over the training set after `step` minibatches."""
+    return step * self.batch_size / self.images_per_epoch
+
+  def epoch_ends(self, step: int, *, every_epochs: int) -> bool:
+    """Whether minibatch `step` (from 1) completes a multiple of that many."""
+    before, after = self.epoch(step - 1), self.epoch(step)
+    return math.floor(after / every_epochs) > math.floor(before / every_epochs)
+
+  def steps_in(self, unit: str) -> float:
+    """Minibatches in what a table of `config.schedule` counts."""
+    if unit == 'fractions':
+      return float(self.total_steps)
+    return self.images_per_epoch / self.batch_size
+
+
+def plan(config: schema.Config, *, train_images: int) -> Plan:
+  """Turns epochs into steps, for a training split of `train_images` images.
+
+  Raises:
+    ValueError: if there are more steps than can be counted.
+  """
+  steps = config.total_steps
+  if steps is None:
+    steps = math.ceil(config.num_epochs * train_images / config.batch_size)
+  if steps > schema.MOST_STEPS:
+    raise ValueError(
+      f'config.num_epochs = {config.num_epochs} of {train_images:,} images are '
+      f'{steps:,} steps, more than {schema.MOST_STEPS:,}: use fewer'
+    )
+  return Plan(
+    total_steps=steps,
+    images_per_epoch=train_images,
+    batch_size=config.batch_size,
+  )

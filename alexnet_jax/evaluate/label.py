@@ -1,0 +1,134 @@
+"""The most probable labels of image files, from trained networks (§6.1).
+
+Images are scaled and cropped as those of the data set were (§2), and seen in
+ten views (§4.1); the predictions of several networks are averaged.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from alexnet_jax import cli
+from alexnet_jax.checkpoint import restore
+from alexnet_jax.data import dataset, images
+from alexnet_jax.evaluate import load, predict, predictions
+from alexnet_jax.runtime import paths
+
+Image = UInt8[np.ndarray, 's s 3']
+_LABELS = 5  # an image
+_BAR = 30  # characters for a probability of 1
+
+
+class ImageSplit:
+  """Images without labels, as a dataset.Split."""
+
+  def __init__(self, squares: Sequence[Image]):
+    self._examples = [
+      dataset.Example(image, 0, str(i)) for i, image in enumerate(squares)
+    ]
+
+  @property
+  def image_size(self) -> int:
+    return len(self._examples[0].image)
+
+  def __len__(self) -> int:
+    return len(self._examples)
+
+  def __getitem__(self, index: int) -> dataset.Example:
+    return self._examples[index]
+
+  def take(self, indices: Sequence[int]) -> list[dataset.Example]:
+    return [self._examples[index] for index in indices]
+
+
+def load_networks(
+  steps: Sequence[pathlib.Path], *, data_dir: str
+) -> list[load.Network]:
+  """The networks of checkpoints, each on one device.
+
+  Args:
+    steps: folders, as layout.find gives them.
+    data_dir: the data set's folder, if it has moved; '': as in the checkpoint.
+
+  Raises:
+    ValueError: if they are of different image sizes, or data_dir is given for
+      embedded data.
+  """
+  networks = []
+  for step in steps:
+    config = load.own_config(restore.read_meta(step))
+    config.mesh.data = config.mesh.column = 1
+    if data_dir and config.data.source == 'embedded':
+      raise ValueError(
+        f'--data_dir={data_dir}: {step} was trained on drawn images, which '
+        'need no folder: leave it out'
+      )
+    config.data.dir = data_dir or config.data.dir
+    networks.append(load.network(step, config=config))
+  sizes = sorted({n.setup.config.data.image_size for n in networks})
+  if len(sizes) > 1:
+    raise ValueError(
+      f'networks of images of {sizes[0]} and {sizes[-1]} pixels a side cannot '
+      'be averaged: use those of one size'
+    )
+  return networks
+
+
+def read_images(
+  names: Sequence[str], *, size: int
+) -> tuple[dict[str, Image], dict[str, str]]:
+  """Squares of `size` pixels by name; and why other files cannot be read."""
+  squares, unread = {}, {}
+  for name in names:
+    try:
+      data = paths.expand(name).read_bytes()
+      squares[name] = images.square(data, size=size)
+    except OSError as error:
+      unread[name] = error.strerror or str(error)
+    except dataset.Unreadable as error:
+      unread[name] = str(error)
+  return squares, unread
+
+
+def label(
+  networks: Sequence[load.Network],
+  squares: Mapping[str, Image],
+  *,
+  views: int,
+) -> dict[str, str]:
+  """The text of `bars` for each image, averaged over networks and views."""
+  split = ImageSplit(list(squares.values()))
+  mean = predictions.average(
+    [
+      predict.predict(
+        network.setup, params=network.params, views=views, split=split
+      )
+      for network in networks
+    ]
+  )
+  classes = [c.name for c in networks[0].setup.dataset.classes]
+  rows = zip(squares, mean.probabilities, strict=True)
+  return {name: bars(row, classes=classes) for name, row in rows}
+
+
+def bars(
+  probabilities: Float[np.ndarray, ' units'], *, classes: Sequence[str]
+) -> str:
+  """The five most probable labels, a line each; fc8's spare units have none.
+
+  >>> print(bars(np.array([0.1, 0.9]), classes=['cat', 'dog']))
+    90.0 %  ###########################     dog
+    10.0 %  ###                             cat
+  """
+  best = np.argsort(-probabilities[: len(classes)], kind='stable')[:_LABELS]
+  return '\n'.join(
+    _bar(float(probabilities[index]), name=classes[index])
+    for index in map(int, best)
+  )
+
+
+def _bar(probability: float, *, name: str) -> str:
+  bar = '#' * round(_BAR * probability)
+  return f'  {100 * probability:>5.1f} %  {bar:{_BAR}}  {cli.printable(name)}'

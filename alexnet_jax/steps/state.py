@@ -1,0 +1,81 @@
+"""The training state: all arrays that a training step changes."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Key, PyTree
+from ml_collections import config_dict
+
+from alexnet_jax.models import alexnet
+from alexnet_jax.optim import plateau
+
+
+@struct.dataclass
+class TrainState:
+  """The arrays; of their shardings or PartitionSpecs, the same tree.
+
+  Attributes:
+    step: int32 [], minibatches seen.
+    params: float32, {'conv1': {'kernel', 'bias'}, ...}; whole arrays (HWIO,
+      [in, out]) on every mesh.
+    opt_state: the velocities, shaped and sharded as the parameters.
+    plateau: plateau.State, whose scale multiplies the learning rate.
+    model_state: other collections of variables that the module updates while
+      training, such as {'batch_stats': ...}; {} for the paper's net.
+  """
+
+  step: PyTree
+  params: PyTree
+  opt_state: PyTree
+  plateau: PyTree
+  model_state: PyTree = struct.field(default_factory=dict)
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """The collections that `module.apply` takes."""
+    return {'params': self.params, **self.model_state}
+
+
+def create(
+  config: config_dict.ConfigDict,
+  key: Key[Array, ''],
+  *,
+  rule: optax.GradientTransformation,
+) -> TrainState:
+  """Returns the state before step 1, with the config's initial values (§5)."""
+  model_state = alexnet.init_variables(
+    config.model, key, crop_size=config.data.crop_size
+  )
+  params = model_state.pop('params')
+  return TrainState(
+    step=jnp.int32(0),
+    params=params,
+    opt_state=rule.init(params),
+    plateau=plateau.init(),
+    model_state=model_state,
+  )
+
+
+def partition_specs(
+  state: TrainState, *, rule: optax.GradientTransformation
+) -> TrainState:
+  """PartitionSpecs: velocities lie as their parameters, scalars everywhere."""
+  params = alexnet.partition_specs(state.params)
+  velocities = optax.tree_map_params(
+    rule,
+    lambda _, spec: spec,
+    state.opt_state,
+    params,
+    transform_non_params=lambda _: P(),
+  )
+  return TrainState(
+    step=P(),
+    params=params,
+    opt_state=velocities,
+    plateau=jax.tree.map(lambda _: P(), state.plateau),
+    model_state=alexnet.partition_specs(state.model_state),
+  )

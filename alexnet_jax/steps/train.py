@@ -1,0 +1,274 @@
+"""One training step as a device sees it: loss, gradients, update (§5).
+
+`build` wraps this in `jit(shard_map(..., check_vma=True))`. Inside, a device
+holds its images of the minibatch (split over `data`) and its columns of the
+parameters (split over `column`). Without check_vma the gradient of a replicated
+loss comes out once per column too large, silently.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Key, PyTree
+from ml_collections import config_dict
+
+from alexnet_jax.config import durations
+from alexnet_jax.models import alexnet
+from alexnet_jax.ops import columns
+from alexnet_jax.optim import schedule
+from alexnet_jax.parallel import consensus
+from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.steps import metrics, preprocess
+from alexnet_jax.steps.state import TrainState
+
+Batch = dict[str, Array]
+# Summed over the images of a minibatch, with the gradients.
+SUMMED = ('loss', 'top1_error', 'top5_error')
+
+
+def train_step(
+  config: config_dict.ConfigDict,
+  *,
+  plan: durations.Plan,
+  data: mesh_lib.DataAxis,
+  model: alexnet.AlexNet,
+  rule: optax.GradientTransformationExtraArgs,
+  key: Key[Array, ''],
+  specs: TrainState,
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+  """Returns (state, mean image, batch) -> (state, outputs), see Steps.train.
+
+  Args:
+    config: of the run.
+    plan: its durations in steps.
+    data: the mesh's data axis.
+    model: the module for this device's columns.
+    rule: the update rule of optim/sgd.py.
+    key: of the dropout masks of the whole run.
+    specs: PartitionSpecs of the state.
+  """
+  gradients = _accumulate_grads(
+    _grads_of_images(config, model=model),
+    parts=config.grad_accumulation_steps,
+    data=data,
+  )
+
+  def step(
+    state: TrainState, mean_image: Float[Array, 't t 3'], batch: Batch
+  ) -> tuple[TrainState, dict[str, Array]]:
+    batch = dict(batch)
+    flags = batch.pop(consensus.FLAGS, None)  # only where the mesh spans hosts
+    images = len(batch['label'])  # on this device
+    dropout = alexnet.Dropout(
+      key=jax.random.fold_in(key, state.step),
+      examples=data.first_image(images) + jnp.arange(images),
+    )
+
+    # Gradients of this device's images, then their sum over the data axis: the
+    # one collective of a step besides those of Figure 2.
+    variables = state.variables | {'params': data.mark_varying(state.params)}
+    sums, model_state = gradients(variables, mean_image, batch, dropout)
+    grads, outputs = data.psum(sums)
+
+    rate, rates = _learning_rates(config, plan=plan, state=state)
+    updates, opt_state = rule.update(
+      grads, state.opt_state, state.params, rates=rates
+    )
+    check = _check_finite(
+      config, loss=outputs['loss'], grads=grads, updates=updates
+    )
+    new = TrainState(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+      plateau=state.plateau,
+      model_state=model_state,
+    )
+    outputs |= {'learning_rate': rate, 'finite': check.layers[None]}
+    if flags is not None:
+      outputs[consensus.FLAGS] = consensus.psum_flags(flags)
+      outputs['finite'] = columns.collect(check.layers)
+    return check.select(new, state, specs=specs), outputs
+
+  return step
+
+
+def _grads_of_images(
+  config: config_dict.ConfigDict, *, model: alexnet.AlexNet
+) -> Callable[..., tuple[PyTree, PyTree]]:
+  """Returns what some images add to the sums over a minibatch."""
+
+  def loss_fn(
+    params: PyTree,
+    model_state: PyTree,
+    images: Float[Array, 'b s s 3'],
+    labels: Array,
+    dropout: alexnet.Dropout,
+  ) -> tuple[Float[Array, ''], tuple[Array, PyTree]]:
+    (logits, _), model_state = model.apply(
+      {'params': params, **model_state},
+      images,  # [B, 224, 224, 3]
+      dropout=dropout,
+      mutable=list(model_state),
+    )
+    losses = metrics.cross_entropy(logits, labels)  # [B]
+    return losses.sum() / config.batch_size, (logits, dict(model_state))
+
+  def gradients(
+    variables: PyTree,
+    mean_image: Array,
+    batch: Batch,
+    dropout: alexnet.Dropout,
+  ) -> tuple[PyTree, PyTree]:
+    """Returns ((grads, {'loss', 'top1_error', 'top5_error'}), model state)."""
+    model_state = dict(variables)
+    params, labels = model_state.pop('params'), batch['label']
+    images = preprocess.of_batch(config, mean_image=mean_image, batch=batch)
+    (loss, (logits, model_state)), grads = jax.value_and_grad(
+      loss_fn, has_aux=True
+    )(params, model_state, images, labels, dropout)
+    rank = metrics.ranks(logits, labels)
+    means = {
+      'loss': loss,
+      'top1_error': (rank >= 1).sum() / config.batch_size,
+      'top5_error': (rank >= 5).sum() / config.batch_size,
+    }
+    return (grads, means), model_state
+
+  return gradients
+
+
+def _accumulate_grads(
+  gradients: Callable[..., tuple[PyTree, PyTree]],
+  *,
+  parts: int,
+  data: mesh_lib.DataAxis,
+) -> Callable[..., tuple[PyTree, PyTree]]:
+  """Returns the same sums, taken over parts of a minibatch in turn.
+
+  A part needs only its share of the memory for activations.
+  """
+  if parts == 1:
+    return gradients
+
+  def accumulated(
+    variables: PyTree,
+    mean_image: Array,
+    batch: Batch,
+    dropout: alexnet.Dropout,
+  ) -> tuple[PyTree, PyTree]:
+    def add(
+      carry: tuple[PyTree, PyTree], part: tuple[Batch, Array]
+    ) -> tuple[tuple[PyTree, PyTree], None]:
+      total, model_state = carry
+      images, examples = part
+      more, model_state = gradients(
+        {'params': variables['params'], **model_state},
+        mean_image,
+        images,
+        dropout._replace(examples=examples),
+      )
+      return (jax.tree.map(jnp.add, total, more), model_state), None
+
+    zeros = (
+      jax.tree.map(jnp.zeros_like, variables['params']),
+      data.mark_varying({name: jnp.float32(0) for name in SUMMED}),
+    )
+    model_state = {k: v for k, v in variables.items() if k != 'params'}
+    each = jax.tree.map(  # [B, ...] -> [parts, B / parts, ...]
+      lambda x: x.reshape(parts, -1, *x.shape[1:]), (batch, dropout.examples)
+    )
+    return lax.scan(add, (zeros, model_state), each)[0]
+
+  return accumulated
+
+
+class FiniteCheck(NamedTuple):
+  """Whether an update may be applied, as far as this device knows.
+
+  The loss is known on every device. A non-finite gradient is visible only to
+  the device that computed it, unless config.guard.max_skipped_steps lets the
+  columns agree. The run ends then, so what the others have done is never saved.
+
+  Attributes:
+    layers: whether each layer's gradients here are finite, layers sorted by
+      name; with LARS, its updates too.
+    split: whether arrays that are split over `column` may be updated.
+    replicated: whether arrays that every column has a copy of may be.
+  """
+
+  layers: Bool[Array, ' layers']
+  split: Bool[Array, '']
+  replicated: Bool[Array, '']
+
+  def select(
+    self, new: TrainState, old: TrainState, *, specs: TrainState
+  ) -> TrainState:
+    """Returns the new state, with old arrays wherever the check failed."""
+
+    def choose(spec: P, new: Array, old: Array) -> Array:
+      return jnp.where(self.split if any(spec) else self.replicated, new, old)
+
+    def choose_tree(name: str) -> PyTree:
+      return jax.tree.map(
+        choose,
+        getattr(specs, name),
+        getattr(new, name),
+        getattr(old, name),
+        is_leaf=lambda x: isinstance(x, P),
+      )
+
+    names = ('params', 'opt_state', 'model_state')
+    return dataclasses.replace(
+      new, **{name: choose_tree(name) for name in names}
+    )
+
+
+def _check_finite(
+  config: config_dict.ConfigDict,
+  *,
+  loss: Float[Array, ''],
+  grads: PyTree,
+  updates: PyTree,
+) -> FiniteCheck:
+  # LARS divides by norms, which carry the other column's values into this one.
+  trees = [grads, updates] if config.batch_scaling.lars else [grads]
+
+  def is_finite(layer: str) -> Bool[Array, '']:
+    leaves = jax.tree.leaves([tree[layer] for tree in trees])
+    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
+
+  layers = jnp.stack([is_finite(layer) for layer in sorted(grads)])
+  replicated = jnp.isfinite(loss)
+  split = replicated & layers.all()
+  if config.guard.max_skipped_steps:
+    split = replicated = columns.agree(split)
+  return FiniteCheck(layers, split, replicated)
+
+
+def _learning_rates(
+  config: config_dict.ConfigDict, *, plan: durations.Plan, state: TrainState
+) -> tuple[Float[Array, ''], PyTree]:
+  """Returns the rate of kernels in general, and that of every array (§5)."""
+  tables = config.schedule
+  scaling = schedule.batch_scaling(
+    config.batch_scaling,
+    batch_size=config.batch_size,
+    step=state.step,
+    steps_per_epoch=plan.steps_in('epochs'),
+  )
+  base = config.optim.learning_rate * scaling * state.plateau.scale
+  clock = {
+    'step': state.step,
+    'steps_per_unit': plan.steps_in(tables.counts),
+  }
+  factors = schedule.factors(tables, layers=list(state.params), **clock)
+  return base * schedule.factor(tables.kernel, **clock), jax.tree.map(
+    lambda factor: base * factor, factors
+  )

@@ -1,0 +1,269 @@
+"""The tables of tools/plan.py: step times, crossovers, rates of reading."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from alexnet_jax.studies.scaling import links, model
+
+
+class Compute(NamedTuple):
+  """Seconds of compute an image on one device, and the source of the number."""
+
+  seconds_per_image: float
+  source: str
+
+
+class Plan(NamedTuple):
+  """Everything that tools/plan.py prints; also the keys of its --json.
+
+  Attributes:
+    compute: of one image.
+    links: the cluster in words.
+    rows: a step on each mesh that its images divide over.
+    left_out: why other meshes are missing.
+    crossovers: link name -> devices -> images a device; {} if not asked for.
+    host_images_per_second: the most that a host consumes in any of the rows.
+    feeds: measured rates of reading records, compared with it.
+  """
+
+  compute: Compute
+  links: str
+  rows: list[model.StepCost]
+  left_out: list[str]
+  crossovers: dict[str, dict[int, float]]
+  host_images_per_second: float
+  feeds: list[model.InputRate]
+
+
+def compute(
+  config: model.Config,
+  *,
+  step_seconds: float | None,
+  images_per_second: float | None,
+) -> Compute:
+  """The given time of an image, or an assumed one if both are None.
+
+  Args:
+    config: its batch_size is that of step_seconds.
+    step_seconds: measured, of a step on one device.
+    images_per_second: measured, of training on one device.
+
+  Raises:
+    ValueError: if both are given, or one is out of range.
+  """
+  step, rate = step_seconds, images_per_second
+  if step is not None and rate is not None:
+    raise ValueError(
+      f'--step_seconds={step} and --images_per_second={rate} say the same: use '
+      'one of the two'
+    )
+  for name, value in (('step_seconds', step), ('images_per_second', rate)):
+    if value is not None and not 1e-9 <= value <= 1e9:
+      raise ValueError(f'--{name}={value}: use a number from 1e-9 to 1e9')
+  if step is not None:
+    source = f'{step:g} s for {config.batch_size} images on one device, given'
+    return Compute(step / config.batch_size, source)
+  if rate is not None:
+    return Compute(1 / rate, f'{rate:,g} images/s on one device, given')
+  return Compute(
+    model.assumed_seconds(config),
+    f'{model.ASSUMED_SHARE:.0%} of the {model.PEAKS[config.dtype] / 1e12:g} '
+    f'TFLOP/s of an {model.PEAK_DEVICE}: assumed, not measured',
+  )
+
+
+def make(
+  config: model.Config,
+  *,
+  devices: Sequence[int],
+  compute: Compute,
+  cluster: tuple[str, model.Cluster],
+  images_per_device: int | None,
+  input_rows: Iterable[dict[str, Any]],
+  with_crossovers: bool,
+) -> Plan:
+  """Plans a training step for each number of devices.
+
+  Args:
+    config: the network, the batch and the dtype.
+    devices: numbers of devices; each gives one mesh, or two with columns.
+    compute: of one image.
+    cluster: its name and its links.
+    images_per_device: of a step; None: config.batch_size is divided.
+    input_rows: rows of bench/results/*_input.json.
+    with_crossovers: whether to calculate them for all links.
+
+  Raises:
+    ValueError: if no mesh can take its images, or the hosts do not fit.
+  """
+  name, joined = cluster
+  rows, left_out = [], []
+  for number in devices:
+    images = config.batch_size
+    if images_per_device is not None:
+      images = images_per_device * number
+    for mesh in model.meshes(number, columns=config.model.columns):
+      if images % mesh.data:
+        left_out.append(model.uneven(images, mesh=mesh))
+        continue
+      cost = model.step_cost(
+        config,
+        mesh=mesh,
+        images=images,
+        seconds_per_image=compute.seconds_per_image,
+        cluster=joined,
+      )
+      rows.append(cost)
+  if not rows:
+    raise ValueError(f'{"; ".join(left_out)}: use fewer --devices')
+  rate = model.host_rate(rows, devices_per_host=joined.devices_per_host)
+  clusters = {n: model.Cluster(link) for n, link in links.LINKS.items()}
+  return Plan(
+    compute=compute,
+    links=name + _dtype_note(config),
+    rows=rows,
+    left_out=left_out,
+    crossovers=_crossovers(config, devices, clusters | {name: joined})
+    if with_crossovers
+    else {},
+    host_images_per_second=rate,
+    feeds=model.input_rates(input_rows, images_per_second=rate),
+  )
+
+
+def _dtype_note(config: model.Config) -> str:
+  """A warning where the CPU's bytes differ from a GPU's."""
+  if config.dtype == 'float32' or jax.default_backend() != 'cpu':
+    return ''
+  return f'; columns send float32, as on a CPU: a GPU sends {config.dtype}'
+
+
+def _crossovers(
+  config: model.Config,
+  devices: Sequence[int],
+  clusters: dict[str, model.Cluster],
+) -> dict[str, dict[int, float]]:
+  """Crossovers by cluster and devices; {} for a network of one column."""
+  if config.model.columns == 1:
+    return {}
+  found: dict[str, dict[int, float]] = {name: {} for name in clusters}
+  for number in (n for n in devices if n > 1):
+    images = model.crossover(
+      config, devices=number, clusters=list(clusters.values())
+    )
+    for name, each in zip(clusters, images, strict=True):
+      found[name][number] = each
+  return found
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+  """The plan as --json prints it."""
+  return plan._asdict() | {
+    'compute': plan.compute._asdict(),
+    'rows': [
+      row._asdict()
+      | {
+        'mesh': row.mesh._asdict(),
+        'columns': row.columns._asdict(),
+        'gradients': row.gradients._asdict(),
+        'slowest': row.slowest,
+        'fastest': row.fastest,
+      }
+      for row in plan.rows
+    ],
+    'feeds': [feed._asdict() for feed in plan.feeds],
+  }
+
+
+def as_markdown(
+  plan: Plan, *, tables: Iterable[str], devices_per_host: int
+) -> str:
+  """The tables as in docs/scaling.md.
+
+  Args:
+    plan: as from `make`.
+    tables: names in TABLES, in the order in which they are printed.
+    devices_per_host: for the text above the table of input rates.
+  """
+  image = plan.compute.seconds_per_image * 1e6
+  lines = [
+    f'Links: {plan.links}.',
+    f'An image: {image:,.1f} us of compute ({plan.compute.source}).',
+    '',
+  ]
+  for name in tables:
+    lines += TABLES[name](plan, devices_per_host)
+  return '\n'.join(lines).strip()
+
+
+def _steps(plan: Plan, devices_per_host: int) -> Iterator[str]:
+  del devices_per_host
+  yield from _table(
+    'devices', 'mesh', 'images', 'columns, MB', 'gradients, MB', 'compute, ms',
+    'columns, ms', 'gradients, ms', 'step, ms', 'efficiency', 'images/s',
+  )  # fmt: skip
+  for row in plan.rows:
+    low, high = row.fastest, row.slowest
+    yield _line(
+      f'{row.mesh.devices:,}',
+      f'{row.mesh.data} x {row.mesh.column}',
+      f'{row.images:,}',
+      f'{row.column_bytes / 1e6:,.1f}',
+      f'{row.gradient_bytes / 1e6:,.1f}',
+      f'{row.compute * 1e3:,.2f}',
+      f'{row.columns.total * 1e3:,.2f}',
+      f'{row.gradients.total * 1e3:,.2f}',
+      _range(low * 1e3, high * 1e3, ',.2f'),
+      _range(row.compute / high, row.compute / low, '.0%'),
+      _range(row.images / high, row.images / low, ',.0f'),
+    )
+  yield ''
+  if plan.left_out:
+    yield f'Left out: {"; ".join(plan.left_out)}.'
+    yield ''
+
+
+def _range(low: float, high: float, form: str) -> str:
+  ends = dict.fromkeys(format(end, form) for end in (low, high))
+  return ' to '.join(ends)
+
+
+def _columns(plan: Plan, devices_per_host: int) -> Iterator[str]:
+  del devices_per_host
+  if not plan.crossovers:
+    return
+  numbers = next(iter(plan.crossovers.values()))
+  heads = [f'{number:,} devices' for number in numbers]
+  yield from _table('columns pay up to images a device', *heads)
+  for name, found in plan.crossovers.items():
+    yield _line(name, *(f'{images:,.0f}' for images in found.values()))
+  yield ''
+
+
+def _input(plan: Plan, devices_per_host: int) -> Iterator[str]:
+  yield (
+    f'In these steps a host of {devices_per_host} devices takes up to '
+    f'{plan.host_images_per_second:,.0f} images/s.'
+  )
+  yield ''
+  yield from _table(
+    'records', 'images/s, measured', 'enough', 'cores that would be'
+  )
+  for feed in plan.feeds:
+    enough = 'yes' if feed.keeps_up else 'no'
+    yield _line(feed.what, f'{feed.measured:,.0f}', enough, f'{feed.cores:,}')
+  yield ''
+
+
+TABLES = {'steps': _steps, 'columns': _columns, 'input': _input}
+
+
+def _table(*heads: str) -> list[str]:
+  """The first two lines of a Markdown table."""
+  return [_line(*heads), '|' + '---|' * len(heads)]
+
+
+def _line(*cells: str) -> str:
+  return f'| {" | ".join(cells)} |'

@@ -1,0 +1,137 @@
+"""The entry point of training: resumes a workdir's run, then runs the loop.
+
+The same command continues from the workdir's newest sound checkpoint. All
+randomness is a function of the seed and the step, so a run that was stopped, in
+whatever way, gives the same numbers as one that was not.
+"""
+
+import contextlib
+import pathlib
+
+from alexnet_jax import setup as setup_lib
+from alexnet_jax.config import schema
+from alexnet_jax.parallel import consensus as consensus_lib
+from alexnet_jax.parallel import distributed, hosts
+from alexnet_jax.runtime import signals
+from alexnet_jax.train import health, resume
+from alexnet_jax.train import log as log_lib
+from alexnet_jax.train import loop as loop_lib
+from alexnet_jax.train import profile as profile_lib
+from alexnet_jax.train import workdir as workdir_lib
+
+
+def train(
+  config: schema.Config,
+  *,
+  workdir: pathlib.Path,
+  stop: signals.Stop | None = None,
+  profile: range = range(0),
+  stop_when: loop_lib.StopWhen | None = None,
+) -> None:
+  """Trains to the end of the config, from the newest checkpoint or step 0.
+
+  Args:
+    config: every field.
+    workdir: folder of the run, made if need be; one run at a time. Host 0 alone
+      reads and writes it.
+    stop: set by signals; None: signals end the process.
+    profile: steps that are traced into WORKDIR/profile.
+    stop_when: called with the metrics log after each epoch and on resuming;
+      returns True to end the run early. Each epoch then has its own log lines.
+
+  Raises:
+    ValueError: if this config cannot continue the workdir's run, a checkpoint
+      cannot be written, or `profile` has steps beyond the end.
+    DivergedError: if the loss or a gradient is no longer finite.
+    signals.Stopped: if a signal came; the state is saved.
+  """
+  stop = stop or signals.Stop()
+  setup = hosts.run_everywhere(lambda: setup_lib.set_up(config))
+  resume.assert_same_run(setup)
+  folder = workdir_lib.Workdir(workdir)
+  with contextlib.ExitStack() as stack:
+    if distributed.is_multihost():
+      # From here on the other hosts must learn of a signal before it acts.
+      stack.enter_context(stop.defer('soon'))
+    start = resume.find(setup, workdir=folder)
+    if loop_lib.is_done(setup, start, stop_when=stop_when):
+      print(f'done already: {log_lib.describe(start.kept[-1])}')
+      return
+    trace = profile_lib.Profile(profile, workdir / 'profile')
+    message = hosts.from_host0(
+      lambda: trace.check(step=start.step, total_steps=setup.plan.total_steps)
+    )
+    _stop_before_step_1(stop)
+    stack.enter_context(folder.locked())
+    if message:
+      print(message)
+    _run(setup, start, folder, stop=stop, trace=trace, stop_when=stop_when)
+
+
+def _run(
+  setup: setup_lib.Setup,
+  start: resume.Resume,
+  workdir: workdir_lib.Workdir,
+  *,
+  stop: signals.Stop,
+  trace: profile_lib.Profile,
+  stop_when: loop_lib.StopWhen | None,
+) -> None:
+  """Prepares the workdir and runs the loop."""
+  config, meta = setup.config, start.meta
+  workdir.clean(
+    step=start.step, damaged=start.damaged, rewrite=start.evaluation_due
+  )
+  workdir.write_config(
+    config, resumed=meta['config'] if meta else None, step=start.step
+  )
+  print(
+    setup_lib.describe(setup, workdir=workdir.path, step=start.step), flush=True
+  )
+  if start.step == 0:
+    _report_health(setup, start, workdir)
+  _stop_before_step_1(stop)
+  consensus = consensus_lib.HostConsensus(
+    stop, mesh=setup.mesh, save_seconds=60 * config.checkpoint.every_minutes
+  )
+  writing = workdir.writing(
+    kept=start.kept,
+    keep_newest=config.checkpoint.keep_newest,
+    consensus=consensus,
+  )
+  with stop.defer(), writing, trace as profile:
+    loop = loop_lib.Loop(
+      setup,
+      start,
+      workdir=workdir,
+      consensus=consensus,
+      profile=profile,
+      stop_when=stop_when,
+    )
+    try:
+      with contextlib.closing(loop), consensus.close_on_error():
+        loop.run(start.state)
+    except signals.Stopped:  # the newest checkpoint is complete by now
+      print('stopped, and saved: run the same command again to go on')
+      raise
+
+
+def _report_health(
+  setup: setup_lib.Setup, start: resume.Resume, workdir: workdir_lib.Workdir
+) -> None:
+  """Prints what the network makes of the first minibatch, and warnings."""
+  report, warnings = health.check(setup, start.state.variables)
+  print(health.describe(report), *warnings, sep='\n', flush=True)
+  rows = [row._asdict() for row in report.rows]
+  workdir.write_json('health.json', {'images': report.images, 'rows': rows})
+
+
+def _stop_before_step_1(stop: signals.Stop) -> None:
+  """Ends all hosts if one has had a signal; with one host a signal acts itself.
+
+  Raises:
+    signals.Stopped: if so.
+  """
+  if distributed.is_multihost() and any(hosts.all_sum([int(stop.asked)])):
+    print('stopped before the first step: run the same command again')
+    raise signals.Stopped

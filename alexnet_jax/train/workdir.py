@@ -1,0 +1,236 @@
+"""A run's folder: lock, config.json, metrics.jsonl, health.json, checkpoints.
+
+Host 0 alone reads and writes it, be it a local folder or one on a bucket. All
+hosts call the methods here at the same place of the program, and get the same
+result or the same error.
+"""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import grain
+from jaxtyping import PyTree
+
+from alexnet_jax.checkpoint import bucket_sync, compatible, layout, restore
+from alexnet_jax.checkpoint import save as save_lib
+from alexnet_jax.config import schema
+from alexnet_jax.evaluate import predictions
+from alexnet_jax.parallel import consensus as consensus_lib
+from alexnet_jax.parallel import distributed, hosts
+from alexnet_jax.runtime import locks, paths, signals
+from alexnet_jax.train import log as log_lib
+
+T = TypeVar('T')
+
+
+@contextlib.contextmanager
+def local_folder(place: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
+  """Yields the workdir as a folder of host 0.
+
+  A workdir on a bucket is synced with a local folder until the end.
+
+  Args:
+    place: path or address that the user gave.
+    stop: set if another run takes over a workdir on a bucket.
+
+  Raises:
+    ValueError: if the bucket cannot be read or written, or another run has it.
+  """
+  with contextlib.ExitStack() as stack:
+
+    def open_folder() -> str:
+      if not paths.is_remote(place):
+        return str(paths.expand(place))
+      return str(
+        stack.enter_context(bucket_sync.synced_workdir(place, stop=stop))
+      )
+
+    yield pathlib.Path(hosts.from_host0(open_folder))
+    hosts.on_host0(stack.close)  # copies to the bucket what is not there yet
+
+
+class Workdir:
+  """One run's workdir."""
+
+  def __init__(self, path: pathlib.Path):
+    """Names the folder; nothing is read or written yet."""
+    self.path = path
+    self.last_record: log_lib.Record | None = None
+    self._checkpoints = path / layout.FOLDER
+    self._log: log_lib.MetricsLog | None = None  # host 0
+    self._saver: save_lib.CheckpointSaver | None = None
+    self._consensus: consensus_lib.HostConsensus | None = None
+
+  @contextlib.contextmanager
+  def locked(self) -> Iterator[None]:
+    """Makes the folder and keeps other runs out of it.
+
+    Raises:
+      ValueError: if another run is in it.
+    """
+    with contextlib.ExitStack() as stack:
+      lock = locks.locked(self.path, fix='give another --workdir')
+      hosts.on_host0(lambda: stack.enter_context(lock))
+      yield
+
+  # What is there before a run.
+
+  def records(self) -> list[log_lib.Record]:
+    """The records of metrics.jsonl; [] if there is none."""
+    return hosts.from_host0(
+      lambda: log_lib.read_metrics(self.path / 'metrics.jsonl')
+    )
+
+  def newest_checkpoint(
+    self, read: Callable[[pathlib.Path], T]
+  ) -> tuple[T | None, list[restore.DamagedError]]:
+    """Applies `read` to the newest step that it can read, see restore."""
+    return restore.newest_sound(self._checkpoints, read=read)
+
+  def clean(
+    self, *, step: int, damaged: list[restore.DamagedError], rewrite: bool
+  ) -> None:
+    """Quarantines damaged steps and removes incomplete ones.
+
+    Args:
+      step: that the run starts from.
+      damaged: newer steps that cannot be used.
+      rewrite: whether the run will write `step` again, with its evaluation.
+    """
+
+    def act() -> None:
+      for path in layout.clean_partial(self._checkpoints):
+        print(f'{path} was being written when a run was killed: removed')
+      for error in damaged:
+        place = layout.quarantine(error.step)
+        print(
+          f'warning: {error.step} is damaged: {error.reason}; it was moved to '
+          f'{place}, and the run resumes from step {step}',
+          flush=True,
+        )
+      if rewrite:
+        layout.hide_unevaluated(self._checkpoints / str(step))
+
+    hosts.on_host0(act)
+
+  # What a run writes.
+
+  def write_json(self, name: str, value: Any) -> None:
+    """Replaces a file of the workdir by an object as JSON."""
+    hosts.on_host0(lambda: log_lib.write_json(self.path / name, value))
+
+  def write_config(
+    self, config: schema.Config, *, resumed: dict[str, Any] | None, step: int
+  ) -> None:
+    """Writes config.json, with the fields that were changed at which step.
+
+    Args:
+      config: every field.
+      resumed: config of the checkpoint that the run continues, in case that
+        config.json was lost; None at the start of a run.
+      step: at which the run starts.
+    """
+
+    def act() -> None:
+      path = self.path / 'config.json'
+      before = schema.upgrade(log_lib.read_json(path))
+      history = before.pop('history', [])
+      changed = []
+      if resumed is None:
+        history = []
+      else:
+        changed = compatible.changes(before or resumed, config)
+      for field, old, new in changed:
+        print(f'config.{field} was {old} up to step {step}, is {new}')
+      if changed:
+        fields = [{'field': f, 'was': a, 'is': b} for f, a, b in changed]
+        history.append({'step': step, 'time': time.time(), 'changes': fields})
+      log_lib.write_json(path, config.to_dict() | {'history': history})
+
+    hosts.on_host0(act)
+
+  @contextlib.contextmanager
+  def writing(
+    self,
+    *,
+    kept: list[log_lib.Record],
+    keep_newest: int,
+    consensus: consensus_lib.HostConsensus,
+  ) -> Iterator[None]:
+    """Opens metrics.jsonl and the checkpoints for the methods below.
+
+    Args:
+      kept: records up to the step that the run starts from; later ones go.
+      keep_newest: see CheckpointSaver.
+      consensus: learns of an error of host 0 before it is raised everywhere.
+    """
+
+    def open_checkpoints() -> save_lib.CheckpointSaver:
+      return save_lib.CheckpointSaver(
+        self._checkpoints, keep_newest=keep_newest
+      )
+
+    def open_log() -> log_lib.MetricsLog | None:
+      if distributed.is_host0():
+        return log_lib.MetricsLog(self.path, kept=kept)
+      return None
+
+    self.last_record = kept[-1] if kept else None
+    self._consensus = consensus
+    self._saver = hosts.run_everywhere(open_checkpoints)
+    with contextlib.ExitStack() as closing:
+      closing.callback(self._saver.close)
+      self._log = hosts.run_everywhere(open_log)
+      if self._log:
+        closing.callback(self._log.close)
+      yield
+
+  def write(self, record: log_lib.Record) -> None:
+    """Appends a record, with the time, to metrics.jsonl and TensorBoard."""
+    self.last_record = record | {'time': time.time()}
+    with self._defer_errors():
+      if self._log:
+        self._log.write(self.last_record)
+
+  def sync(self) -> None:
+    """Waits until the disk of host 0 has every record.
+
+    Raises:
+      WriteError: on all hosts, if it or an earlier record cannot be written.
+    """
+    assert self._consensus
+    with self._defer_errors():
+      if self._log:
+        self._log.sync()
+    self._consensus.poll()
+
+  def save_predictions(self, found: predictions.Predictions) -> None:
+    """Writes predictions.npz."""
+    path = self.path / predictions.OF_A_RUN
+    with self._defer_errors(), log_lib.write_errors(path):
+      if distributed.is_host0():
+        predictions.save(found, path)
+
+  def save_checkpoint(
+    self,
+    step: int,
+    *,
+    state: PyTree,
+    batches: grain.DatasetIterator,
+    meta: layout.Meta,
+  ) -> None:
+    """Starts to write a checkpoint in the background, see CheckpointSaver."""
+    assert self._saver
+    self._saver.save(step, state=state, batches=batches, meta=meta)
+
+  def wait_for_checkpoint(self) -> None:
+    """Waits until the newest checkpoint is complete."""
+    assert self._saver
+    self._saver.wait()
+
+  def _defer_errors(self) -> contextlib.AbstractContextManager[None]:
+    assert self._consensus, 'writing() comes first'
+    return self._consensus.defer_errors()
