@@ -1,5 +1,6 @@
 """The training state: all arrays that a training step changes."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -38,6 +39,11 @@ class TrainState:
   def variables(self) -> dict[str, Any]:
     """The collections that `module.apply` takes."""
     return {'params': self.params, **self.model_state}
+
+  def to_tree(self) -> dict[str, PyTree]:
+    """The fields as a checkpoint stores them: without an empty model_state."""
+    fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+    return {k: v for k, v in fields.items() if k != 'model_state' or v}
 
 
 def create(

@@ -7,8 +7,8 @@ The core never imports this package.
   retrieval/     nearest images in fc7 and by short codes (§6.1)
   ablation/      ablations with paired seeds
   fig1/          ReLU against tanh (Figure 1)
+  scaling/       calculated times of larger meshes
   transfer       fine-tuning against training from scratch (§6)
-  communication  what the compiled steps move between devices
-  scaling        times of larger meshes, from that and published bandwidths
-  provenance     which images a folder of results is of
+  communication  bytes that steps move between devices;  audit  as text
+  provenance     the data set of a folder of results
 """

@@ -1,15 +1,15 @@
-"""What a config's compiled steps move between devices, and what they should.
+"""Bytes that compiled steps move between devices, and the bytes expected.
 
 §3.2 lets the two GPUs communicate only in certain layers, which "allows us to
 precisely tune the amount of communication until it is an acceptable fraction
-of the amount of computation". Here both are counted: what the compiled program
-moves (parallel/hlo.py), and what Figure 2 calls for.
+of the amount of computation". The bytes that a compiled program moves are read
+from its HLO (parallel/hlo.py); the bytes expected follow from the config.
 
-What should move follows from the config alone: a layer that sees both columns
-gathers the maps of the other, fc8 sums the columns' scores, and in training
-the transpose of each gather brings gradients back. Rows of devices add one sum
-of gradients, config.guard a word between the columns if it may skip steps, and
-LARS (config.batch_scaling) two norms of each kernel. Nothing else may move.
+A layer with inputs from both columns gathers the other column's activations,
+fc8 sums the scores of the columns, and the backward pass of each gather returns
+gradients. The data axis adds one sum of all gradients, config.guard one word
+between the columns if it may skip steps, and LARS (config.batch_scaling) two
+norms of each kernel. Nothing else may move.
 """
 
 import collections
@@ -25,6 +25,7 @@ from jax.typing import DTypeLike
 from ml_collections import config_dict
 
 from alexnet_jax.config import durations, validate
+from alexnet_jax.data import augment
 from alexnet_jax.models import alexnet, summary
 from alexnet_jax.parallel import hlo as hlo_lib
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -35,16 +36,16 @@ _METRICS = 3  # loss and two error rates, summed with the gradients
 
 
 class Movement(NamedTuple):
-  """What one layer moves in one direction.
+  """The collectives of one kind in one layer, direction and mesh axis.
 
   Attributes:
-    layer: 'conv3'; '' outside the layers.
+    layer: such as 'conv3'; '' outside the layers.
     direction: 'forward' or 'backward'.
     kind: of collective, as HLO names it.
     axis: of the mesh, 'data' or 'column'.
     count: operations in the program.
-    bytes_per_image: that leave a device for another, over all devices.
-    shapes: of what each device gets; empty in a prediction.
+    bytes_per_image: sent, summed over all devices.
+    shapes: of what each device receives; () if expected, not measured.
   """
 
   layer: str
@@ -70,17 +71,17 @@ class Report(NamedTuple):
 
   @property
   def problems(self) -> list[str]:
-    """Everything that moves and should not, or should and does not."""
+    """A line for each difference between measured and expected movements."""
     return _differences(
       'train', self.train, self.expected_train
     ) + _differences('eval', self.eval, self.expected_eval)
 
 
 def report(config: config_dict.ConfigDict) -> Report:
-  """Compiles both steps of a config for its mesh, and counts.
+  """Compiles both steps of a config for its mesh, and counts their bytes.
 
   Raises:
-    ValueError: if the config cannot work, or the machine has too few devices.
+    ValueError: if the config is invalid, or there are too few devices.
   """
   validate.check(config)
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
@@ -117,16 +118,8 @@ def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
 def _abstract_batch(
   config: config_dict.ConfigDict, *, mesh: Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """A pipeline.TrainBatch without its values."""
-  size = config.data.crop_size
-  fields = {
-    'image': ((size, size, 3), jnp.uint8),
-    'offset': ((2,), jnp.int32),
-    'mirror': ((), jnp.bool_),
-    'colour': ((3,), jnp.float32),
-    'scale': ((), jnp.float32),
-    'label': ((), jnp.int32),
-  }
+  """A training batch without values."""
+  fields = augment.batch_spec(crop_size=config.data.crop_size)
   return {
     name: _abstract(
       (config.batch_size, *shape), dtype, mesh=mesh, spec=P(mesh_lib.DATA)
@@ -138,13 +131,13 @@ def _abstract_batch(
 def _abstract(
   shape: tuple[int, ...], dtype: DTypeLike, *, mesh: Mesh, spec: P | None = None
 ) -> jax.ShapeDtypeStruct:
-  """An array without its values; with no spec, one that every device has."""
+  """An array without values; without a spec it is replicated."""
   sharding = NamedSharding(mesh, spec or P())
   return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
 def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
-  """What a compiled program of that many images moves."""
+  """Movements of a compiled program with so many images."""
   groups = collections.defaultdict(list)
   for c in hlo_lib.collectives(hlo, mesh=mesh):
     groups[c.layer, c.direction, c.kind, c.axis].append(c)
@@ -161,14 +154,14 @@ def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
 
 
 def expected(config: config_dict.ConfigDict) -> list[Movement]:
-  """What a training step should move; forward, an evaluation step's as well."""
+  """Movements that a training step needs; an evaluation step the forward ones."""
   rows = summary.layers(config.model, crop_size=config.data.crop_size)
   data, column = config.mesh.data, config.mesh.column
   found = []
   for row in rows:
     inputs = config.model.layer[row.name].inputs
     if inputs == 'both_columns':
-      # Each device lacks the maps of the other columns.
+      # Each device sends its activations to every other column.
       sent = math.prod(row.input) * _width(config) * (column - 1)
       found += [
         Movement(row.name, 'forward', 'all-gather', 'column', 1, sent),
@@ -192,23 +185,23 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
 def _sums_of_words(
   config: config_dict.ConfigDict, *, kernels: int
 ) -> list[int]:
-  """Words of each sum over the columns that is of no layer."""
+  """Words of each sum over the columns outside the layers."""
   sums = []
   if config.guard.max_skipped_steps:
-    sums.append(1)  # an int32, on which they agree
+    sums.append(1)  # an int32: whether all columns are finite
   if config.batch_scaling.lars:
-    sums.append(2 * kernels)  # squares of each kernel and of what moves it
+    sums.append(2 * kernels)  # squared norms of each kernel and its update
   return sums
 
 
 def _width(config: config_dict.ConfigDict) -> int:
-  """Bytes of an activity, as it moves; XLA on a CPU moves all as float32."""
+  """Bytes of an activation when sent; XLA on a CPU sends float32."""
   on_cpu = jax.default_backend() == 'cpu'
   return _BYTES if on_cpu else jnp.dtype(config.dtype).itemsize
 
 
 def _gradient_values(config: config_dict.ConfigDict) -> int:
-  """Parameters that one device holds."""
+  """Number of parameters on one device."""
   params = jax.eval_shape(
     lambda key: alexnet.initialise(
       config.model, key, crop_size=config.data.crop_size
@@ -225,7 +218,7 @@ def _gradient_values(config: config_dict.ConfigDict) -> int:
 
 
 def _order(movement: Movement) -> tuple[bool, bool, str, str, str]:
-  """Forward before backward, gradients' sum last; layers in order."""
+  """Sort key: forward, backward, sum of gradients; layers in order."""
   return (
     movement.direction == 'backward',
     not movement.layer,
@@ -238,22 +231,22 @@ def _order(movement: Movement) -> tuple[bool, bool, str, str, str]:
 def _differences(
   program: str, found: Iterable[Movement], wanted: Iterable[Movement]
 ) -> list[str]:
-  """One line for each key whose bytes, or operations, differ.
+  """One line for each key whose bytes or number of operations differ.
 
-  The sum of gradients alone may come in any number of operations.
+  Only the sum of gradients may have any number of operations.
   """
   moved = {m.key: m for m in found}
-  called_for = {m.key: m for m in wanted}
+  needed = {m.key: m for m in wanted}
   lines = []
-  for key in {**called_for, **moved}:
+  for key in {**needed, **moved}:
     nothing = Movement(*key, count=0, bytes_per_image=0)
-    ours, theirs = moved.get(key, nothing), called_for.get(key, nothing)
+    ours, theirs = moved.get(key, nothing), needed.get(key, nothing)
     same = math.isclose(ours.bytes_per_image, theirs.bytes_per_image)
     if same and (ours.count == theirs.count or ours.axis == mesh_lib.DATA):
       continue
     lines.append(
       f'{program}: {" ".join(key).strip()} moves {ours.bytes_per_image:,.0f} '
-      f'bytes an image in {ours.count}, {theirs.bytes_per_image:,.0f} in '
-      f'{theirs.count} are called for'
+      f'bytes an image in {ours.count}; expected '
+      f'{theirs.bytes_per_image:,.0f} in {theirs.count}'
     )
   return lines

@@ -140,7 +140,8 @@ def describe(
     most_steps: length of every run, pre-training too.
     every: steps between two evaluations.
 
-  >>> rows = [SeedResult(0, 30, 10), SeedResult(1, None, 20), SeedResult(2, 30, 60)]
+  >>> steps = [(0, 30, 10), (1, None, 20), (2, 30, 60)]
+  >>> rows = [SeedResult(*each) for each in steps]
   >>> print(describe(rows, error=0.1, most_steps=90, every=5))
   steps to a top-1 error of 10 %, evaluated every 5 steps
     seed   from scratch    fine-tuned    ratio

@@ -5,9 +5,9 @@
     --budget_epochs=10
 
 Each run is a process of its own, with its output in OUTPUT/NAME/seed-N.log. The
-same command continues a study that was stopped, and tries failed runs again. Writes OUTPUT/index.html, its figure and
-OUTPUT/study.json; runs are in OUTPUT/NAME/seed-N. Exit codes: 0 done, 1 a run
-failed, 75 stopped by a signal.
+same command continues a study that was stopped, and tries failed runs again.
+Writes OUTPUT/index.html, its figure and OUTPUT/study.json; runs are in
+OUTPUT/NAME/seed-N. Exit codes: 0 done, 1 a run failed, 75 stopped by a signal.
 """
 
 import pathlib

@@ -59,10 +59,10 @@ def _figure(rows: Sequence[results.NetResult]) -> Any:
 
   found = [
     paired_lib.Cost(
-      r.name, r.costs.get('top1'), r.costs.get('loss'), r.paper[0], r.notes[0]
+      r.name, r.costs['top1'], r.costs['loss'], r.paper[0], r.notes[0]
     )
     for r in rows
-    if r.costs.get('top1') and r.costs.get('loss')
+    if r.pairs
   ]
   if not found:
     raise pictures.NothingToDrawError('No pair of runs is done yet.')
