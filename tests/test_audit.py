@@ -1,4 +1,4 @@
-"""What the compiled step moves, against Figure 2 by hand; reading HLO."""
+"""Bytes of the compiled step, against Figure 2 by hand; reading HLO."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_two_columns_meet_where_figure_2_says_and_nowhere_else():
   assert not moved['data'] and not moved['data,column']
 
 
-def test_rows_of_devices_add_one_sum_of_gradients():
+def test_the_data_axis_adds_one_sum_of_gradients():
   moved = _moved(data=2, column=2)
   assert moved['column'] == FORWARD + BACKWARD
   # fc8's biases lie on both columns, every other parameter on one; with the
@@ -254,13 +254,13 @@ def test_command_prints_a_table_with_totals_for_any_mesh():
   assert done.stdout.count('floating-point operations') == 2
 
 
-def test_ablations_are_audited_against_what_they_call_for():
+def test_ablations_have_expectations_of_their_own():
   done = _audit('--config=configs/smoke.py', '--ablation=no_exchange', '--json')
   assert done.returncode == 0, done.stderr
   assert [m['layer'] for m in json.loads(done.stdout)['train']] == ['fc8']
 
 
-def test_what_should_not_move_is_named_and_exits_with_1(capsys):
+def test_unexpected_movements_are_named_and_exit_with_1(capsys):
   call = communication.Movement(
     'conv3', 'forward', 'all-gather', 'column', 1, 8
   )
@@ -273,22 +273,22 @@ def test_what_should_not_move_is_named_and_exits_with_1(capsys):
     expected_eval=[call],
   )
   assert report.problems == [
-    'train: conv4 forward all-gather column moves 8 bytes an image in 1, 0 in '
-    '0 are called for',
-    'eval: conv3 forward all-gather column moves 16 bytes an image in 1, 8 in '
-    '1 are called for',
+    'train: conv4 forward all-gather column moves 8 bytes an image in 1; '
+    'expected 0 in 0',
+    'eval: conv3 forward all-gather column moves 16 bytes an image in 1; '
+    'expected 8 in 1',
   ]
-  assert audit_tool.complain(report) == 1
+  assert audit_tool.print_problems(report) == 1
   assert capsys.readouterr().err.startswith('error: train: conv4 forward')
   split = communication.Report([twice], [], [call], [])
-  assert 'in 2, 8 in 1' in split.problems[0]
-  assert audit_tool.complain(communication.Report([], [], [], [])) == 0
+  assert 'in 2; expected 8 in 1' in split.problems[0]
+  assert audit_tool.print_problems(communication.Report([], [], [], [])) == 0
 
 
-def test_what_should_move_and_does_not_is_named():
+def test_missing_movements_are_named():
   call = communication.Movement('', 'backward', 'all-reduce', 'data', 1, 8.0)
   report = communication.Report([], [], [call], [])
   assert report.problems == [
-    'train: backward all-reduce data moves 0 bytes an image in 0, 8 in 1 are '
-    'called for'
+    'train: backward all-reduce data moves 0 bytes an image in 0; '
+    'expected 8 in 1'
   ]

@@ -152,7 +152,7 @@ def test_forms_are_given_by_name_and_one_that_runs_is_enough(fake_torch):
     python=fake_torch, forms=tuple(map(pytorch.parse_form, forms))
   )
   form, tried = found.fastest(_options(batch_size=8), seconds=0.1)
-  assert str(form) == names[0] and len(tried) == 2
+  assert str(form) == forms[0] and len(tried) == 2
   none = pytorch.Baseline(python=fake_torch, forms=found.forms[1:])
   with pytest.raises(workers.WorkerError, match='no C'):
     none.fastest(_options(batch_size=8), seconds=0.1)

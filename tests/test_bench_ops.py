@@ -34,18 +34,20 @@ class FakeWorker(workers.Worker):
 @pytest.fixture
 def measured(monkeypatch):
   """Rows of two operations, and the workers."""
-  fakes = [
-    FakeWorker(product=2.0, a=[4.0, 2.0], a_naive=[8.0, 9.0], b=[1.0, 1.0]),
-    FakeWorker(product=1.0, a=[2.0, 3.0], b=[5.0, 5.0]),
-    FakeWorker(product=3.0, a=[9.0, 9.0], b=[3.0, 5.0]),
+  answers = [
+    {'product': 2.0, 'a': [4.0, 2.0], 'a_naive': [8.0, 9.0], 'b': [1.0, 1.0]},
+    {'product': 1.0, 'a': [2.0, 3.0], 'b': [5.0, 5.0]},
+    {'product': 3.0, 'a': [9.0, 9.0], 'b': [3.0, 5.0]},
   ]
-  commands = []
+  fakes, commands = [], []
 
-  def started(command):
-    commands.append(command)
-    return fakes[len(commands) - 1]
+  class Started(FakeWorker):
+    def __init__(self, command):
+      super().__init__(**answers[len(fakes)])
+      fakes.append(self)
+      commands.append(command)
 
-  monkeypatch.setattr(workers, 'Worker', started)
+  monkeypatch.setattr(workers, 'Worker', Started)
   settings = step.StepSettings(
     what='step',
     config=nets.config(),

@@ -154,7 +154,7 @@ def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
 
 
 def expected(config: config_dict.ConfigDict) -> list[Movement]:
-  """Movements that a training step needs; an evaluation step the forward ones."""
+  """Movements of a training step; an evaluation step has the forward ones."""
   rows = summary.layers(config.model, crop_size=config.data.crop_size)
   data, column = config.mesh.data, config.mesh.column
   found = []

@@ -196,7 +196,10 @@ def collective_time(
     )
     for movement in moved
   ]
-  return Seconds(sum(t.transfer for t in times), sum(t.latency for t in times))
+  return Seconds(
+    transfer=sum((t.transfer for t in times), 0.0),
+    latency=sum((t.latency for t in times), 0.0),
+  )
 
 
 def _ring_time(
