@@ -159,7 +159,8 @@ def whole(workdir: pathlib.Path) -> Run:
   data, no_data = _data(run.config)
   predicted = workdir / predictions_lib.OF_A_RUN
   checkpoint, damaged = _checkpoint(workdir / layout.FOLDER)
-  directory = _attempt(lambda: run.config.data.dir) if run.config else None
+  config = run.config
+  directory = _attempt(lambda: config.data.dir) if config else None
   return run._replace(
     checkpoint=checkpoint,
     damaged=tuple(damaged),

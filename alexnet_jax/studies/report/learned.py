@@ -129,8 +129,11 @@ def _neighbours(run: Run, album: pictures.Album) -> Iterator[page.Block]:
   names = {'fc7': 'fc7', 'pixels': 'pixels', 'chance': 'by chance'}
   rows = [(n, results.percent(precision[k]), '–') for k, n in names.items()]
   for code in found.get('codes') or []:
-    shares = [results.percent(code[name]) for name in ('precision', 'recall')]
-    rows.append((f'codes of {code["bits"]} bits', *shares))
+    found_by = (
+      results.percent(code['precision']),
+      results.percent(code['recall']),
+    )
+    rows.append((f'codes of {code["bits"]} bits', *found_by))
   yield page.Table(('Neighbours by', 'Precision', 'Recall'), rows, ' nn')
   yield page.Text(
     f'{found["num_queries"]:,} images of the {found["split"]} split looked up '

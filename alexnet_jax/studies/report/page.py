@@ -154,6 +154,7 @@ def render(
     finalize=_printable,
     trim_blocks=True,
     lstrip_blocks=True,
+    keep_trailing_newline=True,
   )
   environment.filters['type'] = lambda value: type(value).__name__
   return environment.get_template(_TEMPLATE).render(

@@ -198,7 +198,7 @@ def _nearest(
 
 
 def _named_image(
-  split: dataset.Split, named: dict
+  split: dataset.Split, entry: dict
 ) -> UInt8[np.ndarray, 's s 3']:
   """The image that an entry of retrieval.json names.
 

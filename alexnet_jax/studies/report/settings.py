@@ -117,7 +117,7 @@ def _layers(config: Config) -> dict[str, Config]:
   return {n: config.model.layer[n] for n in order if n not in skipped}
 
 
-def _lrn(config: Config) -> str | tuple[float, ...]:
+def _lrn(config: Config) -> str | tuple[float | int, ...]:
   if not any('lrn' in layer.ops for layer in config.model.layer.values()):
     return 'none'
   lrn = config.model.lrn

@@ -291,7 +291,7 @@ def _fill(
     predict.minibatches(
       network.setup,
       Subset(part.split, part.index[places]),
-      what=f'features of {progress["split"]}',
+      title=f'features of {progress["split"]}',
       check=check,
     ),
     start=1,
