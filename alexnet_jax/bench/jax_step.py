@@ -113,14 +113,14 @@ def ten_views(config: Config) -> workers.Workload:
     )
     for v in augment.views(**sizes)
   ]
-  params = programs.init().params
+  variables = programs.init().variables
   start = time.perf_counter()
-  predict = programs.predict.lower(params, mean_image, images, views[0])
+  predict = programs.predict.lower(variables, mean_image, images, views[0])
   predict = predict.compile()
   facts = _facts(config, what='eval', since=start)
 
   def average() -> Array:
-    each = [predict(params, mean_image, images, view) for view in views]
+    each = [predict(variables, mean_image, images, view) for view in views]
     return functools.reduce(operator.add, each) / len(each)  # [B, classes]
 
   return workers.Workload(average, jax.block_until_ready, facts)

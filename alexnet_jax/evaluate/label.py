@@ -103,7 +103,7 @@ def label(
   mean = predictions.average(
     [
       predict.predict(
-        network.setup, params=network.params, views=views, split=split
+        network.setup, variables=network.variables, views=views, split=split
       )
       for network in networks
     ]

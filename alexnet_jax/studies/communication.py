@@ -110,7 +110,7 @@ def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
     programs.state, mean_image, _abstract_batch(config, mesh=mesh)
   )
   predict = programs.predict.lower(
-    programs.state.params, mean_image, images, view
+    programs.state.variables, mean_image, images, view
   )
   return train.compile().as_text(), predict.compile().as_text()
 
