@@ -50,14 +50,14 @@ def _train(*, steps=8, at_epoch=lambda: None):
   """Trains on the bucket; `at_epoch` may ask the run to stop."""
   stop, seen = signals.Stop(), []
 
-  def enough(lines):
+  def stop_when(lines):
     seen.append(len(lines))
     if seen[-1] > seen[0]:  # the first call is before any step
       stop.asked = stop.asked or bool(at_epoch())
     return False
 
   with bucket_sync.synced_workdir(RUN, stop=stop) as workdir:
-    train.train(_config(steps), workdir=workdir, stop=stop, enough=enough)
+    train.train(_config(steps), workdir=workdir, stop=stop, stop_when=stop_when)
 
 
 def _steps(workdir):
