@@ -50,10 +50,10 @@ def network(tmp_path_factory):
   config.data.embedded_val_images = 20
   config.eval.batch_size = 4
   setup = setup_lib.set_up(config)
-  params = setup.programs.init().params
-  params = jax.tree.map(lambda x: 3 * x, params)
+  variables = setup.programs.init().variables
+  variables = jax.tree.map(lambda x: 3 * x, variables)
   meta = {'digests': {'conv1': 'aa'}, 'config': config.to_dict()}
-  return load.Network(tmp_path_factory.mktemp('7'), 7, meta, setup, params)
+  return load.Network(tmp_path_factory.mktemp('7'), 7, meta, setup, variables)
 
 
 @pytest.fixture(scope='module')
@@ -150,7 +150,7 @@ def test_another_checkpoint_begins_anew(
 ):
   monkeypatch.setattr(features, '_EVERY', 2)
   other = _with(network, digest='bb')
-  other = other._replace(params=jax.tree.map(lambda x: -x, other.params))
+  other = other._replace(variables=jax.tree.map(lambda x: -x, other.variables))
   if done == 8:
     _extract(other, tmp_path)
   else:

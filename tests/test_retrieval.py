@@ -251,7 +251,8 @@ def test_a_step_outside_of_a_run_needs_an_output(command, run, tmp_path):
 
 _ONE_GPU = """
 import jax
-from alexnet_jax.tools import cli, retrieve
+from alexnet_jax import cli
+from alexnet_jax.tools import retrieve
 
 jax.default_backend = lambda: 'gpu'
 retrieve.mesh.make_cpu_devices = lambda number: None
