@@ -46,7 +46,8 @@ def _verdicts(
   yield page.Bullets(results.verdicts(rows))
   yield pictures.Album(output).picture(
     'costs',
-    lambda _: _figure(rows),
+    lambda: _drawn_costs(rows),
+    module='paired',
     form='svg',
     alt='Paired difference of each ablation to the base, with intervals.',
     caption='Right of the line at 0 the ablated net is worse. Filled dots: '
@@ -54,7 +55,8 @@ def _verdicts(
   )
 
 
-def _figure(rows: Sequence[results.NetResult]) -> Any:
+def _drawn_costs(rows: Sequence[results.NetResult]) -> dict[str, Any]:
+  """The arguments of figures/paired.figure."""
   from alexnet_jax.studies.figures import paired as paired_lib
 
   found = [
@@ -66,7 +68,7 @@ def _figure(rows: Sequence[results.NetResult]) -> Any:
   ]
   if not found:
     raise pictures.NothingToDrawError('No pair of runs is done yet.')
-  return paired_lib.figure(found)
+  return {'rows': found}
 
 
 def _costs(rows: Sequence[results.NetResult]) -> Iterator[page.Block]:

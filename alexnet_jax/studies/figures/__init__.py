@@ -10,26 +10,7 @@ display and no global state is involved.
   classes     the error of each class
   layers      spread of activations, and how fast kernels move
   fig1        training error with ReLU and with tanh (Figure 1)
-  paired      differences that ablations make
+  paired      paired differences between ablations and their base
+  compared    curves of several runs
   style       colours and fonts; figures as PNG and SVG
 """
-
-from alexnet_jax.studies.figures import (
-  classes,
-  curves,
-  examples,
-  kernels,
-  layers,
-  neighbours,
-  style,
-)
-
-__all__ = [
-  'classes',
-  'curves',
-  'examples',
-  'kernels',
-  'layers',
-  'neighbours',
-  'style',
-]

@@ -1,6 +1,5 @@
 """What a network learned: kernels, answers, neighbours, errors by class."""
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,7 +41,7 @@ def _kernels(run: Run, album: pictures.Album) -> Iterator[page.Block]:
   columns = run.checkpoint.meta['config'].get('model', {}).get('columns', 1)
   yield album.picture(
     'kernels',
-    lambda figures: figures.kernels.figure(kernels, columns=columns),
+    lambda: {'kernels': kernels, 'columns': columns},
     form='png',
     alt=f'The kernels of conv1 at step {run.checkpoint.step}, as images.',
     caption=f'At step {run.checkpoint.step:,}. '
@@ -67,10 +66,9 @@ def _examples(run: Run, album: pictures.Album) -> page.Block:
     return _no_predictions(run)
   if run.data is None:
     return _no_data(run)
-  shown = functools.cache(lambda: pictures.examples(run))  # for both themes
   return album.picture(
     'examples',
-    lambda figures: figures.examples.figure(**shown()),
+    lambda: pictures.examples(run),
     form='png',
     alt='Eight validation images, each with its five likeliest classes.',
     caption='Validation images with the five likeliest classes, by the '
@@ -115,10 +113,9 @@ def _neighbours(run: Run, album: pictures.Album) -> Iterator[page.Block]:
   if run.data is None:
     yield _no_data(run)
   elif found['queries']:
-    shown = functools.cache(lambda: pictures.neighbours(run))
     yield album.picture(
       'neighbours',
-      lambda figures: figures.neighbours.figure(**shown()),
+      lambda: pictures.neighbours(run),
       form='png',
       alt='Validation images, each with its nearest training images.',
       caption='Validation images, and the training images nearest to each: '
@@ -152,9 +149,11 @@ def by_class(run: Run, album: pictures.Album) -> Iterator[page.Block]:
     return
   yield album.picture(
     'classes',
-    lambda figures: figures.classes.figure(
-      found.labels, found.ranks, classes=run.class_names
-    ),
+    lambda: {
+      'labels': found.labels,
+      'ranks': found.ranks,
+      'classes': run.class_names,
+    },
     form='svg',
     alt='Top-1 and top-5 error of each class.',
     caption=f'{len(found.labels):,} validation images, '

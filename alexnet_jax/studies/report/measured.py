@@ -70,7 +70,7 @@ def health(run: Run, album: pictures.Album) -> Iterator[page.Block]:
   yield _signal(run)
   yield album.picture(
     'layers',
-    lambda figures: figures.layers.figure(run.health, _layer_rows(run)),
+    lambda: {'health_rows': run.health, 'statistics': _layer_rows(run)},
     form='svg',
     alt='Spread of the activations of each layer, weights and velocities.',
     caption=f'Left: standard deviation over {run.probed} images before the '

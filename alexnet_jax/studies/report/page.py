@@ -17,21 +17,13 @@ _TEMPLATE = 'page.html.j2'
 
 
 class Cell(NamedTuple):
-  """What a table's cell holds, if it is more than plain text.
-
-  Attributes:
-    text: the cell's text.
-    second: a second line, smaller.
-    where: follows the text, smaller.
-    tag: HTML element for the text, such as 'code' or 'strong'.
-    kind: class of that element.
-  """
+  """What a table's cell holds, if it is more than plain text."""
 
   text: str | int
-  second: str = ''
-  where: str = ''
-  tag: str = ''
-  kind: str = ''
+  second: str = ''  # on a line of its own, smaller
+  where: str = ''  # after the text, smaller
+  tag: str = ''  # HTML element around the text: 'code', 'strong' or 'span'
+  kind: str = ''  # class of that element
 
 
 Row = Sequence[Cell | str | int]
@@ -44,18 +36,11 @@ class Heading(NamedTuple):
 
 
 class Text(NamedTuple):
-  """A paragraph.
-
-  Attributes:
-    text: of the paragraph.
-    kind: 'aside' for what explains, 'note' for what a reader must know before
-      believing the rest.
-    strong: its first words, in bold.
-  """
+  """A paragraph."""
 
   text: str
-  kind: str = ''
-  strong: str = ''
+  kind: str = ''  # 'aside': explains; 'note': to know before believing the rest
+  strong: str = ''  # its first words, in bold
 
 
 class Missing(NamedTuple):
@@ -78,43 +63,26 @@ class Facts(NamedTuple):
 
 
 class Table(NamedTuple):
-  """A table, which scrolls in a box of its own where it is too wide.
-
-  Attributes:
-    header: a title per column.
-    rows: the cells.
-    numbers: a letter per column: 'n' aligns a column of numbers at the right.
-    kinds: a class per row; none if empty.
-    label: what the table shows, for screen readers.
-    folded: the title to click on, of a table that is folded away.
-    groups: rows under headings of their own, in place of `rows`.
-  """
+  """A table, which scrolls in a box of its own where it is too wide."""
 
   header: Sequence[str]
   rows: Sequence[Row] = ()
-  numbers: str = ''
-  kinds: Sequence[str] = ()
-  label: str = ''
-  folded: str = ''
+  numbers: str = ''  # 'n' in the place of each column that is aligned right
+  kinds: Sequence[str] = ()  # a class per row; none if empty
+  label: str = ''  # what the table shows, for screen readers
+  folded: str = ''  # the title to click on, of a table that is folded away
+  # Rows under headings of their own, in place of `rows`.
   groups: Mapping[str, Sequence[Row]] = types.MappingProxyType({})
 
 
 class Figure(NamedTuple):
-  """A picture for a light and one for a dark page.
-
-  Attributes:
-    light: the picture as a data: address.
-    dark: likewise.
-    form: 'svg' or 'png'.
-    alt: what it shows, for who does not see it.
-    caption: what to look at in it.
-  """
+  """A picture for a light and one for a dark page, as data: addresses."""
 
   light: str
   dark: str
-  form: str
-  alt: str
-  caption: str
+  form: str  # 'svg' or 'png'
+  alt: str  # what it shows, for those who do not see it
+  caption: str  # what to look at in it
 
 
 Block = Heading | Text | Missing | Bullets | Facts | Table | Figure

@@ -8,7 +8,6 @@ also written beside the page in both forms.
 import base64
 import importlib
 import pathlib
-import types
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -18,13 +17,14 @@ from jaxtyping import UInt8
 from alexnet_jax.data import dataset
 from alexnet_jax.studies.report import gather, page
 
+_FIGURES = 'alexnet_jax.studies.figures'
 INSTALL = "pip install 'alexnet-jax[analysis]'"
 _TYPES = {'svg': 'image/svg+xml', 'png': 'image/png'}
 _EXAMPLES = 8  # as many as Figure 4, left, has
 
 Form = Literal['svg', 'png']
-# The package of figures -> a matplotlib Figure.
-Draw = Callable[[types.ModuleType], Any]
+# Gives the arguments of a module's `figure`.
+Arguments = Callable[[], dict[str, Any]]
 
 
 class NothingToDrawError(ValueError):
@@ -37,19 +37,30 @@ class Album(NamedTuple):
   folder: pathlib.Path
 
   def picture(
-    self, name: str, draw: Draw, *, form: Form, alt: str, caption: str
+    self,
+    name: str,
+    arguments: Arguments,
+    *,
+    form: Form,
+    alt: str,
+    caption: str,
+    module: str = '',
   ) -> page.Figure | page.Missing:
     """Writes NAME.png and NAME.svg; returns the figure, or why there is none.
 
     Args:
       name: of the files.
-      draw: makes the figure; called for each theme.
+      arguments: gives those of `figure`, which draws it; may raise
+        NothingToDrawError.
       form: which of the two the page embeds.
       alt: what the figure shows, for those who do not see it.
       caption: what to look at in it.
+      module: of studies/figures, if its name is not that of the files.
     """
     try:
-      light, dark = self._drawn(name, draw, form=form)
+      light, dark = self._drawn(
+        name, arguments, module=module or name, form=form
+      )
     except ImportError:
       self._remove(name)
       return page.Missing('Pictures need matplotlib.', INSTALL)
@@ -59,18 +70,21 @@ class Album(NamedTuple):
     addresses = [_address(content, form=form) for content in (light, dark)]
     return page.Figure(*addresses, form=form, alt=alt, caption=caption)
 
-  def _drawn(self, name: str, draw: Draw, *, form: Form) -> tuple[bytes, bytes]:
-    """The file for a light page, and the one for a dark page."""
-    figures = importlib.import_module('alexnet_jax.studies.figures')
-    style = figures.style
+  def _drawn(
+    self, name: str, arguments: Arguments, *, module: str, form: Form
+  ) -> tuple[bytes, bytes]:
+    """The picture for a light page, and the one for a dark page."""
+    style = importlib.import_module(f'{_FIGURES}.style')
+    figures = importlib.import_module(f'{_FIGURES}.{module}')
     makers = {'svg': style.svg, 'png': style.png}
+    given = arguments()
     with style.theme(dark=False):
-      figure = draw(figures)
+      figure = figures.figure(**given)
       light = {kind: make(figure) for kind, make in makers.items()}
     for kind, content in light.items():
       page.write(self.folder / f'{name}.{kind}', content)
     with style.theme(dark=True):
-      return light[form], makers[form](draw(figures))
+      return light[form], makers[form](figures.figure(**given))
 
   def _remove(self, name: str) -> None:
     """Removes the figure of an earlier report, which would be outdated."""

@@ -11,9 +11,6 @@ from alexnet_jax.studies.report import gather, page, pictures, results
 
 PAGE = 'compare.html'
 MOST = 8  # lines that can be told apart
-_POINTS = 300  # per line
-# Each line has a stroke of its own besides its colour.
-_STROKES = ('-', '--', '-.', ':')
 
 _Named = Sequence[tuple[str, gather.Run]]
 
@@ -78,7 +75,8 @@ def _errors(runs: _Named) -> Iterator[page.Block]:
 def _curves(runs: _Named, *, output: pathlib.Path) -> page.Block:
   return pictures.Album(output.parent).picture(
     output.stem,
-    lambda figures: _figure(runs, style=figures.style),
+    lambda: _lines(runs),
+    module='compared',
     form='svg',
     alt='Training loss and validation error of the runs over epochs.',
     caption='Above: the loss of minibatches in training. Below: the top-1 '
@@ -86,44 +84,11 @@ def _curves(runs: _Named, *, output: pathlib.Path) -> page.Block:
   )
 
 
-def _figure(runs: _Named, *, style: Any) -> Any:
-  from matplotlib.figure import Figure
-
+def _lines(runs: _Named) -> dict[str, Any]:
+  """The arguments of compared.figure."""
   if not any(run.records for _, run in runs):
     raise pictures.NothingToDrawError('None of the runs has a line yet.')
-  figure = Figure(figsize=(style.WIDTH, 5.6), layout='constrained')
-  loss, error = figure.subplots(2, sharex=True)
-  for (name, run), look in zip(runs, _looks(style.palette()), strict=False):
-    train = run.train[:: max(1, len(run.train) // _POINTS)]
-    loss.plot(
-      *_points(train, 'loss'), **look, label=style.label(name, width=40)
-    )
-    val = [r for r in run.evaluations if r['views'] == 1]
-    error.plot(*_points(val, 'top1_error'), **look, marker='o', markersize=4)
-  loss.set_title('training loss')
-  error.set_title('validation top-1 error')
-  error.set(xlabel='epoch', ylim=(0, 1.02))
-  error.yaxis.set_major_formatter(style.percent)
-  for axes in (loss, error):
-    axes.grid(axis='y')
-  figure.legend(loc='outside upper left', ncols=2)
-  return figure
-
-
-def _looks(colours: Any) -> list[dict[str, str]]:
-  """Colours and strokes of lines, the most different first."""
-  four = [colours.first, colours.second, colours.right, colours.ink]
-  return [
-    {'color': colour, 'linestyle': _STROKES[(n + turn) % len(_STROKES)]}
-    for turn in (0, 2)
-    for n, colour in enumerate(four)
-  ]
-
-
-def _points(
-  records: Sequence[gather.Record], field: str
-) -> tuple[list[float], list[float]]:
-  return [r['epoch'] for r in records], [r[field] for r in records]
+  return {'runs': [(n, run.train, run.evaluations) for n, run in runs]}
 
 
 def _differences(runs: _Named) -> page.Block:

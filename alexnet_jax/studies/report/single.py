@@ -114,7 +114,7 @@ def _curves(run: Run, album: pictures.Album) -> Iterator[page.Block]:
     return
   yield album.picture(
     'curves',
-    lambda figures: figures.curves.figure(run.records),
+    lambda: {'records': run.records},
     form='svg',
     alt=f'Curves of loss, error and learning rate. {results.sentence(run)}',
     caption='Lines: minibatches in training, with dropout and varied images. '

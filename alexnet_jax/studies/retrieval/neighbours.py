@@ -15,9 +15,8 @@ corrects what float32 rounds. A neighbour is missed only if more than
 vectors to short binary codes": `hamming` searches those of codes.py.
 """
 
-import mmap
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,8 +59,7 @@ def nearest(
 
   Args:
     queries: vectors.
-    database: vectors; may be a memory-mapped file of any size, of which one
-      block at a time is in memory.
+    database: vectors; may be a memory-mapped file larger than memory.
     count: neighbours of each query.
     block_rows: rows of the database per block.
 
@@ -183,7 +181,6 @@ def _measured(
     squares = np.square(difference, out=difference).sum(axis=1)
     order = np.argsort(squares, kind='stable')[:count]
     indices[at], distances[at] = own[order], np.sqrt(squares[order])
-  _give_back(database)
   return Neighbours(indices, distances)
 
 
@@ -219,7 +216,6 @@ def _mean(database: np.ndarray) -> Float[np.ndarray, ' d']:
   """The mean of some rows, which is near enough to all of them."""
   few = min(len(database), _MEAN_OF)
   rows = _float32(database[np.arange(few) * len(database) // few])
-  _give_back(database)
   _check_values(rows)
   return rows.mean(axis=0, dtype=np.float64).astype(np.float32)
 
@@ -230,7 +226,7 @@ def blocks(
   """Yields (first row, copy as float32) for each block of the database.
 
   Args:
-    database: vectors; may be memory-mapped, and then leaves no page in memory.
+    database: vectors; may be memory-mapped.
     rows: per block.
     what: the name of the progress bar.
 
@@ -241,21 +237,8 @@ def blocks(
     0, len(database), rows, desc=what, delay=5, leave=False
   ):
     block = _float32(database[start : start + rows])
-    _give_back(database)
     _check_values(block)
     yield start, block
-
-
-def _give_back(array: np.ndarray) -> bool:
-  """Drops what was read of a memory-mapped file from memory, where possible."""
-  base: Any = array
-  while isinstance(base, np.ndarray):
-    base = base.base
-  ours = isinstance(base, mmap.mmap) and not array.flags.writeable
-  if not ours or not hasattr(mmap, 'MADV_DONTNEED'):
-    return False
-  base.madvise(mmap.MADV_DONTNEED)
-  return True
 
 
 def _float32(array: np.ndarray) -> Float[np.ndarray, 'n d']:

@@ -1,0 +1,53 @@
+"""Curves of several runs: training loss and validation error over epochs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from alexnet_jax.studies.figures import style
+
+_POINTS = 300  # per line
+# Each line has a stroke of its own besides its colour.
+_STROKES = ('-', '--', '-.', ':')
+
+_Records = Sequence[Mapping[str, Any]]
+
+
+def figure(runs: Sequence[tuple[str, _Records, _Records]]) -> Figure:
+  """The loss of minibatches above, the error of the centre crop below.
+
+  Args:
+    runs: name, and the records of training and of evaluations.
+  """
+  made = Figure(figsize=(style.WIDTH, 5.6), layout='constrained')
+  loss, error = made.subplots(2, sharex=True)
+  for (name, train, evaluations), look in zip(runs, _looks(), strict=False):
+    some = train[:: max(1, len(train) // _POINTS)]
+    label = style.label(name, width=40)
+    loss.plot(*_points(some, 'loss'), **look, label=label)
+    val = [r for r in evaluations if r['views'] == 1]
+    error.plot(*_points(val, 'top1_error'), **look, marker='o', markersize=4)
+  loss.set_title('training loss')
+  error.set_title('validation top-1 error')
+  error.set(xlabel='epoch', ylim=(0, 1.02))
+  error.yaxis.set_major_formatter(style.percent)
+  for axes in (loss, error):
+    axes.grid(axis='y')
+  made.legend(loc='outside upper left', ncols=2)
+  return made
+
+
+def _looks() -> list[dict[str, str]]:
+  """Colours and strokes of lines, the most different first."""
+  colours = style.palette()
+  four = [colours.first, colours.second, colours.right, colours.ink]
+  return [
+    {'color': colour, 'linestyle': _STROKES[(n + turn) % len(_STROKES)]}
+    for turn in (0, 2)
+    for n, colour in enumerate(four)
+  ]
+
+
+def _points(records: _Records, field: str) -> tuple[list[float], list[float]]:
+  return [r['epoch'] for r in records], [r[field] for r in records]
