@@ -57,7 +57,7 @@ CONFIGS = [
   ('model.activation=rleu', "'rleu'", "use 'relu' or 'tanh'"),
   ('model.skip_layers=conv9', "skip_layers holds 'conv9'", 'use conv2'),
   ('model.layer.conv1.ops=poool', "ops holds 'poool'", 'use activation'),
-  ('model.layer.conv1.inputs=own', "conv1.inputs = 'own'", "use 'image'"),
+  ('model.layer.conv1.inputs=both', "conv1.inputs = 'both'", "use 'image'"),
   ('model.layer.conv2.kernels=31', 'conv2.kernels = 31', 'use a multiple'),
   ('model.layer.conv2.stride=0', 'conv2.stride = 0', 'number 1 or more'),
   ('model.layer.conv2.stddev=nan', 'conv2.stddev = nan', 'number 0 or more'),

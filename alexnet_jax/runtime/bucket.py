@@ -11,7 +11,6 @@ import hashlib
 import os
 import pathlib
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 
@@ -72,8 +71,7 @@ def copy_name(url: str) -> str:
 
 def check_disk_space(folder: pathlib.Path, *, size: int, url: str) -> None:
   """Raises ValueError unless `size` more bytes fit on the disk of `folder`."""
-  place = next(p for p in (folder, *folder.parents) if p.exists())
-  free = shutil.disk_usage(place).free
+  free = paths.free_bytes(folder)
   if size > free:
     raise ValueError(
       f'{url}: the copy in {folder} needs {size / 1e9:,.1f} GB more, but only '

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shutil
 
 _URL = re.compile(r'[a-z][a-z0-9+.-]+://')
 
@@ -32,6 +33,12 @@ def expand(path: str) -> pathlib.Path:
     raise ValueError(
       f'{path}: {path.split("/")[0]} has no home folder; give the whole path'
     ) from error
+
+
+def free_bytes(folder: pathlib.Path) -> int:
+  """Free bytes on the disk of a folder, which may not exist yet."""
+  place = next(p for p in (folder, *folder.parents) if p.exists())
+  return shutil.disk_usage(place).free
 
 
 def is_plain_name(name: object) -> bool:

@@ -143,13 +143,12 @@ def _prepare(output: pathlib.Path) -> None:
 def _print_plan(work: run.Plan, *, output: pathlib.Path) -> None:
   counts = ', '.join(f'{len(v)} {k}' for k, v in work.layout.splits.items())
   seconds = work.num_images / run.IMAGES_PER_SECOND / _WORKERS.value
-  place = next(p for p in output.absolute().parents if p.exists())
   print(
     f'{work.layout.name}: {counts} images, {len(work.layout.classes)} classes'
     f' -> {len(work.shards)} shards in {output}\n'
     f'shorter side to {work.options.image_size} pixels (bicubic), centre '
     f'square; about {work.num_bytes / 1e9:.1f} GB of '
-    f'{shutil.disk_usage(place).free / 1e9:.0f} GB free, and '
+    f'{paths.free_bytes(output) / 1e9:.0f} GB free, and '
     f'{seconds / 60:.0f} minutes with {_WORKERS.value} workers',
     flush=True,
   )

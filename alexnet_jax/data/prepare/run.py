@@ -12,7 +12,6 @@ The next run with the same source and options keeps the finished shards.
 import functools
 import hashlib
 import pathlib
-import shutil
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.data import records, stats
 from alexnet_jax.data.prepare import layouts, shards
 from alexnet_jax.data.prepare import workers as workers_lib
-from alexnet_jax.runtime import locks
+from alexnet_jax.runtime import locks, paths
 
 _SHUFFLE_SEED = 2012
 _SHARD_IMAGES = 4096  # at most; 805 MB of raw images
@@ -216,8 +215,7 @@ def _check_disk_space(work: Plan, *, folder: pathlib.Path) -> None:
   there = 0
   if folder.exists():
     there = sum(path.stat().st_size for path in folder.iterdir())
-  place = next(p for p in folder.parents if p.exists())
-  need, free = work.num_bytes - there, shutil.disk_usage(place).free
+  need, free = work.num_bytes - there, paths.free_bytes(folder)
   if need > free:
     raise ValueError(
       f'{folder.parent} has {free / 1e9:.0f} GB free, {need / 1e9:.0f} GB are '
