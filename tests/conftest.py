@@ -10,7 +10,7 @@ import tempfile
 import jax
 import pytest
 
-from tests import commands, crews
+from tests import commands, fork_server
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
@@ -46,8 +46,8 @@ def command():
 
 @pytest.fixture(scope='session')
 def server():
-  """Starts runs that tests do something to: a crews.Server."""
-  with crews.Server() as started:
+  """Starts runs that tests do something to: a fork_server.Server."""
+  with fork_server.Server() as started:
     yield started
 
 
@@ -70,14 +70,14 @@ def programs_are_traced_once():
   # Not at the top: pytest imports this file before it checks signatures.
   from ml_collections import config_dict
 
-  from alexnet_jax import setup
+  from alexnet_jax.config import schema
   from alexnet_jax.steps import build as build_lib
 
   original = build_lib.build
 
   @functools.lru_cache(maxsize=16)
   def build_once(config, mesh, plan):
-    fields = config_dict.ConfigDict(setup.from_json(json.loads(config)))
+    fields = config_dict.ConfigDict(schema.from_json(json.loads(config)))
     return original(fields, mesh=mesh, plan=plan)
 
   def build(config, *, mesh, plan):

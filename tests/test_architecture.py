@@ -1,107 +1,69 @@
-"""The floors of the house: a module imports only from floors below its own."""
+"""The floors of the package: a module imports only from floors below its own."""
 
 import ast
-import pathlib
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
-PACKAGE = ROOT / 'alexnet_jax'
+from tests import house
 
-# module or folder: floor; CONTRIBUTING.md has the picture
-FLOORS = {
-  'paper': 0,
-  'links': 0,
-  'cache': 0,
-  'locking': 0,
-  'fields': 0,
-  'stopping': 0,
-  'integrity': 0,
-  'ops': 0,
-  'models': 1,
-  'optim': 1,
-  'data': 1,
-  'parallel': 1,
-  'metrics': 1,
-  'config': 1,
-  'ablations': 1,
-  'health': 1,
-  'inputs': 1,
-  'steps': 2,
-  'checkpoint': 2,
-  'writers': 2,
-  'predictions': 2,
-  'timing': 2,
-  'run': 3,
-  'communication': 3,
-  'evaluate': 4,
-  'reload': 4,
-  'scaling': 4,
-  'analysis': 5,
-  'bench': 5,
-  'ensemble': 5,
-  'train': 5,
-  'experiments': 6,
-  'main': 7,
-  'tools': 7,
-}
-FILES = sorted(PACKAGE.rglob('*.py'))
+FILES = house.files()
+each_file = pytest.mark.parametrize(
+  'path', FILES, ids=lambda p: p.relative_to(house.PACKAGE).as_posix()
+)
 
 
-def _imports(path):
-  """Dotted names of everything a file imports."""
-  for node in ast.walk(ast.parse(path.read_text())):
-    if isinstance(node, ast.Import):
-      yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-      assert node.level == 0, f'{path}: imports should be absolute'
-      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+def test_every_room_has_a_floor():
+  assert {house.room(path) for path in FILES} - {''} == set(house.FLOOR)
 
 
-def _part(name):
-  """The module or folder right below alexnet_jax, '' for the package."""
-  parts = name.split('.')
-  return parts[1] if len(parts) > 1 and parts[1] in FLOORS else ''
-
-
-def test_every_part_has_a_floor():
-  assert {_own_part(path) for path in FILES} - {''} <= set(FLOORS)
-
-
-def _own_part(path):
-  name = path.relative_to(PACKAGE).parts[0].removesuffix('.py')
-  return '' if name == '__init__' else name
-
-
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@each_file
 def test_imports_come_from_below(path):
-  own = _own_part(path)
+  own = house.room(path)
   if not own:
     return  # the package itself
-  for name in _imports(path):
-    part = _part(name) if name.startswith('alexnet_jax') else ''
-    if part and part != own:
-      assert FLOORS[part] < FLOORS[own] or {own, part} <= {'main', 'tools'}, (
-        f'{own} (floor {FLOORS[own]}) imports {part} (floor {FLOORS[part]})'
-      )
+  for name in house.imports(path):
+    other = house.room_of_name(name)
+    if other and other != own:
+      assert house.FLOOR[other] < house.FLOOR[own], f'{own} imports {other}'
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@each_file
+def test_the_core_imports_nothing_from_beyond_the_line(path):
+  if house.room(path) in house.CORE:
+    beyond = {house.room_of_name(name) for name in house.imports(path)}
+    assert not beyond - house.CORE - {''}
+
+
+@each_file
+def test_training_never_imports_what_prepares_data(path):
+  preparing = {n for n in house.imports(path) if '.data.prepare' in n}
+  place = path.relative_to(house.PACKAGE).as_posix()
+  if house.room(path) in house.CORE and 'data/prepare/' not in place:
+    assert not preparing
+
+
+@each_file
 def test_each_package_stays_where_it_belongs(path):
-  roots = {name.split('.')[0] for name in _imports(path)}
+  place = path.relative_to(house.PACKAGE).as_posix()
+  roots = {name.split('.')[0] for name in house.imports(path)}
   assert not roots & {'tensorflow', 'clu', 'pickle'}
-  if not path.match('bench/torch_*.py'):  # peers, run by their own interpreter
+  if not place.startswith('bench/baselines/torch_'):
     assert 'torch' not in roots
-  if _own_part(path) == 'data':
+  if place.startswith('data/'):
     assert 'jax' not in roots
-  if _own_part(path) != 'analysis':
+  if not place.startswith('studies/figures/'):
     assert 'matplotlib' not in roots
-  if _own_part(path) == 'paper':
+  if place == 'paper.py':
     assert not roots
+  private = {n for n in house.imports(path) if n.startswith('jax._src')}
+  if place == 'parallel/distributed.py':  # the state has no public name
+    assert private == {'jax._src.distributed'}
+  else:
+    assert not private
 
 
 def test_collectives_are_called_in_three_places_only():
-  """Of the model in ops/columns.py, of gradients in parallel/rows.py."""
+  """Those of the model, of the gradients, and of the hosts' flags."""
   calls = (
     'psum',
     'all_gather',
@@ -111,16 +73,28 @@ def test_collectives_are_called_in_three_places_only():
     'all_to_all',
   )
   users = {
-    str(path.relative_to(PACKAGE))
+    str(path.relative_to(house.PACKAGE))
     for path in FILES
     for node in ast.walk(ast.parse(path.read_text()))
-    if isinstance(node, ast.Attribute) and node.attr in calls
+    if isinstance(node, ast.Attribute)
+    and node.attr in calls
+    and not (isinstance(node.value, ast.Name) and node.value.id == 'data')
   }
-  assert users == {'ops/columns.py', 'parallel/ballots.py', 'parallel/rows.py'}
+  assert users == {
+    'ops/columns.py',
+    'parallel/consensus.py',
+    'parallel/mesh.py',
+  }
 
 
 def test_configs_import_only_the_paper_and_each_other():
-  for path in (ROOT / 'configs').glob('*.py'):
-    for name in _imports(path):
+  for path in (house.ROOT / 'configs').glob('*.py'):
+    for name in house.imports(path):
       if name.startswith('alexnet_jax'):
         assert name == 'alexnet_jax.paper', path
+
+
+@pytest.mark.parametrize('page', house.PAGES)
+def test_pages_show_the_map(page):
+  text = (house.ROOT / page).read_text()
+  assert text == house.with_map(text), 'renew it: python -m tests.house --write'

@@ -32,7 +32,9 @@ def plain():
     key=jax.random.fold_in(key, 0), examples=jnp.arange(nets.BATCH)
   )
   images = preprocess.of_batch(
-    config, mean_image=jnp.asarray(nets.mean_image()), batch=batch
+    config,
+    mean_image=jnp.asarray(nets.mean_image()),
+    batch=jax.tree.map(jnp.asarray, batch),
   )
   model = alexnet.create(config.model, columns_here=2)
 

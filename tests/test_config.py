@@ -1,5 +1,8 @@
 """Configs: what is refused and how, and durations."""
 
+import json
+import re
+
 import pytest
 
 from alexnet_jax.config import durations, schema, validate
@@ -16,16 +19,16 @@ REFUSED = [  # field, value, what the message must name
   ('mesh.column', 3, '2 columns'),
   ('grad_accumulation_steps', 3, 'use a divisor'),
   ('model.activation', 'rleu', "'relu' or 'tanh'"),
-  ('model.columns', 3, '1 or 2'),
+  ('model.columns', 0, 'from 1 to 1024'),
   ('model.dropout_rate', 1.0, '0 or more and below 1'),
   ('model.layer.conv2.kernels', 31, '2 columns cannot share'),
   ('model.layer.conv2.kernels', 0, 'from 1 to 1000000'),
   ('model.layer.conv2.stride', 0, 'number 1 or more'),
-  ('model.layer.conv2.inputs', 'oun', "'own' or 'both'"),
-  ('model.layer.conv1.inputs', 'own', "use 'image'"),
+  ('model.layer.conv2.inputs', 'oun', "'own_column' or 'both_columns'"),
+  ('model.layer.conv1.inputs', 'own_column', "use 'image'"),
   ('optim.decay.conv1', -1.0, 'number 0 or more'),
-  ('model.layer.fc6.inputs', 'parts', "use 'own' or 'both'"),
-  ('model.layer.fc8.inputs', 'own', "use 'parts'"),
+  ('model.layer.fc6.inputs', 'summed', "use 'own_column' or 'both_columns'"),
+  ('model.layer.fc8.inputs', 'own_column', "use 'summed'"),
   ('model.lrn.alpha_of', 'average', "'sum' or 'mean'"),
   ('model.spatial_norm.size', 4, 'odd'),
   ('model.skip_layers', ('conv1',), 'use conv2, conv3'),
@@ -155,3 +158,39 @@ def test_more_steps_than_can_be_counted_are_refused():
   config.num_epochs, config.batch_size = 100_000, 1
   with pytest.raises(ValueError, match=r'128,116,700,000 steps.*use fewer'):
     durations.plan(config, train_images=1_281_167)
+
+
+@pytest.mark.parametrize(
+  'old, value, advice',
+  [
+    ('model.leave_out', (), 'use config.model.skip_layers'),
+    ('model.layer.conv2.then', (), 'use config.model.layer.conv2.ops'),
+    ('model.layer.conv2.sees', 'own', 'inputs, its new name (own is own_column'),
+  ],
+)
+def test_an_old_name_costs_one_line_with_the_new_one(old, value, advice):
+  config = smoke.get_config()
+  section, name = old.rsplit('.', 1)
+  schema.get(config, section)[name] = value
+  with pytest.raises(ValueError, match=re.escape(advice)) as error:
+    validate.check(config)
+  assert '\n' not in str(error.value)
+
+
+def test_a_config_of_an_old_run_is_read_with_the_names_of_today():
+  today = json.loads(json.dumps(default.get_config().to_dict()))
+  old = json.loads(json.dumps(today))
+  inputs = {'own_column': 'own', 'both_columns': 'both', 'summed': 'parts'}
+  old['model']['leave_out'] = old['model'].pop('skip_layers')
+  for layer in old['model']['layer'].values():
+    name = layer.pop('inputs')
+    layer['sees'], layer['then'] = inputs.get(name, name), layer.pop('ops')
+  assert schema.upgrade(old) == schema.upgrade(today) == today
+  config = schema.Config(schema.from_json(schema.upgrade(old)))
+  validate.check(config)
+  assert config.model.layer.conv1.ops == ('activation', 'lrn', 'pool')
+
+
+@pytest.mark.parametrize('damaged', [{}, {'model': 3}, {'model': {'layer': []}}])
+def test_what_is_no_config_passes_unchanged(damaged):
+  assert schema.upgrade(damaged) == damaged

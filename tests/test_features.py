@@ -157,7 +157,7 @@ def test_another_checkpoint_begins_anew(
     with pytest.raises(Interrupted):
       _extract(other, tmp_path, check=_after(done))
   told = []
-  found = _extract(network, tmp_path, tell=told.append)
+  found = _extract(network, tmp_path, notify=told.append)
   assert len(told) == 1 and 'begun anew' in told[0]
   _same(found, undisturbed)
 
@@ -298,7 +298,7 @@ def test_samples_replace_nothing(network, tmp_path):
       bits=(),
       queries=8,
       most_images=most,
-      tell=told.append,
+      notify=told.append,
     )
   assert told == []
   rows = {

@@ -217,7 +217,7 @@ def test_waiting_for_images_is_told_once_it_lasts():
 
 def test_a_loss_at_chance_is_not_told_again_after_a_restart():
   def watch():
-    return health.Watch(classes=10, steps=4, tolerance=0.01)
+    return health.LossWatch(classes=10, steps=4, tolerance=0.01)
 
   one, lines = watch(), [{'split': 'train', 'step': 2 * n, 'loss': 2.31}
                          for n in range(1, 4)]  # fmt: skip

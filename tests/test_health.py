@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import setup as setup_lib
+from alexnet_jax.steps import moments
 from alexnet_jax.train import health
 from tests import nets
 
@@ -49,7 +50,7 @@ def _moments(x, *, rows=1):
   parts = x.reshape(rows, -1, x.shape[-1])
   mean = parts.mean(axis=1)
   squares = ((parts - mean[:, None]) ** 2).sum(axis=1)
-  return health.Moments(mean, squares, (parts > 0).sum(axis=1))
+  return moments.Moments(mean, squares, (parts > 0).sum(axis=1))
 
 
 def test_rows_of_devices_add_up():
@@ -99,13 +100,13 @@ def test_probe_sees_what_the_network_computes(mesh):
   config = nets.config(data=data, column=column)
   config.data.embedded_train_images = 12
   setup = setup_lib.set_up(config)
-  params = setup.programs.init().params
-  report = setup_lib.probe(setup, params=params, batch=nets.batch())
+  variables = setup.programs.init().variables
+  report = health.probe(setup, variables=variables, batch=nets.batch())
   assert report.images == nets.BATCH
   assert [r.stage for r in report.rows][:2] == ['conv1', 'conv1/activation']
   one = setup_lib.set_up(nets.config())
-  alone = setup_lib.probe(
-    one, params=one.programs.init().params, batch=nets.batch()
+  alone = health.probe(
+    one, variables=one.programs.init().variables, batch=nets.batch()
   )
   for row, same in zip(report.rows, alone.rows, strict=True):
     np.testing.assert_allclose(row.stddev, same.stddev, rtol=1e-3, atol=1e-7)
@@ -115,7 +116,7 @@ def test_probe_sees_what_the_network_computes(mesh):
 
 def _said(losses, *, steps=300, width=1):
   """Which lines, of `width` steps each, a watch says something at."""
-  watch = health.Watch(classes=10, steps=steps, tolerance=0.01)
+  watch = health.LossWatch(classes=10, steps=steps, tolerance=0.01)
   texts = [watch.see(float(loss), steps=width) for loss in losses]
   return [(line + 1, text) for line, text in enumerate(texts) if text]
 

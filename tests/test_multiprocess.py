@@ -19,7 +19,7 @@ from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.data import augment, stats
 from alexnet_jax.evaluate import predictions
 from alexnet_jax.runtime import bucket as bucket_lib
-from tests import buckets, crews, damage, two_hosts
+from tests import buckets, damage, fork_server, two_hosts
 from tests.faults import runs
 
 pytestmark = pytest.mark.multiprocess
@@ -385,7 +385,7 @@ def test_hosts_whose_link_is_cut(alone, tmp_path):
 def test_processes_that_cannot_join(command, tmp_path, flags, said):
   begun = time.monotonic()
   done = command(
-    crews.MODULE, *TWO, *flags, f'--workdir={tmp_path / "run"}', limit=60
+    fork_server.MODULE, *TWO, *flags, f'--workdir={tmp_path / "run"}', limit=60
   )
   assert time.monotonic() - begun < LIMIT
   assert done.returncode == 1
@@ -434,5 +434,8 @@ if __name__ == '__main__':
   drawn = [
     (draw.randrange(4), draw.randrange(19), draw.random()) for _ in range(5)
   ]
-  with tempfile.TemporaryDirectory() as scratch, crews.Server() as started:
+  with (
+    tempfile.TemporaryDirectory() as scratch,
+    fork_server.Server() as started,
+  ):
     _kill_one_of_four(started, folder=pathlib.Path(scratch), moments=drawn)

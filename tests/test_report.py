@@ -234,7 +234,7 @@ def test_checkpoints_are_read_on_the_cpu(run, monkeypatch):
 
   read_arrays = restore.read_arrays
   monkeypatch.setattr(restore, 'read_arrays', read)
-  assert gather.whole(run).checkpoint
+  assert gather.read(run).checkpoint
   assert {*places} == {jax.devices('cpu')[0]}
 
 
@@ -248,7 +248,7 @@ def test_checkpoints_are_read_on_the_cpu(run, monkeypatch):
   ],
 )
 def test_the_step_of_predictions_is_said(run, tmp_path, step, said):
-  whole = gather.whole(run)
+  whole = gather.read(run)
   assert whole.predictions
   changed = whole._replace(predictions=whole.predictions._replace(step=step))
   text = single.document(changed, album=pictures.Album(tmp_path))
@@ -280,7 +280,7 @@ class _Split:
 
 def _examples(run, names, split, folder):
   """The figure of images with the predictions of those names."""
-  whole = gather.whole(run)
+  whole = gather.read(run)
   predicted, data = whole.predictions, whole.data
   assert predicted and data
   kept = slice(len(names))
@@ -321,7 +321,7 @@ def test_images_behind_a_damaged_one_are_found_and_read_once(run, tmp_path):
 
 def _retrieval(workdir: pathlib.Path) -> dict:
   """What tools.retrieve might have written."""
-  data = gather.whole(workdir).data
+  data = gather.read(workdir).data
   assert data
 
   def named(split: dataset.Split, index: int) -> dict:
@@ -387,7 +387,7 @@ def test_changes_in_the_middle_and_data_that_have_gone_are_said(copy):
 
 def _hostile(workdir: pathlib.Path) -> gather.Run:
   """A run in which every name is HTML."""
-  run = gather.whole(workdir)
+  run = gather.read(workdir)
   assert run.data and run.checkpoint and run.config
   classes = tuple(
     dataset.ClassInfo(f'n{i}', f'{i} {HOSTILE}', HOSTILE) for i in range(10)

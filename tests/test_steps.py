@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.data import augment
-from alexnet_jax.steps import build, preprocess
+from alexnet_jax.steps import evaluate, preprocess
 from tests import nets
 
 
@@ -59,9 +59,9 @@ def test_test_crops_lose_the_centre_of_the_mean_image_if_so_asked():
   for mean_at in ('crop', 'centre'):
     config.data.mean_at = mean_at
     predict = nets.Trained(config, num_steps=0).programs.predict
-    params = nets.trained(data=1, column=1).first.params
+    variables = nets.trained(data=1, column=1).first.variables
     one, other = (
-      predict(params, jnp.asarray(mean), jnp.asarray(wholes), corner)
+      predict(variables, jnp.asarray(mean), jnp.asarray(wholes), corner)
       for mean in (nets.mean_image(), nets.mean_image() + edge)
     )
     changed[mean_at] = bool((one != other).any())
@@ -95,7 +95,7 @@ def test_plateaus_lower_the_rate_of_the_next_step():
 
 def test_score_by_hand_and_of_a_probability_of_zero():
   probabilities = jnp.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])
-  losses, ranks = build._score(probabilities, jnp.array([1, 2]))
+  losses, ranks = evaluate.score(probabilities, jnp.array([1, 2]))
   np.testing.assert_allclose(losses[0], np.log(4), rtol=1e-6)
   assert 80 < float(losses[1]) < 90  # -log of the smallest float32, not inf
   np.testing.assert_array_equal(ranks, [1, 2])

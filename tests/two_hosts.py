@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from tests import crews
+from tests import fork_server
 from tests.commands import ROOT
 from tests.faults import runs
 
@@ -79,7 +79,7 @@ class Hosts:
         [
           *('ip', 'netns', 'exec', host, 'unshare', '--uts', 'sh', '-c'),
           'hostname "$0"; exec "$@"',
-          *(host, sys.executable, '-m', crews.MODULE, *flags[process]),
+          *(host, sys.executable, '-m', fork_server.MODULE, *flags[process]),
           f'--coordinator={_ADDRESSES[0]}:{_PORT}',
           *('--num_processes=2', f'--process_id={process}'),
           '--coordinator_timeout=60',

@@ -148,6 +148,8 @@ def _check_field(config: schema.Config, field: str) -> None:
       f'--config.{field} has fields of its own: set one, such as '
       f'--config.{inside[0]}'
     )
+  if field not in known and schema.rename_advice(field):
+    raise ValueError(f'--config.{field}: {schema.rename_advice(field)}')
   if field not in known:
     there = ', '.join(schema.nearest(field, known=known))
     raise ValueError(

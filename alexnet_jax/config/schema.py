@@ -252,18 +252,25 @@ _OLD_INPUTS = {'own': 'own_column', 'both': 'both_columns', 'parts': 'summed'}
 _OLD_MODEL_FIELDS = {'leave_out': 'skip_layers'}
 
 
-def new_name(path: str) -> str:
-  """The name of a field that was renamed; '' if this one was not.
+def rename_advice(path: str) -> str:
+  """What a renamed field is called now; '' if it was not renamed.
 
-  >>> new_name('model.layer.conv2.sees'), new_name('model.leave_out')
-  ('model.layer.conv2.inputs', 'model.skip_layers')
+  >>> rename_advice('model.layer.conv2.then')
+  'use config.model.layer.conv2.ops, its new name'
   """
   section, _, name = path.rpartition('.')
-  if section == 'model' and name in _OLD_MODEL_FIELDS:
-    return f'{section}.{_OLD_MODEL_FIELDS[name]}'
-  if section.startswith('model.layer.') and name in _OLD_LAYER_FIELDS:
-    return f'{section}.{_OLD_LAYER_FIELDS[name]}'
-  return ''
+  names = {}
+  if section == 'model':
+    names = _OLD_MODEL_FIELDS
+  elif section.startswith('model.layer.'):
+    names = _OLD_LAYER_FIELDS
+  if name not in names:
+    return ''
+  values = ''
+  if name == 'sees':
+    pairs = [f'{old} is {new}' for old, new in _OLD_INPUTS.items()]
+    values = f' ({", ".join(pairs)})'
+  return f'use config.{section}.{names[name]}, its new name{values}'
 
 
 def upgrade(config: abc.Mapping[str, Any]) -> dict[str, Any]:

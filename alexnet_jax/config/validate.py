@@ -29,6 +29,8 @@ def _check_fields(config: Config) -> None:
   """Every field is there, no other is, and each holds what it may hold."""
   there = dict(schema.leaves(config))
   for path, value in there.items():
+    if path not in schema.FIELDS and schema.rename_advice(path):
+      raise ValueError(f'config.{path}: {schema.rename_advice(path)}')
     if path not in schema.FIELDS:
       near = ', '.join(schema.nearest(path, known=list(schema.FIELDS)))
       raise ValueError(

@@ -11,7 +11,7 @@ A device may also hold both columns (an axis of size 1). The same calls are
 made then, since the types of `shard_map` ask for them, and XLA moves nothing.
 Each device holds `here` columns, as the blocks of its last axis. `agree`,
 `collect` and `norms` are not of the model: see config.guard,
-parallel/ballots.py and config.batch_scaling.
+parallel/consensus.py and config.batch_scaling.
 """
 
 import jax

@@ -83,18 +83,21 @@ def train_step(
     check = _check_finite(
       config, loss=outputs['loss'], grads=grads, updates=updates
     )
-    new = TrainState(
-      step=state.step + 1,
-      params=optax.apply_updates(state.params, updates),
-      opt_state=opt_state,
-      plateau=state.plateau,
-      model_state=model_state,
-    )
+    updated = {
+      'params': optax.apply_updates(state.params, updates),
+      'opt_state': opt_state,
+      'model_state': model_state,
+    }
+    for name, new in updated.items():
+      updated[name] = check.choose(
+        new, getattr(state, name), specs=getattr(specs, name)
+      )
+    state = dataclasses.replace(state, step=state.step + 1, **updated)
     outputs |= {'learning_rate': rate, 'finite': check.layers[None]}
     if flags is not None:
       outputs[consensus.FLAGS] = consensus.psum_flags(flags)
       outputs['finite'] = columns.collect(check.layers)
-    return check.select(new, state, specs=specs), outputs
+    return state, outputs
 
   return step
 
@@ -207,26 +210,14 @@ class FiniteCheck(NamedTuple):
   split: Bool[Array, '']
   replicated: Bool[Array, '']
 
-  def select(
-    self, new: TrainState, old: TrainState, *, specs: TrainState
-  ) -> TrainState:
-    """Returns the new state, with old arrays wherever the check failed."""
+  def choose(self, new: PyTree, old: PyTree, *, specs: PyTree) -> PyTree:
+    """Returns the new arrays, or the old ones where the check failed."""
 
-    def choose(spec: P, new: Array, old: Array) -> Array:
+    def choose_one(spec: P, new: Array, old: Array) -> Array:
       return jnp.where(self.split if any(spec) else self.replicated, new, old)
 
-    def choose_tree(name: str) -> PyTree:
-      return jax.tree.map(
-        choose,
-        getattr(specs, name),
-        getattr(new, name),
-        getattr(old, name),
-        is_leaf=lambda x: isinstance(x, P),
-      )
-
-    names = ('params', 'opt_state', 'model_state')
-    return dataclasses.replace(
-      new, **{name: choose_tree(name) for name in names}
+    return jax.tree.map(
+      choose_one, specs, new, old, is_leaf=lambda x: isinstance(x, P)
     )
 
 

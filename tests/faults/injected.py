@@ -16,7 +16,7 @@ from tests.faults import runs
 class Place:
   """A folder for runs, and what an undisturbed one leaves.
 
-  Runs are forked from `server`, a crews.Server, if there is one.
+  Runs are forked from `server`, a fork_server.Server, if there is one.
   """
 
   def __init__(self, folder, *, seed, server=None):

@@ -53,7 +53,7 @@ def start(workdir, *args, cache=None):
 
 
 class Forked:
-  """The command forked from a crews.Server, with the methods of a Popen."""
+  """A command forked from a fork_server.Server, with the methods of Popen."""
 
   def __init__(self, server, workdir, *args, output):
     flags = [f'--workdir={workdir}', *CONFIG, *args]

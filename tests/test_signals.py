@@ -59,8 +59,8 @@ def test_before_there_is_anything_to_save_it_ends_the_process(number):
   """Even in a callback, where an exception would go unheard."""
   process = _start(
     'import gc\n'
-    'from alexnet_jax import stopping\n'
-    'stopping.Stop().listen()\n'
+    'from alexnet_jax.runtime import signals\n'
+    'signals.Stop().listen()\n'
     'def callback(*args):\n'
     '  print("ready", flush=True)\n'
     '  for _ in range(10**9): pass\n'
@@ -100,8 +100,8 @@ def test_ignored_ctrl_c_is_pythons_own():
 def test_ctrl_c_after_that_kills_whatever_is_going_on(first):
   program = (
     'import time\n'
-    'from alexnet_jax import stopping\n'
-    'stop = stopping.Stop()\n'
+    'from alexnet_jax.runtime import signals\n'
+    'stop = signals.Stop()\n'
     'with stop.defer():\n'
     '  print("ready", flush=True)\n'
     '  while True: time.sleep(60)\n'  # nothing looks at stop.asked

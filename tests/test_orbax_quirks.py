@@ -6,7 +6,7 @@ import logging
 import sys
 import types
 
-from alexnet_jax.checkpoint import quiet
+from alexnet_jax.checkpoint import orbax_quirks
 
 
 def _unraisable(text):
@@ -24,7 +24,7 @@ def test_callbacks_after_their_loop_are_not_heard_others_are(monkeypatch):
   heard = []
   monkeypatch.setattr(sys, 'unraisablehook', heard.append)
   for _ in range(3):  # wrapped once
-    with quiet.orbax():
+    with orbax_quirks.quiet():
       pass
   sys.unraisablehook(_unraisable('Event loop is closed'))
   sys.unraisablehook(_unraisable('something else'))
@@ -42,7 +42,7 @@ def test_failed_tasks_that_are_collected_late_are_not_heard(caplog):
     await asyncio.sleep(0.01)
     del forgotten, future
 
-  with quiet.orbax():
+  with orbax_quirks.quiet():
     pass
   asyncio.run(forget())
   gc.collect()

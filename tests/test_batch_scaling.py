@@ -12,7 +12,8 @@ from alexnet_jax.config import durations
 from alexnet_jax.ops import columns
 from alexnet_jax.optim import plateau, sgd
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.steps import build
+from alexnet_jax.steps import build, train
+from alexnet_jax.steps import state as state_lib
 from alexnet_jax.studies import communication
 from configs import imagenet, source2012_256, source2012_automatic
 from tests import nets
@@ -24,13 +25,13 @@ def _rates(config, *, epochs, scale=1.0):
   """(learning_rate of the metrics, rates) after so many epochs."""
   plan = durations.plan(config, train_images=IMAGES)
   layers = ('conv1', 'fc6')
-  state = build.TrainState(
+  state = state_lib.TrainState(
     step=jnp.int32(epochs * IMAGES / config.batch_size),
     params=dict.fromkeys(layers),
     opt_state=(),
     plateau=plateau.init()._replace(scale=jnp.float32(scale)),
   )
-  rate, rates = build._rates(config, plan=plan, state=state)
+  rate, rates = train._learning_rates(config, plan=plan, state=state)
   return float(rate), jax.tree.map(float, rates)
 
 
@@ -209,11 +210,11 @@ def test_a_gradient_that_is_no_number_in_one_column_moves_neither(bad, sound):
 
   def step(params, grads):
     updates, _ = rule.update(grads, rule.init(params), params, rates=0.1)
-    verdict = build._judge(
+    check = train._check_finite(
       config, loss=jnp.float32(1), grads=grads, updates=updates
     )
     after = jax.tree.map(jnp.add, params, updates)
-    return verdict.choose(after, params, specs=specs), verdict.finite
+    return check.choose(after, params, specs=specs), check.layers
 
   params = {'fc6': {'kernel': jnp.ones((2, 4)), 'bias': jnp.ones(4)}}
   grads = jax.tree.map(jnp.ones_like, params)

@@ -23,7 +23,7 @@ from tests import buckets, commands
 MODULE = 'alexnet_jax.main'
 
 
-class Crew:
+class ForkedRun:
   """The processes of one run; their output is in FOLDER/I.out and I.err."""
 
   def __init__(self, server, pids, folder):
@@ -66,11 +66,11 @@ class Crew:
 
 
 class Server:
-  """Starts crews until it is left."""
+  """Starts runs until it is left."""
 
   def __enter__(self):
     self._process = subprocess.Popen(
-      [sys.executable, '-B', '-m', 'tests.crews'],
+      [sys.executable, '-B', '-m', 'tests.fork_server'],
       cwd=commands.ROOT,
       env=os.environ
       | {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},  # as conftest.py
@@ -111,7 +111,7 @@ class Server:
       given = [*args, *flags, *(own or {}).get(process, ())]
       output = str(folder / str(process))
       pids.append(self.ask(['start', given, output, limit, env]))
-    return Crew(self, pids, folder)
+    return ForkedRun(self, pids, folder)
 
   def run(self, number, *args, **kwargs):
     return self.start(number, *args, **kwargs).finish()

@@ -8,9 +8,9 @@ import pytest
 PROGRAM = """
 import resource, sys
 import numpy as np
-from alexnet_jax.parallel import host_memory
+from alexnet_jax.runtime import malloc
 if sys.argv[1] == 'keep':
-  host_memory.keep_freed_memory()
+  malloc.keep_freed_memory()
 def fill():
   np.empty(1 << 23, np.float32).fill(1)  # 32 MiB, freed at once
 fill()

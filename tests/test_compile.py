@@ -13,8 +13,8 @@ from alexnet_jax.runtime import compile
 PROGRAM = """
 import sys
 import jax
-from alexnet_jax.parallel import compiler
-compiler.keep_programs()
+from alexnet_jax.runtime import compile
+compile.keep_programs()
 print(jax.config.jax_compilation_cache_dir)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.jit(lambda: 1)()
