@@ -1,11 +1,11 @@
-"""A run as a page, or several side by side (not in the paper).
+"""Writes the report of a run, or a page that compares several.
 
   python -m alexnet_jax.tools.report --workdir=runs/default
   python -m alexnet_jax.tools.report --compare runs/default runs/default-no_lrn
 
-The first writes WORKDIR/report/index.html, which training does at its end as
-well; the second compare.html. Each is one file that needs no other and no
-network. What a run lacks is named, with the command that makes it.
+The first writes WORKDIR/report/index.html, as training does at its end; the
+second writes compare.html. A page is one file that needs no other file and no
+network. Where a run lacks something, it gives the command that makes it.
 """
 
 import jax
@@ -43,7 +43,7 @@ def main() -> None:
     )
   jax.config.update('jax_platforms', 'cpu')  # leaves GPUs to those who train
   if _WORKDIR.value and paths.is_remote(_WORKDIR.value):
-    print(_of_a_bucket(_WORKDIR.value))
+    print(_write_to_bucket(_WORKDIR.value))
     return
   if _WORKDIR.value:
     print(report.write(paths.expand(_WORKDIR.value)))
@@ -57,8 +57,8 @@ def main() -> None:
   print(report.compare(workdirs, output=paths.expand(output)))
 
 
-def _of_a_bucket(url: str) -> str:
-  """Writes the page where the run is; its address."""
+def _write_to_bucket(url: str) -> str:
+  """Writes the page beside the run in its bucket; returns its address."""
   with bucket_sync.downloaded(url) as workdir:
     report.write(workdir)
     bucket = bucket_lib.Folder(url)

@@ -1,4 +1,4 @@
-"""The error of each class."""
+"""The error of each class, as bars."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from alexnet_jax.studies.figures import style
 from alexnet_jax.studies.report import statistics
 
-_ALL = 30  # classes that are shown one and all
-_ENDS = 15  # of more classes, those with the highest and the lowest error
-_NAME = 26  # letters
+_ALL = 30  # as many classes are all shown;
+_ENDS = 15  # of more, these with the highest and these with the lowest error
+_NAME = 26  # letters of a name
 _BAR = 0.21  # inches from bar to bar
 
 
@@ -22,15 +22,15 @@ def figure(
   *,
   classes: Sequence[str],
 ) -> Figure:
-  """Top-1 error as bars, the worst class first; of many, both ends.
+  """Draws the top-1 error of each class, worst first; both ends if many.
 
-  A dashed line is at the error over all images. Classes without images are
+  A dashed line marks the error over all images. Classes without images are
   left out.
 
   Args:
     labels: the right classes.
-    ranks: how many classes come before the right one, see metrics.ranks.
-    classes: names, in the order of the labels.
+    ranks: number of classes scored above the right one, see metrics.ranks.
+    classes: names by label.
 
   Raises:
     ValueError: if there are no images.

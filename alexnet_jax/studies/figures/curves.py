@@ -1,7 +1,7 @@
 """Training curves: loss, errors and learning rate over epochs (§5).
 
-Lines are minibatches in training, with dropout and augmentation; points are
-the whole validation set, without. So the points may well be the lower ones.
+Lines show minibatches in training, with dropout and augmentation. Points show
+the whole validation set, without either, and so may lie below the lines.
 """
 
 import math
@@ -18,22 +18,22 @@ from alexnet_jax.studies.report import statistics
 
 _Records = Sequence[dict[str, Any]]
 
-_SMOOTH = 150  # records from which on a running mean is drawn over a faint line
-_POINTS = 600  # of a line, at most: more only make a larger file
-_MANY = 40  # validations from which on points are smaller
+_SMOOTH = 150  # from as many records, a running mean over a faint line
+_POINTS = 600  # per line, at most: more only make a larger file
+_MANY = 40  # above as many validations, points are smaller
 _IN_WORDS = {9: 'nine', 10: 'ten'}
 _MANY_VIEWS = {'ls': '', 'marker': 'D', 'ms': 8, 'mew': 1.2, 'mfc': 'none'}
-_TICKS_APART = 1.5  # the least ratio of two rates on the scale
+_TICKS_APART = 1.5  # the smallest ratio between two ticks
 
 
 def figure(records: Sequence[dict]) -> Figure:
-  """Three panels over epochs; dashed lines through all mark drops of the rate.
+  """Draws three panels over epochs; dashed lines mark drops of the rate.
 
   Args:
-    records: of metrics.jsonl.
+    records: lines of metrics.jsonl.
 
   Raises:
-    ValueError: if none is of training or validation.
+    ValueError: if no record is from training or validation.
   """
   train = [r for r in records if r['split'] == 'train']
   val = [r for r in records if r['split'] == 'val']
@@ -86,7 +86,7 @@ def _errors(axes: Axes, train: _Records, val: _Records) -> None:
 def _line(
   axes: Axes, records: _Records, field: str, *, colour: str, label: str = ''
 ) -> None:
-  """Training: line by line, or faint under a running mean if there are many."""
+  """Draws training as a line; a faint one under its running mean if long."""
   epochs = np.array([r['epoch'] for r in records])
   values = np.array([r[field] for r in records], np.float64)
   label = label or f'_{field}'  # a leading _ keeps it out of the legend
@@ -109,7 +109,7 @@ def _points(
   marker: str,
   label: str = '',
 ) -> None:
-  """Validation: filled points of the centre crop, hollow ones of more views."""
+  """Draws validation: filled points for the centre crop, hollow for views."""
   finite = [r for r in records if math.isfinite(r[field])]
   one = [r for r in finite if r['views'] == 1]
   ten = [r for r in finite if r['views'] > 1]
@@ -133,7 +133,7 @@ def _scatter(
     [r['epoch'] for r in records],
     [r[field] for r in records],
     label=label or f'_{field}',
-    clip_on=False,  # an error of 0 % is a whole point
+    clip_on=False,  # shows all of a point at 0 %
     zorder=3,
     **look,
   )
@@ -158,7 +158,7 @@ def _rate(axes: Axes, train: _Records) -> None:
 
 
 def _decimal(rate: float, _: Any = None) -> str:
-  """Three digits, without a power of ten.
+  """Formats a rate with three digits and without a power of ten.
 
   >>> _decimal(0.00001)
   '0.00001'
@@ -169,7 +169,7 @@ def _decimal(rate: float, _: Any = None) -> str:
 
 
 def _ticks(rates: Sequence[float]) -> list[float]:
-  """Rates of the run itself, the highest first, as long as they stay apart."""
+  """The run's own rates, highest first, without those too close together."""
   kept: list[float] = []
   for rate in sorted(set(rates), reverse=True):
     if not kept or kept[-1] > _TICKS_APART * rate:

@@ -1,4 +1,4 @@
-"""Images with their most probable labels, as in Figure 4, left."""
+"""Images with their most probable classes, as in Figure 4, left."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from alexnet_jax.studies.figures import style
 
 _LABELS = 5
 _ACROSS = 4
-_NAME = 17  # letters there is room for
-_NAME_RIGHT = 14  # in bold, beside a check mark
-# Inches: an image's side, the line under it, a bar, and what is between.
+_NAME = 17  # letters that fit
+_NAME_RIGHT = 14  # letters that fit in bold, beside a check mark
+# Inches: side of an image, the line of text below, height of a bar, gap.
 _SIDE, _LINE, _BAR, _APART = 1.38, 0.3, 0.23, 0.16
 
 
@@ -25,16 +25,16 @@ def figure(
   probabilities: Float[np.ndarray, 'n c'],
   classes: Sequence[str],
 ) -> Figure:
-  """Each image over its right label and the five most probable ones as bars.
+  """Draws images, each above its class and its five most probable ones.
 
-  A full bar is a probability of 1. The right one has a check mark, bold type
-  and a colour of its own.
+  A full bar is a probability of 1. The right class has a check mark, bold type
+  and its own colour.
 
   Args:
     images: RGB, 0 to 255.
     labels: the right classes.
-    probabilities: 0 to 1; the network may have more units than classes.
-    classes: names, in the order of the labels.
+    probabilities: 0 to 1; there may be more of them than classes.
+    classes: names by label.
 
   Raises:
     ValueError: if there are no images.
@@ -71,7 +71,7 @@ def _bars(
   right: int | np.integer,
   classes: Sequence[str],
 ) -> None:
-  """A row for each of the most probable classes, the name upon its bar."""
+  """Draws a bar per class, most probable first, with the name on it."""
   colours = style.palette()
   best = np.argsort(-scores, kind='stable')[:_LABELS]
   for row, label in enumerate(best):

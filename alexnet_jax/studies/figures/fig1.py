@@ -1,7 +1,7 @@
 """Figure 1: training error over epochs, ReLU solid and tanh dashed (§3.1).
 
-A thin line for each seed, a thick one for their mean as far as all of them go,
-and a dotted line at the target.
+Thin lines are seeds, and thick ones their mean over the epochs that all have. A
+dotted line marks the target.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,14 +22,14 @@ _NAMES = {'relu': 'ReLU'}
 def figure(
   curves: Mapping[str, Sequence[Sequence[float]]], *, of: str = ''
 ) -> Figure:
-  """The picture.
+  """Draws the curves of each activation.
 
   Args:
-    curves: activation -> for each seed the training error of each epoch.
-    of: the data, for the label of the epochs.
+    curves: activation -> per seed, the training error of each epoch, 0 to 1.
+    of: name of the data, for the axis of epochs.
 
   Raises:
-    ValueError: if there is no epoch to draw.
+    ValueError: if no run has a whole epoch.
   """
   drawn = {name: [c for c in lines if c] for name, lines in curves.items()}
   if not any(drawn.values()):

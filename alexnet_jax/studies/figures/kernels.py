@@ -1,7 +1,7 @@
-"""The kernels of conv1 (Figure 3), a block for each column.
+"""The kernels of conv1 (Figure 3), a block per column.
 
-The paper's 96 are three rows of 16 of the first column above three of the
-second. Which column turns to colour differs from run to run.
+The paper shows three rows of 16 kernels of the first column above three of the
+second. Which column learns colour differs from run to run.
 """
 
 import math
@@ -13,18 +13,18 @@ from matplotlib.figure import Figure
 from alexnet_jax.studies.figures import style
 from alexnet_jax.studies.report import statistics
 
-_ACROSS = 16  # kernels in a row, at most
-_GAP = 1  # weights' width between kernels
+_ACROSS = 16  # kernels per row, at most
+_GAP = 1  # between kernels, in weights
 _TITLE = 44  # pixels above a block
 _BETWEEN = 26  # pixels between blocks
 
 
 def figure(kernels: Float[np.ndarray, 'h w 3 k'], *, columns: int) -> Figure:
-  """Blocks one above the other, each under its mean index of colour.
+  """Draws a block per column, titled with its mean colour selectivity.
 
   Args:
-    kernels: weights; the first k / columns are the first column's.
-    columns: that the layer is split into.
+    kernels: weights; the first k / columns belong to the first column.
+    columns: number of columns.
   """
   blocks = np.split(kernels, columns, axis=-1)
   pictures = [montage(block) for block in blocks]
@@ -52,10 +52,10 @@ def _title(block: np.ndarray, *, number: int, columns: int) -> str:
 def montage(
   kernels: Float[np.ndarray, 'h w 3 k'],
 ) -> Float[np.ndarray, 'r c 4']:
-  """Kernels side by side as RGBA, 0 to 1; gaps and empty places see through.
+  """Lays kernels out as one RGBA image, 0 to 1, with transparent gaps.
 
-  Grey is a weight of zero, and each kernel's largest weight, of any channel,
-  is at 0 or 1: kernels differ in strength, which is not shown.
+  A weight of zero is grey, and the largest absolute weight of each kernel is at
+  0 or 1, so differences in strength between kernels are not shown.
   """
   h, w, _, count = kernels.shape
   rows, across = _grid(count)
@@ -70,7 +70,7 @@ def montage(
 
 
 def _grid(count: int) -> tuple[int, int]:
-  """(rows, kernels in each): as wide as Figure 3, 16 to 3, and evenly filled.
+  """(rows, kernels per row), about 16 to 3 as in Figure 3, evenly filled.
 
   >>> _grid(48), _grid(6)
   ((3, 16), (1, 6))

@@ -1,7 +1,7 @@
-"""What each layer passes on before training, and how fast it moves in it.
+"""Activations before training, and velocities in training, per layer.
 
-Not in the paper. Spreads that shrink from layer to layer leave the last ones
-little of the image, see train/health.py.
+Activations that differ less from layer to layer leave the last layers little
+information about the image; see train/health.py.
 """
 
 import math
@@ -19,25 +19,25 @@ _ROW = 0.34  # inches
 
 
 class _Kind(NamedTuple):
-  """Of stage, such as all of 'conv1/pool', 'conv2/pool' and so on."""
+  """A kind of stage, such as 'conv1/pool', 'conv2/pool' and so on."""
 
   name: str
   marker: str
   colour: str
   filled: bool
-  shift: float  # of its markers, in rows
+  shift: float  # of the markers, in rows
 
 
 def figure(health_rows: Sequence[dict], statistics: Sequence[dict]) -> Figure:
-  """A row for each layer: its spread of activations left, its pace right.
+  """Draws a row per layer: spread of activations left, velocity right.
 
-  Left, the standard deviation over images of each stage (mean over units), and
-  the share of ReLUs that are zero on all of them. Right, the velocity's root
-  mean square over the kernel's. Either part is left out if it has no rows.
+  Left, each stage's standard deviation over images (mean over units), and the
+  share of ReLUs that are zero on all images. Right, the root mean square of the
+  velocity divided by that of the kernel. A side without rows is left out.
 
   Args:
-    health_rows: of health.json, with stage, stddev and dead (0 to 1, or None).
-    statistics: as from statistics.layer_statistics.
+    health_rows: from health.json: stage, stddev and dead (0 to 1, or None).
+    statistics: from statistics.layer_statistics.
 
   Raises:
     ValueError: if both are empty.
@@ -66,7 +66,7 @@ def figure(health_rows: Sequence[dict], statistics: Sequence[dict]) -> Figure:
 def _spread(
   axes: Axes, health_rows: Sequence[dict], *, layers: Sequence[str]
 ) -> None:
-  """A marker for each stage, and the zeros of ReLUs at the right."""
+  """Draws a marker per stage, and the share of dead ReLUs at the right."""
   for kind, rows in _by_kind(health_rows):
     at = [layers.index(r['stage'].split('/')[0]) for r in rows]
     _dots(axes, at, [r['stddev'] for r in rows], kind=kind)
@@ -81,7 +81,7 @@ def _spread(
 def _by_kind(
   health_rows: Sequence[dict],
 ) -> list[tuple[_Kind, list[dict[str, Any]]]]:
-  """Rows by what follows the layer's name, in the order of their coming."""
+  """Groups rows by the part after the layer's name, in their order."""
   p = style.palette()
   known = {
     '': _Kind('sums', 'o', p.muted, False, -0.2),
@@ -101,7 +101,7 @@ def _by_kind(
 def _dots(
   axes: Axes, rows: Sequence[int], values: Sequence[float], *, kind: _Kind
 ) -> None:
-  """Values above zero on the scale; a 0 at its foot stands for the others."""
+  """Draws positive values; a zero is a '0' at the foot of the log scale."""
   shown = [v if v > 0 and math.isfinite(v) else math.nan for v in values]
   axes.plot(
     shown,
@@ -130,7 +130,7 @@ def _dots(
 def _pace(
   axes: Axes, statistics: Sequence[dict], *, layers: Sequence[str]
 ) -> None:
-  """The velocity over the kernel, layer by layer."""
+  """Draws the ratio of velocity to kernel per layer."""
   ratios = [
     r['velocity_rms'] / r['weight_rms'] if r['weight_rms'] else math.nan
     for r in statistics
@@ -142,7 +142,7 @@ def _pace(
 
 
 def _rows(panels: Sequence[Axes], *, layers: Sequence[str]) -> None:
-  """The layers' names, and a scale of powers of ten under each panel."""
+  """Names the layers, and puts a log scale under each panel."""
   panels[0].set_yticks(range(len(layers)), list(layers))
   panels[0].set_ylim(len(layers) - 0.5, -0.5)
   for axes in panels:
@@ -157,7 +157,7 @@ def _rows(panels: Sequence[Axes], *, layers: Sequence[str]) -> None:
 
 
 def _decades(axes: Axes) -> tuple[float, float]:
-  """Powers of ten around all that is shown."""
+  """The powers of ten that enclose all values."""
   values = [
     float(x)
     for line in axes.lines
@@ -171,7 +171,7 @@ def _decades(axes: Axes) -> tuple[float, float]:
 
 
 def _power(value: float, _: Any = None) -> str:
-  """A power of ten as such.
+  """Formats a power of ten with its exponent.
 
   >>> _power(0.001)
   '10⁻³'

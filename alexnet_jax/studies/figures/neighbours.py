@@ -1,7 +1,7 @@
-"""Images nearest to others, as in Figure 4, right.
+"""Query images with their nearest training images, as in Figure 4, right.
 
-The paper takes distances in fc7, "the last hidden layer", and says that those
-between pixels find other images; here both stand side by side.
+The paper measures distances in fc7, "the last hidden layer", and says that
+distances between pixels find other images. This figure shows both.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from alexnet_jax.studies.figures import style
 
-_WIDTH = 8.0  # inches; type is larger by as much
+_WIDTH = 8.0  # inches; wider than the page, so the type is larger as well
 _TYPE = 13  # points
-_APART = 0.35  # images' width between the three parts
-_PAD = 0.06  # images' width between images
-_LINE = 0.27  # inches, of text
+_APART = 0.35  # between the three parts, in widths of an image
+_PAD = 0.06  # between images, likewise
+_LINE = 0.27  # inches per line of text
 
 
 def figure(
@@ -31,18 +31,18 @@ def figure(
   pixel_labels: Integer[np.ndarray, 'q k'],
   classes: Sequence[str],
 ) -> Figure:
-  """A row for each query: it, its neighbours in fc7, its neighbours in pixels.
+  """Draws a row per query: its image, its neighbours by fc7 and by pixels.
 
-  Neighbours of another class than the query's are crossed and framed.
+  Neighbours of another class have a frame and a cross.
 
   Args:
-    queries: RGB, 0 to 255.
+    queries: images, RGB, 0 to 255.
     query_labels: their classes.
-    fc7: nearest first.
+    fc7: neighbours by fc7, nearest first.
     fc7_labels: their classes.
-    pixels: nearest first.
+    pixels: neighbours by pixels, nearest first.
     pixel_labels: their classes.
-    classes: names, in the order of the labels.
+    classes: names by label.
   """
   page = _Page(queries=len(queries), count=fc7.shape[1])
   for part, head in enumerate(('query', 'nearest in fc7', 'nearest in pixels')):
@@ -62,7 +62,7 @@ def figure(
 
 
 class _Page:
-  """Where things go, in inches from the lower left."""
+  """The layout, in inches from the lower left."""
 
   def __init__(self, *, queries: int, count: int):
     self._count = count
@@ -72,18 +72,18 @@ class _Page:
     self._figure = Figure(figsize=(_WIDTH, self.height))
 
   def left(self, part: int) -> float:
-    """Of the query, of its neighbours in fc7, of those in pixels."""
+    """Left edge of the query, the neighbours by fc7, or those by pixels."""
     images = (0.0, 1 + _APART, 1 + self._count + 2 * _APART)[part]
     return images * self.side
 
   def top(self, query: int) -> float:
-    """Of a query's images."""
+    """Top edge of a query's images."""
     return self.height - 2.3 * _LINE - query * self._row
 
   def write(
     self, x: float, y: float, words: str, *, bold: bool = False
   ) -> None:
-    """A line of text from x on, its middle at height y."""
+    """Writes a line of text that begins at x, with its middle at y."""
     self._figure.text(
       x / _WIDTH,
       y / self.height,
@@ -94,7 +94,7 @@ class _Page:
     )
 
   def cell(self, left: float, top: float) -> Axes:
-    """Axes for one image."""
+    """Makes axes for one image."""
     size = self.side * (1 - _PAD)
     return self._figure.add_axes(
       (
@@ -106,7 +106,7 @@ class _Page:
     )
 
   def finished(self) -> Figure:
-    """The figure, with what a mark means in its last line."""
+    """Explains the mark in the last line, and returns the figure."""
     axes = self.cell(0.0, 0.9 * _LINE)
     axes.set_position((0, 0, 1, _LINE / self.height))
     axes.set(xlim=(0, _WIDTH), ylim=(0, _LINE))
@@ -123,7 +123,7 @@ class _Page:
 
 
 def _mark(axes: Axes) -> None:
-  """A frame, and a cross in a corner."""
+  """Draws a frame, and a cross in a corner."""
   colour = style.palette().wrong
   axes.spines[:].set(visible=True, color=colour, linewidth=2)
   axes.plot(

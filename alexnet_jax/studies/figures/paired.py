@@ -1,6 +1,6 @@
-"""What each ablation costs: paired differences with their intervals.
+"""What each ablation costs: paired differences with 95 % intervals.
 
-Not in the paper, whose own differences are marked beside them (§3, §7).
+The differences that the paper prints (§3, §7) are marked beside them.
 """
 
 from collections.abc import Sequence
@@ -13,29 +13,28 @@ from matplotlib.figure import Figure
 from alexnet_jax.studies.ablation import paired
 from alexnet_jax.studies.figures import style
 
-_ROW = 0.42  # inches
-_APART = 0.22  # of a row, between our mark and the authors'
-_LETTERS = 16  # of a name
+_ROW = 0.42  # inches per row
+_APART = 0.22  # rows between our mark and the authors'
+_LETTERS = 16  # per name
 
 
 class Cost(NamedTuple):
-  """One ablation: its costs in points of top-1 error and of the loss."""
+  """The costs of an ablation, in points of top-1 error and in loss."""
 
   name: str
   top1: paired.Difference
   loss: paired.Difference
   paper: float | None  # points
-  notes: float | None  # of 2012
+  notes: float | None  # points, from the authors' notes of 2012
 
 
 def figure(rows: Sequence[Cost]) -> Figure:
-  """A row for each ablation: points of top-1 error left, the loss right.
+  """Draws a row per ablation: points of top-1 error left, the loss right.
 
-  A filled dot stands for an interval without 0. Without one, from a single
-  seed, there are no whiskers.
+  A dot is filled if the interval excludes 0. A single seed has no interval.
 
   Raises:
-    ValueError: if there are none.
+    ValueError: if there are no rows.
   """
   if not rows:
     raise ValueError('no pair of runs: nothing to draw')
@@ -59,7 +58,7 @@ def figure(rows: Sequence[Cost]) -> Figure:
 
 
 def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
-  """A dot with whiskers for each, and a line at 0."""
+  """Draws a dot with its interval per row, and a line at 0."""
   colours = style.palette()
   axes.axvline(0, color=colours.muted, linewidth=1)
   named = False
@@ -84,7 +83,7 @@ def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
 
 
 def _authors(axes: Axes, rows: Sequence[Cost]) -> None:
-  """What it cost on ImageNet, below the dots."""
+  """Draws the authors' costs on ImageNet, below the dots."""
   colours = style.palette()
   looks = (
     ('paper', 'paper', {'marker': 'D', 'mfc': 'none', 'ms': 6}),

@@ -1,11 +1,11 @@
-"""How figures look, and their files.
+"""The look of figures, and their files.
 
   with style.theme(dark=False):
     data = style.svg(curves.figure(records))
 
-A figure takes its colours when it is made and again when it is saved, so both
-belong inside theme. Files are the same, byte for byte, whenever they are made
-from the same numbers with the same matplotlib.
+A figure reads its colours both when it is made and when it is saved, so both
+belong inside `theme`. The same numbers and the same matplotlib give the same
+file, byte for byte.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 from PIL import Image
 
-WIDTH = 6.0  # inches, 576 pixels on a page; type stays legible at 360
-DPI = 192  # of a PNG: two pixels for each on a page
+WIDTH = 6.0  # inches: 576 pixels on a page; legible down to 360
+DPI = 192  # of a PNG: two pixels per pixel of a page
 
-# Marks that tell right from wrong without their colours.
+# Marks whose shape alone tells right from wrong.
 _STROKE = {'ls': '', 'mfc': 'none', 'mew': 2.2}
 CHECK = _STROKE | {
   'ms': 8,
@@ -39,11 +39,11 @@ CROSS = _STROKE | {'ms': 7, 'marker': 'x'}
 
 
 class Palette(NamedTuple):
-  """Colours, from M. Okabe and K. Ito's set for all kinds of colour vision."""
+  """Colours from Okabe and Ito's set, which all kinds of colour vision see."""
 
   ink: str
   muted: str
-  faint: str  # grids, and what is empty
+  faint: str  # grids and empty bars
   first: str
   second: str
   right: str  # the right answer
@@ -70,7 +70,7 @@ DARK = Palette(
 )
 _PALETTE = contextvars.ContextVar('palette', default=LIGHT)
 
-# Other scripts in a PNG, where one of these is installed.
+# Fonts for other scripts, of which those installed are used.
 _FALLBACKS = (
   'Noto Sans CJK SC',
   'Noto Sans CJK JP',
@@ -85,13 +85,13 @@ _FALLBACKS = (
 
 
 def palette() -> Palette:
-  """The colours of the theme in force; LIGHT outside any."""
+  """The colours of the current theme; LIGHT outside of any."""
   return _PALETTE.get()
 
 
 @contextlib.contextmanager
 def theme(dark: bool) -> Iterator[None]:
-  """Colours for a light or a dark page, on a transparent background."""
+  """Sets colours for a light or dark page, on a transparent background."""
   colours = DARK if dark else LIGHT
   token = _PALETTE.set(colours)
   try:
@@ -116,7 +116,7 @@ def _settings(colours: Palette) -> dict[str, Any]:
     'axes.titlesize': 11,
     'figure.facecolor': 'none',
     'font.family': ['DejaVu Sans', *installed, 'sans-serif'],
-    'font.sans-serif': ['DejaVu Sans'],  # no others to look for in vain
+    'font.sans-serif': ['DejaVu Sans'],  # saves a search for others
     'font.size': 11,
     'grid.color': colours.faint,
     'grid.linewidth': 0.8,
@@ -139,12 +139,12 @@ def _settings(colours: Palette) -> dict[str, Any]:
 
 
 def png(figure: Figure) -> bytes:
-  """The figure at two pixels for each one of a page, see DPI."""
+  """Renders the figure as PNG, at two pixels per pixel of a page."""
   return _save(figure, format='png', dpi=DPI, metadata={'Software': None})
 
 
 def svg(figure: Figure) -> bytes:
-  """The figure with its words as text, which can be searched and read out."""
+  """Renders the figure as SVG, with words as text that can be searched."""
   with mpl.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'alexnet_jax'}):
     return _save(figure, format='svg', metadata={'Date': None, 'Creator': None})
 
@@ -155,7 +155,7 @@ def _save(figure: Figure, **options: Any) -> bytes:
       found.set_parse_math(False)
   file = io.BytesIO()
   with mpl.rc_context({'text.parse_math': False}), warnings.catch_warnings():
-    # A script without a font shows as boxes, and an SVG has the page's fonts.
+    # Letters without a font become boxes; an SVG uses the page's fonts.
     warnings.filterwarnings('ignore', message=r'Glyph \d+ .* missing from')
     _settle(figure)
     figure.savefig(file, **options)
@@ -163,7 +163,7 @@ def _save(figure: Figure, **options: Any) -> bytes:
 
 
 def _settle(figure: Figure) -> None:
-  """Lays the figure out once: again would move it by a hair, so would a dpi."""
+  """Fixes the layout: a second pass, or another dpi, would shift it a bit."""
   engine = figure.get_layout_engine()
   if engine is not None:
     engine.execute(figure)
@@ -171,9 +171,9 @@ def _settle(figure: Figure) -> None:
 
 
 def label(name: str, *, width: int) -> str:
-  """A name in one line of that many letters at most; wide ones count twice.
+  """Shortens a name to one line of `width` letters; wide ones count twice.
 
-  Letters that cannot be printed, which XML may not hold, become spaces.
+  Letters that cannot be printed, which XML forbids, become spaces.
 
   >>> label('container\\nship, vessel', width=15)
   'container ship…'
@@ -191,7 +191,7 @@ def _letters(c: str) -> int:
 
 
 def percent(share: float, _: Any = None) -> str:
-  """A share of 0 to 1 as a label; the second argument is for tick formats.
+  """Formats a share of 0 to 1; the second argument is for tick formatters.
 
   >>> percent(0.375)
   '38 %'
@@ -202,7 +202,7 @@ def percent(share: float, _: Any = None) -> str:
 def picture(
   axes: Axes, image: UInt8[np.ndarray, 's s 3'], *, inches: float
 ) -> None:
-  """Shows an RGB image without a scale, in the pixels a PNG has for it."""
+  """Draws an RGB image without axes, at the resolution of the PNG."""
   side = min(round(inches * DPI), len(image))
   small = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
   axes.imshow(np.asarray(small), interpolation='none')
@@ -211,7 +211,7 @@ def picture(
 
 
 def legend_above(axes: Axes) -> None:
-  """What the lines are, above the panel at the right; nothing if unnamed."""
+  """Puts the legend above the panel at the right, if any line has a label."""
   if axes.get_legend_handles_labels()[0]:
     axes.legend(
       loc='lower right', bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0
@@ -219,7 +219,7 @@ def legend_above(axes: Axes) -> None:
 
 
 def beside(axes: Axes, row: int | None, words: str) -> None:
-  """A short text right of the panel, in a row of it; None is the title's."""
+  """Writes right of the panel, beside a row; None is the title's row."""
   axes.annotate(
     words,
     (1, 1 if row is None else row),

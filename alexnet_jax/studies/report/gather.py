@@ -117,7 +117,7 @@ class Run(NamedTuple):
     return f'.venv/bin/python -m alexnet_jax.{text.replace("WORKDIR", workdir)}'
 
 
-def outline(workdir: pathlib.Path) -> Run:
+def read_outline(workdir: pathlib.Path) -> Run:
   """Reads config, metrics and health alone, which is quick.
 
   Raises:
@@ -149,13 +149,13 @@ def outline(workdir: pathlib.Path) -> Run:
   )
 
 
-def whole(workdir: pathlib.Path) -> Run:
+def read(workdir: pathlib.Path) -> Run:
   """Reads everything.
 
   Raises:
     ValueError: if there is no such folder, or no run in it.
   """
-  run = outline(workdir)
+  run = read_outline(workdir)
   data, no_data = _data(run.config)
   predicted = workdir / predictions_lib.OF_A_RUN
   checkpoint, damaged = _checkpoint(workdir / layout.FOLDER)

@@ -1,8 +1,8 @@
 """What a run did, beside what the paper prints and what its program did.
 
-`settings` has a row for each setting that the paper prints (§2 to §5), and
-`choices` one for each choice in which its program of 2012 differs from its text
-or decides what the text leaves open (configs/source2012.py).
+`paper_settings` has a row for each setting that the paper prints (§2 to §5).
+`program_choices` has one for each choice in which its program of 2012 differs
+from its text, or decides what the text leaves open (configs/source2012.py).
 """
 
 from collections.abc import Callable
@@ -51,7 +51,9 @@ class Choice(NamedTuple):
     return 'text' if text else 'program' if program else 'neither'
 
 
-def settings(config: Config, *, train_images: int | None) -> list[Setting]:
+def paper_settings(
+  config: Config, *, train_images: int | None
+) -> list[Setting]:
   """Every setting that the paper prints, as this config has it."""
   return [
     Setting(
@@ -66,7 +68,7 @@ def settings(config: Config, *, train_images: int | None) -> list[Setting]:
   ]
 
 
-def choices(config: Config) -> list[Choice]:
+def program_choices(config: Config) -> list[Choice]:
   """Where the text and the program of 2012 differ, and what this config has."""
   return [
     Choice(what, text, program, _read(config, here))

@@ -32,7 +32,7 @@ def compare(
     raise ValueError(
       f'{len(workdirs)} runs to compare: give 2 to {MOST} workdirs'
     )
-  runs = _named([gather.outline(workdir) for workdir in workdirs])
+  runs = _named([gather.read_outline(workdir) for workdir in workdirs])
   text = page.render(
     [
       page.Section('results', 'Results', list(_errors(runs))),

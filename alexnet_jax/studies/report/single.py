@@ -36,9 +36,11 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
   with tqdm.tqdm(
     total=1 + len(SECTIONS), desc='writing the report', delay=5, leave=False
   ) as bar:
-    run = gather.whole(workdir)
+    run = gather.read(workdir)
     bar.update()
-    text = document(run, album=pictures.Album(path.parent), tell=bar.update)
+    text = document(
+      run, album=pictures.Album(path.parent), on_section=bar.update
+    )
   page.write(path, text)
   return path
 
@@ -47,20 +49,20 @@ def document(
   run: Run,
   *,
   album: pictures.Album,
-  tell: Callable[[], object] = lambda: None,
+  on_section: Callable[[], object] = lambda: None,
 ) -> str:
   """The page as HTML.
 
   Args:
     run: to report on.
     album: receives the figures as files.
-    tell: called after each section.
+    on_section: called after each section.
   """
   sections = []
   for place, (title, make) in SECTIONS.items():
     found = _blocks(make, run, album, title=title)
     sections.append(page.Section(place, title, found))
-    tell()
+    on_section()
   return page.render(
     sections,
     name=run.name,
@@ -130,7 +132,7 @@ def _setup(run: Run, _: pictures.Album) -> Iterator[page.Block]:
     )
     return
   images = len(run.data.train) if run.data else None
-  rows = settings.settings(run.config, train_images=images)
+  rows = settings.paper_settings(run.config, train_images=images)
   differing = sum(row.differs for row in rows)
   yield page.Text(
     f'{differing} of the {len(rows)} settings that the paper prints '
@@ -195,7 +197,7 @@ def _deviations(run: Run, _: pictures.Album) -> Iterator[page.Block]:
   if run.config is None:
     yield measured.NO_CONFIG
     return
-  rows = settings.choices(run.config)
+  rows = settings.program_choices(run.config)
   follows = [row.follows for row in rows]
   yield page.Text(
     'The program that the authors released differs from their text, or '

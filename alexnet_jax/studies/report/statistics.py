@@ -1,6 +1,6 @@
 """Numbers behind the figures and tables of a report (§3.5, §6.1).
 
-Only numpy: where matplotlib is not installed a report has these still.
+They need numpy alone, so a report has them without matplotlib as well.
 """
 
 import itertools
@@ -16,16 +16,16 @@ _Tree = Mapping[str, Mapping[str, np.ndarray]]  # {'conv1': {'kernel', 'bias'}}
 def colour_selectivity(
   kernels: Float[np.ndarray, 'h w 3 k'],
 ) -> Float[np.ndarray, 'k']:
-  """How far each kernel looks at colour (Figure 3), from 0 to 1.
+  """How much each kernel responds to colour (Figure 3), 0 to 1.
 
-  A kernel's weights (r, g, b) at a place split into a grey part, along
-  (1, 1, 1) / sqrt(3), and the rest, which answers to differences between the
-  channels alone. The index is the rest's share of all squared weights:
+  The weights (r, g, b) at each position have a grey part, along
+  (1, 1, 1) / sqrt(3), and a rest that responds to differences between the
+  channels only. The index is the rest's share of the squared weights:
 
     1 - sum (r + g + b)^2 / 3 / sum (r^2 + g^2 + b^2)
 
-  Independent weights, as before training, have 2/3; a kernel of zeros has 0.
-  The paper gives no number: it calls kernels "color-agnostic" and
+  It is 2/3 for independent weights, as before training, and 0 for a kernel of
+  zeros. The paper gives no number: it calls kernels "color-agnostic" and
   "color-specific" by eye.
 
   >>> grey, red, opponent = [2, 2, 2], [1, 0, 0], [1, -1, 0]
@@ -46,12 +46,12 @@ def per_class_error(
   *,
   num_classes: int,
 ) -> Float[np.ndarray, 'num_classes']:
-  """Top-1 error, 0 to 1, of each class's images; NaN where there are none.
+  """Top-1 error of each class, 0 to 1; NaN for a class without images.
 
   Args:
     labels: the right classes.
-    ranks: how many classes come before the right one, see metrics.ranks.
-    num_classes: of the data set.
+    ranks: number of classes scored above the right one, see metrics.ranks.
+    num_classes: number of classes of the data set.
 
   >>> per_class_error(np.array([0, 0, 2]), np.array([0, 3, 1]), num_classes=3)
   array([0.5, nan, 1. ])
@@ -62,11 +62,11 @@ def per_class_error(
 
 
 class Confusion(NamedTuple):
-  """Images of one class that were taken for another."""
+  """Images of one class that the network took for another."""
 
   label: int
   predicted: int
-  count: int  # of images
+  count: int  # images
   share: float  # of the label's images, 0 to 1
 
 
@@ -76,12 +76,12 @@ def most_confused(
   *,
   count: int,
 ) -> list[Confusion]:
-  """The pairs with most images, most first; ties in the order of labels.
+  """The pairs of classes with most errors, most first; ties by label.
 
   Args:
     labels: the right classes.
     predicted: the most probable ones.
-    count: how many pairs to give at most.
+    count: number of pairs, at most.
 
   >>> labels, predicted = np.array([0, 0, 0, 1, 2]), np.array([1, 1, 2, 1, 0])
   >>> most_confused(labels, predicted, count=1)
@@ -102,10 +102,10 @@ def most_confused(
 
 
 def drops(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
-  """(step, rate) of each record of training with a lower rate than before.
+  """(step, rate) of each training record with a lower rate than the last.
 
-  A line of metrics.jsonl stands for the steps since the last one, so the rate
-  fell at that step or a little earlier.
+  A record covers the steps since the last one, so the rate fell at that step or
+  a little earlier.
 
   >>> line = {'split': 'train'}
   >>> drops([
@@ -125,7 +125,7 @@ def drops(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
 def running_mean(
   values: Num[np.ndarray, 'n'], *, width: int
 ) -> Float[np.ndarray, 'n']:
-  """The mean over an odd number of values around each; over fewer at ends.
+  """The mean of `width` values around each (odd); of fewer at the ends.
 
   >>> running_mean(np.array([0, 3, 6, 9]), width=3).tolist()
   [1.5, 3.0, 6.0, 7.5]
@@ -137,10 +137,10 @@ def running_mean(
 
 
 def layer_statistics(params: _Tree, velocities: _Tree) -> list[dict[str, Any]]:
-  """Root mean squares of each layer's kernel and of its velocity (§5).
+  """Root mean squares of each layer's kernel and velocity (§5), no biases.
 
-  The velocity is what the next step adds to the kernel, apart from that step's
-  own gradient: their ratio says how fast a layer moves. Biases are left out.
+  The velocity is what the next step adds to the kernel, apart from its own
+  gradient, so the ratio of the two says how fast a layer changes.
 
   >>> layer_statistics(
   ...   {'fc6': {'kernel': np.array([[2, 14.0]]), 'bias': np.ones(1)}},

@@ -111,7 +111,7 @@ def extract(
   folder: pathlib.Path,
   most_images: int | None = None,
   whole: pathlib.Path | None = None,
-  tell: Callable[[str], None] = print,
+  notify: Callable[[str], None] = print,
   check: Callable[[], None] = lambda: None,
 ) -> Features:
   """Extracts features into the folder; resumes, or opens finished ones.
@@ -123,7 +123,7 @@ def extract(
     most_images: the size of a sample to draw, if the split has more images.
     whole: a folder with features of the whole split, if there is one: a sample
       of the same checkpoint is copied from it.
-    tell: called with a line if features of something else are replaced.
+    notify: called with a line if features of something else are replaced.
     check: called before each minibatch; may raise to stop the extraction.
 
   Raises:
@@ -140,7 +140,7 @@ def extract(
   chosen = sample(len(images), most=most_images, seed=seed)
   with locks.locked(folder, fix='use a copy of the workdir'):
     progress = _progress(
-      folder, key=_key(network, split=split, chosen=chosen), tell=tell
+      folder, key=_key(network, split=split, chosen=chosen), notify=notify
     )
     if progress['done'] < len(chosen):
       key = _key(network, split=split, chosen=np.arange(len(images)))
@@ -223,7 +223,7 @@ def _key(
 
 
 def _progress(
-  folder: pathlib.Path, *, key: dict[str, Any], tell: Callable[[str], None]
+  folder: pathlib.Path, *, key: dict[str, Any], notify: Callable[[str], None]
 ) -> dict[str, Any]:
   """The folder's progress if it has this key; otherwise empties the folder.
 
@@ -234,7 +234,7 @@ def _progress(
   if _is_of(there, key):
     return there
   if there:
-    tell(
+    notify(
       f'{folder} held features of another checkpoint, data set or sample: '
       'begun anew'
     )

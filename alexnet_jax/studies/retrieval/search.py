@@ -30,7 +30,7 @@ def search(
   queries: int = 1000,
   most_images: int | None = None,
   bits: Sequence[int] = BITS,
-  tell: Callable[[str], None] = print,
+  notify: Callable[[str], None] = print,
 ) -> dict[str, Any]:
   """Extracts features, searches them, and writes WORKDIR/retrieval.json.
 
@@ -42,7 +42,7 @@ def search(
     queries: validation images, at most; a sample if there are more.
     most_images: training images, at most, likewise; None for all.
     bits: lengths of the codes to train.
-    tell: called with a line for each damaged image, and when features of
+    notify: called with a line for each damaged image, and when features of
       another checkpoint are replaced.
 
   Returns:
@@ -61,11 +61,13 @@ def search(
     codes.check_bits(size)
   _check_sizes(network.setup.dataset, queries=queries, most_images=most_images)
   database = _extracted(
-    network, 'train', most=most_images, workdir=workdir, tell=tell
+    network, 'train', most=most_images, workdir=workdir, notify=notify
   )
-  asked = _extracted(network, 'val', most=queries, workdir=workdir, tell=tell)
+  asked = _extracted(
+    network, 'val', most=queries, workdir=workdir, notify=notify
+  )
   for fault in network.setup.bad_records.drain():
-    tell(f'warning: an image is left out: {fault}')
+    notify(f'warning: an image is left out: {fault}')
   result = {'step': network.step} | compare(
     asked, database, bits=bits, seed=network.setup.config.seed
   )
@@ -99,7 +101,7 @@ def _extracted(
   *,
   most: int | None,
   workdir: pathlib.Path,
-  tell: Callable[[str], None],
+  notify: Callable[[str], None],
 ) -> features.Features:
   """Features of a split or sample, each in a folder named after its size."""
   whole = workdir / 'features' / split
@@ -110,7 +112,7 @@ def _extracted(
     folder=whole if is_all else whole.with_name(f'{split}-{most}'),
     most_images=most,
     whole=None if is_all else whole,
-    tell=tell,
+    notify=notify,
   )
 
 
