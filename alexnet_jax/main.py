@@ -9,9 +9,7 @@ processes of a run (launch/README.md) end with the same code.
 """
 
 # ruff: noqa: E402
-import os
 import pathlib
-import subprocess
 import sys
 
 from alexnet_jax.runtime import signals
@@ -28,7 +26,7 @@ from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.config import schema, validate
 from alexnet_jax.evaluate import ensemble
 from alexnet_jax.models import summary
-from alexnet_jax.parallel import distributed, hosts, mesh
+from alexnet_jax.parallel import distributed, mesh
 from alexnet_jax.parallel import flags as parallel_flags
 from alexnet_jax.runtime import compile, malloc
 from alexnet_jax.train import profile
@@ -136,33 +134,8 @@ def _train(config: schema.Config) -> int:
       return signals.EXIT_CODE
     _stop.ignore()  # the run is finished and saved
     if config.report.at_end:
-      hosts.on_host0(lambda: _write_report(workdir))
+      workdir_lib.write_report(workdir, name=_workdir())
   return 0
-
-
-def _write_report(workdir: pathlib.Path) -> None:
-  """Starts tools.report; if it fails, the run is finished all the same."""
-  command = ['-P', '-m', 'alexnet_jax.tools.report', f'--workdir={workdir}']
-  try:
-    done = subprocess.run(
-      [sys.executable, *command],
-      env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
-      capture_output=True,
-      text=True,
-    )
-    reason = ' '.join(done.stderr.splitlines()[-1:]).removeprefix('error: ')
-  except KeyboardInterrupt:
-    done, reason = None, 'interrupted'
-  except OSError as error:
-    done, reason = None, str(error)
-  if done and not done.returncode:
-    print(f'report: {done.stdout.strip()}')
-    return
-  print(
-    f'warning: there is no report ({reason}); the run is finished and saved, '
-    f'to try again: .venv/bin/python {" ".join(command[1:3])} '
-    f'--workdir={_WORKDIR.value or workdir}'
-  )
 
 
 if __name__ == '__main__':

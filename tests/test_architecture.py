@@ -1,4 +1,4 @@
-"""The floors of the package: a module imports only from floors below its own."""
+"""The floors: a module imports only from floors below its own."""
 
 import ast
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import setup as setup_lib
-from alexnet_jax.steps import moments
+from alexnet_jax.steps import evaluate
 from alexnet_jax.train import health
 from tests import nets
 
@@ -50,7 +50,7 @@ def _moments(x, *, rows=1):
   parts = x.reshape(rows, -1, x.shape[-1])
   mean = parts.mean(axis=1)
   squares = ((parts - mean[:, None]) ** 2).sum(axis=1)
-  return moments.Moments(mean, squares, (parts > 0).sum(axis=1))
+  return evaluate.Moments(mean, squares, (parts > 0).sum(axis=1))
 
 
 def test_rows_of_devices_add_up():

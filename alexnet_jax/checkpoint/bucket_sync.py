@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from alexnet_jax.checkpoint import layout
 from alexnet_jax.runtime import bucket as bucket_lib
@@ -135,6 +135,82 @@ def downloaded(url: str) -> Iterator[pathlib.Path]:
     yield folder
 
 
+def download_step(url: str) -> pathlib.Path:
+  """Downloads the newest complete step of a run on a bucket, or a step itself.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  source = bucket_lib.Folder(url)
+  sizes = source.sizes()
+  whole = [
+    name.removesuffix(layout.SUMS) for name in sizes if ends_a_step(name)
+  ]
+  own = pathlib.PurePosixPath(source.url).name  # of STEP itself, if it is one
+  found = ([''] if own.isdecimal() and layout.SUMS in sizes else []) or sorted(
+    whole, key=lambda name: int(pathlib.PurePosixPath(name).name)
+  )
+  if not found:
+    raise ValueError(
+      f'{url} is no checkpoint, or does not exist: give a WORKDIR on a bucket '
+      f'with finished epochs, or one of its {layout.FOLDER}/STEP'
+    )
+  prefix = found[-1]
+  step = pathlib.PurePosixPath(prefix).name or own
+  run = source.url.removesuffix(f'/{step}').removesuffix(f'/{layout.FOLDER}')
+  place = (
+    bucket_lib.cache_folder('checkpoints')
+    / bucket_lib.copy_name(run)
+    / layout.FOLDER
+  )
+  names = [name for name in sizes if name.startswith(prefix)]
+  with locks.locked(place, fix='', waits=True):
+    return fetch_step(source, names, prefix=prefix, to=place / step)
+
+
+def ends_a_step(name: str) -> bool:
+  """Whether an object is the files.json that makes a step complete.
+
+  >>> ends_a_step('checkpoints/8/files.json'), ends_a_step('8/files.json')
+  (True, True)
+  """
+  *above, step, file = ('', *name.split('/'))
+  return (
+    file == layout.SUMS
+    and step.isdecimal()
+    and above in (['', layout.FOLDER], [''])
+  )
+
+
+def fetch_step(
+  source: bucket_lib.Folder,
+  names: Sequence[str],
+  *,
+  prefix: str,
+  to: pathlib.Path,
+) -> pathlib.Path:
+  """Copies a step from a bucket, unless it is here already.
+
+  restore.py checks that its files are what was written.
+
+  Args:
+    source: a folder on a bucket.
+    names: of the step's objects in it.
+    prefix: that the names start with, and local paths do not.
+    to: the step's local folder, which is returned.
+  """
+  sums = source.read(prefix + layout.SUMS)
+  if (to / layout.SUMS).is_file() and (to / layout.SUMS).read_bytes() == sums:
+    return to
+  scratch = to.with_name(f'{to.name}{layout.BEING_WRITTEN}')
+  for old in (scratch, to):
+    shutil.rmtree(old, ignore_errors=True)
+  bucket_lib.run_parallel(
+    lambda name: source.get(name, to=scratch / name.removeprefix(prefix)), names
+  )
+  return scratch.rename(to)
+
+
 class Mirror:
   """A run's local folder and its copy on a bucket."""
 
@@ -222,7 +298,7 @@ class Mirror:
     if size:
       print(f'{self._bucket.url}: {size / 1e6:,.0f} MB are copied', flush=True)
     for step in todo:
-      layout.fetch_step(
+      fetch_step(
         self._bucket,
         names[step],
         prefix=f'{_CHECKPOINTS}{step}/',

@@ -1,14 +1,14 @@
 """Opens a data set: drawn, prepared, or of TFDS (paper §2).
 
-`load` returns the same type whatever the source. Every mistake that a user can
-make is a ValueError of one line.
+`load` returns the same type whatever the source, and imports only what that
+source needs. Every mistake that a user can make is a ValueError of one line.
 """
 
 from typing import Literal, get_args
 
 from ml_collections import config_dict
 
-from alexnet_jax.data import dataset, download, records, synthetic, tfds
+from alexnet_jax.data import dataset
 from alexnet_jax.runtime import paths
 
 Dataset = dataset.Dataset
@@ -30,6 +30,8 @@ def load(data: config_dict.ConfigDict, *, seed: int) -> Dataset:
   """
   match data.source:
     case 'embedded':
+      from alexnet_jax.data import synthetic
+
       return synthetic.load(
         image_size=data.image_size,
         train_images=data.embedded_train_images,
@@ -38,6 +40,8 @@ def load(data: config_dict.ConfigDict, *, seed: int) -> Dataset:
         classes=data.embedded_classes,
       )
     case 'prepared':
+      from alexnet_jax.data import download, records
+
       folder = download.local_copy(data.dir)
       return records.load(folder, image_size=data.image_size)
     case 'tfds':
@@ -46,6 +50,8 @@ def load(data: config_dict.ConfigDict, *, seed: int) -> Dataset:
           f'{data.dir}: TFDS data sets are read from a local folder only: copy '
           'the folder here, or prepare it with tools.prepare'
         )
+      from alexnet_jax.data import tfds
+
       return tfds.load(data.tfds, data_dir=data.dir, image_size=data.image_size)
     case _:
       choices = ' or '.join(get_args(Source))

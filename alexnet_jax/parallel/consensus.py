@@ -50,6 +50,17 @@ def psum_flags(flags: Int[Array, '1 3']) -> Int[Array, ' 3']:
   return lax.psum(flags[0], _AXES)
 
 
+def stop_before_step_1(stop: signals.Stop) -> None:
+  """Ends all hosts if one has had a signal; with one host a signal acts itself.
+
+  Raises:
+    signals.Stopped: if so.
+  """
+  if distributed.is_multihost() and any(hosts.all_sum([int(stop.asked)])):
+    print('stopped before the first step: run the same command again')
+    raise signals.Stopped
+
+
 class HostConsensus:
   """What this host knows of the flags of all hosts."""
 

@@ -16,7 +16,7 @@ from concurrent import futures
 
 import fsspec
 
-from alexnet_jax.runtime import cache, paths
+from alexnet_jax.runtime import paths
 
 CACHE = 'ALEXNET_JAX_CACHE'  # environment variable: folder for local copies
 _NUM_PARALLEL = 8  # transfers at a time
@@ -49,7 +49,7 @@ def cache_folder(kind: str) -> pathlib.Path:
     ValueError: if none is known, or the path is relative.
   """
   named = os.environ.get(CACHE)
-  folder = pathlib.Path(named) if named else cache.folder()
+  folder = pathlib.Path(named) if named else paths.cache_folder()
   if folder is None or not folder.is_absolute():
     raise ValueError(
       f'{named or "~"} is no absolute path for copies of buckets: set {CACHE} '

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from alexnet_jax.runtime import cache
+from alexnet_jax.runtime import paths
 
 _CPU = {
   'xla_cpu_experimental_ynn_fusion_type': (
@@ -64,7 +64,7 @@ def keep_programs() -> None:
   """
   if 'JAX_COMPILATION_CACHE_DIR' in os.environ:  # JAX reads it itself
     return
-  folder = cache.folder()
+  folder = paths.cache_folder()
   if folder is None:
     return
   try:

@@ -1,5 +1,6 @@
 """Checks and expands paths and file names that come from outside."""
 
+import os
 import pathlib
 import re
 import shutil
@@ -33,6 +34,16 @@ def expand(path: str) -> pathlib.Path:
     raise ValueError(
       f'{path}: {path.split("/")[0]} has no home folder; give the whole path'
     ) from error
+
+
+def cache_folder() -> pathlib.Path | None:
+  """$XDG_CACHE_HOME/alexnet_jax or ~/.cache/alexnet_jax; it need not exist.
+
+  None where no home folder is known.
+  """
+  home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  found = pathlib.Path(home) / 'alexnet_jax'
+  return found if found.is_absolute() else None
 
 
 def free_bytes(folder: pathlib.Path) -> int:

@@ -17,7 +17,7 @@ from alexnet_jax.optim import sgd
 from alexnet_jax.parallel import consensus
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.runtime import compile
-from alexnet_jax.steps import evaluate, moments, train
+from alexnet_jax.steps import evaluate, train
 from alexnet_jax.steps import state as state_lib
 from alexnet_jax.steps.state import TrainState
 
@@ -49,7 +49,7 @@ class Steps(NamedTuple):
   predict: Callable[..., Float[Array, 'b classes']]
   features: Callable[..., Float[Array, 'b units']]
   score: Callable[..., tuple[Float[Array, ' b'], Int[Array, ' b']]]
-  probe: Callable[..., dict[str, moments.Moments]]
+  probe: Callable[..., dict[str, evaluate.Moments]]
 
 
 def build(

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,20 @@ from ml_collections import config_dict
 
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.steps import metrics, moments, preprocess
+from alexnet_jax.steps import metrics, preprocess
+
+
+class Moments(NamedTuple):
+  """Moments of one activation over the images of each device along `data`.
+
+  All are [devices along data, ...], unit by unit. Squares are of differences
+  from the mean: float32 would lose a small spread around a bias of 1.
+  """
+
+  mean: Any
+  squares: Any  # sum of squared differences from the mean
+  positive: Any  # number of images on which the unit is above zero
+
 
 PROBABILITIES = 'probabilities'
 
@@ -56,12 +70,12 @@ def last_hidden(config: alexnet.ModelConfig) -> str:
 
 def probe_step(
   config: config_dict.ConfigDict, *, model: alexnet.AlexNet
-) -> Callable[..., dict[str, moments.Moments]]:
+) -> Callable[..., dict[str, Moments]]:
   """Returns (variables, mean image, batch) -> moments of every activation."""
 
   def probe(
     variables: PyTree, mean_image: Array, batch: dict[str, Array]
-  ) -> dict[str, moments.Moments]:
+  ) -> dict[str, Moments]:
     images = preprocess.of_batch(config, mean_image=mean_image, batch=batch)
     _, activations = model.apply(variables, images)
     return {name: _moments(x) for name, x in dict(activations).items()}
@@ -69,10 +83,10 @@ def probe_step(
   return probe
 
 
-def _moments(x: Float[Array, 'b ...']) -> moments.Moments:
+def _moments(x: Float[Array, 'b ...']) -> Moments:
   x = x.astype(jnp.float32)
   mean = x.mean(axis=0, keepdims=True)  # [1, ...]
-  return moments.Moments(
+  return Moments(
     mean=mean,
     squares=jnp.square(x - mean).sum(axis=0, keepdims=True),
     positive=(x > 0).sum(axis=0, keepdims=True),

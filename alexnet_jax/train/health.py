@@ -18,7 +18,7 @@ from alexnet_jax.data import pipeline
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.steps import moments as moments_lib
+from alexnet_jax.steps import evaluate
 
 # The mean pixel of ImageNet that Caffe uses, in BGR order; images here are RGB.
 _CAFFE_BGR = np.array([103.94, 116.78, 123.68])
@@ -95,11 +95,11 @@ def probe(
 
 
 def summarise(
-  moments: Mapping[str, moments_lib.Moments], *, images: int, rectified: bool
+  moments: Mapping[str, evaluate.Moments], *, images: int, rectified: bool
 ) -> Report:
   """Turns moments over `images` images into the spread of each activation.
 
-  >>> m = moments_lib.Moments(  # two units: 1 and 3, 0 and 0 on two images
+  >>> m = evaluate.Moments(  # two units: 1 and 3, 0 and 0 on two images
   ...   mean=np.array([[2, 0]]), squares=np.array([[2, 0]]),
   ...   positive=np.array([[2, 0]]))
   >>> summarise({'fc6/activation': m}, images=2, rectified=True).rows
@@ -113,7 +113,7 @@ def summarise(
 
 
 def _summary(
-  stage: str, m: moments_lib.Moments, *, images: int, rectified: bool
+  stage: str, m: evaluate.Moments, *, images: int, rectified: bool
 ) -> ActivationSummary:
   mean = np.asarray(m.mean, np.float64)
   within = np.asarray(m.squares, np.float64).sum(axis=0) / images

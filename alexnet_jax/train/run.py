@@ -61,7 +61,7 @@ def train(
     message = hosts.from_host0(
       lambda: trace.check(step=start.step, total_steps=setup.plan.total_steps)
     )
-    _stop_before_step_1(stop)
+    consensus_lib.stop_before_step_1(stop)
     stack.enter_context(folder.locked())
     if message:
       print(message)
@@ -90,7 +90,7 @@ def _run(
   )
   if start.step == 0:
     _report_health(setup, start, workdir)
-  _stop_before_step_1(stop)
+  consensus_lib.stop_before_step_1(stop)
   consensus = consensus_lib.HostConsensus(
     stop, mesh=setup.mesh, save_seconds=60 * config.checkpoint.every_minutes
   )
@@ -124,14 +124,3 @@ def _report_health(
   print(health.describe(report), *warnings, sep='\n', flush=True)
   rows = [row._asdict() for row in report.rows]
   workdir.write_json('health.json', {'images': report.images, 'rows': rows})
-
-
-def _stop_before_step_1(stop: signals.Stop) -> None:
-  """Ends all hosts if one has had a signal; with one host a signal acts itself.
-
-  Raises:
-    signals.Stopped: if so.
-  """
-  if distributed.is_multihost() and any(hosts.all_sum([int(stop.asked)])):
-    print('stopped before the first step: run the same command again')
-    raise signals.Stopped

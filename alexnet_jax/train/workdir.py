@@ -6,7 +6,10 @@ result or the same error.
 """
 
 import contextlib
+import os
 import pathlib
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -50,6 +53,39 @@ def local_folder(place: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
 
     yield pathlib.Path(hosts.from_host0(open_folder))
     hosts.on_host0(stack.close)  # copies to the bucket what is not there yet
+
+
+def write_report(workdir: pathlib.Path, *, name: str) -> None:
+  """Starts tools.report on host 0; if it fails, the run is finished anyway.
+
+  Args:
+    workdir: its local folder.
+    name: of the workdir, as the user gave it.
+  """
+  hosts.on_host0(lambda: _write_report(workdir, name=name))
+
+
+def _write_report(workdir: pathlib.Path, *, name: str) -> None:
+  tool = ['-m', 'alexnet_jax.tools.report']
+  try:
+    done = subprocess.run(
+      [sys.executable, '-P', *tool, f'--workdir={workdir}'],
+      env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+      capture_output=True,
+      text=True,
+    )
+    reason = ' '.join(done.stderr.splitlines()[-1:]).removeprefix('error: ')
+  except KeyboardInterrupt:
+    done, reason = None, 'interrupted'
+  except OSError as error:
+    done, reason = None, str(error)
+  if done and not done.returncode:
+    print(f'report: {done.stdout.strip()}')
+    return
+  print(
+    f'warning: there is no report ({reason}); the run is finished and saved, '
+    f'to try again: .venv/bin/python {" ".join(tool)} --workdir={name}'
+  )
 
 
 class Workdir:
