@@ -223,7 +223,7 @@ def gather_to_host0(tree: PyTree) -> Any:
     whole = _to_host(array)
     return whole if distributed.is_host0() else None
 
-  return jax.tree.map(gather_text, tree)
+  return jax.tree.map(gather, tree)
 
 
 def _to_host(array: jax.Array) -> np.ndarray:
