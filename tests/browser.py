@@ -1,7 +1,7 @@
-"""A page as Chromium shows it, on screens of any size, asked through a pipe.
+"""Shows pages in Chromium, on screens of any size, driven through a pipe.
 
-Chromium's DevTools protocol: JSON messages that end with a zero byte, on file
-descriptors 3 and 4 of the browser.
+It speaks the DevTools protocol: JSON messages that end with a zero byte, on
+file descriptors 3 and 4 of the browser.
 """
 
 import base64
@@ -37,13 +37,13 @@ def find() -> str:
 
 
 class Shown(NamedTuple):
-  """What a page turned out to be.
+  """What Chromium made of a page.
 
   Attributes:
     picture: a PNG of the whole page.
-    width: of all that there is to scroll, pixels.
-    messages: on the console, and refusals by the page's policy.
-    requests: addresses that were asked for, data: left out.
+    width: of the scrollable area, in pixels.
+    messages: on the console, and violations of the page's policy.
+    requests: addresses it asked for, other than data: ones.
   """
 
   picture: bytes
@@ -53,7 +53,7 @@ class Shown(NamedTuple):
 
 
 class Browser:
-  """Chromium without a window; leave it to end it."""
+  """Headless Chromium, as a context manager."""
 
   def __init__(self, program: str):
     self._profile = tempfile.TemporaryDirectory(

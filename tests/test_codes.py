@@ -1,4 +1,4 @@
-"""Binary codes: packed as they say, balanced, repeatable, and of some use."""
+"""Binary codes are packed, balanced, repeatable, and keep classes apart."""
 
 import functools
 
@@ -9,7 +9,7 @@ from alexnet_jax.studies.retrieval import codes, neighbours
 
 
 def _like_features(*, classes=40, rows=600, units=96, seed=0):
-  """Rectified features of noisy classes that lie in 30 dimensions."""
+  """Rectified features of noisy classes in a 30-dimensional subspace."""
   rng = np.random.default_rng(seed)
   spread = rng.standard_normal((30, units))
   centres = rng.standard_normal((classes, 30))

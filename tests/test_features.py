@@ -1,4 +1,4 @@
-"""Features on disk: each image once, in order, whatever came between."""
+"""Features on disk: each image once and in order, after any interruption."""
 
 import collections
 import dataclasses
@@ -44,7 +44,7 @@ class Damaged:
 
 @pytest.fixture(scope='module')
 def network(tmp_path_factory):
-  """Of initial values; what it says of itself is all that is looked at."""
+  """A network of initial values, with the metadata of a checkpoint."""
   config = nets.config()
   config.data.embedded_train_images = IMAGES
   config.data.embedded_val_images = 20
@@ -112,7 +112,7 @@ class Interrupted(Exception):
 
 
 def _after(minibatches):
-  """A check that interrupts when so many have been begun."""
+  """A check that interrupts after that many minibatches."""
   left = iter(range(minibatches))
 
   def check():
@@ -133,7 +133,7 @@ def test_interrupted_it_goes_on_and_ends_alike(
     features.open_(tmp_path)
   taken = []
   found = _extract(network, tmp_path, check=lambda: taken.append(1))
-  assert len(taken) == 8 - minibatches // 2 * 2  # not those told of
+  assert len(taken) == 8 - minibatches // 2 * 2  # without those saved
   _same(found, undisturbed)
 
 
@@ -156,9 +156,9 @@ def test_another_checkpoint_begins_anew(
   else:
     with pytest.raises(Interrupted):
       _extract(other, tmp_path, check=_after(done))
-  told = []
-  found = _extract(network, tmp_path, notify=told.append)
-  assert len(told) == 1 and 'begun anew' in told[0]
+  lines = []
+  found = _extract(network, tmp_path, notify=lines.append)
+  assert len(lines) == 1 and 'begun anew' in lines[0]
   _same(found, undisturbed)
 
 
@@ -281,7 +281,7 @@ def test_an_empty_split_is_one_line(network, tmp_path):
     ({'bits': (12,)}, 'codes of 12 bits: use a multiple of 8'),
   ],
 )
-def test_what_cannot_work_is_told_before_anything_is_extracted(
+def test_mistakes_are_found_before_anything_is_extracted(
   network, tmp_path, wrong, said
 ):
   with pytest.raises(ValueError, match=said):
@@ -290,7 +290,7 @@ def test_what_cannot_work_is_told_before_anything_is_extracted(
 
 
 def test_samples_replace_nothing(network, tmp_path):
-  told = []
+  lines = []
   for most in (9, None, 7, 9, IMAGES):
     search.search(
       network,
@@ -298,9 +298,9 @@ def test_samples_replace_nothing(network, tmp_path):
       bits=(),
       queries=8,
       most_images=most,
-      notify=told.append,
+      notify=lines.append,
     )
-  assert told == []
+  assert lines == []
   rows = {
     path.name: len(features.open_(path).labels)
     for path in (tmp_path / 'features').iterdir()

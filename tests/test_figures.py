@@ -1,4 +1,4 @@
-"""Figures: what is in them, and that their files hold any class name."""
+"""Figures show the right things, and their files hold any class name."""
 
 import doctest
 import io

@@ -1,4 +1,4 @@
-"""Pages about runs: whole, unfinished, damaged and hostile ones."""
+"""Reports of runs that are finished, unfinished, damaged or hostile."""
 
 import dataclasses
 import html.parser
@@ -29,7 +29,7 @@ _EMPTY = {'meta', 'link', 'img', 'source'}
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory, command):
-  """smoke.py from beginning to end, and its report."""
+  """A whole run of smoke.py with its report."""
   workdir = tmp_path_factory.mktemp('report') / 'smoke'
   smoke = f'--config={commands.ROOT}/configs/smoke.py'
   done = command('alexnet_jax.main', smoke, f'--workdir={workdir}')
@@ -40,7 +40,7 @@ def run(tmp_path_factory, command):
 
 @pytest.fixture
 def copy(run, tmp_path):
-  """The run, to do harm to, without the report."""
+  """A copy of the run to damage, without the report."""
   workdir = tmp_path / 'run'
   shutil.copytree(run, workdir, ignore=shutil.ignore_patterns('report'))
   return workdir
@@ -48,13 +48,15 @@ def copy(run, tmp_path):
 
 @pytest.fixture
 def plain(monkeypatch):
-  """Pages without figures, which take most of the time."""
+  """A machine without matplotlib, on which pages have no figures."""
+  for name in [n for n in sys.modules if 'studies.figures' in n]:
+    monkeypatch.delitem(sys.modules, name)
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
-  """Figures are made, but not painted: for tests that look at words alone."""
+  """Figures are made but not rendered, for tests of words alone."""
   empty = io.BytesIO()
   Image.new('L', (1, 1)).save(empty, 'png')
   monkeypatch.setattr(style, 'png', lambda figure: empty.getvalue())
@@ -62,7 +64,7 @@ def undrawn(monkeypatch):
 
 
 class _Page(html.parser.HTMLParser):
-  """Checks that elements are closed in order, and keeps what matters."""
+  """Parses a page, and checks that its elements are closed in order."""
 
   def __init__(self, text: str):
     super().__init__()
@@ -92,7 +94,7 @@ class _Page(html.parser.HTMLParser):
 
 
 def _read(path: pathlib.Path) -> _Page:
-  """A page that holds all it needs, and no script."""
+  """Parses a page, and checks that it has no script and needs no file."""
   text = path.read_text()
   page = _Page(text)
   assert not {'script', 'iframe', 'object', 'form'} & set(page.tags)
@@ -145,10 +147,8 @@ def test_the_same_run_gives_the_same_bytes(run, copy):
     )
 
 
-def test_without_matplotlib_it_says_what_to_install(copy, monkeypatch):
-  for name in [n for n in sys.modules if 'studies.figures' in n]:
-    monkeypatch.delitem(sys.modules, name)
-  monkeypatch.setitem(sys.modules, 'matplotlib', None)
+@pytest.mark.usefixtures('plain')
+def test_without_matplotlib_it_says_what_to_install(copy):
   page = _read(report.write(copy))
   assert page.words.count("pip install 'alexnet-jax[analysis]'") >= 3
   assert 'picture' not in page.tags
@@ -170,7 +170,7 @@ def _damage(workdir: pathlib.Path, what: str) -> None:
       (workdir / 'config.json').write_text('{')
     case 'no predictions':
       (workdir / 'predictions.npz').write_bytes(b'PK')
-    case 'a loss that is no number':
+    case 'a loss of NaN':
       lines = (workdir / 'metrics.jsonl').read_text().splitlines()
       lines[2] = json.dumps(json.loads(lines[2]) | {'loss': float('nan')})
       (workdir / 'metrics.jsonl').write_text('\n'.join(lines) + '\n')
@@ -191,7 +191,7 @@ def _damage(workdir: pathlib.Path, what: str) -> None:
     },
     {
       'no config': 'config.json is missing or damaged',
-      'a loss that is no number': 'no number at times',
+      'a loss of NaN': 'not finite at times',
     },
   ],
   ids=', '.join,
@@ -257,7 +257,7 @@ def test_the_step_of_predictions_is_said(run, tmp_path, step, said):
 
 
 class _Split:
-  """Images that are counted when they are read; one is damaged."""
+  """Counts the images that are read; one of them is damaged."""
 
   image_size = 80
 
@@ -279,7 +279,7 @@ class _Split:
 
 
 def _examples(run, names, split, folder):
-  """The figure of images with the predictions of those names."""
+  """The block of Figure 4, left, for predictions with these names."""
   whole = gather.read(run)
   predicted, data = whole.predictions, whole.data
   assert predicted and data
@@ -417,7 +417,7 @@ def _hostile(workdir: pathlib.Path) -> gather.Run:
 
 @pytest.fixture(scope='module')
 def hostile(run, tmp_path_factory):
-  """The page about it."""
+  """The report of the hostile run."""
   path = tmp_path_factory.mktemp('hostile') / 'index.html'
   album = pictures.Album(path.parent)
   path.write_text(single.document(_hostile(run), album=album))
@@ -502,7 +502,7 @@ def test_the_command_prints_the_path(command, copy):
 
 
 def _change(workdir: pathlib.Path) -> pathlib.Path:
-  """Makes another run of a copy: one field, and its errors."""
+  """Turns a copy into another run: one field and the errors differ."""
   config = json.loads((workdir / 'config.json').read_text())
   config['optim']['momentum'] = 0.8
   (workdir / 'config.json').write_text(json.dumps(config))
@@ -555,7 +555,7 @@ def chromium():
 
 @pytest.fixture(scope='module')
 def both(run, tmp_path_factory):
-  """A page about two runs."""
+  """A page that compares two runs."""
   folder = tmp_path_factory.mktemp('both')
   other = _change(shutil.copytree(run, folder / 'other'))
   return report.compare([run, other], output=folder / 'compare.html')

@@ -1,4 +1,4 @@
-"""Neighbours: those of a search by hand, in blocks, files and bits."""
+"""Nearest neighbours equal those of a brute-force search in numpy."""
 
 import doctest
 import json
@@ -14,13 +14,13 @@ RNG = np.random.default_rng(3)
 
 
 def _vectors(*, rows, units=40, far=0.0):
-  """Like features: not negative, many zeros; `far` from the origin."""
+  """Vectors like features: not negative, many zeros, `far` from 0."""
   drawn = RNG.standard_normal((rows, units)) + far
   return np.maximum(drawn, 0).astype(np.float32)
 
 
 def _by_hand(queries, database, *, count):
-  """All distances as differences in float64; equal ones by row."""
+  """Brute force in float64; equal distances in the order of rows."""
   difference = queries[:, None].astype(float) - database[None].astype(float)
   distances = np.sqrt((difference**2).sum(axis=2))
   order = np.argsort(distances, axis=1, kind='stable')[:, :count]
@@ -108,9 +108,9 @@ def test_more_neighbours_than_there_are_is_one_line(search, count):
   rows = np.zeros((5, 8), np.uint8)
   with pytest.raises(
     ValueError, match=r'database of 5: ask for 1 to 5'
-  ) as told:
+  ) as error:
     getattr(neighbours, search)(rows, rows, count=count)
-  assert '\n' not in str(told.value)
+  assert '\n' not in str(error.value)
 
 
 def test_vectors_of_other_lengths_or_without_a_value_are_refused():
@@ -170,7 +170,7 @@ def test_codes_longer_than_small_integers_count():
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """A checkpoint on one device."""
+  """A workdir with a checkpoint of one device."""
   workdir = tmp_path_factory.mktemp('run')
   config = nets.config()
   config.data.embedded_train_images, config.eval.batch_size = 40, 20

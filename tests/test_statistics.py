@@ -1,4 +1,4 @@
-"""Numbers behind a report's figures, by hand."""
+"""Numbers behind a report's figures equal those worked out by hand."""
 
 import doctest
 import subprocess

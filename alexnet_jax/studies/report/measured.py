@@ -109,7 +109,7 @@ def _loss_facts(run: Run) -> Iterator[tuple[str, str]]:
     if classes > 1:
       yield f'Chance, ln({classes:,})', f'{math.log(classes):.3f}'
   if not all(math.isfinite(loss) for _, loss in losses):
-    yield 'Loss', 'no number at times'
+    yield 'Loss', 'not finite at times'
   for reason in run.damaged:
     yield 'Checkpoint', reason
   if run.checkpoint:
