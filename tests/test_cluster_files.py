@@ -624,8 +624,9 @@ def test_flags_are_those_of_the_program(jobset: dict[str, Any]) -> None:
     *(re.split('[=.]', arg[2:])[0] for arg in trainer(jobset)[2]['args']),
   }
   assert used >= {'config', 'coordinator', 'distributed', 'workdir'}
-  main = (ROOT / 'alexnet_jax' / 'main.py').read_text()
-  defined = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", main))
+  sources = [ROOT / 'alexnet_jax' / p for p in ('main.py', 'parallel/flags.py')]
+  text = ''.join(path.read_text() for path in sources)
+  defined = set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", text))
   assert used - {'config'} <= defined
 
 
