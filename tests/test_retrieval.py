@@ -87,6 +87,17 @@ def test_rows_all_the_same_are_found_in_order():
     _same(found, queries, database, count=6)
 
 
+@pytest.mark.parametrize('block_rows', [97, 2048])
+def test_more_equal_rows_than_are_measured_come_in_order(block_rows):
+  database = _vectors(rows=1000, units=512)
+  equal = np.sort(RNG.choice(1000, 400, replace=False))
+  database[equal] = database[equal[0]]
+  queries = database[equal[:5]] + 0.01 * _vectors(rows=5, units=512)
+  found = neighbours.nearest(queries, database, count=6, block_rows=block_rows)
+  _same(found, queries, database, count=6)
+  assert (found.indices == equal[None, :6]).all()
+
+
 def test_bytes_are_searched_as_numbers():
   images = RNG.integers(0, 256, (60, 27), dtype=np.uint8)
   found = neighbours.nearest(images[:5], images, count=4, block_rows=11)
