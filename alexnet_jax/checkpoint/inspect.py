@@ -1,10 +1,9 @@
 """The state of a run's checkpoints, for tools/checkpoint.py."""
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from alexnet_jax import cli
 from alexnet_jax.checkpoint import checksums, layout, restore
 
 
@@ -69,24 +68,6 @@ def _report_step(step: pathlib.Path, *, verify: bool) -> StepReport:
   except restore.DamagedError as error:
     return known._replace(sound=False, reason=error.reason)
   return known._replace(sound=True if verify else None)
-
-
-def describe(reports: Sequence[StepReport]) -> str:
-  """A table with a line for each checkpoint, and the data sets."""
-  lines = [
-    f'{"step":>9} {"top-1 error":>12} {"MB":>9}  {"sound":11} digest of arrays'
-  ]
-  for r in reports:
-    error = '-' if r.top1_error is None else f'{r.top1_error:.4f}'
-    sound = {None: 'not checked', True: 'yes', False: 'NO'}[r.sound]
-    lines.append(
-      f'{r.step:>9} {error:>12} {r.bytes / 1e6:>9.1f}  {sound:11} '
-      f'{r.digest or "-"}'
-    )
-    lines += [f'{"":9} {cli.printable(r.reason)}'] if r.reason else []
-  names = dict.fromkeys(r.dataset for r in reports if r.dataset)
-  lines += [f'data set: {cli.printable(name)}' for name in names]
-  return '\n'.join(lines)
 
 
 def config_lines(path: str) -> Iterator[str]:

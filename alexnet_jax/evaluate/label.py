@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from alexnet_jax import cli
 from alexnet_jax.checkpoint import restore
 from alexnet_jax.data import dataset, images
 from alexnet_jax.evaluate import load, predict, predictions
@@ -18,7 +17,6 @@ from alexnet_jax.runtime import paths
 
 Image = UInt8[np.ndarray, 's s 3']
 _LABELS = 5  # an image
-_BAR = 30  # characters for a probability of 1
 
 
 class ImageSplit:
@@ -97,8 +95,8 @@ def label(
   squares: Mapping[str, Image],
   *,
   views: int,
-) -> dict[str, str]:
-  """The text of `bars` for each image, averaged over networks and views."""
+) -> dict[str, list[tuple[str, float]]]:
+  """The most probable (class, probability) of each image, by its name."""
   split = ImageSplit(list(squares.values()))
   mean = predictions.average(
     [
@@ -110,25 +108,12 @@ def label(
   )
   classes = [c.name for c in networks[0].setup.dataset.classes]
   rows = zip(squares, mean.probabilities, strict=True)
-  return {name: bars(row, classes=classes) for name, row in rows}
+  return {name: _best(row, classes=classes) for name, row in rows}
 
 
-def bars(
+def _best(
   probabilities: Float[np.ndarray, ' units'], *, classes: Sequence[str]
-) -> str:
-  """The five most probable labels, a line each; fc8's spare units have none.
-
-  >>> print(bars(np.array([0.1, 0.9]), classes=['cat', 'dog']))
-    90.0 %  ###########################     dog
-    10.0 %  ###                             cat
-  """
+) -> list[tuple[str, float]]:
+  """Of the units that have a class; fc8 may have more."""
   best = np.argsort(-probabilities[: len(classes)], kind='stable')[:_LABELS]
-  return '\n'.join(
-    _bar(float(probabilities[index]), name=classes[index])
-    for index in map(int, best)
-  )
-
-
-def _bar(probability: float, *, name: str) -> str:
-  bar = '#' * round(_BAR * probability)
-  return f'  {100 * probability:>5.1f} %  {bar:{_BAR}}  {cli.printable(name)}'
+  return [(classes[index], float(probabilities[index])) for index in best]

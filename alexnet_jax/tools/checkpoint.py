@@ -47,10 +47,28 @@ def _list(path: str) -> int:
   if _JSON.value:
     print(json.dumps([r._asdict() for r in reports], indent=2))
   else:
-    print(inspect.describe(reports))
+    print(_table(reports))
   if _CONFIG.value:
     print('\n'.join(inspect.config_lines(path)))
   return 1 if _VERIFY.value and not all(r.sound for r in reports) else 0
+
+
+def _table(reports: list[inspect.StepReport]) -> str:
+  """A line for each checkpoint, then the data sets."""
+  lines = [
+    f'{"step":>9} {"top-1 error":>12} {"MB":>9}  {"sound":11} digest of arrays'
+  ]
+  for r in reports:
+    error = '-' if r.top1_error is None else f'{r.top1_error:.4f}'
+    sound = {None: 'not checked', True: 'yes', False: 'NO'}[r.sound]
+    lines.append(
+      f'{r.step:>9} {error:>12} {r.bytes / 1e6:>9.1f}  {sound:11} '
+      f'{r.digest or "-"}'
+    )
+    lines += [f'{"":9} {cli.printable(r.reason)}'] if r.reason else []
+  names = dict.fromkeys(r.dataset for r in reports if r.dataset)
+  lines += [f'data set: {cli.printable(name)}' for name in names]
+  return '\n'.join(lines)
 
 
 if __name__ == '__main__':

@@ -27,6 +27,7 @@ _VIEWS = flags.DEFINE_enum(
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', '', 'The data set of the checkpoint, if it has moved.'
 )
+_BAR = 30  # characters for a probability of 1
 
 
 def main() -> int:
@@ -50,8 +51,15 @@ def main() -> int:
   if squares:
     found = label.label(networks, squares, views=int(_VIEWS.value))
     for name in filter(found.__contains__, names):
-      print(f'{cli.printable(name)}\n{found[name]}')
+      print(cli.printable(name))
+      for each in found[name]:
+        print(_bar(*each))
   return 1 if unread else 0
+
+
+def _bar(name: str, probability: float) -> str:
+  bar = '#' * round(_BAR * probability)
+  return f'  {100 * probability:>5.1f} %  {bar:{_BAR}}  {cli.printable(name)}'
 
 
 if __name__ == '__main__':
