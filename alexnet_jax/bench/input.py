@@ -7,7 +7,6 @@ kinds are interleaved, so that other load on the machine affects all alike.
 
 import dataclasses
 import functools
-import io
 import itertools
 import json
 import multiprocessing
@@ -84,8 +83,7 @@ class Round(NamedTuple):
 def measure_input(settings: InputSettings) -> list[rows.ResultRow]:
   """Rows of preparing, then of feeding, one for each kind."""
   prepared = write_records(settings)
-  _write_folders(settings)
-  _write_array(settings)
+  _write_copies(settings)
   kinds = {
     'train, raw records': _record_batches(settings, 'raw'),
     'train, JPEG records': _record_batches(settings, 'jpeg'),
@@ -181,35 +179,22 @@ def _load_records(settings: InputSettings, encoding: str) -> sources.Dataset:
   return records.load(str(settings.folder / encoding), image_size=IMAGE)
 
 
-def _jpegs(settings: InputSettings) -> Iterator[tuple[str, int, bytes]]:
-  """(name, label, JPEG of 256 x 256) of every training image."""
+def _write_copies(settings: InputSettings) -> None:
+  """Writes the images as JPEGs in class folders, and as one array."""
   train = _load_records(settings, 'raw').train
-  for index in range(len(train)):
-    example = train[index]
-    stream = io.BytesIO()
-    Image.fromarray(example.image).save(stream, 'JPEG', quality=90)
-    yield example.name, example.label, stream.getvalue()
-
-
-def _write_folders(settings: InputSettings) -> None:
-  """Writes the images as JPEGs in class folders."""
-  for name, label, data in _jpegs(settings):
-    folder = settings.folder / 'folders' / f'{label:04d}'
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f'{name}.jpg').write_bytes(data)
-
-
-def _write_array(settings: InputSettings) -> None:
-  """Writes the images as one array."""
-  train = _load_records(settings, 'raw').train
-  whole = np.lib.format.open_memmap(
+  array = np.lib.format.open_memmap(
     settings.folder / 'images.npy',
     mode='w+',
     dtype=np.uint8,
     shape=(len(train), IMAGE, IMAGE, 3),
   )
   for index in range(len(train)):
-    whole[index] = train[index].image
+    example = train[index]
+    array[index] = example.image
+    folder = settings.folder / 'folders' / f'{example.label:04d}'
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f'{example.name}.jpg'
+    Image.fromarray(example.image).save(path, quality=90)
 
 
 def _train_batches(dataset: sources.Dataset) -> Iterator[pipeline.TrainBatch]:
@@ -242,15 +227,15 @@ def _tfds_batches(settings: InputSettings) -> Iterator[pipeline.TrainBatch]:
 
     def _split_generators(self, manager):
       del manager
-      few = itertools.islice(_jpegs(settings), 8)
-      return {'train': self._all(_jpegs(settings)), 'test': self._all(few)}
+      files = sorted((settings.folder / 'folders').glob('*/*.jpg'))
+      return {
+        'train': self._generate_examples(files),
+        'test': self._generate_examples(files[:8]),
+      }
 
-    def _all(self, jpegs):
-      for name, label, data in jpegs:
-        yield name, {'image': io.BytesIO(data), 'label': label}
-
-    def _generate_examples(self):
-      raise NotImplementedError
+    def _generate_examples(self, files):
+      for file in files:
+        yield file.stem, {'image': str(file), 'label': int(file.parent.name)}
 
   tfds.disable_progress_bar()
   data_dir = settings.folder / 'tfds'

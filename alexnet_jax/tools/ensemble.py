@@ -1,11 +1,11 @@
-"""Averages predictions that were kept, without any network (§6).
+"""Averages saved predictions, without any network (§6).
 
   python -m alexnet_jax.tools.ensemble A.npz B.npz ... [--weights=2,1,...]
 
-The files are those of --mode=eval --save_predictions, and WORKDIR/
-predictions.npz of a finished run: of the same images, from whatever networks.
-Prints the error rates of each and of their average; --output=FILE.npz keeps
-the average, which can be averaged again.
+Takes files of --mode=eval --save_predictions and WORKDIR/predictions.npz of
+finished runs: of the same images, from any networks. Prints the error rates of
+each and of their average; --output=FILE.npz saves the average, which can be
+averaged again.
 """
 
 from absl import flags
@@ -15,7 +15,7 @@ from alexnet_jax.evaluate import ensemble, predictions
 from alexnet_jax.runtime import paths
 
 _WEIGHTS = flags.DEFINE_list(
-  'weights', [], 'Of each file in the average; all alike if not given.'
+  'weights', [], 'Of each file in the average; default: equal.'
 )
 _OUTPUT = flags.DEFINE_string('output', '', 'FILE.npz for the average.')
 
@@ -33,15 +33,15 @@ def main() -> None:
   if _OUTPUT.value:
     predictions.probe(output)
   weights = ensemble.parse_weights(_WEIGHTS.value, members=len(files))
-  found = [predictions.load(paths.expand(file)) for file in files]
-  views = {p.views for p in found}
+  members = [predictions.load(paths.expand(file)) for file in files]
+  views = {p.views for p in members}
   if len(views) > 1:
     raise ValueError(
       'some files are of one view and some of ten: use the same '
       '--config.eval.final_views for all'
     )
-  mean = predictions.average(found, weights=weights)
-  for file, one in zip(files, found, strict=True):
+  mean = predictions.average(members, weights=weights)
+  for file, one in zip(files, members, strict=True):
     print(f'{file}: {ensemble.describe(one)}')
   print(f'average of {len(files)}: {ensemble.describe(mean)}')
   if _OUTPUT.value:
