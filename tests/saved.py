@@ -34,7 +34,7 @@ def checkpoint(workdir, config):
   opened = save.CheckpointSaver(directory, keep_newest=1)
   opened.save(
     7,
-    state=state,
+    state=state.to_tree(),
     batches=setup_lib.train_batches(setup, total_steps=9),
     meta=layout.Meta(
       config=config.to_dict(),

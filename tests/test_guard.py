@@ -129,7 +129,7 @@ def _train(workdir, monkeypatch, *, bad, **fields):
   """A run; minibatches with these numbers, from 1, are shifted by infinity."""
   fine = setup_lib.train_batches
 
-  def batches(setup, *, total_steps, whole=False):
+  def batches(setup, *, total_steps, all_hosts=False):
     found = fine(setup, total_steps=total_steps)
     number = itertools.count(1)
 

@@ -151,7 +151,7 @@ def test_past_a_damaged_step_it_is_the_same(whole, tmp_path, capsys):
   for step in (8, 11):
     assert f'checkpoints/{step} is damaged: ' in out
     assert (workdir / 'set_aside' / str(step)).is_dir()
-  assert 'goes on from step 4' in out
+  assert 'resumes from step 4' in out
   assert runs.lines(workdir) == runs.lines(whole)
   assert _digest(workdir) == _digest(whole)
 
@@ -162,7 +162,7 @@ def test_with_no_sound_step_it_begins_again(whole, tmp_path, capsys):
   for step in layout.steps(workdir / 'checkpoints'):
     shutil.rmtree(step / 'state')
   _run(workdir, _config())
-  assert 'goes on from step 0' in capsys.readouterr().out
+  assert 'resumes from step 0' in capsys.readouterr().out
   assert runs.lines(workdir) == runs.lines(whole)
   assert _digest(workdir) == _digest(whole)
 

@@ -10,6 +10,7 @@ import pytest
 from alexnet_jax import setup, train
 from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.evaluate import predict
+from alexnet_jax.steps.state import TrainState
 from configs import smoke
 from tests.faults import runs
 
@@ -173,7 +174,8 @@ def test_evaluation_counts_every_image_once_on_any_mesh(whole):
     config.mesh.data, config.mesh.column = data, column
     made = setup.set_up(config)
     # The digests are those of one device: they do not depend on the mesh.
-    state = restore.read_state(path, meta=meta, state=made.programs.state)
+    tree = made.programs.state.to_tree()
+    state = TrainState(**restore.read_state(path, meta=meta, state=tree))
     found.append(
       predict.predict(made, variables=state.variables, views=10).errors
     )

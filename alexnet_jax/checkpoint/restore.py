@@ -20,7 +20,6 @@ from alexnet_jax.checkpoint import checksums, layout, orbax_quirks
 from alexnet_jax.config import schema
 from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.steps.state import TrainState
 
 _ITEMS = ('state', 'data', 'meta')
 _KINDS = {  # types of the fields of layout.Meta that are read
@@ -148,24 +147,19 @@ def _read_json(step: pathlib.Path, name: str) -> dict:
 
 
 def read_state(
-  step: pathlib.Path, *, meta: layout.Meta, state: TrainState
-) -> TrainState:
-  """Restores the training state of a step.
+  step: pathlib.Path, *, meta: layout.Meta, state: PyTree
+) -> PyTree:
+  """Restores the arrays of a step.
 
   Args:
     step: the folder.
     meta: its metadata.
-    state: shapes, dtypes and shardings, such as Steps.state.
+    state: shapes, dtypes and shardings, such as Steps.state.to_tree().
 
   Raises:
-    DamagedError: if it cannot be read, or its digests are not those in `meta`.
+    DamagedError: if they cannot be read, or their digests are not those in
+      `meta`.
   """
-  return TrainState(**_read_tree(step, meta=meta, state=state.to_tree()))
-
-
-def _read_tree(
-  step: pathlib.Path, *, meta: layout.Meta, state: PyTree
-) -> PyTree:
   if distributed.is_multihost():
     restored = _restore_on_host0(step, state)
   else:
@@ -200,7 +194,7 @@ def read_arrays(
     lambda text: jax.ShapeDtypeStruct(*_parse_shape(text), sharding=place),
     _on_host0(step, lambda: _shapes(step)),
   )
-  return _read_tree(step, meta=meta, state=state)
+  return read_state(step, meta=meta, state=state)
 
 
 def _shapes(step: pathlib.Path) -> PyTree:

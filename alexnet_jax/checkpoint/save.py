@@ -23,7 +23,6 @@ from orbax.checkpoint import checkpoint_managers
 
 from alexnet_jax.checkpoint import checksums, layout, orbax_quirks
 from alexnet_jax.parallel import distributed, hosts
-from alexnet_jax.steps.state import TrainState
 
 
 class SaveError(ValueError):
@@ -96,7 +95,7 @@ class CheckpointSaver:
     self,
     step: int,
     *,
-    state: TrainState,
+    state: PyTree,
     batches: grain.DatasetIterator,
     meta: layout.Meta,
   ) -> None:
@@ -110,25 +109,24 @@ class CheckpointSaver:
     """
     self.wait()  # from here on `_write_sums` is this step's
     self._step = step
-    tree = state.to_tree()
     if distributed.is_multihost():
-      tree = hosts.gather_to_host0(tree)
+      state = hosts.gather_to_host0(state)
     hosts.on_host0(
-      lambda: self._begin(tree, place=batches.get_state(), meta=meta)
+      lambda: self._begin(state, place=batches.get_state(), meta=meta)
     )
 
   def _begin(
-    self, tree: PyTree, *, place: dict[str, Any], meta: layout.Meta
+    self, state: PyTree, *, place: dict[str, Any], meta: layout.Meta
   ) -> None:
     """Starts to write a step; host 0 only."""
     assert self._manager
     error = meta['top1_error']
     with self._save_errors():
-      self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
+      self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
       begun = self._manager.save(
         self._step,
         args=ocp.args.Composite(
-          state=ocp.args.PyTreeSave(tree),
+          state=ocp.args.PyTreeSave(state),
           data=ocp.args.JsonSave(place),
           meta=ocp.args.JsonSave(dict(meta)),
         ),

@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.config import schema, validate
+from alexnet_jax.steps.state import TrainState
 
 # Fields that describe the network's input, besides config.model.
 _INPUT = ('crop_size', 'mean_at', 'image_size')
@@ -59,7 +60,8 @@ def network(
   meta = restore.read_meta(path)
   setup = setup_lib.set_up(_with_network(config, meta, typed=typed, path=path))
   compatible.check_classes(meta, setup.dataset, path=path)
-  state = restore.read_state(path, meta=meta, state=setup.programs.state)
+  tree = setup.programs.state.to_tree()
+  state = TrainState(**restore.read_state(path, meta=meta, state=tree))
   return Network(path, int(path.name), meta, setup, state.variables)
 
 

@@ -57,7 +57,8 @@ def find(setup: setup_lib.Setup, *, workdir: workdir_lib.Workdir) -> Resume:
       meta, setup.config, dataset=setup.dataset, path=path
     )
     _check_not_beyond(path, setup)
-    state = restore.read_state(path, meta=meta, state=setup.programs.state)
+    tree = setup.programs.state.to_tree()
+    state = TrainState(**restore.read_state(path, meta=meta, state=tree))
     if int(state.step) != int(path.name):
       raise restore.DamagedError(path, f'its arrays are of step {state.step}')
     restore.restore_iterator(batches, step=path)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import grain
-from jaxtyping import PyTree
 
 from alexnet_jax.checkpoint import bucket_sync, compatible, layout, restore
 from alexnet_jax.checkpoint import save as save_lib
@@ -24,6 +23,7 @@ from alexnet_jax.evaluate import predictions
 from alexnet_jax.parallel import consensus as consensus_lib
 from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.runtime import locks, paths, signals
+from alexnet_jax.steps.state import TrainState
 from alexnet_jax.train import log as log_lib
 
 T = TypeVar('T')
@@ -254,13 +254,15 @@ class Workdir:
     self,
     step: int,
     *,
-    state: PyTree,
+    state: TrainState,
     batches: grain.DatasetIterator,
     meta: layout.Meta,
   ) -> None:
     """Starts to write a checkpoint in the background, see CheckpointSaver."""
     assert self._saver
-    self._saver.save(step, state=state, batches=batches, meta=meta)
+    self._saver.save(
+      step, state=state.to_tree(), batches=batches, meta=meta
+    )
 
   def wait_for_checkpoint(self) -> None:
     """Waits until the newest checkpoint is complete."""
