@@ -106,9 +106,11 @@ def settings(
     if dtype not in _DTYPES:
       raise ValueError(f'--dtype={dtype}: use {" or ".join(_DTYPES)}')
   sizes = [_positive('batch_size', text) for text in batch_sizes]
-  common = others | {'meshes': [_parse_mesh(text) for text in meshes]}
+  parsed = [_parse_mesh(text) for text in meshes]
   return [
-    StepSettings(config=config, dtype=dtype, batch_size=size, **common)
+    StepSettings(
+      config=config, batch_size=size, meshes=parsed, dtype=dtype, **others
+    )
     for dtype, size in itertools.product(dtypes, sizes or [config.batch_size])
   ]
 

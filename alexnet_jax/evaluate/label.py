@@ -116,4 +116,6 @@ def _best(
 ) -> list[tuple[str, float]]:
   """Of the units that have a class; fc8 may have more."""
   best = np.argsort(-probabilities[: len(classes)], kind='stable')[:_LABELS]
-  return [(classes[index], float(probabilities[index])) for index in best]
+  return [
+    (classes[index], float(probabilities[index])) for index in map(int, best)
+  ]
