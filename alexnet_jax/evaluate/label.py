@@ -114,8 +114,7 @@ def label(
 def _best(
   probabilities: Float[np.ndarray, ' units'], *, classes: Sequence[str]
 ) -> list[tuple[str, float]]:
-  """Of the units that have a class; fc8 may have more."""
-  best = np.argsort(-probabilities[: len(classes)], kind='stable')[:_LABELS]
-  return [
-    (classes[index], float(probabilities[index])) for index in map(int, best)
-  ]
+  """The five highest among the units that have a class; fc8 may have more."""
+  order = np.argsort(-probabilities[: len(classes)], kind='stable')
+  best = order[:_LABELS].tolist()
+  return [(classes[index], float(probabilities[index])) for index in best]
