@@ -116,5 +116,5 @@ def _best(
 ) -> list[tuple[str, float]]:
   """The five highest among the units that have a class; fc8 may have more."""
   order = np.argsort(-probabilities[: len(classes)], kind='stable')
-  best = order[:_LABELS].tolist()
+  best = [int(index) for index in order[:_LABELS]]
   return [(classes[index], float(probabilities[index])) for index in best]
