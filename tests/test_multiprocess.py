@@ -81,10 +81,10 @@ def test_two_processes_train_as_one(server, alone, tmp_path):
   And one does not see the workdir: it asks the other.
   """
   own = {1: [f'--workdir={tmp_path / "nothing"}']}
-  crew = _start(server, 2, *TWO, folder=tmp_path, own=own)
-  crew.wait_for_step(tmp_path / 'run', 8)
-  crew.kill(1, signal.SIGTERM)
-  first, second = crew.finish()
+  job = _start(server, 2, *TWO, folder=tmp_path, own=own)
+  job.wait_for_step(tmp_path / 'run', 8)
+  job.kill(1, signal.SIGTERM)
+  first, second = job.finish()
   assert (first.returncode, second.returncode) == (75, 75)
   assert 'stopped, and saved' in first.stdout
   assert 'stopping after this step' in second.stderr
@@ -98,10 +98,10 @@ def test_two_processes_train_as_one(server, alone, tmp_path):
 
 
 def test_a_signal_before_the_first_step_stops_all(server, alone, tmp_path):
-  crew = _start(server, 2, *TWO, folder=tmp_path)
-  crew.wait_for_word(process=0)
-  crew.kill(1, signal.SIGTERM)
-  first, second = crew.finish()
+  job = _start(server, 2, *TWO, folder=tmp_path)
+  job.wait_for_word(process=0)
+  job.kill(1, signal.SIGTERM)
+  first, second = job.finish()
   assert (first.returncode, second.returncode) == (75, 75)
   assert 'stopped before the first step' in first.stdout
   assert second.stderr == 'stopping soon; Ctrl-C stops without saving\n'
@@ -119,10 +119,10 @@ def test_four_processes_go_on_as_one_and_as_two(server, alone, tmp_path):
 def test_the_rest_ends_when_one_is_killed(server, alone, tmp_path):
   """And when one cannot write; what is there is gone on with."""
   _killed(server, 1, folder=tmp_path)
-  crew = _start(server, 2, *TWO, folder=tmp_path)
-  crew.wait_for_step(tmp_path / 'run', 9)
+  job = _start(server, 2, *TWO, folder=tmp_path)
+  job.wait_for_step(tmp_path / 'run', 9)
   (tmp_path / 'run' / 'metrics.jsonl').rename(tmp_path / 'away')
-  first, second = crew.finish()
+  first, second = job.finish()
   assert (first.returncode, second.returncode) == (1, 1)
   assert 'it was removed during the run' in _errors(first)[0]
   assert _errors(second)[0].startswith('error: process 0: ')
@@ -134,10 +134,10 @@ def test_the_rest_ends_when_one_is_killed(server, alone, tmp_path):
 def test_a_step_that_cannot_be_written_ends_all(server, alone, tmp_path):
   """While it is written in the background, which process 0 alone sees."""
   often = '--config.checkpoint.every_minutes=0.001'
-  crew = _start(server, 2, *TWO, often, folder=tmp_path)
-  crew.wait_for_step(tmp_path / 'run', 8)
+  job = _start(server, 2, *TWO, often, folder=tmp_path)
+  job.wait_for_step(tmp_path / 'run', 8)
   (tmp_path / 'run' / layout.FOLDER).rename(tmp_path / 'away')
-  first, second = crew.finish()
+  first, second = job.finish()
   assert (first.returncode, second.returncode) == (1, 1)
   assert 'its folder was removed' in _errors(first)[0]
   assert _errors(second)[0].startswith('error: process 0: ')
@@ -152,11 +152,11 @@ def test_the_rest_ends_when_the_coordinator_is_killed(server, tmp_path):
 
 def _killed(server, process, *, folder):
   """Kills one of two in the middle, and looks how the other ends."""
-  crew = _start(server, 2, *TWO, folder=folder)
-  crew.wait_for_step(folder / 'run', 8)
-  crew.kill(process, signal.SIGKILL)
+  job = _start(server, 2, *TWO, folder=folder)
+  job.wait_for_step(folder / 'run', 8)
+  job.kill(process, signal.SIGKILL)
   killed = time.monotonic()
-  done = crew.finish()
+  done = job.finish()
   assert time.monotonic() - killed < LIMIT
   assert done[process].returncode == -signal.SIGKILL
   rest = done[1 - process]
@@ -201,7 +201,7 @@ class OnBucket:
     self.here = bucket_lib.cache_folder('runs') / name / 'workdir'
 
   def start(self, *flags, url=URL):
-    """A crew; nothing is left of earlier ones but what is on the bucket."""
+    """A job; nothing is left of earlier ones but what is on the bucket."""
     cache = self._folder / 'cache'
     shutil.rmtree(cache, ignore_errors=True)
     return self._server.start(
@@ -220,20 +220,20 @@ def on_bucket(server, tmp_path, monkeypatch):
 
 
 def test_a_bucket_has_what_was_saved_at_a_signal(on_bucket, alone):
-  crew = on_bucket.start()
-  crew.wait_for_step(on_bucket.here, 8)
-  crew.kill(1, signal.SIGTERM)
-  assert [one.returncode for one in crew.finish()] == [75, 75]
+  job = on_bucket.start()
+  job.wait_for_step(on_bucket.here, 8)
+  job.kill(1, signal.SIGTERM)
+  assert [one.returncode for one in job.finish()] == [75, 75]
   done = on_bucket.start().finish()
   assert [one.returncode for one in done] == [0, 0], done
   _same(on_bucket.there, alone['two'])
 
 
 def test_a_bucket_has_what_was_saved_when_one_is_killed(on_bucket):
-  crew = on_bucket.start('--config.checkpoint.every_minutes=0.001')
-  crew.wait_for_step(on_bucket.here, 8)
-  crew.kill(1, signal.SIGKILL)
-  first, _ = crew.finish()
+  job = on_bucket.start('--config.checkpoint.every_minutes=0.001')
+  job.wait_for_step(on_bucket.here, 8)
+  job.kill(1, signal.SIGKILL)
+  first, _ = job.finish()
   assert first.returncode == 1
   assert 'has ended or cannot be reached' in _errors(first)[0]
   newest = layout.steps(on_bucket.here / layout.FOLDER)[0]
@@ -242,16 +242,16 @@ def test_a_bucket_has_what_was_saved_when_one_is_killed(on_bucket):
 
 
 def test_a_bucket_that_refuses_the_last_copy_ends_all(on_bucket):
-  crew = on_bucket.start()
-  crew.wait_for_step(on_bucket.here, 8)
+  job = on_bucket.start()
+  job.wait_for_step(on_bucket.here, 8)
   (on_bucket.bucket / '.denied').touch()
-  crew.kill(0, signal.SIGTERM)
-  _fail_alike(crew.finish(), 'no permission')
+  job.kill(0, signal.SIGTERM)
+  _fail_alike(job.finish(), 'no permission')
 
 
 def test_a_bucket_that_is_missing_ends_all(on_bucket):
-  crew = on_bucket.start(url='fake://missing/a')
-  _fail_alike(crew.finish(), 'fake://missing/a/owner.json does not exist')
+  job = on_bucket.start(url='fake://missing/a')
+  _fail_alike(job.finish(), 'fake://missing/a/owner.json or its bucket does not exist')
 
 
 def _fail_alike(done, said):
@@ -410,13 +410,13 @@ def _kill_one_of_four(server, *, folder, moments):
   whole = runs.digests(folder / 'whole' / 'run')
   for number, (process, step, seconds) in enumerate(moments):
     place = folder / str(number)
-    crew = _start(server, 4, *flags, folder=place)
+    job = _start(server, 4, *flags, folder=place)
     if step:
-      crew.wait_for_step(place / 'run', step)
+      job.wait_for_step(place / 'run', step)
     time.sleep(seconds)
-    crew.kill(process, signal.SIGKILL)
+    job.kill(process, signal.SIGKILL)
     killed = time.monotonic()
-    codes = [done.returncode for done in crew.finish()]
+    codes = [done.returncode for done in job.finish()]
     took = time.monotonic() - killed
     assert took < LIMIT and codes[process] == -signal.SIGKILL, codes
     _run(server, 4, *flags, folder=place)

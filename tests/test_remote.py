@@ -416,12 +416,12 @@ def test_the_commands_work_on_a_bucket(
     '--config.report.at_end=True',
     f'--workdir={RUN}',
   )
-  crew = server.start(1, *trains, folder=tmp_path / 'log', **env)
-  crew.wait_for_step(
+  job = server.start(1, *trains, folder=tmp_path / 'log', **env)
+  job.wait_for_step(
     bucket_lib.cache_folder('runs') / bucket_lib.copy_name(RUN) / 'workdir', 2
   )
-  crew.kill(0, signal.SIGTERM)
-  (stopped,) = crew.finish()
+  job.kill(0, signal.SIGTERM)
+  (stopped,) = job.finish()
   assert stopped.returncode == 75, stopped.stderr
   there = bucket / 'runs' / 'a'
   (step,) = _steps(there)[:1]
