@@ -1,15 +1,19 @@
 """Tables of the docs are those that the tree gives, and their links lead on."""
 
+import ast
 import functools
 import pathlib
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from alexnet_jax.bench import runs, tables
+from alexnet_jax.data import augment
+from alexnet_jax.models import alexnet
 from alexnet_jax.tools import docs
-from configs import default
+from configs import default, imagenet
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [
@@ -234,3 +238,41 @@ def test_a_page_without_the_marks_is_refused():
     ValueError, match=r'docs/results\.md has no <!-- runs -->'
   ):
     docs.rewrite('# title\n', page='docs/results.md', root=ROOT)
+
+
+WALKTHROUGH = (ROOT / 'docs' / 'walkthrough.md').read_text()
+
+
+def _definitions(path):
+  """Names of the functions and classes of a file: 'f', 'Class.method'."""
+  for node in ast.parse(path.read_text()).body:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+      yield node.name
+    if isinstance(node, ast.ClassDef):
+      inner = [n for n in node.body if isinstance(n, ast.FunctionDef)]
+      yield from (f'{node.name}.{method.name}' for method in inner)
+
+
+def test_the_walkthrough_names_what_there_is():
+  places = re.findall(r'`([a-z_/]+\.py):([\w.]+)`', WALKTHROUGH)
+  assert len(places) >= 20
+  for file, name in places:
+    path = ROOT / 'alexnet_jax' / file
+    assert name in set(_definitions(path)), f'{file} has no {name}'
+
+
+def test_the_walkthrough_has_the_shapes_of_the_program():
+  config = imagenet.get_config()
+  size, images = config.data.crop_size, config.batch_size
+  shapes = alexnet.activation_shapes(config.model, crop_size=size)
+  expected = [
+    f'{name} [{", ".join(map(str, (images, *shape)))}] {np.dtype(dtype).name}'
+    for name, (shape, dtype) in augment.batch_spec(crop_size=size).items()
+  ]
+  for stage in re.findall(r'`((?:conv|fc)\d(?:/pool)?) \[', WALKTHROUGH):
+    *rest, width = shapes[stage]
+    own = width if stage == 'fc8' else width // config.model.columns
+    expected.append(f'{stage} {[images, *rest, own]}')
+  assert len(expected) == 6 + 11
+  for text in expected:
+    assert f'`{text}`' in WALKTHROUGH.replace('\n', ' '), text
