@@ -12,9 +12,11 @@ if [[ -z ${ALEXNET_JAX_TEST_DATA+set} && -d $data ]]; then
   export ALEXNET_JAX_TEST_DATA=$data
 fi
 
-paths=("$root/tests")
+# All tests take two processes, a file of tests each: a third has no core left
+# on small machines, and more memory is needed for each.
+all=(--numprocesses=2 --dist=loadfile "$root/tests")
 for arg; do
-  [[ ! -e ${arg%%::*} ]] || paths=()
+  [[ ! -e ${arg%%::*} ]] || all=()
 done
 exec "$venv/bin/python" -P -m pytest --rootdir="$root" \
-  -c "$root/pyproject.toml" "$@" ${paths[@]+"${paths[@]}"}
+  -c "$root/pyproject.toml" ${all[@]+"${all[@]}"} "$@"

@@ -22,12 +22,15 @@ os.environ['XLA_FLAGS'] = (
   '--xla_cpu_parallel_codegen_split_count=1'
 )
 # The same programs come up in many tests and in the commands that they run:
-# each is compiled once a session.
-_cache = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
+# each is compiled once a session, also by workers, which inherit the folder.
+_CACHE = 'JAX_COMPILATION_CACHE_DIR'
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+  _folder = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
+  os.environ[_CACHE] = _folder.name
 for _name, _value in (
   ('jax_disable_most_optimizations', True),
   ('jax_traceback_in_locations_limit', 0),
-  ('jax_compilation_cache_dir', _cache.name),
+  ('jax_compilation_cache_dir', os.environ[_CACHE]),
   ('jax_persistent_cache_min_compile_time_secs', 0.0),
   ('jax_persistent_cache_min_entry_size_bytes', -1),
 ):
