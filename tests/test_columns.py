@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from alexnet_jax.config import validate
 from alexnet_jax.models import alexnet
 from alexnet_jax.steps import metrics, preprocess
 from tests import nets
@@ -107,3 +108,19 @@ def test_columns_share_nothing_before_conv3():
     assert np.abs(before[name][..., :k] - after[name][..., :k]).max() > 0
   k = before['conv3'].shape[-1] // 2
   assert np.abs(before['conv3'][..., k:] - after['conv3'][..., k:]).max() > 0
+
+
+def test_three_columns_on_three_devices_are_those_on_one():
+  """Any number of columns that divides the widths makes a net."""
+  losses = {}
+  for devices in (1, 3):
+    config = nets.config(column=devices)
+    config.model.columns = 3
+    for layer in config.model.layer.values():
+      name = 'kernels' if 'kernels' in layer else 'units'
+      if layer.inputs != 'summed':  # fc8 has a unit for each class
+        layer[name] = 12
+    validate.check(config)
+    losses[devices] = nets.Trained(config, num_steps=3).losses
+  np.testing.assert_allclose(losses[3], losses[1], rtol=1e-5)
+  assert len(set(losses[1])) == 3
