@@ -1,6 +1,6 @@
 """AlexNet (§3.5) as one module for one or more columns.
 
-The paper's net, as `stages` walks through it; H x W x C of both columns:
+The paper's net in the order of `stages`; H x W x C of both columns:
 
   >>> from configs import default
   >>> shapes = activation_shapes(default.model(), crop_size=224)
@@ -73,7 +73,7 @@ class Dropout(NamedTuple):
   """The random numbers of one training step's dropout masks.
 
   Masks depend on the key, the layer, the column and the example, never on the
-  mesh: a step drops the same units however many devices take it.
+  mesh: a step drops the same units on any number of devices.
   """
 
   key: Key[Array, '']  # of the step
@@ -92,7 +92,7 @@ def stages(config: ModelConfig) -> tuple[str, ...]:
   """
   out = []
   for name, layer in config.layer.items():
-    if name in _OPTIONAL and not config[_OPTIONAL[name]]:
+    if name in _OPTIONAL and not config[_OPTIONAL[name]]:  # conv6, see §6
       continue
     skipped = name in config.skip_layers
     ops = [op for op in layer.ops if op == 'pool' or not skipped]
@@ -121,7 +121,7 @@ class Conv(nn.Module):
   def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j k']:
     c = self.config
     padding = (self._padding(x.shape[1]), self._padding(x.shape[2]))
-    places = self._positions(x, padding) if c.local else ()
+    places = self._positions(x, padding) if c.local else ()  # (H', W') or ()
     kernel = self.param(
       'kernel',
       nn.initializers.normal(c.stddev),
@@ -137,15 +137,15 @@ class Conv(nn.Module):
     )
     y = (local.local if c.local else conv.conv)(
       x,
-      kernel.astype(x.dtype),
-      stride=c.stride,
+      kernel.astype(x.dtype),  # float32 -> bfloat16 in mixed precision
+      stride=c.stride,  # 4 in conv1, else 1
       padding=padding,
-      groups=self.groups,
+      groups=self.groups,  # 2: a device with both columns, as in conv2
     )
     return _add_bias(y, bias)  # [B, H', W', K|K/2]
 
   def _padding(self, size: int) -> tuple[int, int]:
-    """Zeros before and after an axis of `size` pixels."""
+    """Zeros before and after an axis of `size` pixels; (0, 3) in conv1."""
     c = self.config
     return conv.ceil_padding(size, c.size, c.stride, padding=c.padding)
 
@@ -155,7 +155,7 @@ class Conv(nn.Module):
     """Numbers of windows along height and width."""
     c = self.config
     return tuple(
-      1 + (size + sum(zeros) - c.size) // c.stride
+      1 + (size + sum(zeros) - c.size) // c.stride  # 1 + (227 - 11) // 4 = 55
       for size, zeros in zip(x.shape[1:3], padding, strict=True)
     )
 
@@ -184,12 +184,12 @@ class Dense(nn.Module):
       'kernel', nn.initializers.normal(c.stddev), (x.shape[-1], self.units)
     )  # [D|D/2, units]
     bias = self.param('bias', nn.initializers.constant(c.bias), (self.units,))
-    out = jnp.float32 if self.sum_columns else x.dtype
+    out = jnp.float32 if self.sum_columns else x.dtype  # logits stay float32
     parts = jnp.split(kernel.astype(x.dtype), x.shape[1], axis=-1)
     y = jnp.concatenate(
       [
         jnp.matmul(x[:, group], part, preferred_element_type=out)
-        for group, part in enumerate(parts)
+        for group, part in enumerate(parts)  # [B, D] [D, units/groups]
       ],
       axis=-1,
     )
@@ -212,7 +212,7 @@ def _flatten(
 ) -> Float[Array, 'b groups d']:
   """[B, 6, 6, 256] -> [B, 1, 9216], or [B, groups, 9216/groups] by column."""
   x = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
-  return jnp.moveaxis(x, -2, 1).reshape(x.shape[0], groups, -1)
+  return jnp.moveaxis(x, -2, 1).reshape(x.shape[0], groups, -1)  # [B, 2, 4608]
 
 
 class AlexNet(nn.Module):
@@ -244,17 +244,17 @@ class AlexNet(nn.Module):
       before its activation) and of each op after it ('conv1/activation',
       'conv1/pool'), of this device's columns.
     """
-    activations = {}
+    activations = {}  # features and health read them
     x = images.astype(self.dtype)  # [B, 224, 224, 3]
     for stage in stages(self.config):
-      name, _, op = stage.partition('/')
+      name, _, op = stage.partition('/')  # 'conv1/pool' -> conv1, pool
       if op:
-        with jax.named_scope(f'{name}_{op}'):
+        with jax.named_scope(f'{name}_{op}'):  # its name in profiles and HLO
           x = self._op(op, x, dropout=dropout, layer=name)
       else:
-        x = self._layer(name, x)
+        x = self._layer(name, x)  # [B, H, W, C|C/2] or [B, D|D/2]
       activations[stage] = x
-    return x, activations
+    return x, activations  # [B, classes]
 
   def _layer(
     self, name: str, x: Float[Array, 'b ...']
@@ -267,9 +267,9 @@ class AlexNet(nn.Module):
         x = columns.gather(x)  # [..., C/2] -> [..., C]
     groups = 1 if layer.inputs in ('image', 'both_columns') else here
     if name.startswith('conv'):
-      share = layer.kernels // columns_ * here
+      share = layer.kernels // columns_ * here  # K|K/2
       return Conv(layer, kernels=share, groups=groups, name=name)(x)
-    x = _flatten(x, groups=groups)
+    x = _flatten(x, groups=groups)  # [B, groups, D]
     if layer.inputs == 'summed':
       x = x.reshape(x.shape[0], 1, -1)  # [B, 1, D]: columns one after another
       return Dense(layer, units=layer.units, sum_columns=True, name=name)(x)
@@ -289,7 +289,7 @@ class AlexNet(nn.Module):
         return ACTIVATIONS[self.config.activation](x)
       case 'lrn':
         c, here = self.config.lrn, self.columns_here
-        alpha = _alpha(c, window=c.n)
+        alpha = _alpha(c, window=c.n)  # 2012: alpha / n
         return lrn.local_response_norm(
           x, n=c.n, k=c.k, alpha=alpha, beta=c.beta, columns=here
         )
@@ -300,11 +300,11 @@ class AlexNet(nn.Module):
           x, size=c.size, k=c.k, alpha=alpha, beta=c.beta
         )
       case 'pool':
-        return pool.max_pool(x, **self.config.pool)
+        return pool.max_pool(x, **self.config.pool)  # 55 -> 27 -> 13; 13 -> 6
       case 'dropout':
         if dropout is None:
-          return x * (1 - self.config.dropout_rate)
-        keep = self._keep(dropout, layer=layer, units=x.shape[-1])
+          return x * (1 - self.config.dropout_rate)  # §4.2: times 0.5
+        keep = self._keep(dropout, layer=layer, units=x.shape[-1])  # [B, D|D/2]
         return jnp.where(keep, x, 0)
       case _:
         raise ValueError(
@@ -316,21 +316,21 @@ class AlexNet(nn.Module):
     self, dropout: Dropout, *, layer: str, units: int
   ) -> Bool[Array, 'b units']:
     """Draws which units of this device's columns stay, example by example."""
-    number = list(self.config.layer).index(layer)
+    number = list(self.config.layer).index(layer)  # as if none were skipped
     key = jax.random.fold_in(dropout.key, number)
 
     def draw(
       column: Int[Array, ''], example: Int[Array, '']
     ) -> Bool[Array, 'd']:
       k = jax.random.fold_in(jax.random.fold_in(key, column), example)
-      p = 1 - self.config.dropout_rate
+      p = 1 - self.config.dropout_rate  # of keeping a unit
       return jax.random.bernoulli(k, p, (units // self.columns_here,))
 
-    over_columns = jax.vmap(draw, in_axes=(0, None))
+    over_columns = jax.vmap(draw, in_axes=(0, None))  # [columns, D]
     keep = jax.vmap(over_columns, in_axes=(None, 0))(
       columns.indices(self.columns_here), dropout.examples
     )  # [B, columns here, D of a column]
-    return keep.reshape(keep.shape[0], units)
+    return keep.reshape(keep.shape[0], units)  # [B, D|D/2]
 
 
 def _alpha(norm: config_dict.FrozenConfigDict, *, window: int) -> float:
@@ -355,7 +355,7 @@ def whole(function: Callable[..., Any]) -> Callable[..., Any]:
     one = jax.vmap(
       lambda _: function(*args), axis_name=columns.AXIS, axis_size=1
     )
-    return jax.tree.map(lambda a: a[0], one(jnp.zeros(1)))
+    return jax.tree.map(lambda a: a[0], one(jnp.zeros(1)))  # drops the axis
 
   return call
 
@@ -365,7 +365,7 @@ def init_variables(
 ) -> dict[str, PyTree]:
   """Initial values of all collections: {'params': ...} for the paper's net."""
   model = create(config, columns_here=config.columns)
-  images = jnp.zeros((1, crop_size, crop_size, 3))
+  images = jnp.zeros((1, crop_size, crop_size, 3))  # shapes alone matter
   return whole(lambda k: dict(model.init(k, images)))(key)
 
 
@@ -383,7 +383,7 @@ def activation_shapes(
   model = create(config, columns_here=config.columns)
   images = jnp.zeros((1, crop_size, crop_size, 3))
   run = whole(lambda key: model.init_with_output(key, images)[0][1])
-  activations = jax.eval_shape(run, jax.random.key(0))
+  activations = jax.eval_shape(run, jax.random.key(0))  # nothing is computed
   return {name: activations[name].shape[1:] for name in stages(config)}
 
 
@@ -393,7 +393,7 @@ def partition_specs(variables: PyTree) -> PyTree:
   def spec(path: tuple[Any, ...], leaf: Any) -> P:
     layer, kind = path[-2].key, path[-1].key
     if layer == 'fc8':
-      return P(columns.AXIS) if kind == 'kernel' else P()
-    return P(*(None,) * (leaf.ndim - 1), columns.AXIS)
+      return P(columns.AXIS) if kind == 'kernel' else P()  # [in, out] by in
+    return P(*(None,) * (leaf.ndim - 1), columns.AXIS)  # HWIO: by O
 
   return jax.tree_util.tree_map_with_path(spec, variables)

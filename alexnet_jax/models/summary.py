@@ -1,6 +1,6 @@
 """The network as a table, its sizes beside the paper's (§3.5, Figure 2).
 
-Everything is read off the module itself, by tracing it without computing.
+All sizes come from tracing the module itself, without computing.
 """
 
 import math
@@ -35,7 +35,7 @@ class LayerSummary(NamedTuple):
 
   @property
   def neurons(self) -> int:
-    return math.prod(self.output)
+    return math.prod(self.output)  # 290,400 in conv1
 
 
 def layers(
@@ -43,27 +43,27 @@ def layers(
 ) -> list[LayerSummary]:
   """Summarises the layers of `config.model` for crops of that many pixels."""
   shapes = alexnet.activation_shapes(config, crop_size=crop_size)
-  params = jax.eval_shape(
+  params = jax.eval_shape(  # shapes alone, in no memory
     lambda key: alexnet.initialise(config, key, crop_size=crop_size),
     jax.random.key(0),
   )
-  found, before = [], (crop_size, crop_size, 3)
+  found, before = [], (crop_size, crop_size, 3)  # the layers, the shape so far
   for stage, shape in shapes.items():
     if '/' in stage:
-      found[-1] = found[-1]._replace(after=shape)
+      found[-1] = found[-1]._replace(after=shape)  # an op of the last layer
     else:
-      kernel = params[stage]['kernel']
+      kernel = params[stage]['kernel']  # HWIO or [in, out]
       # Where each weight is used: 55 x 55 in conv1, 1 in fc6 and local layers.
       local = config.layer[stage].get('local')
       positions = 1 if local else math.prod(shape[:-1])
       found.append(
         LayerSummary(
           name=stage,
-          input=before,
+          input=before,  # of all columns
           output=shape,
           after=shape,
           parameters=sum(p.size for p in params[stage].values()),
-          multiply_adds=kernel.size * positions,
+          multiply_adds=kernel.size * positions,  # biases are left out
         )
       )
     before = shape
@@ -81,7 +81,7 @@ def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
   ]  # fmt: skip
   for row in found:
     columns = 1 if config.layer[row.name].inputs == 'summed' else config.columns
-    share = (*row.output[:-1], row.output[-1] // columns)
+    share = (*row.output[:-1], row.output[-1] // columns)  # one column
     lines.append(
       _line(
         row.name,
@@ -123,7 +123,7 @@ def operations(
   by inputs, to what a prediction ('eval') takes.
   """
   found = layers(config, crop_size=crop_size)
-  forward = 2 * sum(row.multiply_adds for row in found)
+  forward = 2 * sum(row.multiply_adds for row in found)  # 1.45 GFLOP
   return {
     'train': 3 * forward - 2 * found[0].multiply_adds,
     'eval': forward,
@@ -131,7 +131,7 @@ def operations(
 
 
 def _line(name: str, *cells: str) -> str:
-  widths = (12, 12, 12, 12, 9, 9, 14)
+  widths = (12, 12, 12, 12, 9, 9, 14)  # characters
   *numbers, inputs, ops = cells
   padded = (
     f'{cell:>{width}}' for cell, width in zip(numbers, widths, strict=True)

@@ -22,9 +22,10 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 def ceil_padding(
   size: int, kernel: int, stride: int, *, padding: int = 0
 ) -> tuple[int, int]:
-  """Zeros (before, after): `padding`, and what makes the last window whole.
+  """Returns the zeros (before, after) an axis that make its last window whole.
 
-  So sizes are rounded up, 1 + ceil((size + 2 padding - kernel) / stride).
+  Output sizes are then rounded up: 1 + ceil((size + 2 padding - kernel) /
+  stride).
 
   >>> ceil_padding(224, 11, 4)
   (0, 3)
@@ -53,9 +54,9 @@ def conv(
     kernel: I is the number of channels that one group sees, C / groups.
     stride: s, the same down and across.
     padding: rows of zeros (top, bottom) and columns of zeros (left, right).
-    groups: equal blocks of input channels, and of kernels; block g of the
-      kernels sees block g of the channels alone. Two, where one device holds
-      both columns.
+    groups: equal blocks of input channels and of kernels; block g of the
+      kernels reads only block g of the channels. 2 if one device holds both
+      columns.
 
   >>> x = jnp.ones((1, 4, 4, 2))
   >>> kernel = jnp.ones((3, 3, 1, 2))
@@ -65,8 +66,8 @@ def conv(
   """
   if jax.default_backend() != 'cpu':
     return _lax_conv(x, kernel, stride, padding, groups)
-  xs = jnp.split(x, groups, axis=-1)
-  kernels = jnp.split(kernel, groups, axis=-1)
+  xs = jnp.split(x, groups, axis=-1)  # each [B, H, W, C/groups]
+  kernels = jnp.split(kernel, groups, axis=-1)  # each [., ., I, K/groups]
   pairs = (_vary_alike(*pair) for pair in zip(xs, kernels, strict=True))
   return jnp.concatenate(
     [_cpu_conv(x, kernel, stride, padding) for x, kernel in pairs], axis=-1
@@ -84,35 +85,35 @@ def _lax_conv(x, kernel, stride, padding, groups=1):
   )
 
 
-# On a CPU three things of XLA's are slow (bench/NOTES.md): grouped convolution,
-# so here is one for each group; strides, so conv1 sees 4 x 4 pixels as one of
-# 48 channels and has a stride of 1; and the gradient of the kernels where maps
-# are large, so it is summed over a few images at a time. Elsewhere everything
-# is XLA's (cuDNN's, on a GPU).
+# On a CPU XLA is slow at three things (bench/NOTES.md): grouped convolution, so
+# each group has its own; strides, so conv1 reads 4 x 4 pixels as one of 48
+# channels with a stride of 1; and the gradient of kernels where maps are large,
+# so it is summed over a few images at a time. Other backends run XLA's own
+# convolution (cuDNN's on a GPU).
 
 
 def _cpu_conv(x, kernel, stride, padding):
   if stride == 1:
     return _convolve(x, kernel, padding)
-  x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-  kh, kw = kernel.shape[:2]
+  x = jnp.pad(x, ((0, 0), *padding, (0, 0)))  # 227 x 227 for conv1
+  kh, kw = kernel.shape[:2]  # 11, 11 for conv1
   h, w = ((x.shape[i + 1] - s) // stride + 1 for i, s in enumerate((kh, kw)))
-  # Windows of so many blocks, the last ones filled with zeros.
+  # Blocks of stride x stride pixels in a window, the last filled with zeros.
   taps_h, taps_w = (-(-s // stride) for s in (kh, kw))
   x = _cut(x, (h + taps_h - 1) * stride, (w + taps_w - 1) * stride, axes=(1, 2))
   kernel = _cut(kernel, taps_h * stride, taps_w * stride, axes=(0, 1))
   return _convolve(
-    _blocks(x, stride),
+    _blocks(x, stride),  # [B, 57, 57, 48] for conv1
     _blocks(kernel.transpose(3, 0, 1, 2), stride).transpose(1, 2, 3, 0),
     ((0, 0), (0, 0)),
   )
 
 
 def _cut(x, *sizes, axes):
-  """Cuts axes off at the end, or fills them with zeros."""
+  """Crops axes to sizes at their ends, or pads them there with zeros."""
   config = [(0, 0, 0)] * x.ndim
   for axis, size in zip(axes, sizes, strict=True):
-    config[axis] = (0, size - x.shape[axis], 0)
+    config[axis] = (0, size - x.shape[axis], 0)  # negative padding crops
   return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
@@ -125,7 +126,7 @@ def _blocks(x, size):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x, kernel, padding):
-  """A convolution of stride 1."""
+  """Convolves with a stride of 1; its gradient is written below."""
   return _lax_conv(x, kernel, 1, padding)
 
 
@@ -135,62 +136,60 @@ def _convolve_forward(x, kernel, padding):
 
 def _convolve_backward(padding, saved, g):
   x, kernel = saved
-  few = _few_images(g)
+  few = _few_images(g)  # images at a time
   parts = (
     _kernel_gradient(x[i : i + few], padding, g[i : i + few])
     for i in range(0, len(x), few)
   )
-  dkernel = functools.reduce(operator.add, parts)
-  # Of conv1 nobody asks for dx: jit removes it.
+  dkernel = functools.reduce(operator.add, parts)  # float32 [KH, KW, I, K]
+  # Nothing uses dx of conv1: jit removes it.
   return _image_gradient(kernel, padding, g), dkernel.astype(kernel.dtype)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-_POSITIONS = 2**14  # of which the kernels' gradient is taken at once
-_GROUPS = 32  # of images, at most: each is compiled for itself
+_POSITIONS = 2**14  # in a part of the kernels' gradient (measured: NOTES.md)
+_GROUPS = 32  # most parts: each is unrolled, and costs compile time
 
 
 def _few_images(g):
-  """Images with so many positions together, about; a power of two."""
+  """Returns how many images have about _POSITIONS: 4 in conv1, 16 in conv2."""
   few = max(_POSITIONS // math.prod(g.shape[1:3]), len(g) // _GROUPS, 1)
-  return 2 ** (few.bit_length() - 1)
+  return 2 ** (few.bit_length() - 1)  # rounded down
 
 
-# Both gradients are convolutions again. Their axes are put into the order that
-# XLA's kernels take: in a loop, as of config.grad_accumulation_steps, it does
-# not see to that by itself, and falls back on code that takes 30 times as long.
+# Both gradients are convolutions too. They are transposed to the order that
+# XLA's fast kernels take: within a loop (config.grad_accumulation_steps) XLA
+# does not do so itself, and falls back on code that takes 30 times as long.
 
 
 def _image_gradient(kernel, padding, g):
-  """The kernels turned around, over g with zeros about it."""
-  turned = kernel[::-1, ::-1].swapaxes(2, 3)
+  """Convolves g, padded with zeros, with the kernels rotated by 180 degrees."""
+  turned = kernel[::-1, ::-1].swapaxes(2, 3)  # [KH, KW, K, I]
   about = tuple(
     (size - 1 - before, size - 1 - after)
     for size, (before, after) in zip(kernel.shape, padding, strict=False)
   )
-  return _lax_conv(g, turned, 1, about)
+  return _lax_conv(g, turned, 1, about)  # [B, H, W, I]
 
 
 def _kernel_gradient(x, padding, g):
-  """g, as kernels as large as itself, over a few images.
-
-  It is float32, of values in the dtype of x.
-  """
+  """Correlates a few images with g as kernels of its own size; float32."""
+  # Channels stand in for the batch, and the batch for channels.
   y = _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, padding)
-  return y.transpose(1, 2, 0, 3).astype(jnp.float32)
+  return y.transpose(1, 2, 0, 3).astype(jnp.float32)  # [KH, KW, I, K]
 
 
 def _vary_alike(*arrays):
   """Marks arrays as varying over every mesh axis that one of them varies over.
 
-  Inside shard_map a custom gradient has the type of its input. Kernels that
-  all data rows share get the rows' sum from the transpose of this cast, as
-  they would from JAX's own convolution, which casts unasked.
+  Inside shard_map a custom gradient must have the type of its input. The
+  transpose of this cast sums the gradient of replicated kernels over `data`, as
+  in JAX's own convolution, which makes the same cast itself.
   """
   varying = [jax.typeof(a).manual_axis_type.varying for a in arrays]
-  axes = frozenset().union(*varying)
+  axes = frozenset().union(*varying)  # what all must vary over
   return [
     lax.pcast(a, tuple(axes - own), to='varying') if axes - own else a
     for a, own in zip(arrays, varying, strict=True)

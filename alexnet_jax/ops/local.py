@@ -1,7 +1,7 @@
-"""Locally connected layers, of the CIFAR-10 nets behind §3.3; not in the text.
+"""Locally connected layers of the CIFAR-10 nets behind §3.3; not in the text.
 
-Like a convolution, but every place has kernels of its own: nothing is shared.
-The layers called local3 and local4 in the program that the 2012 one grew from.
+Like a convolution, but with separate kernels at each position. They are local3
+and local4 in the public predecessor of the 2012 program.
 """
 
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def local(
   padding: conv.Padding = ((0, 0), (0, 0)),
   groups: int = 1,
 ) -> Float[Array, 'b h_out w_out k']:
-  """Correlates each place of images with the kernels of that place.
+  """Correlates each position of images with the kernels of that position.
 
       y[b,h,w,k] = sum_{i,j,c} x[b, s*h + i, s*w + j, c] kernel[h,w,i,j,c,k]
 
@@ -28,7 +28,7 @@ def local(
     kernel: I is the number of channels that one group sees, C / groups.
     stride: s, the same down and across.
     padding: rows of zeros (top, bottom) and columns of zeros (left, right).
-    groups: equal blocks of input channels, and of kernels, as in conv.conv.
+    groups: equal blocks of input channels and of kernels, as in conv.conv.
 
   >>> x = jnp.arange(3.0).reshape(1, 1, 3, 1)
   >>> kernel = jnp.array([[1.0, 1.0], [10.0, 100.0]])  # 1 x 2 at two places
@@ -37,12 +37,12 @@ def local(
   """
   x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
   pairs = zip(
-    jnp.split(x, groups, axis=-1),
-    jnp.split(kernel, groups, axis=-1),
+    jnp.split(x, groups, axis=-1),  # [B, H, W, C/groups]
+    jnp.split(kernel, groups, axis=-1),  # [H', W', KH, KW, I, K/groups]
     strict=True,
   )
   parts = [_one_group(*pair, stride=stride) for pair in pairs]
-  return jnp.concatenate(parts, axis=-1)
+  return jnp.concatenate(parts, axis=-1)  # [B, H', W', K]
 
 
 def _one_group(
@@ -51,19 +51,19 @@ def _one_group(
   *,
   stride: int,
 ) -> Float[Array, 'b h_out w_out k']:
-  """The sum over taps, each a product of matrices [B, I] [I, K] a place.
+  """Sums over taps the matrix products [B, I] [I, K] at each position.
 
-  Places are put before images once, rather than by XLA for each product.
+  Positions come before images for that; XLA would transpose for each product.
   """
   h, w, kh, kw = kernel.shape[:4]
   rows, across = (h - 1) * stride + 1, (w - 1) * stride + 1
   x = jnp.moveaxis(x, 0, 2)  # [H, W, B, I]
   y = sum(
     jnp.matmul(
-      x[i : i + rows : stride, j : j + across : stride],
-      kernel[:, :, i, j],
-      preferred_element_type=jnp.float32,
+      x[i : i + rows : stride, j : j + across : stride],  # [H', W', B, I]
+      kernel[:, :, i, j],  # [H', W', I, K]
+      preferred_element_type=jnp.float32,  # bfloat16 sums lose small terms
     )
     for i, j in np.ndindex(kh, kw)
   )
-  return jnp.moveaxis(jnp.asarray(y, x.dtype), 2, 0)
+  return jnp.moveaxis(jnp.asarray(y, x.dtype), 2, 0)  # [B, H', W', K]

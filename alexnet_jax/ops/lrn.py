@@ -2,7 +2,7 @@
 
 Two things readers get wrong. `alpha` multiplies the plain *sum* of squares, as
 §3.3 prints it; the 2012 program, Caffe and PyTorch divide it by the size of the
-window first. And windows are clipped at the ends: what lies outside counts as
+window first. And windows are clipped at the ends: channels beyond them count as
 zero.
 
 Paper differs from code: N is "the total number of kernels in the layer" (§3.3),
@@ -44,7 +44,7 @@ def local_response_norm(
     alpha: the weight of the sum, used as given: for the 2012 program's net,
       pass its alpha / n.
     beta: the exponent.
-    columns: how many columns `a` holds, each an equal block of channels.
+    columns: columns that `a` holds, each an equal block of channels.
 
   >>> a = jnp.ones((1, 1, 1, 4))
   >>> local_response_norm(a, n=3, k=2.0, alpha=1.0, beta=1.0).ravel()
@@ -63,10 +63,10 @@ def spatial_response_norm(
 ) -> Float[Array, 'b h w c']:
   """Divides each activity by a power of its neighbours in the same map.
 
-  Not in the paper: the released 2012 network has this norm (`rnorm`) after
-  conv2. The equation of §3.3, with the sum over a size x size window of
-  positions around the activity; positions outside the image count as zero.
-  `alpha` is used as given: the 2012 program's, divided by size^2.
+  Not in the paper: the released 2012 network has it (`rnorm`) after conv2. The
+  equation of §3.3, with the sum over a size x size window of positions around
+  the activity; positions outside the image count as zero. `alpha` is used as
+  given: the 2012 program's, divided by size^2.
 
   >>> a = jnp.ones((1, 3, 3, 1))
   >>> b = spatial_response_norm(a, size=3, k=1.0, alpha=1.0, beta=1.0)
@@ -96,10 +96,10 @@ class _Channels:
     width, rest = divmod(x.shape[-1], self.columns)
     if rest:
       raise ValueError(f'{x.shape[-1]} channels in {self.columns} columns')
-    place = np.arange(x.shape[-1]) % width  # In its column.
-    total = x
+    place = np.arange(x.shape[-1]) % width  # [C], counted within its column
+    total = x  # the middle of each window
     for step, neighbour in _neighbours(x, axis=3, size=self.n):
-      own = (0 <= place + step) & (place + step < width)
+      own = (0 <= place + step) & (place + step < width)  # [C]
       total += jnp.where(own[None, None, None], neighbour, 0)
     return total
 
@@ -120,11 +120,11 @@ def _neighbours(x, *, axis, size):
   """For each step but 0, (step, x moved so that i holds element i + step)."""
   if size % 2 == 0:
     raise ValueError(f'a window needs a middle: {size} is not odd')
-  reach, length = size // 2, x.shape[axis]
+  reach, length = size // 2, x.shape[axis]  # n/2 of §3.3, rounded down
   widths = [(0, 0)] * x.ndim
-  widths[axis] = (reach, reach)
+  widths[axis] = (reach, reach)  # zeros beyond both ends
   padded = jnp.pad(x, widths)
-  for step in (*range(-reach, 0), *range(1, reach + 1)):
+  for step in (*range(-reach, 0), *range(1, reach + 1)):  # 0 is x itself
     start = reach + step
     yield step, lax.slice_in_dim(padded, start, start + length, axis=axis)
 
@@ -142,7 +142,7 @@ def _neighbours(x, *, axis, size):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def _norm(a, window: _Window, k, alpha, beta):
   a32 = a.astype(jnp.float32)
-  d = k + alpha * window(a32 * a32)
+  d = k + alpha * window(a32 * a32)  # [B, H, W, C]
   return (a32 * _negative_power(d, beta)).astype(a.dtype)
 
 
@@ -152,9 +152,9 @@ def _norm_forward(a, window, k, alpha, beta):
 
 def _norm_backward(window, k, alpha, beta, a, g):
   a32, g32 = a.astype(jnp.float32), g.astype(jnp.float32)
-  d = k + alpha * window(a32 * a32)
-  direct = g32 * _negative_power(d, beta)
-  through_d = window(direct * a32 / d)
+  d = k + alpha * window(a32 * a32)  # computed again
+  direct = g32 * _negative_power(d, beta)  # the first term above
+  through_d = window(direct * a32 / d)  # the sum in the second
   return ((direct - 2 * alpha * beta * a32 * through_d).astype(a.dtype),)
 
 
@@ -164,6 +164,6 @@ _norm.defvjp(_norm_forward, _norm_backward)
 def _negative_power(d, beta):
   """d^-beta; the paper's 3/4 by square roots, which cost far less than pow."""
   if beta == 0.75:
-    root = lax.rsqrt(d)
-    return root * jnp.sqrt(root)
+    root = lax.rsqrt(d)  # d^-1/2
+    return root * jnp.sqrt(root)  # d^-1/2 d^-1/4
   return d**-beta

@@ -2,7 +2,7 @@
 
 The paper pools with z=3, s=2 everywhere: windows overlap by one row. What a
 reader gets wrong is the size of the output: the 2012 program rounds it *up*,
-and a window that hangs over the bottom or right edge sees only what is there.
+and a window that hangs over the bottom or right edge ignores what is outside.
 (At the paper's own sizes, 55, 27 and 13, no window hangs over.)
 """
 
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 def max_pool(
   x: Float[Array, 'b h w c'], *, size: int = 3, stride: int = 2
 ) -> Float[Array, 'b h_out w_out c']:
-  """The maximum of each size x size window, `stride` apart (§3.4).
+  """Takes the maximum of each size x size window, `stride` apart (§3.4).
 
       out = 1 + ceil((in - size) / stride)
 
@@ -36,12 +36,12 @@ def max_pool(
   return _max_pool(x, size, stride)
 
 
-# To train, each axis is pooled for itself, since a window's maximum is that of
-# its rows' maxima: so there is a gradient in place of XLA's scatter. The first
-# axis is slices and lax.max, which is fast; XLA computes such things anew for
-# each reader of the result, and what they read as well, so that the second is a
-# lax.reduce_window, which it does not. At test time nothing is kept, and one
-# lax.reduce_window does it all (bench/NOTES.md).
+# Training pools one axis after the other, since a window's maximum is that of
+# its rows' maxima: the gradient then needs no scatter, which is slow in XLA.
+# The first axis is slices and lax.max, which is fast, but which XLA fuses into
+# every consumer and so recomputes; the second is a lax.reduce_window, which it
+# does not fuse. Test time needs no gradient: one lax.reduce_window does it all
+# (bench/NOTES.md).
 #
 # Paper silent: which of several equal maxima gets the gradient.
 # 2012: each of them, whole (conv_util.cu:1497 of the public predecessor).
@@ -51,13 +51,13 @@ def max_pool(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_pool(x, size, stride):
-  return _reduce_windows(x, (1, 2), size, stride)
+  return _reduce_windows(x, (1, 2), size, stride)  # [B, H', W', C]
 
 
 def _max_pool_forward(x, size, stride):
   """[B, H, W, C] -> [B, H, W', C] -> [B, H', W', C]."""
   across = functools.reduce(jnp.maximum, _taps(x, 2, size, stride))
-  y = _reduce_windows(across, (1,), size, stride)
+  y = _reduce_windows(across, (1,), size, stride)  # [B, H', W', C]
   return y, (x, across, y)
 
 
@@ -71,7 +71,7 @@ _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def _reduce_windows(x, axes, size, stride):
-  """The maximum over windows along some axes."""
+  """Takes maxima over windows along some axes."""
   dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
   for axis in axes:
     dimensions[axis], strides[axis] = size, stride
@@ -80,27 +80,27 @@ def _reduce_windows(x, axes, size, stride):
 
 
 def _back_along(x, y, g, *, axis, size, stride):
-  """Adds to each element of x what the windows that chose it pass back.
+  """Sums for each element of x the gradients of the windows that chose it.
 
   Element m * stride + p is tap p of window m, tap p + stride of window m - 1,
-  and so on: the gradients of each p are summed apart, then interleaved.
+  and so on: gradients are summed for each phase p, then interleaved.
   """
   shares = _shares(_taps(x, axis, size, stride), y, g)
-  late = (size - 1) // stride  # How many windows back an element is seen.
-  phases = [
+  late = (size - 1) // stride  # most windows back that hold an element
+  phases = [  # stride arrays, each [.., H' + late, ..]
     sum(
       _pad(shares[tap], axis, tap // stride, late - tap // stride)
       for tap in range(p, size, stride)
     )
     for p in range(stride)
   ]
-  dx = lax.collapse(jnp.stack(phases, axis + 1), axis, axis + 2)
-  return lax.slice_in_dim(dx, 0, x.shape[axis], axis=axis)
+  dx = lax.collapse(jnp.stack(phases, axis + 1), axis, axis + 2)  # interleaved
+  return lax.slice_in_dim(dx, 0, x.shape[axis], axis=axis)  # less overhang
 
 
 def _shares(taps, y, g):
-  """Gives each window's gradient to its first tap that is the maximum."""
-  free = jnp.ones(y.shape, bool)
+  """Gives each window's gradient to the first tap that equals its maximum."""
+  free = jnp.ones(y.shape, bool)  # windows with no choice yet
   shares = []
   for tap in taps:
     chosen = free & (tap == y)
@@ -110,9 +110,9 @@ def _shares(taps, y, g):
 
 
 def _taps(x, axis, size, stride):
-  """Element 0, 1, ... size - 1 of every window along one axis."""
+  """Returns element 0, 1, ... size - 1 of every window along one axis."""
   x = _pad(x, axis, 0, _hanging(x, axis, size, stride), value=-jnp.inf)
-  last = x.shape[axis] - size  # Start of the last window.
+  last = x.shape[axis] - size  # start of the last window
   return [
     lax.slice_in_dim(x, tap, tap + last + 1, stride, axis)
     for tap in range(size)
@@ -120,11 +120,11 @@ def _taps(x, axis, size, stride):
 
 
 def _hanging(x, axis, size, stride):
-  """Elements by which the last window along an axis hangs over the end."""
+  """Returns by how many elements the last window hangs over the end."""
   length = x.shape[axis]
   if length < size:
     raise ValueError(f'cannot pool {length} rows by windows of {size}')
-  return (size - length) % stride
+  return (size - length) % stride  # 0 at 55, 27 and 13
 
 
 def _pad(x, axis, before, after, value=0.0):

@@ -2,8 +2,8 @@
 
 "We ... divide the learning rate by 10 when the validation error rate stopped
 improving with the current learning rate", three times before the end; training
-ends at the next plateau. The authors judged by eye; here it is optax's
-`reduce_on_plateau`, told of one validation error after each epoch.
+ends at the next plateau. The authors judged by eye; here optax's
+`reduce_on_plateau` takes the validation error after each epoch.
 """
 
 import math
@@ -16,7 +16,7 @@ State = contrib.ReduceLROnPlateauState
 
 
 def init() -> State:
-  """Before the first evaluation; `scale` multiplies the learning rate."""
+  """Returns the state before the first evaluation, with a `scale` of 1."""
   return contrib.reduce_on_plateau().init(jnp.zeros(()))
 
 
@@ -28,18 +28,17 @@ def observe(
   patience_epochs: int,
   min_improvement: float,
 ) -> State:
-  """The state after an evaluation, its scale lowered if it is a plateau.
+  """Returns the state after an evaluation; a plateau lowers its scale.
 
   Args:
-    state: of the evaluations so far.
+    state: of the evaluations so far; its scale multiplies the learning rate.
     error: validation error, 0 to 1.
-    factor: what a plateau multiplies the rate by.
+    factor: by which a plateau multiplies the scale; 0.1 in the paper.
     patience_epochs: evaluations without improvement that make a plateau.
-    min_improvement: relative to the best error, what counts as improvement.
+    min_improvement: least improvement, relative to the best error.
 
   Raises:
-    FloatingPointError: if the error is not a finite number. It neither counts
-      as improvement nor lowers the rate.
+    FloatingPointError: if the error is not finite.
 
   >>> state = init()
   >>> for error in (0.5, 0.4, 0.4, 0.4):
@@ -49,16 +48,16 @@ def observe(
   >>> print(drops(state, factor=0.1), state.scale)
   1 0.1
   """
-  if not math.isfinite(error):
+  if not math.isfinite(error):  # optax would count NaN as a bad epoch
     raise FloatingPointError(f'the validation error is {error}')
   rule = contrib.reduce_on_plateau(
     factor, patience=patience_epochs, rtol=min_improvement
   )
   with jax.numpy_dtype_promotion('standard'):  # optax mixes int32 and float32
-    _, state = rule.update({}, state, value=jnp.float32(error))
+    _, state = rule.update({}, state, value=jnp.float32(error))  # no gradients
   return state
 
 
 def drops(state: State, *, factor: float) -> int:
-  """How many plateaus have lowered the rate so far."""
-  return round(math.log(float(state.scale)) / math.log(factor))
+  """Returns how many plateaus have lowered the rate so far."""
+  return round(math.log(float(state.scale)) / math.log(factor))  # 0.1^n -> n

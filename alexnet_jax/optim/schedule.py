@@ -1,4 +1,4 @@
-"""Learning-rate factors that follow the clock or the minibatch's size.
+"""Factors of the learning rate by epoch, layer and size of the minibatch.
 
 The paper lowers one rate for all parameters at a plateau (plateau.py). The
 authors' notes say when they set which rate by hand (layer-params-145.cfg); here
@@ -30,13 +30,13 @@ def factors(
   step: Int[Array, ''],
   steps_per_unit: float,
 ) -> PyTree:
-  """Factors of the learning rate: {'conv1': {'kernel', 'bias'}, ...}.
+  """Returns factors of the rate: {'conv1': {'kernel', 'bias'}, ...}.
 
   Args:
     schedule: `config.schedule`.
     layers: names of the layers.
     step: minibatches seen so far.
-    steps_per_unit: steps in an epoch, or in the run: in what the tables count.
+    steps_per_unit: steps in an epoch or, if tables count fractions, in the run.
   """
 
   def at(table: Table) -> Float[Array, '']:
@@ -52,7 +52,7 @@ def factors(
 def factor(
   table: Table, *, step: Int[Array, ''], steps_per_unit: float
 ) -> Float[Array, '']:
-  """The factor of one table for the minibatch after `step` others.
+  """Returns the factor of one table for the minibatch after `step` others.
 
   >>> table = ((0.0, 1.0), (2.0, 0.1))
   >>> for step in (0, 4, 5):  # 2 epochs of 2.5 steps end with step 5
@@ -61,7 +61,7 @@ def factor(
   1.0
   0.1
   """
-  # A time that is a whole step but for rounding is that step.
+  # The 1e-6 keeps a time that is a whole step from rounding up to the next.
   starts = [math.ceil(when * steps_per_unit - 1e-6) for when, _ in table]
   constants = [
     optax.constant_schedule(jnp.float32(value)) for _, value in table
@@ -76,14 +76,14 @@ def batch_scaling(
   step: Int[Array, ''],
   steps_per_epoch: float,
 ) -> float | Float[Array, '']:
-  """The factor of every rate: k = batch_size / base_batch_size.
+  """Returns the factor of every rate: k = batch_size / base_batch_size.
 
-  During warm-up it rises from 1 by the same amount in each step:
+  During warm-up it rises linearly from 1:
 
       1 + (k - 1) min(step / steps of the warm-up, 1)
 
-  The factors of the plateau and of config.schedule multiply it, during the
-  warm-up too: tables count its epochs, and the plateau rule its evaluations.
+  The factors of the plateau and of config.schedule multiply it, also during
+  the warm-up, whose epochs they count.
 
   Args:
     scaling: `config.batch_scaling`.
@@ -103,9 +103,9 @@ def batch_scaling(
   4.0
   """
   if not scaling.rule:
-    return 1.0
-  k = batch_size / scaling.base_batch_size
+    return 1.0  # the rates of the config, whatever the size
+  k = batch_size / scaling.base_batch_size  # 2 in run 170 of 2012
   if not scaling.warmup_epochs:
-    return k
+    return k  # the 2012 notes: no warm-up
   warmup_steps = scaling.warmup_epochs * steps_per_epoch
   return 1 + (k - 1) * jnp.minimum(step.astype(jnp.float32) / warmup_steps, 1)

@@ -3,13 +3,12 @@
     v <- 0.9 v - 0.0005 eps w - eps mean(dL/dw)
     w <- w + v
 
-The rate eps multiplies what *enters* the velocity, so that lowering it leaves
-the velocity that is already stored as it is. `optax.sgd` applies the rate to
-the velocity instead; the two differ after every drop of the rate. A rate of
-exactly 0 freezes w and v, as in the 2012 program (weights.cu:148): neither
-decay nor the stored velocity moves them.
+The rate eps multiplies what *enters* the velocity: lowering it does not scale
+the velocity that is already stored. `optax.sgd` applies the rate to the
+velocity instead; the two differ after every drop of the rate. A rate of exactly
+0 freezes w and v, as in the 2012 program (weights.cu:148).
 
-For very large minibatches, and not in the paper, LARS: the same chain with
+LARS, for very large minibatches, is not in the paper: the same chain with
 `optax.lars`'s trust ratio after the decay (You et al. 2017, arXiv:1708.03888).
 """
 
@@ -35,18 +34,17 @@ def paper_sgd(
   trust_coefficient: float | None = None,
   norms: Callable[[PyTree], PyTree] = columns.norms,
 ) -> optax.GradientTransformationExtraArgs:
-  """The rule above; its `update` takes the rates as `rates=`.
+  """Returns the rule above; its `update` takes the rates eps as `rates=`.
 
-  `rates` is a tree like the parameters, or a part of its top, with eps for each
-  of them.
+  `rates` is a tree prefix of the parameters, such as {'conv1': eps, ...}.
 
   Args:
-    momentum: what of a velocity stays, 0.9 in the paper.
+    momentum: share of a velocity that stays, 0.9 in the paper.
     weight_decay: 0.0005 in the paper.
-    decay: what multiplies the weight decay, by layer; 1 if it is not there.
+    decay: factor of the weight decay by layer; 1 where missing.
     decay_biases: whether biases decay as kernels do.
-    trust_coefficient: of LARS; None: without.
-    norms: of whole arrays, for LARS, where only parts of them are at hand.
+    trust_coefficient: of LARS; None: no LARS.
+    norms: returns the norms of whole arrays from a device's parts, for LARS.
 
   >>> rule = paper_sgd(momentum=0.9, weight_decay=0.5)
   >>> w = {'kernel': jax.numpy.array([2.0])}
@@ -59,9 +57,9 @@ def paper_sgd(
   if trust_coefficient is not None:
     enters = _trust(enters, coefficient=trust_coefficient, norms=norms)
   return optax.chain(
-    enters,
-    _scale_by_rates(),
-    _velocity(momentum),
+    enters,  # mean(dL/dw) + 0.0005 w
+    _scale_by_rates(),  # times -eps, before the velocity: not as in optax.sgd
+    _velocity(momentum),  # v <- 0.9 v + that
   )
 
 
@@ -71,7 +69,7 @@ def from_config(
   scaling: config_dict.ConfigDict | None = None,
   norms: Callable[[PyTree], PyTree] = columns.norms,
 ) -> optax.GradientTransformationExtraArgs:
-  """The rule as `config.optim` has it; `scaling`: `config.batch_scaling`."""
+  """Builds the rule from `config.optim` and `config.batch_scaling`."""
   coefficient = None
   if scaling is not None and scaling.lars:
     coefficient = scaling.trust_coefficient
@@ -88,11 +86,11 @@ def from_config(
 def _decay(
   weight_decay: float, factors: Mapping[str, float], *, biases: bool
 ) -> optax.GradientTransformation:
-  """Adds its layer's decay times w to each gradient."""
+  """Adds weight_decay * factor * w to each gradient."""
 
   def one(path: tuple[Any, ...], g: Array, w: Array) -> Array:
-    layer, kind = path[0].key, path[-1].key
-    decays = biases or kind == 'kernel'
+    layer, kind = path[0].key, path[-1].key  # 'conv1', 'kernel'
+    decays = biases or kind == 'kernel'  # 2012: kernels alone
     return g + weight_decay * factors.get(layer, 1.0) * w if decays else g
 
   return optax.stateless(
@@ -108,21 +106,21 @@ def _trust(
   coefficient: float,
   norms: Callable[[PyTree], PyTree],
 ) -> optax.GradientTransformation:
-  """What a rule gives, each kernel's times its trust ratio (LARS):
+  """Multiplies a rule's update of each kernel by its trust ratio (LARS):
 
       u <- coefficient |w| / |u| u,    u = mean(dL/dw) + 0.0005 w
 
-  and u as it is where |w| or |u| is 0. Norms are of the whole array, of both
-  columns, which `optax.scale_by_trust_ratio` could not see. As there, |u| is of
-  the sum; You et al. add the norms, |dL/dw| + 0.0005 |w|. Biases keep the plain
-  rule. The state is `rule`'s, so that a run can change to LARS and back.
+  u is unchanged where |w| or |u| is 0. Norms are of the whole array, both
+  columns, unlike those of `optax.scale_by_trust_ratio`. As there, |u| is the
+  norm of the sum; You et al. add the norms, |dL/dw| + 0.0005 |w|. Biases keep
+  the plain rule. The state is `rule`'s: a run can change to LARS and back.
   """
 
   def update(
     updates: PyTree, state: PyTree, params: Any = None
   ) -> tuple[PyTree, PyTree]:
     updates, state = rule.update(updates, state, params)
-    sizes = norms([_kernels(updates), _kernels(params)])
+    sizes = norms([_kernels(updates), _kernels(params)])  # |u|, |w|
     scaled = jax.tree.map(
       lambda kernel, u, w: (
         jnp.where((u == 0) | (w == 0), 1.0, coefficient * w / u) * kernel
@@ -136,12 +134,12 @@ def _trust(
 
 
 def _kernels(tree: PyTree) -> PyTree:
-  """{layer: {'kernel'}} of {layer: {'kernel', 'bias'}}."""
+  """Leaves out the biases of {layer: {'kernel', 'bias'}}."""
   return {k: {'kernel': kinds['kernel']} for k, kinds in tree.items()}
 
 
 def _scale_by_rates() -> optax.GradientTransformationExtraArgs:
-  """-eps times each array."""
+  """Multiplies each array by -eps."""
 
   def update(
     updates: PyTree,
@@ -159,8 +157,8 @@ def _scale_by_rates() -> optax.GradientTransformationExtraArgs:
 
 
 def _velocity(momentum: float) -> optax.GradientTransformationExtraArgs:
-  """optax.trace, which leaves alone what has a rate of 0."""
-  trace = optax.trace(decay=momentum)
+  """Applies optax.trace, except to parameters with a rate of 0."""
+  trace = optax.trace(decay=momentum)  # v <- 0.9 v + u
 
   def update(
     updates: PyTree,
@@ -174,7 +172,7 @@ def _velocity(momentum: float) -> optax.GradientTransformationExtraArgs:
       _each(lambda rate, v: jnp.where(rate == 0, 0, v), rates, moved),
       optax.TraceState(
         _each(
-          lambda rate, new, old: jnp.where(rate == 0, old, new),
+          lambda rate, new, old: jnp.where(rate == 0, old, new),  # v stays
           rates,
           after.trace,
           state.trace,
@@ -188,7 +186,7 @@ def _velocity(momentum: float) -> optax.GradientTransformationExtraArgs:
 def _each(
   function: Callable[..., Any], rates: PyTree, *trees: PyTree
 ) -> PyTree:
-  """function(rate, array, ...) for each array, `rates` being the trees' top."""
+  """Maps function(rate, array, ...); `rates` is a tree prefix of the trees."""
   return jax.tree.map(
     lambda rate, *parts: jax.tree.map(
       lambda *arrays: function(rate, *arrays), *parts
