@@ -19,7 +19,7 @@ from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.data import dataset, metadata
 from alexnet_jax.studies import report
 from alexnet_jax.studies.figures import style
-from alexnet_jax.studies.report import gather, learned, page, pictures, single
+from alexnet_jax.studies.report import gather, page, pictures, results, single
 from tests import browser, commands
 
 REPORT = 'alexnet_jax.tools.report'
@@ -279,7 +279,7 @@ class _Split:
 
 
 def _examples(run, names, split, folder):
-  """The block of Figure 4, left, for predictions with these names."""
+  """Figure 4, left, for predictions with these names."""
   whole = gather.read(run)
   predicted, data = whole.predictions, whole.data
   assert predicted and data
@@ -292,12 +292,7 @@ def _examples(run, names, split, folder):
   )
   data = dataclasses.replace(data, val=split)
   changed = whole._replace(predictions=changed, data=data)
-  _, drawn, *_ = (
-    block
-    for block in learned.blocks(changed, pictures.Album(folder))
-    if not isinstance(block, page.Heading)
-  )
-  return drawn
+  return pictures.draw_run(changed, 'examples', album=pictures.Album(folder))
 
 
 @pytest.mark.usefixtures('undrawn')
@@ -305,8 +300,7 @@ def test_images_of_other_data_are_not_searched_for(run, tmp_path):
   split = _Split(50_000, damaged=-1)
   names = [f'{n}.JPEG' for n in range(50)]
   drawn = _examples(run, names, split, tmp_path)
-  assert isinstance(drawn, page.Missing)
-  assert 'not those that predictions.npz was made from: ' in drawn.text
+  assert 'not those that predictions.npz was made from: ' in drawn.missing
   assert split.read < 100
 
 
@@ -315,7 +309,7 @@ def test_images_behind_a_damaged_one_are_found_and_read_once(run, tmp_path):
   split = _Split(40, damaged=3)
   names = [f'image {n}' for n in range(40) if n != 3]
   drawn = _examples(run, names, split, tmp_path)
-  assert isinstance(drawn, page.Figure)
+  assert drawn.light and not drawn.missing
   assert split.read <= 16  # eight, and the one before each
 
 
@@ -359,7 +353,8 @@ def test_neighbours_are_drawn_if_they_are_those_images(copy):
 def test_a_part_that_cannot_be_made_costs_no_other(copy, capsys):
   (copy / 'retrieval.json').write_text('{"queries": []}')
   page = _Page(report.write(copy).read_text())
-  assert "could not be made (KeyError: 'precision')" in page.words
+  said = "could not be made (UndefinedError: 'dict object' has no attribute"
+  assert f"{said} 'precision')" in page.words
   assert 'picture' in page.tags
   assert capsys.readouterr().out.startswith('warning: report, What it learned')
 
@@ -433,31 +428,43 @@ def test_hostile_names_are_text(hostile):
 
 
 _AROUND = {'name': 'n', 'over': 'o', 'title': 't', 'lead': 'l'}
+_IMPORT = """
+{% from 'report/macros.html.j2' import
+  evaluations, facts, figure, missing, numbers, second, table %}
+"""
+
+
+def _made(template: str, **values) -> str:
+  """A page with one section."""
+  made = page.environment().from_string(_IMPORT + template).make_module(values)
+  return page.render([page.Section('p', 't', made.__html__())], **_AROUND)
 
 
 @pytest.mark.parametrize(
-  'block',
+  'template',
   [
-    page.Heading(HOSTILE),
-    page.Text(HOSTILE, kind='note', strong='Well.'),
-    page.Text('and', strong=HOSTILE),
-    page.Missing(HOSTILE),
-    page.Missing('what', command=HOSTILE),
-    page.Bullets([HOSTILE]),
-    page.Facts([(HOSTILE, 'value')]),
-    page.Facts([('name', HOSTILE)]),
-    page.Table((HOSTILE,)),
-    page.Table(('title',), [(HOSTILE,)]),
-    page.Table(('title',), [(page.Cell(HOSTILE, tag='code'),)], 'n'),
-    page.Table(('title',), [(page.Cell('a', second=HOSTILE),)], kinds=['k']),
-    page.Table(('title',), [(page.Cell('a', where=HOSTILE),)]),
-    page.Table(('title',), groups={HOSTILE: [('a',)]}),
-    page.Table(('title',), folded=HOSTILE),
-    page.Figure('data:,', 'data:,', form='svg', alt='', caption=HOSTILE),
+    '{{ x }}',
+    '{{ missing(x) }}',
+    "{{ missing('what', x) }}",
+    "{{ facts([(x, 'value')]) }}",
+    "{{ facts([('name', x)]) }}",
+    '{% call table((x,)) %}{% endcall %}',
+    '{% call table(("title",)) %}<tr>{{ numbers(x) }}</tr>{% endcall %}',
+    '<p>a{{ second(x) }}</p>',
+    "{{ evaluations([(x, '', evaluation)]) }}",
+    "{{ evaluations([('', x, evaluation)]) }}",
+    "{% call figure(picture, '') %}{{ x }}{% endcall %}",
+    "{{ figure(picture._replace(missing=x), '') }}",
+    "{{ figure(picture._replace(missing='a', install=x), '') }}",
   ],
 )
-def test_every_text_is_shown_and_none_is_html(block):
-  whole = page.render([page.Section('p', 'title', [block])], **_AROUND)
+def test_every_text_is_shown_and_none_is_html(template):
+  whole = _made(
+    template,
+    x=HOSTILE,
+    picture=pictures.Picture('svg', 'data:,', 'data:,'),
+    evaluation=results.Evaluation('val', 1, 2, 3, 0.5, 0.25),
+  )
   assert _Page(whole).words.count(HOSTILE) == 1
   assert '<script' not in whole
 
@@ -468,28 +475,29 @@ def test_text_around_the_sections_is_no_html(place):
   assert HOSTILE in _Page(whole).words and '<script' not in whole
   whole = page.render([], **_AROUND, key_figures=[(HOSTILE, HOSTILE)])
   assert _Page(whole).words.count(HOSTILE) == 2 and '<script' not in whole
+  whole = page.render([page.Section('p', HOSTILE, HOSTILE)], **_AROUND)
+  assert _Page(whole).words.count(HOSTILE) == 3 and '<script' not in whole
 
 
 def test_attributes_are_escaped():
-  quoted = '"> <b onload="x'
-  blocks = [
-    page.Table(('title',), label=quoted),
-    page.Figure('data:,', 'data:,', form='svg', alt=quoted, caption=''),
-  ]
-  whole = page.render([page.Section('p', 'title', blocks)], **_AROUND)
+  whole = _made(
+    "{% call table(('title',), label=x) %}{% endcall %}"
+    '{% call figure(picture, x) %}{% endcall %}',
+    x='"> <b onload="x',
+    picture=pictures.Picture('svg', 'data:,', 'data:,'),
+  )
   assert 'b' not in _Page(whole).tags
   assert whole.count('&#34;&gt; &lt;b onload=&#34;x') == 2
 
 
 def test_characters_that_no_page_can_show_are_replaced():
-  text = page.Text('a\x1b[31m\ud800b\N{NO-BREAK SPACE}c\nd')
-  whole = page.render([page.Section('p', 'title', [text])], **_AROUND)
+  whole = _made('{{ x }}', x='a\x1b[31m\ud800b\N{NO-BREAK SPACE}c\nd')
   assert 'a\ufffd[31m\ufffdb\N{NO-BREAK SPACE}c\nd' in whole
 
 
 def test_a_mistake_in_the_template_is_an_error():
   with pytest.raises(jinja2.UndefinedError):
-    page.render([page.Section('p', 'title', [object()])], **_AROUND)
+    _made('{{ x.y }}', x=object())
 
 
 def test_the_command_prints_the_path(command, copy):

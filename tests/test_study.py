@@ -390,6 +390,13 @@ def test_as_many_at_once_as_there_are_places(tmp_path, places, code):
   assert ends[there].code == 0
 
 
+def _net(name, cost, *, paper, notes):
+  costs = {'top1': cost, 'loss': cost}
+  return results.NetResult(
+    name, 3, 3, {}, costs, (paper, None), '', (notes, None), 0
+  )
+
+
 def test_the_figure_names_every_ablation_and_the_paper():
   pytest.importorskip('matplotlib')
   from alexnet_jax.studies.figures import paired as paired_lib
@@ -398,8 +405,8 @@ def test_the_figure_names_every_ablation_and_the_paper():
   cost = paired.Difference(3, 1.2, -3.0, 5.4)
   alone = paired.Difference(1, 4.0, None, None)
   rows = [
-    paired_lib.Cost('no_lrn', cost, cost, 1.4, 1.37),
-    paired_lib.Cost('$a<b', alone, alone, None, None),
+    _net('no_lrn', cost, paper=1.4, notes=1.37),
+    _net('$a<b', alone, paper=None, notes=None),
   ]
   with style.theme(dark=True):
     root = ElementTree.fromstring(style.svg(paired_lib.figure(rows)))

@@ -4,13 +4,12 @@ The differences that the paper prints (§3, §7) are marked beside them.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alexnet_jax.studies.ablation import paired
+from alexnet_jax.studies.ablation import paired, results
 from alexnet_jax.studies.figures import style
 
 _ROW = 0.42  # inches per row
@@ -18,17 +17,7 @@ _APART = 0.22  # rows between our mark and the authors'
 _LETTERS = 16  # per name
 
 
-class Cost(NamedTuple):
-  """The costs of an ablation, in points of top-1 error and in loss."""
-
-  name: str
-  top1: paired.Difference
-  loss: paired.Difference
-  paper: float | None  # points
-  notes: float | None  # points, from the authors' notes of 2012
-
-
-def figure(rows: Sequence[Cost]) -> Figure:
+def figure(rows: Sequence[results.NetResult]) -> Figure:
   """Draws a row per ablation: points of top-1 error left, the loss right.
 
   A dot is filled if the interval excludes 0. A single seed has no interval.
@@ -42,9 +31,9 @@ def figure(rows: Sequence[Cost]) -> Figure:
     figsize=(style.WIDTH, len(rows) * _ROW + 1.5), layout='constrained'
   )
   errors, losses = made.subplots(1, 2, sharey=True, width_ratios=[3, 2])
-  _dots(errors, [row.top1 for row in rows])
+  _dots(errors, [row.costs['top1'] for row in rows])
   _authors(errors, rows)
-  _dots(losses, [row.loss for row in rows])
+  _dots(losses, [row.costs['loss'] for row in rows])
   errors.set_title('top-1 error, points')
   losses.set_title('loss')
   errors.set_yticks(
@@ -82,7 +71,7 @@ def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
   axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
 
 
-def _authors(axes: Axes, rows: Sequence[Cost]) -> None:
+def _authors(axes: Axes, rows: Sequence[results.NetResult]) -> None:
   """Draws the authors' costs on ImageNet, below the dots."""
   colours = style.palette()
   looks = (
@@ -90,7 +79,7 @@ def _authors(axes: Axes, rows: Sequence[Cost]) -> None:
     ('notes', 'notes of 2012', {'marker': 'x', 'ms': 6}),
   )
   for field, label, look in looks:
-    marks = [(getattr(r, field), n + _APART) for n, r in enumerate(rows)]
+    marks = [(getattr(r, field)[0], n + _APART) for n, r in enumerate(rows)]
     marks = [mark for mark in marks if mark[0] is not None]
     if marks:
       axes.plot(

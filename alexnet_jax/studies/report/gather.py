@@ -26,7 +26,6 @@ from alexnet_jax.train import log
 Config = config_dict.ConfigDict
 Record = log.Record
 T = TypeVar('T')
-CONFIG = 'CONFIG.py stands for the config of the run.'  # see Run.command
 _UNREADABLE = (ValueError, OSError, KeyError, TypeError, AttributeError)
 
 
@@ -44,6 +43,12 @@ class Checkpoint(NamedTuple):
   meta: layout.Meta
   params: PyTree
   velocities: PyTree | None
+
+  @property
+  def conv1(self) -> tuple[np.ndarray, int]:
+    """Kernels of conv1, and the number of columns that they are split over."""
+    model = self.meta['config'].get('model', {})
+    return self.params['conv1']['kernel'], model.get('columns', 1)
 
 
 class Run(NamedTuple):
@@ -94,6 +99,15 @@ class Run(NamedTuple):
     return [r for r in self.records if r['split'] != 'train']
 
   @property
+  def changes(self) -> list[tuple[Any, dict[str, Any]]]:
+    """(step, change) of each field that changed in the middle of the run."""
+    return [
+      (entry.get('step'), change)
+      for entry in self.history
+      for change in _objects(entry['changes'])
+    ]
+
+  @property
   def data_name(self) -> str:
     """The name of the data set; '' if no file has it."""
     if self.data:
@@ -110,6 +124,10 @@ class Run(NamedTuple):
     known = self.checkpoint.meta['classes'] if self.checkpoint else []
     names = [str(c.get('name', '')) for c in known]
     return names or list(self.predictions.classes if self.predictions else [])
+
+  def class_name(self, label: int) -> str:
+    names = self.class_names
+    return names[label] if label < len(names) else f'class {label}'
 
   def command(self, text: str) -> str:
     """A command of this package for a shell, with WORKDIR filled in."""
@@ -137,9 +155,7 @@ def read_outline(workdir: pathlib.Path) -> Run:
   health = _json(workdir / 'health.json') or {}
   return Run(
     workdir=workdir,
-    config=_attempt(
-      lambda: Config(schema.from_json(schema.upgrade(stored or {})))
-    )
+    config=_attempt(lambda: Config(schema.from_json(schema.upgrade(stored))))
     if stored
     else None,
     history=[h for h in history if isinstance(h.get('changes'), list)],
@@ -159,25 +175,22 @@ def read(workdir: pathlib.Path) -> Run:
   data, no_data = _data(run.config)
   predicted = workdir / predictions_lib.OF_A_RUN
   checkpoint, damaged = _checkpoint(workdir / layout.FOLDER)
-  config = run.config
-  directory = _attempt(lambda: config.data.dir) if config else None
   return run._replace(
     checkpoint=checkpoint,
     damaged=tuple(damaged),
     data=data,
     no_data=no_data,
-    prepared=_attempt(lambda: _prepared(directory)) if directory else None,
+    prepared=_attempt(lambda: _prepared(run.config)) if run.config else None,
     predictions=_attempt(lambda: predictions_lib.load(predicted)),
     retrieval=_json(workdir / 'retrieval.json'),
     audit=_json(workdir / 'audit.json'),
   )
 
 
-def _config(stored: dict[str, Any]) -> Config:
-  return Config(schema.from_json(schema.upgrade(stored)))
-
-
-def _prepared(directory: str) -> metadata.Metadata:
+def _prepared(config: Config) -> metadata.Metadata | None:
+  directory = config.data.dir
+  if not directory:
+    return None
   return metadata.read(pathlib.Path(download.local_copy(directory)))
 
 

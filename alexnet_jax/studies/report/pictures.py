@@ -8,21 +8,20 @@ also written beside the page in both forms.
 import base64
 import importlib
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from alexnet_jax.data import dataset
-from alexnet_jax.studies.report import gather, page
+from alexnet_jax.studies.report import gather, page, statistics
 
 _FIGURES = 'alexnet_jax.studies.figures'
 INSTALL = "pip install 'alexnet-jax[analysis]'"
 _TYPES = {'svg': 'image/svg+xml', 'png': 'image/png'}
+_OF_PIXELS = {'kernels', 'examples', 'neighbours'}
 _EXAMPLES = 8  # as many as Figure 4, left, has
-
-Form = Literal['svg', 'png']
 # Gives the arguments of a module's `figure`.
 Arguments = Callable[[], dict[str, Any]]
 
@@ -31,52 +30,47 @@ class NothingToDrawError(ValueError):
   """There is no figure; the message is a sentence that says why."""
 
 
+class Picture(NamedTuple):
+  """A figure for a light and one for a dark page, or why there is none."""
+
+  form: str = ''  # 'svg' or 'png'
+  light: str = ''  # data: address
+  dark: str = ''
+  missing: str = ''
+  install: str = ''  # the command that mends it
+
+
 class Album(NamedTuple):
   """Draws figures into a folder, which is that of the page."""
 
   folder: pathlib.Path
 
   def picture(
-    self,
-    name: str,
-    arguments: Arguments,
-    *,
-    form: Form,
-    alt: str,
-    caption: str,
-    module: str = '',
-  ) -> page.Figure | page.Missing:
+    self, name: str, arguments: Arguments, *, module: str = ''
+  ) -> Picture:
     """Writes NAME.png and NAME.svg; returns the figure, or why there is none.
 
     Args:
       name: of the files.
       arguments: gives those of `figure`, which draws it; may raise
         NothingToDrawError.
-      form: which of the two the page embeds.
-      alt: what the figure shows, for those who do not see it.
-      caption: what to look at in it.
       module: of studies/figures, if its name is not that of the files.
     """
     try:
-      light, dark = self._drawn(
-        name, arguments, module=module or name, form=form
-      )
+      return self._drawn(name, arguments, module=module or name)
     except ImportError:
-      self._remove(name)
-      return page.Missing('Pictures need matplotlib.', INSTALL)
+      nothing = Picture(missing='Pictures need matplotlib.', install=INSTALL)
     except NothingToDrawError as error:
-      self._remove(name)
-      return page.Missing(str(error))
-    addresses = [_address(content, form=form) for content in (light, dark)]
-    return page.Figure(*addresses, form=form, alt=alt, caption=caption)
+      nothing = Picture(missing=str(error))
+    for kind in _TYPES:  # those of an earlier report would be outdated
+      (self.folder / f'{name}.{kind}').unlink(missing_ok=True)
+    return nothing
 
-  def _drawn(
-    self, name: str, arguments: Arguments, *, module: str, form: Form
-  ) -> tuple[bytes, bytes]:
-    """The picture for a light page, and the one for a dark page."""
+  def _drawn(self, name: str, arguments: Arguments, *, module: str) -> Picture:
     style = importlib.import_module(f'{_FIGURES}.style')
     figures = importlib.import_module(f'{_FIGURES}.{module}')
     makers = {'svg': style.svg, 'png': style.png}
+    form = 'png' if module in _OF_PIXELS else 'svg'
     given = arguments()
     with style.theme(dark=False):
       figure = figures.figure(**given)
@@ -84,19 +78,41 @@ class Album(NamedTuple):
     for kind, content in light.items():
       page.write(self.folder / f'{name}.{kind}', content)
     with style.theme(dark=True):
-      return light[form], makers[form](figures.figure(**given))
-
-  def _remove(self, name: str) -> None:
-    """Removes the figure of an earlier report, which would be outdated."""
-    for kind in _TYPES:
-      (self.folder / f'{name}.{kind}').unlink(missing_ok=True)
+      dark = makers[form](figures.figure(**given))
+    return Picture(form, _address(light[form], form), _address(dark, form))
 
 
-def _address(content: bytes, *, form: Form) -> str:
+def _address(content: bytes, form: str) -> str:
   return f'data:{_TYPES[form]};base64,{base64.b64encode(content).decode()}'
 
 
-def examples(run: gather.Run) -> dict[str, Any]:
+def draw_run(run: gather.Run, name: str, *, album: Album) -> Picture:
+  """Draws a figure of a run: a module of studies/figures that _OF_A_RUN has."""
+  return album.picture(name, lambda: _OF_A_RUN[name](run))
+
+
+def _kernels(run: gather.Run) -> dict[str, Any]:
+  assert run.checkpoint
+  kernels, columns = run.checkpoint.conv1
+  return {'kernels': kernels, 'columns': columns}
+
+
+def _classes(run: gather.Run) -> dict[str, Any]:
+  found = run.predictions
+  assert found
+  names = run.class_names
+  return {'labels': found.labels, 'ranks': found.ranks, 'classes': names}
+
+
+def _layers(run: gather.Run) -> dict[str, Any]:
+  """Activations, and velocities if the newest checkpoint has some."""
+  found, rows = run.checkpoint, []
+  if found and found.velocities is not None:
+    rows = statistics.layer_statistics(found.params, found.velocities)
+  return {'health_rows': run.health, 'statistics': rows}
+
+
+def _examples(run: gather.Run) -> dict[str, Any]:
   """The arguments of examples.figure, which draws Figure 4, left.
 
   Raises:
@@ -181,7 +197,7 @@ def _example(split: dataset.Split, index: int) -> dataset.Example | None:
     return None
 
 
-def neighbours(run: gather.Run) -> dict[str, Any]:
+def _neighbours(run: gather.Run) -> dict[str, Any]:
   """The arguments of neighbours.figure, which draws Figure 4, right.
 
   Raises:
@@ -189,26 +205,14 @@ def neighbours(run: gather.Run) -> dict[str, Any]:
   """
   assert run.retrieval and run.data
   found = run.retrieval['queries'][:5]
-  rows = {
-    kind: [_nearest(run, q[kind]) for q in found] for kind in ('fc7', 'pixels')
-  }
-  return {
-    'queries': np.stack([_named_image(run.data.val, q) for q in found]),
-    'query_labels': np.array([q['label'] for q in found]),
-    'fc7': np.stack([images for images, _ in rows['fc7']]),
-    'fc7_labels': np.array([labels for _, labels in rows['fc7']]),
-    'pixels': np.stack([images for images, _ in rows['pixels']]),
-    'pixel_labels': np.array([labels for _, labels in rows['pixels']]),
-    'classes': run.class_names,
-  }
-
-
-def _nearest(
-  run: gather.Run, near: Sequence[dict]
-) -> tuple[UInt8[np.ndarray, 'k s s 3'], list[int]]:
-  assert run.data
-  images = np.stack([_named_image(run.data.train, n) for n in near])
-  return images, [n['label'] for n in near]
+  images = {'queries': np.stack([_named_image(run.data.val, q) for q in found])}
+  labels = {'query_labels': np.array([q['label'] for q in found])}
+  for kind, name in (('fc7', 'fc7_labels'), ('pixels', 'pixel_labels')):
+    images[kind] = np.stack(
+      [[_named_image(run.data.train, n) for n in q[kind]] for q in found]
+    )
+    labels[name] = np.array([[n['label'] for n in q[kind]] for q in found])
+  return images | labels | {'classes': run.class_names}
 
 
 def _named_image(
@@ -230,3 +234,14 @@ def _named_image(
       f'{entry["index"]:,} is {example.name}, not {entry["name"]}.'
     )
   return example.image
+
+
+# The figures of a run, and the arguments of each.
+_OF_A_RUN: dict[str, Callable[[gather.Run], dict[str, Any]]] = {
+  'curves': lambda run: {'records': run.records},
+  'kernels': _kernels,
+  'examples': _examples,
+  'neighbours': _neighbours,
+  'classes': _classes,
+  'layers': _layers,
+}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import config_dict
 
 from alexnet_jax import paper
-from alexnet_jax.config import schema
+from alexnet_jax.config import ablations, schema
 
 Config = config_dict.ConfigDict
 _UNKNOWN = 'not recorded'
@@ -74,6 +74,12 @@ def program_choices(config: Config) -> list[Choice]:
     Choice(what, text, program, _read(config, here))
     for what, text, program, here in _CHOICES
   ]
+
+
+def ablated(config: Config) -> dict[str, ablations.Ablation]:
+  """The known ablations of a run by name."""
+  names = config.get('ablations') or ()
+  return {n: ablations.ABLATIONS[n] for n in names if n in ablations.ABLATIONS}
 
 
 def _read(config: Config, here: _Reader) -> str:

@@ -1,7 +1,7 @@
 """Runs side by side on one page: curves, error rates, and what differs."""
 
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import config_dict
@@ -11,8 +11,11 @@ from alexnet_jax.studies.report import gather, page, pictures, results
 
 PAGE = 'compare.html'
 MOST = 8  # lines that can be told apart
-
-_Named = Sequence[tuple[str, gather.Run]]
+_SECTIONS = {
+  'results': 'Results',
+  'curves': 'Curves',
+  'settings': 'What differs',
+}
 
 
 def compare(
@@ -32,80 +35,51 @@ def compare(
     raise ValueError(
       f'{len(workdirs)} runs to compare: give 2 to {MOST} workdirs'
     )
-  runs = _named([gather.read_outline(workdir) for workdir in workdirs])
-  text = page.render(
-    [
-      page.Section('results', 'Results', list(_errors(runs))),
-      page.Section('curves', 'Curves', [_curves(runs, output=output)]),
-      page.Section('settings', 'What differs', [_differences(runs)]),
+  runs = [gather.read_outline(workdir) for workdir in workdirs]
+  names = [run.name for run in runs]
+  if len(set(names)) < len(names):
+    names = [f'{n}: {run.workdir}' for n, run in enumerate(runs, start=1)]
+  named = dict(zip(names, runs, strict=True))
+  macros = page.macros(
+    'report/several.html.j2',
+    names=names,
+    evaluated=[
+      (name, f'{results.views(e.views)}, {e.where}', e)
+      for name, run in named.items()
+      for e in results.newest(run)
     ],
+    idle=[name for name, run in named.items() if not run.evaluations],
+    lines=pictures.Album(output.parent).picture(
+      output.stem, lambda: _lines(named), module='compared'
+    ),
+    differing=_differing(runs),
+  )
+  text = page.render(
+    [page.Section(p, t, getattr(macros, p)()) for p, t in _SECTIONS.items()],
     name=f'{len(runs)} runs',
     over='runs side by side',
     title=f'{len(runs)} runs',
-    lead=', '.join(name for name, _ in runs),
+    lead=', '.join(names),
   )
   page.write(output, text)
   return output
 
 
-def _named(runs: Sequence[gather.Run]) -> _Named:
-  """Runs with their folders' names; with whole paths if two are the same."""
-  names = [run.name for run in runs]
-  if len(set(names)) < len(names):
-    names = [f'{n}: {run.workdir}' for n, run in enumerate(runs, start=1)]
-  return list(zip(names, runs, strict=True))
-
-
-def _errors(runs: _Named) -> Iterator[page.Block]:
-  yield results.evaluation_table(
-    (page.Cell(name, f'{r.seen}, {r.split_name}, step {r.step:,}'), r)
-    for name, run in runs
-    for r in results.newest(run)
-  )
-  idle = [name for name, run in runs if not run.evaluations]
-  if idle:
-    yield page.Missing(f'Not evaluated yet: {", ".join(idle)}.')
-  yield page.Text(
-    'The newest evaluation of each kind, with 95 % intervals for other '
-    'images. One run of each says little about which is better.',
-    'aside',
-  )
-
-
-def _curves(runs: _Named, *, output: pathlib.Path) -> page.Block:
-  return pictures.Album(output.parent).picture(
-    output.stem,
-    lambda: _lines(runs),
-    module='compared',
-    form='svg',
-    alt='Training loss and validation error of the runs over epochs.',
-    caption='Above: the loss of minibatches in training. Below: the top-1 '
-    'error of the centre crop on the validation set.',
-  )
-
-
-def _lines(runs: _Named) -> dict[str, Any]:
+def _lines(named: dict[str, gather.Run]) -> dict[str, Any]:
   """The arguments of compared.figure."""
-  if not any(run.records for _, run in runs):
+  if not any(run.records for run in named.values()):
     raise pictures.NothingToDrawError('None of the runs has a line yet.')
-  return {'runs': [(n, run.train, run.evaluations) for n, run in runs]}
+  return {
+    'runs': [(name, run.train, run.evaluations) for name, run in named.items()]
+  }
 
 
-def _differences(runs: _Named) -> page.Block:
-  """The config fields that are not the same in all runs."""
-  rows = list(_differing(run.config for _, run in runs))
-  if not rows:
-    return page.Text('Every field of their configs is the same.')
-  return page.Table(('Field', *(name for name, _ in runs)), rows)
-
-
-def _differing(
-  configs: Iterable[config_dict.ConfigDict | None],
-) -> Iterator[page.Row]:
-  every = [dict(schema.leaves(c or config_dict.ConfigDict())) for c in configs]
-  for field in sorted({name for fields in every for name in fields}):
-    values = [
-      str(fields[field]) if field in fields else '–' for fields in every
-    ]
-    if len(set(values)) > 1:
-      yield page.Cell(field, tag='code'), *values
+def _differing(runs: Sequence[gather.Run]) -> dict[str, list[str]]:
+  """Config fields that are not the same in all runs -> their values."""
+  nothing = config_dict.ConfigDict()
+  every = [dict(schema.leaves(run.config or nothing)) for run in runs]
+  found = {
+    field: [str(own[field]) if field in own else '–' for own in every]
+    for field in sorted({name for own in every for name in own})
+  }
+  return {f: values for f, values in found.items() if len({*values}) > 1}
