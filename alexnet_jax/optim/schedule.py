@@ -43,8 +43,11 @@ def factors(
     return factor(table, step=step, steps_per_unit=steps_per_unit)
 
   kinds = {kind: at(schedule[kind]) for kind in ('kernel', 'bias')}
+  # A layer without tables of its own, such as a norm, follows the kernels'.
   return {
-    name: {kind: kinds[kind] * at(schedule.layer[name][kind]) for kind in kinds}
+    name: {kind: kinds[kind] * at(own[kind]) for kind in kinds}
+    if (own := schedule.layer.get(name))
+    else kinds['kernel']
     for name in layers
   }
 

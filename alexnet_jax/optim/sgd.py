@@ -128,14 +128,18 @@ def _trust(
       _kernels(updates),
       *sizes,
     )
-    return {k: kinds | scaled[k] for k, kinds in updates.items()}, state
+    return {k: kinds | scaled.get(k, {}) for k, kinds in updates.items()}, state
 
   return optax.GradientTransformation(rule.init, update)
 
 
 def _kernels(tree: PyTree) -> PyTree:
   """Leaves out the biases of {layer: {'kernel', 'bias'}}."""
-  return {k: {'kernel': kinds['kernel']} for k, kinds in tree.items()}
+  return {
+    k: {'kernel': kinds['kernel']}
+    for k, kinds in tree.items()
+    if 'kernel' in kinds
+  }
 
 
 def _scale_by_rates() -> optax.GradientTransformationExtraArgs:
