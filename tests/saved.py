@@ -22,6 +22,7 @@ def decided(state, *, seed=0):
 
   return state.replace(
     params=jax.tree_util.tree_map_with_path(drawn, state.params),
+    model_state=jax.tree.map(lambda x: x + 1, state.model_state),
     step=jax.device_put(jnp.int32(7), state.step.sharding),
   )
 
