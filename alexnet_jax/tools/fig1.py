@@ -21,7 +21,7 @@ from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh
 from alexnet_jax.runtime import compile, locks, malloc, paths, signals
 from alexnet_jax.studies import provenance
-from alexnet_jax.studies.fig1 import curves, experiment, picture
+from alexnet_jax.studies.fig1 import curves, experiment
 from alexnet_jax.studies.report import pictures
 from alexnet_jax.train import log
 
@@ -80,10 +80,12 @@ def main() -> None:
     of = provenance.describe(data)
     print(f'\n{of}\n{curves.describe(results, most_epochs=most)}')
     try:
-      for path in picture.write(results, folder=folder, of=of):
-        print(path)
+      from alexnet_jax.studies.figures import fig1
     except ImportError:
       print(f'no picture: it needs matplotlib; {pictures.INSTALL}')
+      return
+    for path in fig1.write(results, folder=folder, of=of):
+      print(path)
 
 
 def _check_flags() -> None:

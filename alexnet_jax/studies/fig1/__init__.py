@@ -2,5 +2,4 @@
 
 experiment  trains the networks
 curves      their training errors, and when these reach the target
-picture     the figure
 """

@@ -41,28 +41,19 @@ def figure(
   order = np.argsort(-errors, kind='stable')[: np.isfinite(errors).sum()]
   parts = [order] if len(order) <= _ALL else [order[:_ENDS], order[-_ENDS:]]
   heights = [len(part) * _BAR for part in parts]
-  made = Figure(
-    figsize=(style.WIDTH, sum(heights) + 0.4 * len(parts) + 0.25),
-    layout='constrained',
-  )
+  made = style.figure(sum(heights) + 0.4 * len(parts) + 0.25)
   grid = made.subplots(len(parts), squeeze=False, height_ratios=heights)
-  panels = list(grid[:, 0])
-  mean = float((ranks >= 1).mean())
-  for axes, part in zip(panels, parts, strict=True):
-    _bars(axes, errors[part], names=[classes[int(c)] for c in part])
-    axes.axvline(
-      mean,
-      color=style.palette().ink,
-      lw=1,
-      ls=(0, (4, 3)),
-      label=f'all images: {style.percent(mean)}',
-    )
   heads = ['top-1 error']
-  if len(panels) > 1:
+  if len(parts) > 1:
     heads = [f'top-1 error: highest {_ENDS}', f'lowest {_ENDS}']
-  for axes, head in zip(panels, heads, strict=True):
+  mean = float((ranks >= 1).mean())
+  line = {'color': style.palette().ink, **style.DASHED}
+  line |= {'label': f'all images: {style.percent(mean)}'}
+  for axes, part, head in zip(grid[:, 0], parts, heads, strict=True):
+    _bars(axes, errors[part], names=[classes[int(c)] for c in part])
+    axes.axvline(mean, **line)
     axes.set_title(head)
-  style.legend_above(panels[0])
+  style.legend_above(grid[0, 0])
   return made
 
 

@@ -20,14 +20,15 @@ def figure(runs: Sequence[tuple[str, _Records, _Records]]) -> Figure:
   Args:
     runs: name, and the records of training and of evaluations.
   """
-  made = Figure(figsize=(style.WIDTH, 5.6), layout='constrained')
+  made = style.figure(5.6)
   loss, error = made.subplots(2, sharex=True)
   for (name, train, evaluations), look in zip(runs, _looks(), strict=False):
     some = train[:: max(1, len(train) // _POINTS)]
     label = style.label(name, width=40)
-    loss.plot(*_points(some, 'loss'), **look, label=label)
-    val = [r for r in evaluations if r['views'] == 1]
-    error.plot(*_points(val, 'top1_error'), **look, marker='o', markersize=4)
+    loss.plot(*style.over_epochs(some, 'loss'), **look, label=label)
+    crops = [r for r in evaluations if r['views'] == 1]
+    points = style.over_epochs(crops, 'top1_error')
+    error.plot(*points, **look, marker='o', markersize=4)
   loss.set_title('training loss')
   error.set_title('validation top-1 error')
   error.set(xlabel='epoch', ylim=(0, 1.02))
@@ -47,7 +48,3 @@ def _looks() -> list[dict[str, str]]:
     for turn in (0, 2)
     for n, colour in enumerate(four)
   ]
-
-
-def _points(records: _Records, field: str) -> tuple[list[float], list[float]]:
-  return [r['epoch'] for r in records], [r[field] for r in records]

@@ -39,7 +39,7 @@ def figure(records: Sequence[dict]) -> Figure:
   val = [r for r in records if r['split'] == 'val']
   if not train and not val:
     raise ValueError('no record of training or validation: nothing to draw')
-  made = Figure(figsize=(style.WIDTH, 6.2), layout='constrained')
+  made = style.figure(6.2)
   loss, errors, rate = made.subplots(3, sharex=True, height_ratios=[4, 4, 2])
   _loss(loss, train, val)
   _errors(errors, train, val)
@@ -57,9 +57,8 @@ def figure(records: Sequence[dict]) -> Figure:
 def _loss(axes: Axes, train: _Records, val: _Records) -> None:
   colours = style.palette()
   _line(axes, train, 'loss', colour=colours.first, label='training')
-  _points(
-    axes, val, 'loss', colour=colours.second, marker='o', label='validation'
-  )
+  points = {'colour': colours.second, 'marker': 'o', 'label': 'validation'}
+  _points(axes, val, 'loss', **points)
   axes.set_title('loss')
   axes.set_ylim(bottom=0)
 
@@ -87,8 +86,7 @@ def _line(
   axes: Axes, records: _Records, field: str, *, colour: str, label: str = ''
 ) -> None:
   """Draws training as a line; a faint one under its running mean if long."""
-  epochs = np.array([r['epoch'] for r in records])
-  values = np.array([r[field] for r in records], np.float64)
+  epochs, values = map(np.array, style.over_epochs(records, field))
   label = label or f'_{field}'  # a leading _ keeps it out of the legend
   if len(values) < _SMOOTH:
     marker = '.' if len(values) == 1 else ''
@@ -115,34 +113,18 @@ def _points(
   ten = [r for r in finite if r['views'] > 1]
   size = 4.5 if len(one) <= _MANY else 2.5
   filled = {'ls': '', 'marker': marker, 'ms': size, 'color': colour}
-  if one:
-    _scatter(axes, one, field, look=filled, label=label)
-  if ten:
-    _scatter(axes, ten, field, look=_MANY_VIEWS | {'mec': colour})
-
-
-def _scatter(
-  axes: Axes,
-  records: _Records,
-  field: str,
-  *,
-  look: dict[str, Any],
-  label: str = '',
-) -> None:
-  axes.plot(
-    [r['epoch'] for r in records],
-    [r[field] for r in records],
-    label=label or f'_{field}',
-    clip_on=False,  # shows all of a point at 0 %
-    zorder=3,
-    **look,
-  )
+  filled |= {'label': label or f'_{field}'}
+  hollow = _MANY_VIEWS | {'mec': colour, 'label': f'_{field}'}
+  for some, look in ((one, filled), (ten, hollow)):
+    if some:  # clip_on=False shows all of a point at 0 %
+      points = style.over_epochs(some, field)
+      axes.plot(*points, clip_on=False, zorder=3, **look)
 
 
 def _rate(axes: Axes, train: _Records) -> None:
-  rates = [r['learning_rate'] for r in train]
+  epochs, rates = style.over_epochs(train, 'learning_rate')
   axes.plot(
-    [r['epoch'] for r in train],
+    epochs,
     rates,
     color=style.palette().ink,
     drawstyle='steps-post',
@@ -184,8 +166,7 @@ def _mark_drops(panels: Sequence[Axes], train: _Records) -> None:
       axes.axvline(
         epochs[step],
         color=style.palette().muted,
-        lw=1,
-        ls=(0, (4, 3)),
+        **style.DASHED,
         zorder=1,
         label='drop' if axes is panels[-1] and number == 0 else '_drop',
       )

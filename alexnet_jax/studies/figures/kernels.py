@@ -32,21 +32,16 @@ def figure(kernels: Float[np.ndarray, 'h w 3 k'], *, columns: int) -> Figure:
   unit = max(1, int(style.WIDTH * style.DPI) // width)  # pixels a weight
   each = _TITLE + unit * height
   total = columns * each + (columns - 1) * _BETWEEN
-  size = (unit * width, total)
-  made = Figure(figsize=(size[0] / style.DPI, size[1] / style.DPI))
+  made = Figure(figsize=(unit * width / style.DPI, total / style.DPI))
   for number, (block, picture) in enumerate(zip(blocks, pictures, strict=True)):
     bottom = total - each - number * (each + _BETWEEN)
     axes = made.add_axes((0, bottom / total, 1, unit * height / total))
     axes.imshow(picture, interpolation='none', aspect='auto')
     axes.set_axis_off()
-    axes.set_title(_title(block, number=number, columns=columns), pad=6)
+    index = statistics.colour_selectivity(block).mean()
+    name = f'column {number + 1}: ' if columns > 1 else ''
+    axes.set_title(f'{name}colour selectivity {index:.2f}', pad=6)
   return made
-
-
-def _title(block: np.ndarray, *, number: int, columns: int) -> str:
-  index = statistics.colour_selectivity(block).mean()
-  name = f'column {number + 1}: ' if columns > 1 else ''
-  return f'{name}colour selectivity {index:.2f}'
 
 
 def montage(

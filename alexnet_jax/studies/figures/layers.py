@@ -47,9 +47,7 @@ def figure(health_rows: Sequence[dict], statistics: Sequence[dict]) -> Figure:
     raise ValueError('neither activations nor kernels: nothing to draw')
   names = [r['stage'].split('/')[0] for r in health_rows]
   layers = list(dict.fromkeys(names + [r['layer'] for r in statistics]))
-  made = Figure(
-    figsize=(style.WIDTH, len(layers) * _ROW + 1.3), layout='constrained'
-  )
+  made = style.figure(len(layers) * _ROW + 1.3)
   grid = made.subplots(
     1, len(widths), sharey=True, squeeze=False, width_ratios=widths
   )
@@ -103,28 +101,14 @@ def _dots(
 ) -> None:
   """Draws positive values; a zero is a '0' at the foot of the log scale."""
   shown = [v if v > 0 and math.isfinite(v) else math.nan for v in values]
-  axes.plot(
-    shown,
-    [row + kind.shift for row in rows],
-    ls='',
-    marker=kind.marker,
-    ms=6,
-    mec=kind.colour,
-    mfc=kind.colour if kind.filled else 'none',
-    mew=1.3,
-    label=kind.name,
-  )
+  look = {'ls': '', 'marker': kind.marker, 'ms': 6, 'mew': 1.3}
+  look |= {'mec': kind.colour, 'mfc': kind.colour if kind.filled else 'none'}
+  axes.plot(shown, [n + kind.shift for n in rows], **look, label=kind.name)
+  zero = {'color': kind.colour, 'fontsize': 9, 'va': 'center_baseline'}
+  zero |= {'transform': axes.get_yaxis_transform()}
   for row, value in zip(rows, values, strict=True):
     if value == 0:
-      axes.text(
-        0.01,
-        row + kind.shift,
-        '0',
-        color=kind.colour,
-        fontsize=9,
-        va='center_baseline',
-        transform=axes.get_yaxis_transform(),
-      )
+      axes.text(0.01, row + kind.shift, '0', **zero)
 
 
 def _pace(
@@ -158,15 +142,11 @@ def _rows(panels: Sequence[Axes], *, layers: Sequence[str]) -> None:
 
 def _decades(axes: Axes) -> tuple[float, float]:
   """The powers of ten that enclose all values."""
-  values = [
-    float(x)
-    for line in axes.lines
-    for x in np.asarray(line.get_xdata())
-    if math.isfinite(x)
-  ]
-  if not values:
+  found = np.concatenate([np.asarray(line.get_xdata()) for line in axes.lines])
+  found = found[np.isfinite(found)].tolist()
+  if not found:
     return 0.1, 1.0
-  low, high = math.log10(min(values)), math.log10(max(values))
+  low, high = math.log10(min(found)), math.log10(max(found))
   return 10.0 ** math.floor(low - 0.05), 10.0 ** math.ceil(high + 0.05)
 
 

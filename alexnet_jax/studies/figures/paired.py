@@ -27,9 +27,7 @@ def figure(rows: Sequence[results.NetResult]) -> Figure:
   """
   if not rows:
     raise ValueError('no pair of runs: nothing to draw')
-  made = Figure(
-    figsize=(style.WIDTH, len(rows) * _ROW + 1.5), layout='constrained'
-  )
+  made = style.figure(len(rows) * _ROW + 1.5)
   errors, losses = made.subplots(1, 2, sharey=True, width_ratios=[3, 2])
   _dots(errors, [row.costs['top1'] for row in rows])
   _authors(errors, rows)
@@ -50,22 +48,13 @@ def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
   """Draws a dot with its interval per row, and a line at 0."""
   colours = style.palette()
   axes.axvline(0, color=colours.muted, linewidth=1)
-  named = False
+  dot = {'ls': '', 'marker': 'o', 'ms': 8, 'mew': 1.6, 'color': colours.first}
   for at, one in enumerate(found):
     if one.low is not None and one.high is not None:
       axes.plot([one.low, one.high], [at, at], color=colours.first, lw=2)
-    axes.plot(
-      one.mean,
-      at,
-      ls='',
-      marker='o',
-      ms=8,
-      mew=1.6,
-      color=colours.first,
-      mfc=colours.first if one.is_significant else 'none',
-      label=None if named else 'mean and 95 % interval',
-    )
-    named = True
+    fill = colours.first if one.is_significant else 'none'
+    label = None if at else 'mean and 95 % interval'
+    axes.plot(one.mean, at, **dot, mfc=fill, label=label)
   axes.grid(axis='x')
   axes.tick_params(axis='y', length=0)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
@@ -73,20 +62,12 @@ def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
 
 def _authors(axes: Axes, rows: Sequence[results.NetResult]) -> None:
   """Draws the authors' costs on ImageNet, below the dots."""
-  colours = style.palette()
-  looks = (
-    ('paper', 'paper', {'marker': 'D', 'mfc': 'none', 'ms': 6}),
-    ('notes', 'notes of 2012', {'marker': 'x', 'ms': 6}),
-  )
-  for field, label, look in looks:
-    marks = [(getattr(r, field)[0], n + _APART) for n, r in enumerate(rows)]
+  both = {'ls': '', 'mew': 1.4, 'ms': 6, 'color': style.palette().second}
+  for label, costs, look in (
+    ('paper', [r.paper for r in rows], {'marker': 'D', 'mfc': 'none'}),
+    ('notes of 2012', [r.notes for r in rows], {'marker': 'x'}),
+  ):
+    marks = [(top1, n + _APART) for n, (top1, _) in enumerate(costs)]
     marks = [mark for mark in marks if mark[0] is not None]
     if marks:
-      axes.plot(
-        *zip(*marks, strict=True),
-        ls='',
-        mew=1.4,
-        color=colours.second,
-        label=label,
-        **look,
-      )
+      axes.plot(*zip(*marks, strict=True), **both, **look, label=label)

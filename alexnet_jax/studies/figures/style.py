@@ -13,7 +13,7 @@ import contextvars
 import io
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -28,6 +28,7 @@ from PIL import Image
 
 WIDTH = 6.0  # inches: 576 pixels on a page; legible down to 360
 DPI = 192  # of a PNG: two pixels per pixel of a page
+DASHED = {'lw': 1, 'ls': (0, (4, 3))}
 
 # Marks whose shape alone tells right from wrong.
 _STROKE = {'ls': '', 'mfc': 'none', 'mew': 2.2}
@@ -138,6 +139,11 @@ def _settings(colours: Palette) -> dict[str, Any]:
   }
 
 
+def figure(height: float) -> Figure:
+  """An empty figure as wide as the page, which lays itself out; in inches."""
+  return Figure(figsize=(WIDTH, height), layout='constrained')
+
+
 def png(figure: Figure) -> bytes:
   """Renders the figure as PNG, at two pixels per pixel of a page."""
   return _save(figure, format='png', dpi=DPI, metadata={'Software': None})
@@ -157,17 +163,13 @@ def _save(figure: Figure, **options: Any) -> bytes:
   with mpl.rc_context({'text.parse_math': False}), warnings.catch_warnings():
     # Letters without a font become boxes; an SVG uses the page's fonts.
     warnings.filterwarnings('ignore', message=r'Glyph \d+ .* missing from')
-    _settle(figure)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+      # Once: a second pass, or another dpi, would shift the layout a bit.
+      engine.execute(figure)
+      figure.set_layout_engine('none')
     figure.savefig(file, **options)
   return file.getvalue()
-
-
-def _settle(figure: Figure) -> None:
-  """Fixes the layout: a second pass, or another dpi, would shift it a bit."""
-  engine = figure.get_layout_engine()
-  if engine is not None:
-    engine.execute(figure)
-    figure.set_layout_engine('none')
 
 
 def label(name: str, *, width: int) -> str:
@@ -180,14 +182,11 @@ def label(name: str, *, width: int) -> str:
   """
   plain = ''.join(c if c.isprintable() else ' ' for c in name)
   line = ' '.join(plain.split())
-  ends = np.cumsum([_letters(c) for c in line] or [0])
+  wide = (unicodedata.east_asian_width(c) in 'WF' for c in line)
+  ends = np.cumsum([1 + w for w in wide] or [0])
   if ends[-1] <= width:
     return line
   return line[: int(np.searchsorted(ends, width))].rstrip(' ,') + '…'
-
-
-def _letters(c: str) -> int:
-  return 2 if unicodedata.east_asian_width(c) in 'WF' else 1
 
 
 def percent(share: float, _: Any = None) -> str:
@@ -208,6 +207,13 @@ def picture(
   axes.imshow(np.asarray(small), interpolation='none')
   axes.set(xticks=[], yticks=[])
   axes.spines[:].set_visible(False)
+
+
+def over_epochs(
+  records: Sequence[Mapping[str, Any]], field: str
+) -> tuple[list[float], list[float]]:
+  """The epochs of records, and the values of a field."""
+  return [r['epoch'] for r in records], [r[field] for r in records]
 
 
 def legend_above(axes: Axes) -> None:
