@@ -24,8 +24,6 @@ from absl import flags
 from alexnet_jax import cli, train
 from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.config import schema, validate
-from alexnet_jax.evaluate import ensemble
-from alexnet_jax.models import summary
 from alexnet_jax.parallel import distributed, mesh
 from alexnet_jax.parallel import flags as parallel_flags
 from alexnet_jax.runtime import compile, malloc
@@ -102,6 +100,8 @@ def _act(config: schema.Config) -> int:
     case 'train':
       return _train(config)
     case 'eval':
+      from alexnet_jax.evaluate import ensemble
+
       ensemble.evaluate(
         _RESTORE.value or [_workdir()],
         config=config,
@@ -111,6 +111,8 @@ def _act(config: schema.Config) -> int:
       )
       return 0
     case _:
+      from alexnet_jax.models import summary
+
       validate.check(config)
       print(summary.table(config.model, crop_size=config.data.crop_size))
       return 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.config import durations, validate
+from alexnet_jax.data import pipeline
 from alexnet_jax.models import alexnet, summary
 from alexnet_jax.optim import schedule
 from alexnet_jax.parallel import mesh as mesh_lib

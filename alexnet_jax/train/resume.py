@@ -15,7 +15,6 @@ from alexnet_jax.config import schema
 from alexnet_jax.parallel import hosts
 from alexnet_jax.steps.state import TrainState
 from alexnet_jax.train import log as log_lib
-from alexnet_jax.train import warm_start
 from alexnet_jax.train import workdir as workdir_lib
 
 
@@ -52,16 +51,16 @@ def find(setup: setup_lib.Setup, *, workdir: workdir_lib.Workdir) -> Resume:
   """
 
   def read(path: pathlib.Path) -> tuple[layout.Meta, int, TrainState]:
-    meta = restore.read_meta(path)
+    meta = restore.read_meta(path)  # checks every file first
     compatible.check_resumable(
       meta, setup.config, dataset=setup.dataset, path=path
     )
     _check_not_beyond(path, setup)
-    tree = setup.programs.state.to_tree()
+    tree = setup.programs.state.to_tree()  # shapes, dtypes and shardings
     state = TrainState(**restore.read_state(path, meta=meta, state=tree))
-    if int(state.step) != int(path.name):
+    if int(state.step) != int(path.name):  # a renamed folder
       raise restore.DamagedError(path, f'its arrays are of step {state.step}')
-    restore.restore_iterator(batches, step=path)
+    restore.restore_iterator(batches, step=path)  # at step + 1
     return meta, int(path.name), state
 
   records = workdir.records()
@@ -70,9 +69,17 @@ def find(setup: setup_lib.Setup, *, workdir: workdir_lib.Workdir) -> Resume:
   if found:
     meta, step, state = found
   else:
-    meta, step, state = None, 0, warm_start.initial_state(setup)
+    meta, step, state = None, 0, _initial_state(setup)
   kept = [record for record in records if step and record['step'] <= step]
   return Resume(step, state, batches, meta, kept, damaged)
+
+
+def _initial_state(setup: setup_lib.Setup) -> TrainState:
+  if not setup.config.init_from:
+    return setup.programs.init()
+  from alexnet_jax.train import warm_start
+
+  return warm_start.initial_state(setup)
 
 
 def _check_not_beyond(path: pathlib.Path, setup: setup_lib.Setup) -> None:
@@ -93,12 +100,12 @@ def assert_same_run(setup: setup_lib.Setup) -> None:
     ValueError: naming what differs, and on which host.
   """
   fields = dict(schema.leaves(setup.config))
-  del fields['data.dir']
+  del fields['data.dir']  # hosts may mount it elsewhere
   hosts.assert_equal(
     {f'config.{field}': repr(value) for field, value in fields.items()}
     | {f'version of {k}': v for k, v in layout.versions().items()}
     | {
-      'program': layout.program(),
+      'program': layout.program(),  # a digest of the sources
       'data set': f'{setup.dataset.name} {setup.dataset.fingerprint}',
     }
   )

@@ -1,9 +1,9 @@
 """Starting a run with trained layers of another run: fine-tuning (§6).
 
 The rows with an asterisk in Table 2 are of a network that was first trained on
-all of ImageNet and then fine-tuned: all layers but fc8 in 2012
-(layer-params-146-2012-2011.cfg), only the convolutional layers in the two steps
-before.
+all of ImageNet. In the last step of 2012 all layers but fc8 were fine-tuned
+(layer-params-146-2012-2011.cfg), in the two steps before only the convolutional
+layers.
 """
 
 import dataclasses
@@ -30,22 +30,19 @@ _TAKEN: dict[str, Callable[[str], bool]] = {
 
 
 def initial_state(setup: setup_lib.Setup) -> TrainState:
-  """Builds the state before step 1, with layers of config.init_from if given.
+  """Builds the state before step 1, with layers of config.init_from.
 
   Raises:
-    ValueError: if the config needs one that was not given, there is no such
-      checkpoint, none of its layers is asked for and in this network, or one
-      that is has other sizes.
-    DamagedError: if it is not what was written.
+    ValueError: if config.init_from is required and missing, is no checkpoint,
+      or has none of these layers, or one of another size.
+    DamagedError: if the checkpoint is damaged.
   """
   config, state = setup.config, setup.programs.init()
-  if not config.init_from:
-    return state
   if config.init_from == REQUIRED:
     raise ValueError(
-      'config.init_from is missing, and this config goes on from another run: '
-      'add --config.init_from=WORKDIR of that, or --config.init_from= to begin '
-      'afresh'
+      'config.init_from is missing, and this config continues another run: '
+      'add --config.init_from=WORKDIR of that run, or --config.init_from= to '
+      'start without one'
     )
   path = layout.find(config.init_from)
   theirs = restore.read_arrays(path, meta=restore.read_meta(path))['params']

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import grain
 
-from alexnet_jax.checkpoint import bucket_sync, compatible, layout, restore
+from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.checkpoint import save as save_lib
 from alexnet_jax.config import schema
 from alexnet_jax.evaluate import predictions
@@ -47,6 +47,8 @@ def local_folder(place: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
     def open_folder() -> str:
       if not paths.is_remote(place):
         return str(paths.expand(place))
+      from alexnet_jax.checkpoint import bucket_sync
+
       return str(
         stack.enter_context(bucket_sync.synced_workdir(place, stop=stop))
       )
@@ -66,7 +68,7 @@ def write_report(workdir: pathlib.Path, *, name: str) -> None:
 
 
 def _write_report(workdir: pathlib.Path, *, name: str) -> None:
-  tool = ['-m', 'alexnet_jax.tools.report']
+  tool = ['-m', 'alexnet_jax.tools.report']  # the core does not import it
   try:
     done = subprocess.run(
       [sys.executable, '-P', *tool, f'--workdir={workdir}'],
@@ -76,7 +78,7 @@ def _write_report(workdir: pathlib.Path, *, name: str) -> None:
     )
     reason = ' '.join(done.stderr.splitlines()[-1:]).removeprefix('error: ')
   except KeyboardInterrupt:
-    done, reason = None, 'interrupted'
+    done, reason = None, 'interrupted'  # Ctrl-C skips the report alone
   except OSError as error:
     done, reason = None, str(error)
   if done and not done.returncode:
@@ -172,7 +174,7 @@ class Workdir:
 
     def act() -> None:
       path = self.path / 'config.json'
-      before = schema.upgrade(log_lib.read_json(path))
+      before = schema.upgrade(log_lib.read_json(path))  # {} if it was lost
       history = before.pop('history', [])
       changed = []
       if resumed is None:
@@ -216,9 +218,9 @@ class Workdir:
 
     self.last_record = kept[-1] if kept else None
     self._consensus = consensus
-    self._saver = hosts.run_everywhere(open_checkpoints)
+    self._saver = hosts.run_everywhere(open_checkpoints)  # host 0 writes
     with contextlib.ExitStack() as closing:
-      closing.callback(self._saver.close)
+      closing.callback(self._saver.close)  # after the log: reverse order
       self._log = hosts.run_everywhere(open_log)
       if self._log:
         closing.callback(self._log.close)
@@ -241,7 +243,7 @@ class Workdir:
     with self._defer_errors():
       if self._log:
         self._log.sync()
-    self._consensus.poll()
+    self._consensus.poll()  # raises on all hosts
 
   def save_predictions(self, found: predictions.Predictions) -> None:
     """Writes predictions.npz."""
@@ -260,9 +262,7 @@ class Workdir:
   ) -> None:
     """Starts to write a checkpoint in the background, see CheckpointSaver."""
     assert self._saver
-    self._saver.save(
-      step, state=state.to_tree(), batches=batches, meta=meta
-    )
+    self._saver.save(step, state=state.to_tree(), batches=batches, meta=meta)
 
   def wait_for_checkpoint(self) -> None:
     """Waits until the newest checkpoint is complete."""
