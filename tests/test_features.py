@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import doctest
 import json
+import os
 
 import jax
 import numpy as np
@@ -84,14 +85,13 @@ def _same(one, other):
     mine, theirs = getattr(one, name), getattr(other, name)
     assert mine.dtype == theirs.dtype
     np.testing.assert_array_equal(mine, theirs, err_msg=name)
-  assert one.names == other.names and one.of_images == other.of_images
+  assert one.of_images == other.of_images
 
 
 def test_rows_are_what_the_network_makes_of_each_image(network, undisturbed):
   assert undisturbed.index.tolist() == list(range(IMAGES))
   assert isinstance(undisturbed.features, np.memmap)
   train = network.setup.dataset.train
-  assert undisturbed.names == [train[i].name for i in range(IMAGES)]
   assert undisturbed.labels.tolist() == [train[i].label for i in range(IMAGES)]
   rows = [
     predict.features(network.setup, batch, variables=network.variables)
@@ -172,7 +172,6 @@ def test_damaged_images_are_left_out(
   found = _extract(_with(network, damaged=damaged), tmp_path)
   kept = [i for i in range(IMAGES) if i not in damaged]
   assert found.index.tolist() == kept
-  assert found.names == [undisturbed.names[i] for i in kept]
   np.testing.assert_array_equal(found.features, undisturbed.features[kept])
   np.testing.assert_array_equal(found.pixels, undisturbed.pixels[kept])
 
@@ -207,8 +206,10 @@ def test_a_full_disk_is_one_line_before_anything_is_written(
 
 def test_a_damaged_folder_is_one_line(network, tmp_path):
   _extract(network, tmp_path, split='val')
-  names = (tmp_path / 'names.jsonl').read_text().splitlines()
-  (tmp_path / 'names.jsonl').write_text('\n'.join(names[:3]) + '\n')
+  os.truncate(tmp_path / 'pixels.npy', 500)
+  with pytest.raises(ValueError, match='is damaged: remove it'):
+    features.open_(tmp_path)
+  (tmp_path / 'pixels.npy').unlink()
   with pytest.raises(ValueError, match='is damaged: remove it'):
     features.open_(tmp_path)
 

@@ -17,7 +17,7 @@ information as it can. Similar features then have codes at a small Hamming
 distance.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 import flax.linen as nn
@@ -37,20 +37,12 @@ _LEARNING_RATE = 3e-3
 _NOISE = 0.5
 _TINY = 1e-6  # the standard deviation of a constant unit is 0
 
-# (params, optimizer state, minibatch, key) -> the next params and state.
-_Step = Callable[[PyTree, PyTree, Array, Array], tuple[PyTree, PyTree]]
-
 
 class AutoEncoder(nn.Module):
-  """One linear layer to the bits, and one back.
+  """One linear layer to the bits, and one back."""
 
-  Attributes:
-    units: length of a feature vector.
-    bits: length of a code.
-  """
-
-  units: int
-  bits: int
+  units: int  # length of a feature vector
+  bits: int  # length of a code
 
   @nn.compact
   def __call__(
@@ -69,17 +61,11 @@ class AutoEncoder(nn.Module):
 
 
 class Coder(NamedTuple):
-  """The encoder of a trained auto-encoder.
+  """The encoder of a trained auto-encoder."""
 
-  Attributes:
-    mean: of the training features.
-    kernel: W, divided by the features' root mean square length.
-    thresholds: a bit is set where its value is above.
-  """
-
-  mean: Float[np.ndarray, ' units']
-  kernel: Float[np.ndarray, 'units bits']
-  thresholds: Float[np.ndarray, ' bits']
+  mean: Float[np.ndarray, ' units']  # of the training features
+  kernel: Float[np.ndarray, 'units bits']  # W over their mean length
+  thresholds: Float[np.ndarray, ' bits']  # bits are set above these
 
   def encode(
     self, features: Real[np.ndarray, 'n units']
@@ -163,16 +149,7 @@ def _fit(
   optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps))
   params = model.init(first, jnp.asarray(x[:1]), key=noise)
   state = optimizer.init(params)
-  step = _step(model, optimizer)
-  for number in tqdm.trange(
-    steps, desc=f'codes of {bits} bits', delay=5, leave=False
-  ):
-    rows = jnp.asarray(x[rng.integers(0, len(x), _BATCH)])
-    params, state = step(params, state, rows, jax.random.fold_in(noise, number))
-  return np.asarray(params['params']['encoder']['kernel'])
 
-
-def _step(model: AutoEncoder, optimizer: optax.GradientTransformation) -> _Step:
   def loss(params: PyTree, x: Array, key: Array) -> Float[Array, '']:
     y = cast(Array, model.apply(params, x, key=key))
     return jnp.square(x - y).sum(axis=1).mean()
@@ -185,4 +162,9 @@ def _step(model: AutoEncoder, optimizer: optax.GradientTransformation) -> _Step:
     updates, state = optimizer.update(gradients, state)
     return optax.apply_updates(params, updates), state
 
-  return step
+  for number in tqdm.trange(
+    steps, desc=f'codes of {bits} bits', delay=5, leave=False
+  ):
+    rows = jnp.asarray(x[rng.integers(0, len(x), _BATCH)])
+    params, state = step(params, state, rows, jax.random.fold_in(noise, number))
+  return np.asarray(params['params']['encoder']['kernel'])

@@ -7,7 +7,6 @@ features.npy   float32 [images, units]
 pixels.npy     uint8 [images, 3 * side^2], see `shrink`
 labels.npy     int32 [images]
 index.npy      int32 [images], positions in the split
-names.jsonl    one name per line
 progress.json  checkpoint and data, and the number of images done
 
 Unreadable images have no row, so the arrays may be longer than what is in use.
@@ -20,13 +19,12 @@ uninterrupted one.
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -41,7 +39,6 @@ from alexnet_jax.train import log
 
 SIDE = 64  # pixels, height and width of a small image, at most
 _PROGRESS = 'progress.json'
-_NAMES = 'names.jsonl'
 _ARRAYS = ('features', 'pixels', 'labels', 'index')
 _EVERY = 16  # minibatches between two saves of the progress,
 _SECONDS = 30  # or seconds
@@ -49,24 +46,18 @@ _ROWS = 2048  # copied at once
 _STREAM = 0x5A3B1E  # separates the sample's random numbers from others
 
 
+# A row per image of each array, and the number of images done after them.
+_Parts = Iterator[tuple[dict[str, np.ndarray], int]]
+
+
 class Features(NamedTuple):
-  """A row per readable image of a split or sample, in memory-mapped arrays.
+  """A row per readable image of a split or sample, in memory-mapped arrays."""
 
-  Attributes:
-    features: fc7's activations.
-    pixels: the image, made small.
-    labels: the right class.
-    index: position in the split.
-    names: the image's file.
-    of_images: number of images in the whole split.
-  """
-
-  features: Float[np.ndarray, 'n units']
-  pixels: UInt8[np.ndarray, 'n values']
+  features: Float[np.ndarray, 'n units']  # fc7's activations
+  pixels: UInt8[np.ndarray, 'n values']  # the image, made small
   labels: Int[np.ndarray, ' n']
-  index: Int[np.ndarray, ' n']
-  names: list[str]
-  of_images: int
+  index: Int[np.ndarray, ' n']  # position in the split
+  of_images: int  # in the whole split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,16 +130,19 @@ def extract(
   seed = network.setup.config.seed
   chosen = sample(len(images), most=most_images, seed=seed)
   with locks.locked(folder, fix='use a copy of the workdir'):
-    progress = _progress(
+    progress = _begin(
       folder, key=_key(network, split=split, chosen=chosen), notify=notify
     )
-    if progress['done'] < len(chosen):
+    start = progress['done']
+    if start < len(chosen):
       key = _key(network, split=split, chosen=np.arange(len(images)))
       if whole and _is_finished(whole, key=key):
-        _copy(open_(whole), chosen, folder=folder, progress=progress)
+        parts = _copied(open_(whole), chosen, start=start)
       else:
         part = Subset(images, chosen)
-        _fill(network, part, folder=folder, progress=progress, check=check)
+        title = f'features of {split}'
+        parts = _extracted(network, part, start=start, title=title, check=check)
+      _write(folder, parts, progress=progress)
   found = open_(folder)._replace(of_images=len(images))
   if not len(found.labels):
     raise ValueError(
@@ -170,20 +164,17 @@ def open_(folder: pathlib.Path) -> Features:
       f'{folder} holds no finished features: let alexnet_jax.tools.retrieve '
       'finish them'
     )
-  rows = progress['rows']
-  arrays = {
-    name: np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False)
-    for name in _ARRAYS
-  }
-  with open(folder / _NAMES) as lines:
-    names = [json.loads(line) for line in lines]
-  if len(names) != rows or any(len(a) < rows for a in arrays.values()):
-    raise ValueError(f'{folder} is damaged: remove it, and run this again')
-  return Features(
-    **{name: array[:rows] for name, array in arrays.items()},
-    names=names,
-    of_images=progress['images'],
-  )
+  try:
+    arrays = {name: _map(folder, name)[: progress['rows']] for name in _ARRAYS}
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f'{folder} is damaged: remove it, and run this again'
+    ) from error
+  return Features(**arrays, of_images=progress['images'])
+
+
+def _map(folder: pathlib.Path, name: str) -> np.memmap:
+  return np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False)
 
 
 def shrink(
@@ -222,13 +213,12 @@ def _key(
   }
 
 
-def _progress(
+def _begin(
   folder: pathlib.Path, *, key: dict[str, Any], notify: Callable[[str], None]
 ) -> dict[str, Any]:
   """The folder's progress if it has this key; otherwise empties the folder.
 
-  `done` counts the images tried, `rows` those that could be read, `bytes` the
-  length of names.jsonl.
+  `done` counts the images tried, `rows` those that could be read.
   """
   there = log.read_json(folder / _PROGRESS)
   if _is_of(there, key):
@@ -238,9 +228,9 @@ def _progress(
       f'{folder} held features of another checkpoint, data set or sample: '
       'begun anew'
     )
-  for name in (_PROGRESS, _NAMES, *(f'{array}.npy' for array in _ARRAYS)):
+  for name in (_PROGRESS, *(f'{array}.npy' for array in _ARRAYS)):
     (folder / name).unlink(missing_ok=True)
-  return key | {'done': 0, 'rows': 0, 'bytes': 0}
+  return key | {'done': 0, 'rows': 0}
 
 
 def _is_of(progress: dict[str, Any], key: dict[str, Any]) -> bool:
@@ -252,69 +242,67 @@ def _is_finished(folder: pathlib.Path, *, key: dict[str, Any]) -> bool:
   return _is_of(there, key) and there['done'] == there['images']
 
 
-def _copy(
-  whole: Features,
-  chosen: Int[np.ndarray, ' n'],
-  *,
-  folder: pathlib.Path,
-  progress: dict[str, Any],
-) -> None:
-  """Copies the remaining rows of a sample from those of the whole split."""
-  (at,) = np.nonzero(np.isin(whole.index, chosen[progress['done'] :]))
-  for start in range(0, max(len(at), 1), _ROWS):
-    some = at[start : start + _ROWS]
-    rows = {name: getattr(whole, name)[some] for name in _ARRAYS}
-    if not start and not progress['done']:
-      _create(folder, rows, images=len(chosen))
-    names = [whole.names[row] for row in some]
-    _append(folder, rows, names=names, progress=progress)
-    progress['rows'] += len(names)
-  progress['done'] = len(chosen)
-  _save(folder, progress)
+def _copied(
+  whole: Features, chosen: Int[np.ndarray, ' n'], *, start: int
+) -> _Parts:
+  """Yields the remaining rows of a sample from those of the whole split."""
+  (at,) = np.nonzero(np.isin(whole.index, chosen[start:]))
+  for first in range(0, max(len(at), 1), _ROWS):
+    some = at[first : first + _ROWS]
+    done = len(chosen)
+    if first + _ROWS < len(at):
+      done = int(np.searchsorted(chosen, whole.index[some[-1]])) + 1
+    yield {name: getattr(whole, name)[some] for name in _ARRAYS}, done
 
 
-def _fill(
+def _extracted(
   network: load.Network,
   part: Subset,
   *,
-  folder: pathlib.Path,
-  progress: dict[str, Any],
+  start: int,
+  title: str,
   check: Callable[[], None],
-) -> None:
-  """Extracts the remaining rows, and saves the progress now and then."""
-  start, end = progress['done'], len(part)
+) -> _Parts:
+  """Yields the remaining rows, a minibatch at once."""
+  end = len(part)
   size = min(network.setup.config.eval.batch_size, end)
-  saved = time.monotonic()
   # Repeats of the last image fill up the last minibatch.
   places = np.minimum(np.arange(start, -(-end // size) * size), end - 1)
-  for number, batch in enumerate(
-    predict.minibatches(
-      network.setup,
-      Subset(part.split, part.index[places]),
-      title=f'features of {progress["split"]}',
-      check=check,
-    ),
-    start=1,
+  rest = Subset(part.split, part.index[places])
+  done = start
+  for batch in predict.minibatches(
+    network.setup, rest, title=title, check=check
   ):
     kept = batch.indices < end - start
-    index = part.index[places[batch.indices]]
     rows = {
       'features': predict.features(
         network.setup, batch, variables=network.variables
       ),
       'pixels': shrink(jax.device_get(batch.images)[batch.readable]),
       'labels': batch.host_labels.astype(np.int32),
-      'index': index.astype(np.int32),
+      'index': rest.index[batch.indices].astype(np.int32),
     }
-    rows = {name: values[kept] for name, values in rows.items()}
-    names = [name for name, keep in zip(batch.names, kept, strict=True) if keep]
+    done = min(done + len(batch.labels), end)
+    yield {name: values[kept] for name, values in rows.items()}, done
+
+
+def _write(
+  folder: pathlib.Path, parts: _Parts, *, progress: dict[str, Any]
+) -> None:
+  """Appends rows to those in use, and saves the progress now and then."""
+  saved = time.monotonic()
+  for number, (rows, done) in enumerate(parts, start=1):
     if not progress['done']:
-      _create(folder, rows, images=end)
-    _append(folder, rows, names=names, progress=progress)
-    progress['rows'] += len(names)
-    progress['done'] = min(progress['done'] + len(batch.labels), end)
+      _create(folder, rows, images=progress['images'])
+    for name, values in rows.items():
+      # A full disk is an OSError here; in a writable memory map it is a SIGBUS.
+      mapped = _map(folder, name)
+      with open(folder / f'{name}.npy', 'r+b') as file:
+        file.seek(mapped.offset + progress['rows'] * mapped[0].nbytes)
+        file.write(values.tobytes())
+    progress |= {'rows': progress['rows'] + len(rows['index']), 'done': done}
     late = time.monotonic() - saved >= _SECONDS
-    if late or number % _EVERY == 0 or progress['done'] == end:
+    if late or number % _EVERY == 0 or done == progress['images']:
       _save(folder, progress)
       saved = time.monotonic()
 
@@ -324,9 +312,7 @@ def _create(
 ) -> None:
   """Creates sparse files of the final size, if the disk has room for them."""
   shapes = {name: (images, *array.shape[1:]) for name, array in rows.items()}
-  need = sum(
-    math.prod(shapes[name]) * array.itemsize for name, array in rows.items()
-  )
+  need = sum(math.prod(shapes[n]) * a.itemsize for n, a in rows.items())
   free = shutil.disk_usage(folder).free
   if need > free:
     raise ValueError(
@@ -337,37 +323,11 @@ def _create(
     np.lib.format.open_memmap(
       folder / f'{name}.npy', 'w+', dtype=array.dtype, shape=shapes[name]
     )
-  (folder / _NAMES).touch()
-
-
-def _append(
-  folder: pathlib.Path,
-  rows: dict[str, np.ndarray],
-  *,
-  names: list[str],
-  progress: dict[str, Any],
-) -> None:
-  """Writes rows after those in use.
-
-  A full disk is an OSError here; in a writable memory map it is a SIGBUS.
-  """
-  for name, values in rows.items():
-    with open(folder / f'{name}.npy', 'r+b') as file:
-      np.lib.format.read_magic(file)
-      np.lib.format.read_array_header_1_0(file)
-      row = values.itemsize * math.prod(values.shape[1:])
-      file.seek(progress['rows'] * row, os.SEEK_CUR)
-      file.write(np.ascontiguousarray(values).tobytes())
-  with open(folder / _NAMES, 'r+b') as file:
-    file.truncate(progress['bytes'])  # drops what progress.json lacks
-    file.seek(progress['bytes'])
-    file.writelines(f'{json.dumps(name)}\n'.encode() for name in names)
-    progress['bytes'] = file.tell()
 
 
 def _save(folder: pathlib.Path, progress: dict[str, Any]) -> None:
   """Writes progress.json, once the rows it counts are on the disk."""
-  for name in (_NAMES, *(f'{array}.npy' for array in _ARRAYS)):
-    with open(folder / name, 'r+b') as file:
+  for name in _ARRAYS:
+    with open(folder / f'{name}.npy', 'r+b') as file:
       os.fsync(file.fileno())
   log.write_json(folder / _PROGRESS, progress)

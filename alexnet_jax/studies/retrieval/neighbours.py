@@ -30,15 +30,10 @@ _MOST = 1e15  # float32 holds the sum of a million such squares
 
 
 class Neighbours(NamedTuple):
-  """The neighbours of each query, nearest first.
+  """The neighbours of each query, nearest first."""
 
-  Attributes:
-    indices: rows of the database.
-    distances: Euclidean; for codes, the number of bits that differ.
-  """
-
-  indices: Int[np.ndarray, 'q count']
-  distances: Real[np.ndarray, 'q count']
+  indices: Int[np.ndarray, 'q count']  # rows of the database
+  distances: Real[np.ndarray, 'q count']  # or bits that differ
 
 
 # The best rows of the database so far: (scores, rows), both [q, count].
@@ -55,13 +50,8 @@ def nearest(
 ) -> Neighbours:
   """The `count` rows of the database at the least Euclidean distance.
 
-  Equal distances come in the order of the database.
-
-  Args:
-    queries: vectors.
-    database: vectors; may be a memory-mapped file larger than memory.
-    count: neighbours of each query.
-    block_rows: rows of the database per block.
+  Equal distances come in the order of the database, which may be a
+  memory-mapped file larger than memory.
 
   Raises:
     ValueError: if the database has fewer than `count` rows or another number
@@ -128,16 +118,11 @@ def _search(
 
   Equal scores come in the order of the database.
   """
-  groups = [
-    jnp.asarray(queries[start : start + _QUERIES])
-    for start in range(0, len(queries), _QUERIES)
-  ]
+  starts = range(0, len(queries), _QUERIES)
+  groups = [jnp.asarray(queries[start : start + _QUERIES]) for start in starts]
+  shapes = [(len(group), count) for group in groups]
   best: list[_Best] = [
-    (
-      jnp.full((len(group), count), -jnp.inf),
-      jnp.zeros((len(group), count), jnp.int32),
-    )
-    for group in groups
+    (jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32)) for shape in shapes
   ]
   for start, block in database:
     rows = jnp.asarray(block)
@@ -225,10 +210,7 @@ def blocks(
 ) -> Iterator[tuple[int, Float[np.ndarray, 'b d']]]:
   """Yields (first row, copy as float32) for each block of the database.
 
-  Args:
-    database: vectors; may be memory-mapped.
-    rows: per block.
-    what: the name of the progress bar.
+  `what` names the progress bar.
 
   Raises:
     ValueError: if a value is not finite, or is 1e15 or more.

@@ -21,6 +21,7 @@ from alexnet_jax.train import log
 COUNT = 6  # columns of Figure 4, right
 BITS = (32, 64, 128, 256)
 _SHOWN = 8  # queries whose neighbours are named
+_Features = features.Features
 
 
 def search(
@@ -59,17 +60,27 @@ def search(
   """
   for size in bits:
     codes.check_bits(size)
-  _check_sizes(network.setup.dataset, queries=queries, most_images=most_images)
-  database = _extracted(
-    network, 'train', most=most_images, workdir=workdir, notify=notify
-  )
-  asked = _extracted(
-    network, 'val', most=queries, workdir=workdir, notify=notify
-  )
+  data = network.setup.dataset
+  _check_sizes(data, queries=queries, most_images=most_images)
+
+  def extract(split: Literal['train', 'val'], most: int | None) -> _Features:
+    whole = workdir / 'features' / split
+    is_all = most is None or most >= len(getattr(data, split))
+    return features.extract(
+      network,
+      split=split,
+      folder=whole if is_all else whole.with_name(f'{split}-{most}'),
+      most_images=most,
+      whole=None if is_all else whole,
+      notify=notify,
+    )
+
+  database, asked = extract('train', most_images), extract('val', queries)
   for fault in network.setup.bad_records.drain():
     notify(f'warning: an image is left out: {fault}')
-  result = {'step': network.step} | compare(
-    asked, database, bits=bits, seed=network.setup.config.seed
+  seed = network.setup.config.seed
+  result = {'step': network.step} | _compare(
+    asked, database, data=data, bits=bits, seed=seed
   )
   log.write_json(workdir / 'retrieval.json', result)
   return result
@@ -95,38 +106,36 @@ def _check_sizes(
       )
 
 
-def _extracted(
-  network: load.Network,
-  split: Literal['train', 'val'],
+def _compare(
+  asked: _Features,
+  database: _Features,
   *,
-  most: int | None,
-  workdir: pathlib.Path,
-  notify: Callable[[str], None],
-) -> features.Features:
-  """Features of a split or sample, each in a folder named after its size."""
-  whole = workdir / 'features' / split
-  is_all = most is None or most >= len(getattr(network.setup.dataset, split))
-  return features.extract(
-    network,
-    split=split,
-    folder=whole if is_all else whole.with_name(f'{split}-{most}'),
-    most_images=most,
-    whole=None if is_all else whole,
-    notify=notify,
-  )
-
-
-def compare(
-  asked: features.Features,
-  database: features.Features,
-  *,
+  data: dataset.Dataset,
   bits: Sequence[int],
-  seed: int = 0,
+  seed: int,
 ) -> dict[str, Any]:
   """The contents of retrieval.json, except for the step."""
   labels = {'queries': asked.labels, 'database': database.labels}
   fc7 = neighbours.nearest(asked.features, database.features, count=COUNT)
   pixels = neighbours.nearest(asked.pixels, database.pixels, count=COUNT)
+
+  def of_codes(bits: int) -> dict[str, float]:
+    coder = codes.train(database.features, bits=bits, seed=seed)
+    own, others = (coder.encode(f.features) for f in (asked, database))
+    found = neighbours.hamming(own, others, count=COUNT)
+    return {
+      'bits': bits,
+      'precision': neighbours.precision(found, **labels),
+      'recall': neighbours.recall(found, exact=fc7),
+    }
+
+  def named(found: neighbours.Neighbours, row: int) -> list[dict[str, Any]]:
+    near = (rows[row].tolist() for rows in found)  # indices, distances
+    return [
+      _named(data.train, database, at) | {'distance': float(distance)}
+      for at, distance in zip(*near, strict=True)
+    ]
+
   return {
     'split': 'val',
     'database_images': len(database.labels),
@@ -138,39 +147,12 @@ def compare(
       'pixels': neighbours.precision(pixels, **labels),
       'chance': neighbours.chance(**labels),
     },
-    'codes': [
-      _of_codes(asked, database, exact=fc7, bits=size, seed=seed)
-      for size in bits
-    ],
+    'codes': [of_codes(size) for size in bits],
     'queries': [
-      _named(asked, row)
-      | {
-        'fc7': _neighbours(database, fc7, row=row),
-        'pixels': _neighbours(database, pixels, row=row),
-      }
+      _named(data.val, asked, row)
+      | {'fc7': named(fc7, row), 'pixels': named(pixels, row)}
       for row in _shown(asked.labels)
     ],
-  }
-
-
-def _of_codes(
-  asked: features.Features,
-  database: features.Features,
-  *,
-  exact: neighbours.Neighbours,
-  bits: int,
-  seed: int,
-) -> dict[str, float]:
-  coder = codes.train(database.features, bits=bits, seed=seed)
-  found = neighbours.hamming(
-    coder.encode(asked.features), coder.encode(database.features), count=COUNT
-  )
-  return {
-    'bits': bits,
-    'precision': neighbours.precision(
-      found, queries=asked.labels, database=database.labels
-    ),
-    'recall': neighbours.recall(found, exact=exact),
   }
 
 
@@ -181,23 +163,10 @@ def _shown(labels: np.ndarray) -> list[int]:
   return first[np.round(some).astype(int)].tolist()
 
 
-def _named(images: features.Features, row: int) -> dict[str, Any]:
-  return {
-    'index': int(images.index[row]),
-    'name': images.names[row],
-    'label': int(images.labels[row]),
-  }
-
-
-def _neighbours(
-  database: features.Features, found: neighbours.Neighbours, *, row: int
-) -> list[dict[str, Any]]:
-  return [
-    _named(database, int(at)) | {'distance': float(distance)}
-    for at, distance in zip(
-      found.indices[row], found.distances[row], strict=True
-    )
-  ]
+def _named(split: dataset.Split, rows: _Features, row: int) -> dict[str, Any]:
+  index = int(rows.index[row])
+  label = int(rows.labels[row])
+  return {'index': index, 'name': split[index].name, 'label': label}
 
 
 def precision_table(result: dict[str, Any]) -> str:
