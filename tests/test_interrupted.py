@@ -216,15 +216,21 @@ def test_a_run_killed_while_finishing_is_finished_by_the_next(
   )
   few = work._replace(shards=work.shards[:1] + work.shards[-1:])
   run.prepare(few, output=tmp_path / 'whole', workers=1)
-  for number, step in enumerate(['remove_note', 'rename', '_remove_plan']):
+  unlink, rename = pathlib.Path.unlink, pathlib.Path.rename
+  for number, last in enumerate(['train-0*.done.npz', 'out*.partial', 'plan']):
     output = tmp_path / f'out{number}'
 
-    def die(*args, **kwargs):
-      raise KeyboardInterrupt
+    def die_at(act, last=last):
+      def acts(path, *args, **kwargs):
+        if path.match(last):
+          raise KeyboardInterrupt
+        return act(path, *args, **kwargs)
+
+      return acts
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-      where = {'remove_note': shards, 'rename': pathlib.Path}.get(step, run)
-      patch.setattr(where, step, die)
+      patch.setattr(pathlib.Path, 'unlink', die_at(unlink))
+      patch.setattr(pathlib.Path, 'rename', die_at(rename))
       run.prepare(few, output=output, workers=1)
     if output.exists():  # renamed already
       with pytest.raises(ValueError, match='exists and is complete'):

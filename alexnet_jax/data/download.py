@@ -54,8 +54,8 @@ def _copy(
   """Copies the files that are missing in the local folder."""
   for unfinished in to.glob(f'*{_PART}'):
     unfinished.unlink()
-  names = [*metadata_lib.shards(metadata), *records.STATISTICS_FILES]
   sizes = source.sizes()
+  names = [*metadata_lib.shards(metadata), *records.STATISTICS_FILES]
   todo = [name for name in names if not (to / name).is_file()]
   missing = [name for name in todo if name not in sizes]
   if missing:

@@ -28,13 +28,6 @@ def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
   Grey, palette, CMYK, YCCK and 16-bit images are converted to 8-bit RGB, EXIF
   rotations are applied, and images smaller than `size` are enlarged.
 
-  Args:
-    data: the content of an image file.
-    size: pixels.
-
-  Returns:
-    RGB values, 0-255.
-
   Raises:
     Unreadable: if PIL cannot decode the image, or it has more than 179 million
       pixels (a decompression bomb).

@@ -5,21 +5,28 @@ ranges, file names that lead out of the folder, and control characters that a
 terminal would obey.
 """
 
+import collections
 import dataclasses
 import hashlib
+import itertools
 import json
 import pathlib
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import (
+  Any,
+  Literal,
+  NamedTuple,
+  get_args,
+  get_origin,
+  get_type_hints,
+)
 
 from alexnet_jax.data import dataset
 from alexnet_jax.runtime import paths
 
 FILE = 'metadata.json'
-FORMAT_VERSION = 1
 Encoding = Literal['raw', 'jpeg']
-_MAX_IMAGE_SIZE = 4096  # pixels
+_MOST = {'image_size': 4096}  # of whole numbers, by field; 2**31 for others
 PREPARE = 'python -m alexnet_jax.tools.prepare --source=... --output='
 
 
@@ -41,6 +48,7 @@ class Skipped(NamedTuple):
 class Metadata:
   """The content of metadata.json. Labels index `classes`."""
 
+  format_version: Literal[1] = 1  # the first field: the others depend on it
   name: str
   image_size: int
   encoding: Encoding
@@ -48,7 +56,6 @@ class Metadata:
   classes: tuple[dataset.ClassInfo, ...]
   skipped: tuple[Skipped, ...]
   checksums: Mapping[str, str]  # file name -> SHA-256 of the file
-  format_version: int = FORMAT_VERSION
 
 
 def fingerprint(metadata: Metadata) -> str:
@@ -104,23 +111,19 @@ def read(folder: pathlib.Path) -> Metadata:
 
 
 def parse(text: bytes, *, place: str) -> Metadata:
-  """Parses and checks the content of a metadata.json.
-
-  Args:
-    text: the file's content.
-    place: the folder's path or address, for the message.
+  """Parses and checks a metadata.json; `place` is its folder, for the message.
 
   Raises:
     ValueError: if it is damaged.
   """
   try:
-    content = json.loads(text.decode('utf-8'))
-    _check_format(content)
-    return _parse(content)
+    metadata = _record(json.loads(text.decode('utf-8')), Metadata)
+    _check(metadata)
   except (ValueError, RecursionError) as error:
     raise ValueError(
       f'{place}/{FILE} is damaged ({error}): {prepare_again(place)}'
     ) from error
+  return metadata
 
 
 def prepare_again(folder: pathlib.Path | str) -> str:
@@ -133,89 +136,62 @@ def shards(metadata: Metadata) -> list[str]:
   return [name for split in metadata.splits.values() for name in split.shards]
 
 
-def _check_format(content: Any) -> None:
-  for field, kind, known in (
-    ('format_version', int, (FORMAT_VERSION,)),
-    ('encoding', str, get_args(Encoding)),
-  ):
-    value = _field(content, field, kind)
-    if value not in known:
-      choices = ' or '.join(map(str, known))
-      raise ValueError(f'{field} {value!r}, this program reads {choices}')
-
-
-def _parse(content: Mapping[str, Any]) -> Metadata:
-  """Builds Metadata from JSON; raises ValueError for a wrong field."""
-  splits = _field(content, 'splits', dict)
-  metadata = Metadata(
-    name=_text_field(content, 'name'),
-    image_size=_int_field(content, 'image_size', most=_MAX_IMAGE_SIZE),
-    encoding=content['encoding'],
-    splits={name: _split(name, split) for name, split in splits.items()},
-    classes=tuple(map(_class, _field(content, 'classes', list))),
-    skipped=tuple(
-      Skipped(_field(s, 'file', str), _field(s, 'reason', str))
-      for s in _field(content, 'skipped', list)
-    ),
-    checksums=_field(content, 'checksums', dict),
-  )
-  if not {'train', 'val'} <= set(splits):
-    raise ValueError(
-      f'lacks a split: train and val expected, {[*splits]} there'
-    )
-  if not metadata.classes:
-    raise ValueError('classes is empty')
-  _check_unique((c.id for c in metadata.classes), what='class')
-  _check_unique(shards(metadata), what='shard')
-  return metadata
-
-
-def _check_unique(names: Iterable[str], *, what: str) -> None:
-  name, count = Counter(names).most_common(1)[0]
-  if count > 1:
-    raise ValueError(f'the {what} {name!r} is listed {count} times')
-
-
-def _split(name: str, content: Any) -> SplitInfo:
-  shards = _field(content, 'shards', list)
-  for shard in shards:
-    if not paths.is_plain_name(shard):
-      raise ValueError(f'the {name} shard {shard!r} is no plain file name')
-  if not shards:
-    raise ValueError(f'the {name} split has no shards')
-  return SplitInfo(_int_field(content, 'num_images'), tuple(shards))
-
-
-def _class(content: Any) -> dataset.ClassInfo:
-  return dataset.ClassInfo(
-    *(_text_field(content, field) for field in dataset.ClassInfo._fields)
-  )
-
-
-def _int_field(content: Any, name: str, *, most: int = 2**31) -> int:
-  value = _field(content, name, int)
-  if not 1 <= value <= most:
-    raise ValueError(f'{name} is {value}, not 1 to {most}')
-  return value
-
-
-def _text_field(content: Any, name: str) -> str:
-  value = _field(content, name, str)
-  if not value.isprintable():
-    raise ValueError(f'{name} {value!r} has characters that cannot be shown')
-  return value
-
-
 _KINDS = {str: 'text', int: 'a whole number', list: 'a list', dict: 'an object'}
+_FORMS = {tuple: list, Mapping: dict}  # in JSON
 
 
-def _field(content: Any, name: str, kind: type) -> Any:
-  """A field of a JSON object, checked to be of type `kind`."""
+def _typed(value: Any, kind: Any, *, name: str) -> Any:
+  """Returns the JSON value of a field as its type `kind`, or ValueError."""
+  origin, args = get_origin(kind), get_args(kind)
+  if origin is None and kind not in _KINDS:
+    return _record(value, kind)
+  form = type(args[0]) if origin is Literal else _FORMS.get(origin, kind)
+  if not isinstance(value, form) or isinstance(value, bool):
+    raise ValueError(f'{name} is {value!r:.40}, not {_KINDS[form]}')
+  if origin is Literal and value not in args:
+    known = ' or '.join(map(str, args))
+    raise ValueError(f'{name} {value!r}, this program reads {known}')
+  most = _MOST.get(name, 2**31)
+  if form is int and not 1 <= value <= most:
+    raise ValueError(f'{name} is {value}, not 1 to {most}')
+  if form is list:
+    return tuple(_typed(each, args[0], name=name) for each in value)
+  if form is dict:
+    return {k: _typed(each, args[1], name=name) for k, each in value.items()}
+  return value
+
+
+def _record(content: Any, kind: type) -> Any:
+  """Returns a JSON object as a type above, or raises ValueError."""
   if not isinstance(content, dict):
     raise ValueError(f'{content!r:.40} where an object was expected')
-  if name not in content:
-    raise ValueError(f'{name} is missing')
-  value = content[name]
-  if not isinstance(value, kind) or isinstance(value, bool):
-    raise ValueError(f'{name} is {value!r:.40}, not {_KINDS[kind]}')
-  return value
+  fields = {}
+  for name, hint in get_type_hints(kind).items():
+    if name not in content:
+      raise ValueError(f'{name} is missing')
+    fields[name] = _typed(content[name], hint, name=name)
+  return kind(**fields)
+
+
+def _check(metadata: Metadata) -> None:
+  """Raises ValueError for what the types of the fields do not say."""
+  if not {'train', 'val'} <= metadata.splits.keys():
+    raise ValueError(
+      f'lacks a split: train and val expected, {[*metadata.splits]} there'
+    )
+  for split, info in metadata.splits.items():
+    if not info.shards:
+      raise ValueError(f'the {split} split has no shards')
+    for shard in info.shards:
+      if not paths.is_plain_name(shard):
+        raise ValueError(f'the {split} shard {shard!r} is no plain file name')
+  if not metadata.classes:
+    raise ValueError('classes is empty')
+  for text in (metadata.name, *itertools.chain(*metadata.classes)):
+    if not text.isprintable():
+      raise ValueError(f'name {text!r} has characters that cannot be shown')
+  ids = [c.id for c in metadata.classes]
+  for what, names in (('class', ids), ('shard', shards(metadata))):
+    name, count = collections.Counter(names).most_common(1)[0]
+    if count > 1:
+      raise ValueError(f'the {what} {name!r} is listed {count} times')

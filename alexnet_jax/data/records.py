@@ -17,7 +17,6 @@ import io
 import pathlib
 import re
 import struct
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,8 +104,6 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
     split: PreparedSplit(folder, metadata=metadata, split=split)
     for split in metadata.splits
   }
-  for split in splits.values():
-    split.check_readable()
   statistics = read_statistics(folder, image_size=image_size)
   return dataset.Dataset(
     name=metadata.name,
@@ -126,22 +123,17 @@ def replace_statistics(
 ) -> None:
   """Writes new statistics and their checksums into a prepared folder."""
   metadata = metadata_lib.read(folder)
-  write_statistics(folder, statistics=statistics)
-  new = {
-    name: metadata_lib.checksum(folder / name) for name in STATISTICS_FILES
-  }
+  new = write_statistics(folder, statistics=statistics)
+  checksums = {**metadata.checksums, **new}
   metadata_lib.write(
-    folder,
-    metadata=dataclasses.replace(
-      metadata, checksums={**metadata.checksums, **new}
-    ),
+    folder, metadata=dataclasses.replace(metadata, checksums=checksums)
   )
 
 
 def write_statistics(
   folder: pathlib.Path, *, statistics: stats.Statistics
-) -> None:
-  """Writes mean_image.npy and rgb_pca.npz."""
+) -> dict[str, str]:
+  """Writes mean_image.npy and rgb_pca.npz; returns their checksums."""
   arrays = {
     'mean_image.npy': lambda path: np.save(path, statistics.mean_image),
     'rgb_pca.npz': lambda path: np.savez(path, **statistics.pca._asdict()),
@@ -150,6 +142,7 @@ def write_statistics(
     scratch = folder / f'.{name}'
     save(scratch)
     scratch.replace(folder / name)
+  return {name: metadata_lib.checksum(folder / name) for name in arrays}
 
 
 def read_statistics(
@@ -157,43 +150,32 @@ def read_statistics(
 ) -> stats.Statistics:
   """Reads mean_image.npy and rgb_pca.npz.
 
-  Args:
-    folder: the folder with both files.
-    image_size: height and width that the mean image must have, in pixels.
-    fix: flags of tools.prepare that write the files again, for the message;
-      by default those for a prepared folder.
+  `fix` are the flags of tools.prepare that write the files again, for the
+  message; by default those for a prepared folder.
 
   Raises:
     ValueError: if the files are damaged or of another image size.
   """
-  try:
-    mean, axes, stddevs = _load_statistics(folder)
-    return stats.Statistics(
-      _checked(mean, shape=(image_size, image_size, 3), low=0.0, high=255.0),
-      stats.RgbPca(
-        _checked(axes, shape=(3, 3), low=-1.001, high=1.001),
-        _checked(stddevs, shape=(3,), low=0.0, high=255.0),
-      ),
-    )
-  except ValueError as error:
-    raise ValueError(
-      f'cannot read the statistics of {folder} ({error}): write them again '
-      'with python -m alexnet_jax.tools.prepare '
-      + (fix or f'--stats_only --output={folder}')
-    ) from error
-
-
-def _load_statistics(folder: pathlib.Path) -> list[Any]:
-  """Mean image, components and standard deviations, not yet checked."""
   mean_file, pca_file = (folder / name for name in STATISTICS_FILES)
   try:
     # Loading a pickle would run it.
     mean = np.load(mean_file, allow_pickle=False)
     with open(pca_file, 'rb') as file:
       arrays = np.load(file, allow_pickle=False)
-      return [mean, *(arrays[name] for name in stats.RgbPca._fields)]
+      components, stddevs = (arrays[name] for name in stats.RgbPca._fields)
+    return stats.Statistics(
+      _checked(mean, shape=(image_size, image_size, 3), low=0.0, high=255.0),
+      stats.RgbPca(
+        _checked(components, shape=(3, 3), low=-1.001, high=1.001),
+        _checked(stddevs, shape=(3,), low=0.0, high=255.0),
+      ),
+    )
   except Exception as error:  # numpy, zipfile and zlib raise their own types
-    raise ValueError(str(error)) from error
+    raise ValueError(
+      f'cannot read the statistics of {folder} ({error}): write them again '
+      'with python -m alexnet_jax.tools.prepare '
+      + (fix or f'--stats_only --output={folder}')
+    ) from error
 
 
 def _checked(
@@ -223,18 +205,19 @@ class PreparedSplit:
     metadata: metadata_lib.Metadata,
     split: str,
   ) -> None:
-    """Opens the shards.
+    """Opens the shards, and reads a few images.
 
     Raises:
-      ValueError: if one is damaged, or their number of images is wrong.
+      ValueError: if a shard or all of these images are damaged, or the number
+        of images is wrong.
     """
     info = metadata.splits[split]
+    self.image_size = metadata.image_size
     self._split = split
-    self._image_size = metadata.image_size
     self._encoding: metadata_lib.Encoding = metadata.encoding
     self._num_classes = len(metadata.classes)
     self._paths = [folder / shard for shard in info.shards]
-    self._reset()
+    self._readers: dict[int, array_record_module.ArrayRecordReader] = {}
     counts = [self._reader(k).num_records() for k in range(len(self._paths))]
     self._starts = np.cumsum([0, *counts])
     if len(self) != info.num_images:
@@ -242,27 +225,10 @@ class PreparedSplit:
         f'{folder} has {len(self)} {split} images, but its metadata.json says '
         f'{info.num_images}: {metadata_lib.prepare_again(folder)}'
       )
-
-  @property
-  def image_size(self) -> int:
-    """Height and width of every image, in pixels."""
-    return self._image_size
-
-  def _reset(self) -> None:
-    self._lock = threading.Lock()
-    self._readers = [None] * len(self._paths)
-
-  def check_readable(self) -> None:
-    """Reads a few images, so that a damaged split is found before a run.
-
-    Raises:
-      ValueError: if all of them are damaged.
-    """
     number = min(len(self), _NUM_CHECKED)
     few = np.linspace(0, len(self) - 1, number).astype(int).tolist()
     found = self.take(few)
     if all(isinstance(example, dataset.Unreadable) for example in found):
-      folder = self._paths[0].parent
       raise ValueError(
         f'{folder}: all of {number} images are damaged ({found[0]}): '
         f'{metadata_lib.prepare_again(folder)}'
@@ -296,8 +262,7 @@ class PreparedSplit:
     try:
       return reader.read(positions)
     except RuntimeError as error:
-      with self._lock:
-        self._readers[shard] = None  # a reader that failed keeps failing
+      self._readers.pop(shard, None)  # a reader that failed keeps failing
       if len(positions) == 1:
         place = f'record {positions[0]} of {self._paths[shard].name}'
         return [dataset.Unreadable(f'{place}: {str(error).splitlines()[0]}')]
@@ -311,7 +276,7 @@ class PreparedSplit:
     place = f'image {index} of {self._split}'
     try:
       example = decode(
-        record, image_size=self._image_size, encoding=self._encoding
+        record, image_size=self.image_size, encoding=self._encoding
       )
     except (ValueError, OSError, struct.error) as error:
       reason = re.sub(r' at 0x[0-9a-f]+', '', str(error))
@@ -325,26 +290,23 @@ class PreparedSplit:
     return example
 
   def __getstate__(self) -> dict[str, Any]:
-    return vars(self) | {'_lock': None, '_readers': None}
-
-  def __setstate__(self, state: dict[str, Any]) -> None:
-    vars(self).update(state)
-    self._reset()
+    return vars(self) | {'_readers': {}}
 
   def _reader(self, shard: int) -> array_record_module.ArrayRecordReader:
-    with self._lock:
-      if self._readers[shard] is None:
-        self._readers[shard] = _open(self._paths[shard])
-      return self._readers[shard]
+    # Two threads may both open a file; one of the readers is then kept.
+    if (reader := self._readers.get(shard)) is None:
+      reader = self._readers.setdefault(shard, _open(self._paths[shard]))
+    return reader
 
 
 def _open(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
-  again = metadata_lib.prepare_again(path.parent)
+  reason = ''
   try:
     reader = array_record_module.ArrayRecordReader(str(path), _READER_OPTIONS)
     if reader.ok():
       return reader
     reader.close()  # raises the reason
   except RuntimeError as error:
-    raise ValueError(f'{path} is damaged ({error}): {again}') from error
-  raise ValueError(f'{path} is damaged: {again}')
+    reason = f' ({error})'
+  again = metadata_lib.prepare_again(path.parent)
+  raise ValueError(f'{path} is damaged{reason}: {again}')

@@ -18,12 +18,8 @@ Source = Literal['embedded', 'prepared', 'tfds']
 def load(data: config_dict.ConfigDict, *, seed: int) -> Dataset:
   """Opens the data set that `config.data` describes.
 
-  Args:
-    data: `config.data`: `source` is a Source, `dir` a prepared folder (here or
-      on a bucket) or the data_dir of TFDS, `tfds` the name of a TFDS data set,
-      `image_size` in pixels, and `embedded_train_images`,
-      `embedded_val_images` and `embedded_classes` describe the drawn images.
-    seed: seed of the drawn images, >= 0; other sources ignore it.
+  `data.dir` is a prepared folder (here or on a bucket) or the data_dir of TFDS;
+  `seed` is that of the drawn images, >= 0.
 
   Raises:
     ValueError: if there is no such data set, or it does not fit `data`.

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float64, UInt8
 
 from alexnet_jax.data import dataset, stats
 
@@ -77,12 +77,7 @@ def load(
 ) -> dataset.Dataset:
   """Opens the embedded data set; its splits share no image.
 
-  Args:
-    image_size: height and width in pixels.
-    train_images: number of training images.
-    val_images: number of validation images.
-    seed: seed of all images, >= 0.
-    classes: indices of the classes in CLASSES; () for all ten.
+  `classes` are indices in CLASSES, () for all ten; `seed` is >= 0.
 
   Raises:
     ValueError: if a class does not exist or is given twice.
@@ -134,13 +129,13 @@ class Gratings:
   def __len__(self) -> int:
     return self.num_images
 
+  __getitem__ = dataset.get_by_take
+
   def take(self, indices: Sequence[int]) -> list[dataset.Example]:
     """Draws several images."""
-    return [self[index] for index in indices]
+    return [self._draw(index) for index in indices]
 
-  def __getitem__(self, index: int) -> dataset.Example:
-    if not 0 <= index < self.num_images:
-      raise IndexError(f'{self.split} image {index} of {self.num_images}')
+  def _draw(self, index: int) -> dataset.Example:
     part = ('train', 'val').index(self.split)
     key = np.random.SeedSequence([_STREAM, self.seed, part, index])
     rng = np.random.Generator(np.random.PCG64(key))
@@ -167,27 +162,22 @@ def draw(
   brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
 
   pixels = np.arange(image_size)
-  across = _sine_cosine(wave * np.cos(angle) * pixels + phase)
-  down = _sine_cosine(wave * np.sin(angle) * pixels)
-  plane = across[0] * down[1][:, None] + across[1] * down[0][:, None]  # [s, s]
+  across = wave * np.cos(angle) * pixels + phase
+  down = wave * np.sin(angle) * pixels[:, None]
+  sines, cosines = (
+    [function(angles).astype(np.float32) for angles in (across, down)]
+    for function in (np.sin, np.cos)
+  )
+  plane = sines[0] * cosines[1] + cosines[0] * sines[1]  # [s, s]
 
   plane = np.float32(STRENGTH) + np.float32(amplitude) * plane
   image = np.empty((image_size, image_size, 3), np.uint8)
-  for channel in range(3):
-    values = plane * np.float32(paint[channel])
+  for channel, direction in enumerate(paint):
+    values = plane * np.float32(direction)
     values += np.float32(_BASE + brightness + 0.5)  # + 0.5: round, not floor
     image[..., channel] = values.astype(np.uint8)
-  image += _noise(rng, image.size).reshape(image.shape)
+  # Noise: the low bits of random bytes, 4x faster than integers().
+  words = rng.bit_generator.random_raw(-(-image.size // 8)).astype('<u8')
+  noise = words.view(np.uint8)[: image.size] & np.uint8(NOISE - 1)
+  image += noise.reshape(image.shape)
   return image
-
-
-def _noise(rng: np.random.Generator, size: int) -> UInt8[np.ndarray, 'n']:
-  """Uniform 0..15, the low bits of random bytes: 4x faster than integers()."""
-  words = rng.bit_generator.random_raw(-(-size // 8)).astype('<u8')
-  return words.view(np.uint8)[:size] & np.uint8(NOISE - 1)
-
-
-def _sine_cosine(
-  angles: Float64[np.ndarray, 's'],
-) -> Float32[np.ndarray, '2 s']:
-  return np.stack([np.sin(angles), np.cos(angles)]).astype(np.float32)

@@ -15,7 +15,7 @@ import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from alexnet_jax.data import dataset, images, records
@@ -95,56 +95,50 @@ class Split:
     self, indices: Sequence[int]
   ) -> list[dataset.Example | dataset.Unreadable]:
     """Reads the examples at these indices; damage is returned, not raised."""
-    try:
-      found = data_source(self._folder, split=self._split).__getitems__(
-        list(indices)
-      )
-    except RuntimeError:  # one is damaged: read them one by one
-      data_source.cache_clear()  # a reader that failed once keeps failing
-      found = [None] * len(indices)
-    return [
-      self._example(record, index=index)
-      for index, record in zip(indices, found, strict=True)
-    ]
+    return [self._read(index) for index in indices]
 
-  def _example(
-    self, record: dict[str, Any] | None, *, index: int
-  ) -> dataset.Example | dataset.Unreadable:
-    name = f'{self._split}/{index}'
+  def _read(self, index: int) -> dataset.Example | dataset.Unreadable:
+    member = Member(self._folder, self._split, index)
     try:
-      if record is None:
-        record = read_record(
-          folder=self._folder, split=self._split, index=index
-        )
-      label = read_label(record)
-      image = images.square(record['image'], size=self.image_size)
+      label = member.label()
+      image = images.square(member.read(), size=self.image_size)
     except dataset.Unreadable as error:
-      return dataset.Unreadable(f'{name}: {error}')
-    return dataset.Example(image, label, name)
+      return dataset.Unreadable(f'{member.name}: {error}')
+    return dataset.Example(image, label, member.name)
 
 
-def read_label(record: dict[str, Any]) -> int:
-  """The label of a record.
+class Member(NamedTuple):
+  """An encoded image of a prepared TFDS data set.
 
-  Raises:
-    Unreadable: if the record is unlabelled, which TFDS marks by -1.
+  Its methods raise Unreadable if the record is damaged.
   """
-  label = int(record['label'])
-  if label < 0:
-    raise dataset.Unreadable(f'its label is {label}, no class')
-  return label
+
+  folder: str  # of the version, such as .../imagenette/full-size-v2/1.0.0
+  split: str  # its name in TFDS
+  index: int
+
+  @property
+  def name(self) -> str:
+    """Name of the image in the prepared data set."""
+    return f'{self.split}/{self.index}'
+
+  def read(self) -> bytes:
+    """Reads the encoded image."""
+    return _record(self)['image']
+
+  def label(self) -> int:
+    """Reads the label; Unreadable for none, which TFDS marks by -1."""
+    label = int(_record(self)['label'])
+    if label < 0:
+      raise dataset.Unreadable(f'its label is {label}, no class')
+    return label
 
 
-# Preparing asks for the image and then for the label of the same record.
+# The image and the label of the same record are read one after the other.
 @functools.lru_cache(maxsize=1)
-def read_record(*, folder: str, split: str, index: int) -> dict[str, Any]:
-  """One record of a split, its image still encoded.
-
-  Raises:
-    Unreadable: if it is damaged.
-  """
+def _record(member: Member) -> dict[str, Any]:
   try:
-    return data_source(folder, split=split)[index]
+    return data_source(member.folder, split=member.split)[member.index]
   except RuntimeError as error:
     data_source.cache_clear()  # a reader that failed once keeps failing
     raise dataset.Unreadable(str(error).splitlines()[0]) from error
@@ -163,9 +157,7 @@ def data_source(folder: str, *, split: str) -> Any:
 def find(name: str, *, data_dir: str) -> Prepared:
   """Finds a prepared data set, and describes it.
 
-  Args:
-    name: such as 'imagenette/full-size-v2'.
-    data_dir: where TFDS keeps its data; '': its default.
+  `data_dir` is where TFDS keeps its data; '' is its default.
 
   Raises:
     ValueError: if it is not prepared, or is no set of labelled images in
@@ -203,7 +195,11 @@ def _builder(name: str, *, data_dir: str) -> Any:
   """The TFDS builder of a prepared data set in array_records."""
   import tensorflow_datasets as tfds
 
-  _check_name(name)
+  if not _NAME.fullmatch(name):  # TFDS might download a program
+    raise ValueError(
+      f'TFDS has no data set {name!r}: give NAME, NAME/CONFIG or '
+      f'NAME/CONFIG:VERSION, as {_CATALOG} does'
+    )
   _check_class_names(name, data_dir=data_dir)
   try:
     builder = tfds.builder(name, data_dir=data_dir or None)
@@ -233,15 +229,6 @@ def _builder(name: str, *, data_dir: str) -> Any:
   return builder
 
 
-def _check_name(name: str) -> None:
-  """Raises ValueError for a name that would make TFDS download a program."""
-  if not _NAME.fullmatch(name):
-    raise ValueError(
-      f'TFDS has no data set {name!r}: give NAME, NAME/CONFIG or '
-      f'NAME/CONFIG:VERSION, as {_CATALOG} does'
-    )
-
-
 def _check_class_names(name: str, *, data_dir: str) -> None:
   """Raises ValueError if a features.json names a class that is not of TFDS."""
   from tensorflow_datasets.core import naming
@@ -251,25 +238,23 @@ def _check_class_names(name: str, *, data_dir: str) -> None:
   for place in file_utils.list_data_dirs(data_dir or None):
     for path in pathlib.Path(place, own_name).rglob('features.json'):
       try:
-        content = json.loads(path.read_text('utf-8'))
+        found = _class_names(path.read_text('utf-8'))
       except (ValueError, RecursionError) as error:
         raise ValueError(
           f'{path} is damaged ({error}): prepare {name} with TFDS again'
         ) from error
-      for found in _class_names(content):
-        if not found.startswith(_TRUSTED):
+      for class_name in found:
+        if not class_name.startswith(_TRUSTED):
           raise ValueError(
-            f'{path} names {found!r}, a class that is not of TFDS, so nothing '
-            'is loaded: prepare a data set with the features of TFDS'
+            f'{path} names {class_name!r}, a class that is not of TFDS, so '
+            'nothing is loaded: prepare a data set with the features of TFDS'
           )
 
 
-def _class_names(content: Any) -> Iterator[str]:
-  """The Python classes that a part of features.json names."""
-  parts = content if isinstance(content, list) else []
-  if isinstance(content, dict):
-    parts = list(content.values())
-    named = (content.get(field) for field in _CLASS_FIELDS)
-    yield from (n for n in named if isinstance(n, str) and '.' in n)
-  for part in parts:
-    yield from _class_names(part)
+def _class_names(text: str) -> list[str]:
+  """The Python classes that a features.json names."""
+  found: list[Any] = []
+  json.loads(  # the hook is called for the objects inside others, too
+    text, object_hook=lambda part: found.extend(map(part.get, _CLASS_FIELDS))
+  )
+  return [name for name in found if isinstance(name, str) and '.' in name]

@@ -3,7 +3,7 @@
 Training never imports this package; it reads the folder that `run` writes.
 
   sources     finds out what a source is and lists its images
-  layouts     lists class folders;  ilsvrc  the official tars;  tfds  TFDS
+  layouts     lists class folders;  ilsvrc  the official tars
   tar         reads members of tar files in place
   shards      writes records;  workers  does so in several processes
   statistics  mean image and RGB components of a data set as it is

@@ -17,48 +17,26 @@ AlexNets do. The devkits number them in another order.
 """
 
 import io
+import operator
 import pathlib
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 import scipy.io
 
-from alexnet_jax.data import dataset
+from alexnet_jax.data import dataset, metadata
 from alexnet_jax.data.prepare import layouts, tar
 
-
-class _Devkit(NamedTuple):
-  """What the devkit says about classes and labels."""
-
-  synsets: Mapping[int, dataset.ClassInfo]  # by the devkit's own ids
-  val_ids: tuple[int, ...]  # devkit ids of validation images 1, 2, ...
-
-
-class _Edition(NamedTuple):
-  """File names of one year."""
-
-  year: str
-  train: str
-  val: str
-  devkits: tuple[str, ...]  # all names of the same file
-
-
-EDITIONS = (
-  _Edition(
-    'ILSVRC2012',
-    'ILSVRC2012_img_train.tar',
-    'ILSVRC2012_img_val.tar',
-    ('ILSVRC2012_devkit_t12.tar.gz',),
-  ),
-  _Edition(
-    'ILSVRC2010',
-    'ILSVRC2010_images_train.tar',
-    'ILSVRC2010_images_val.tar',
-    ('ILSVRC2010_devkit-1.0.tar.gz', 'devkit-1.0.tar.gz'),
+# Year, how the names of its tars begin, and all names of its devkit.
+_EDITIONS = (
+  ('ILSVRC2012', 'ILSVRC2012_img', ['ILSVRC2012_devkit_t12.tar.gz']),
+  (
+    *('ILSVRC2010', 'ILSVRC2010_images'),
+    ['ILSVRC2010_devkit-1.0.tar.gz', 'devkit-1.0.tar.gz'],
   ),
 )
+_Found = Iterator[tuple[str | int, tar.Member]]  # WordNet id or devkit's number
 
 
 def find_layout(source: pathlib.Path) -> layouts.Layout | None:
@@ -67,107 +45,95 @@ def find_layout(source: pathlib.Path) -> layouts.Layout | None:
   Raises:
     ValueError: if a file of the edition is missing or damaged.
   """
-  for edition in EDITIONS:
-    if (source / edition.train).is_file():
-      return _layout(edition, source=source)
+  for edition in _EDITIONS:
+    if (source / f'{edition[1]}_train.tar').is_file():
+      return _layout(*edition, source=source)
   return None
 
 
-def _layout(edition: _Edition, *, source: pathlib.Path) -> layouts.Layout:
-  named = [source / name for name in edition.devkits]
-  there = [path for path in named if path.is_file()] or [_require(named[0])]
-  devkit = _devkit(edition, there[0])
-  classes = tuple(sorted(devkit.synsets.values()))
-  listing = _Listing(devkit, classes, _patches(source))
-  train = listing.by_synset(source / edition.train)
-  splits = {'train': tuple(train)}
-  splits['val'] = listing.by_number(
-    _require(source / edition.val), ids=devkit.val_ids
-  )
-  truth = source / f'{edition.year}_test_ground_truth.txt'
-  test = source / f'{edition.year}_images_test.tar'
+def _layout(
+  year: str, images: str, devkits: Sequence[str], *, source: pathlib.Path
+) -> layouts.Layout:
+  named = [source / name for name in devkits]
+  devkit = next((path for path in named if path.is_file()), named[0])
+  val = source / f'{images}_val.tar'
+  for path in (val, devkit):
+    if not path.is_file():
+      raise ValueError(f'{path} is missing: download it from image-net.org')
+  synsets, val_ids = _read_devkit(devkit, year=year)
+  skipped: list[metadata.Skipped] = []
+  splits: dict[str, _Found] = {
+    'train': tar.nested(source / f'{images}_train.tar', skipped=skipped),
+    'val': _by_number(val, ids=val_ids, skipped=skipped),
+  }
+  truth = source / f'{year}_test_ground_truth.txt'
+  test = source / f'{year}_images_test.tar'
   if truth.is_file() and test.is_file():
     ids = _numbers(truth.read_bytes(), path=truth)
-    splits['test'] = listing.by_number(test, ids=ids)
-  return layouts.Layout(edition.year, classes, splits, tuple(listing.rejected))
-
-
-class _Listing:
-  """Labels the members of tars, and collects the rejected ones."""
-
-  def __init__(
-    self,
-    devkit: _Devkit,
-    classes: tuple[dataset.ClassInfo, ...],
-    patches: Mapping[str, tar.Member],
-  ):
-    self._devkit = devkit
-    self._labels = {info.id: label for label, info in enumerate(classes)}
-    self._patches = patches
-    self.rejected: list[tar.Rejected] = []
-
-  def by_synset(self, path: pathlib.Path) -> Iterator[layouts.Labelled]:
-    """Labels training images by their tar, which is named after the synset."""
-    for synset, member in tar.nested(path):
-      if isinstance(member, tar.Rejected):
-        self.rejected.append(member)
-        continue
-      label = _lookup(self._labels, synset, what=f'synset of {member.name}')
-      yield layouts.Labelled(self._patched(member), label)
-
-  def by_number(
-    self, path: pathlib.Path, *, ids: tuple[int, ...]
-  ) -> tuple[layouts.Labelled, ...]:
-    """Labels images ..._00000123.JPEG by entry 123 of `ids`, from 1 on."""
-    found = []
-    for member in tar.members(path):
-      if isinstance(member, tar.Rejected):
-        self.rejected.append(member)
-        continue
-      match = re.fullmatch(r'.*_(?:val|test)_(\d+)\.JPEG', member.name)
-      number = int(match[1]) if match else 0
-      if not 1 <= number <= len(ids):
-        raise ValueError(
-          f'image {member.name} of {path.name} has no label: there are '
-          f'{len(ids)}, for ..._00000001.JPEG onwards; use the devkit released '
-          'with these images'
-        )
-      what = f"the devkit's id of {member.name}"
-      synset = _lookup(self._devkit.synsets, ids[number - 1], what=what)
-      label = self._labels[synset.id]
-      found.append(layouts.Labelled(self._patched(member), label))
-    return tuple(sorted(found, key=lambda labelled: labelled.member.name))
-
-  def _patched(self, member: tar.Member) -> tar.Member:
-    patch = self._patches.get(pathlib.PurePath(member.name).name)
-    return patch._replace(name=member.name) if patch else member
-
-
-def _patches(source: pathlib.Path) -> dict[str, tar.Member]:
-  """Images of patch_images.tar, by file name."""
-  path = source / 'patch_images.tar'
-  if not path.is_file():
-    return {}
-  return {
-    pathlib.PurePath(member.name).name: member
-    for member in tar.members(path)
-    if isinstance(member, tar.Member)
+    splits['test'] = _by_number(test, ids=ids, skipped=skipped)
+  classes = tuple(sorted(synsets.values()))
+  labels: dict[str | int, int] = {c.id: k for k, c in enumerate(classes)}
+  labels |= {number: labels[c.id] for number, c in synsets.items()}
+  patch = source / 'patch_images.tar'
+  found = tar.members(patch, skipped=[]) if patch.is_file() else ()
+  patches = {pathlib.PurePath(member.name).name: member for member in found}
+  listed = {
+    split: tuple(_labelled(found, labels=labels, patches=patches))
+    for split, found in splits.items()
   }
+  return layouts.Layout(year, classes, listed, tuple(skipped))
 
 
-def _devkit(edition: _Edition, path: pathlib.Path) -> _Devkit:
-  """Reads meta.mat and the validation labels of the devkit.
+def _by_number(
+  path: pathlib.Path, *, ids: Sequence[int], skipped: list[metadata.Skipped]
+) -> _Found:
+  """Images ..._00000123.JPEG by name, each with entry 123 of `ids`, from 1."""
+  by_name = operator.attrgetter('name')
+  for member in sorted(tar.members(path, skipped=skipped), key=by_name):
+    match = re.fullmatch(r'.*_(?:val|test)_(\d+)\.JPEG', member.name)
+    number = int(match[1]) if match else 0
+    if not 1 <= number <= len(ids):
+      raise ValueError(
+        f'image {member.name} of {path.name} has no label: there are '
+        f'{len(ids)}, for ..._00000001.JPEG onwards; use the devkit released '
+        'with these images'
+      )
+    yield ids[number - 1], member
+
+
+def _labelled(
+  found: _Found,
+  *,
+  labels: Mapping[str | int, int],
+  patches: Mapping[str, tar.Member],
+) -> Iterator[layouts.Labelled]:
+  """Labels images by their synset, and replaces those that have a patch."""
+  for synset, member in found:
+    if synset not in labels:
+      raise ValueError(
+        f'synset of {member.name} is {synset!r}, which the devkit does not '
+        'know: use the devkit released with these images'
+      )
+    patch = patches.get(pathlib.PurePath(member.name).name)
+    image = patch._replace(name=member.name) if patch else member
+    yield layouts.Labelled(image, labels[synset])
+
+
+def _read_devkit(
+  path: pathlib.Path, *, year: str
+) -> tuple[dict[int, dataset.ClassInfo], tuple[int, ...]]:
+  """Reads the synsets by their numbers, and the numbers of the val images.
 
   meta.mat also lists the inner nodes of the hierarchy; only leaves are classes.
   """
   try:
     with tarfile.open(path) as archive:
-      meta = tar.extract(archive, ending='data/meta.mat')
-      name = f'data/{edition.year}_validation_ground_truth.txt'
-      truth = tar.extract(archive, ending=name)
+      meta = _extract(archive, ending='data/meta.mat')
+      name = f'data/{year}_validation_ground_truth.txt'
+      truth = _extract(archive, ending=name)
     synsets = scipy.io.loadmat(io.BytesIO(meta), simplify_cells=True)['synsets']
     leaves = {
-      int(s[f'{edition.year}_ID']): dataset.ClassInfo(
+      int(s[f'{year}_ID']): dataset.ClassInfo(
         s['WNID'], s['words'].split(',')[0], s['words']
       )
       for s in synsets
@@ -176,32 +142,25 @@ def _devkit(edition: _Edition, path: pathlib.Path) -> _Devkit:
   except Exception as error:  # tarfile, zlib and scipy raise their own types
     reason = str(error).split('\n')[0]
     raise ValueError(
-      f'{path} is not a whole {edition.year} devkit ({reason}): download it '
-      'again'
+      f'{path} is not a whole {year} devkit ({reason}): download it again'
     ) from error
-  return _Devkit(leaves, _numbers(truth, path=path))
+  return leaves, _numbers(truth, path=path)
+
+
+def _extract(archive: tarfile.TarFile, *, ending: str) -> bytes:
+  """Reads the first member whose name has this ending."""
+  for info in archive:
+    file = archive.extractfile(info) if info.name.endswith(ending) else None
+    if file is not None:
+      return file.read()
+  raise KeyError(f'it has no {ending}')
 
 
 def _numbers(text: bytes, *, path: pathlib.Path) -> tuple[int, ...]:
-  """Parses devkit ids, one per line."""
+  """Parses the devkit's numbers of synsets, one per line."""
   try:
     return tuple(map(int, text.split()))
   except ValueError as error:
     raise ValueError(
       f'{path} holds labels that are no numbers ({error}): download it again'
     ) from error
-
-
-def _lookup(table: Mapping, key: object, *, what: str):
-  if key not in table:
-    raise ValueError(
-      f'{what} is {key!r}, which the devkit does not know: use the devkit '
-      'released with these images'
-    )
-  return table[key]
-
-
-def _require(path: pathlib.Path) -> pathlib.Path:
-  if not path.is_file():
-    raise ValueError(f'{path} is missing: download it from image-net.org')
-  return path

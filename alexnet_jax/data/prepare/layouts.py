@@ -1,47 +1,27 @@
 """Layouts: the image files of a source with their labels and splits (§2).
 
-ilsvrc.py finds the layout of the official downloads and tfds.py that of a TFDS
-data set; this module finds that of class folders, or of a tar of them.
+ilsvrc.py finds the layout of the official downloads and sources.py that of a
+TFDS data set; this module finds that of class folders, or of a tar of them.
 """
 
 import hashlib
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
-from alexnet_jax.data import dataset
+from alexnet_jax.data import dataset, metadata, tfds
 from alexnet_jax.data.prepare import tar
 
-
-@runtime_checkable
-class Member(Protocol):
-  """An image file in a folder, a tar or a TFDS data set."""
-
-  @property
-  def name(self) -> str:
-    """Its path in the source."""
-    ...
-
-  def read(self) -> bytes:
-    """Reads the encoded image."""
-    ...
-
-
-@runtime_checkable
-class SelfLabelled(Member, Protocol):
-  """A member that stores its own label, so listing need not read it."""
-
-  def label(self) -> int:
-    """Reads the label."""
-    ...
+Member = tar.Member | tfds.Member  # an encoded image
 
 
 class Labelled(NamedTuple):
   """An image file and its label."""
 
   member: Member
-  label: int | None  # index in the classes; None: member is SelfLabelled
+  label: int | None  # index in the classes; None: that of a tfds.Member
 
 
 class Layout(NamedTuple):
@@ -50,11 +30,10 @@ class Layout(NamedTuple):
   name: str
   classes: tuple[dataset.ClassInfo, ...]
   splits: Mapping[str, tuple[Labelled, ...]]
-  rejected: tuple[tar.Rejected, ...] = ()  # files that are left out
+  skipped: tuple[metadata.Skipped, ...] = ()
 
 
-# Names of a split's folder.
-_SPLITS = {
+_SPLITS = {  # by the names of their folders
   'train': 'train',
   'training': 'train',
   'val': 'val',
@@ -62,18 +41,6 @@ _SPLITS = {
   'validation': 'val',
   'test': 'test',
 }
-_EXPECTED = (
-  'class folders, {source}/train/CLASS/IMAGE and {source}/val/CLASS/IMAGE (or '
-  'test in place of val), or such folders in an uncompressed tar'
-)
-
-
-class _Place(NamedTuple):
-  """The place of a file in a tree of class folders."""
-
-  root: tuple[str, ...]  # folders above the split's folder
-  folder: str  # the split's folder, such as 'Training'
-  kind: str  # the class's folder
 
 
 def in_halves(layout: Layout) -> Layout:
@@ -83,77 +50,59 @@ def in_halves(layout: Layout) -> Layout:
   set. A hash of class and file name decides, so an image stays in its half
   when others are added or removed.
   """
-  pooled = [item for items in layout.splits.values() for item in items]
+  halves: dict[str, list[Labelled]] = {'train': [], 'val': []}
+  for item in itertools.chain(*layout.splits.values()):
+    # A label that is not listed has no influence.
+    kind = '' if item.label is None else layout.classes[item.label].id
+    name = f'{kind}/{pathlib.PurePath(item.member.name).name}'
+    odd = hashlib.sha256(name.encode()).digest()[0] % 2
+    halves['val' if odd else 'train'].append(item)
   return layout._replace(
     name=f'{layout.name}, halves',
-    splits={
-      split: tuple(
-        item for item in pooled if _half(item, layout=layout) == number
-      )
-      for number, split in enumerate(('train', 'val'))
-    },
+    splits={split: tuple(items) for split, items in halves.items()},
   )
 
 
-def _half(item: Labelled, *, layout: Layout) -> int:
-  """0 for train, 1 for val; a label that is not listed has no influence."""
-  kind = '' if item.label is None else layout.classes[item.label].id
-  name = f'{kind}/{pathlib.PurePath(item.member.name).name}'
-  return hashlib.sha256(name.encode()).digest()[0] % 2
-
-
 def class_folders(source: pathlib.Path, *, need_val: bool = True) -> Layout:
-  """Lists class folders in a folder or a tar; the classes are sorted by name.
+  """Lists the images SPLIT/CLASS/IMAGE of a folder or an uncompressed tar.
 
-  Args:
-    source: a folder or an uncompressed tar of SPLIT/CLASS/IMAGE.
-    need_val: whether there must be validation or test images.
+  The classes are sorted by name; `need_val` asks for validation or test images.
 
   Raises:
     ValueError: if a split is missing or found twice.
   """
-  found = _files(source) if source.is_dir() else tar.members(source)
-  rejected: list[tar.Rejected] = []
-  placed: list[tuple[_Place, tar.Member]] = []
-  for member in found:
-    if isinstance(member, tar.Rejected):
-      rejected.append(member)
-    elif place := _place(member.name):
-      placed.append((place, member))
+  skipped: list[metadata.Skipped] = []
+  find = _files if source.is_dir() else tar.members
+  placed = []  # (class, image, folders down to that of the split)
+  for member in find(source, skipped=skipped):
+    parts = pathlib.PurePath(member.name).parts
+    depths = (i for i in range(len(parts) - 2) if parts[i].lower() in _SPLITS)
+    if (depth := next(depths, None)) is None:
+      skipped.append(metadata.Skipped(member.name, 'not in SPLIT/CLASS/'))
     else:
-      rejected.append(tar.Rejected(member.name, 'not in SPLIT/CLASS/'))
-  folders = _split_folders(
-    {place for place, _ in placed}, source=source, need_val=need_val
+      placed.append((parts[depth + 1], member, parts[: depth + 1]))
+  trees = _split_trees(
+    sorted({tree for *_, tree in placed}), source=source, need_val=need_val
   )
-  placed.sort(key=lambda item: (item[0].kind, item[1].name))
-  kinds = sorted({place.kind for place, _ in placed})
+  placed.sort(key=lambda item: (item[0], item[1].name))
+  kinds = sorted({kind for kind, *_ in placed})
   labels = {kind: label for label, kind in enumerate(kinds)}
   splits = {
     split: tuple(
-      Labelled(member, labels[place.kind])
-      for place, member in placed
-      if place.folder == folder
+      Labelled(member, labels[kind])
+      for kind, member, place in placed
+      if place == tree
     )
-    for split, folder in folders.items()
+    for split, tree in trees.items()
   }
   classes = tuple(dataset.ClassInfo(kind, kind, kind) for kind in kinds)
-  return Layout(source.stem, classes, splits, tuple(rejected))
+  return Layout(source.stem, classes, splits, tuple(skipped))
 
 
-def _place(name: str) -> _Place | None:
-  """Splits a path at the first folder that has a split's name."""
-  parts = pathlib.PurePath(name).parts
-  for i, part in enumerate(parts[:-2]):
-    if part.lower() in _SPLITS:
-      return _Place(parts[:i], part, parts[i + 1])
-  return None
-
-
-def _split_folders(
-  places: set[_Place], *, source: pathlib.Path, need_val: bool
-) -> dict[str, str]:
-  """The folder of each split; test is used as val if there is no val."""
-  trees = sorted({(*p.root, p.folder) for p in places})
+def _split_trees(
+  trees: list[tuple[str, ...]], *, source: pathlib.Path, need_val: bool
+) -> dict[str, tuple[str, ...]]:
+  """Chooses the tree of each split; test is used as val if there is no val."""
   chosen: dict[str, tuple[str, ...]] = {}
   for tree in trees:
     split = _SPLITS[tree[-1].lower()]
@@ -163,7 +112,7 @@ def _split_folders(
         f'{"/".join(tree)}: give the folder above one of them, or rename one'
       )
     chosen[split] = tree
-  if len({tree[:-1] for tree in chosen.values()}) > 1:
+  if len({tree[:-1] for tree in trees}) > 1:
     shown = ', '.join('/'.join(tree) for tree in trees)
     raise ValueError(
       f'{source} has splits in several places, {shown}: give the folder '
@@ -171,16 +120,20 @@ def _split_folders(
     )
   if 'val' not in chosen and 'test' in chosen:
     chosen['val'] = chosen.pop('test')
-  needed = {'train', 'val'} if need_val else {'train'}
-  if not needed <= set(chosen):
-    expected = _EXPECTED.format(source=source)
-    raise ValueError(f'{source} has no known layout: expected {expected}')
+  if 'train' not in chosen or (need_val and 'val' not in chosen):
+    raise ValueError(
+      f'{source} has no known layout: expected class folders, '
+      f'{source}/train/CLASS/IMAGE and {source}/val/CLASS/IMAGE (or test in '
+      'place of val), or such folders in an uncompressed tar'
+    )
   order = ('train', 'val', 'test')
-  return {split: chosen[split][-1] for split in order if split in chosen}
+  return {split: chosen[split] for split in order if split in chosen}
 
 
-def _files(folder: pathlib.Path) -> Iterator[tar.Member | tar.Rejected]:
-  """All files below a folder, also through links to folders."""
+def _files(
+  folder: pathlib.Path, *, skipped: list[metadata.Skipped]
+) -> Iterator[tar.Member]:
+  """Lists all files below a folder, also through links to folders."""
   seen = set()
   for place, inner, files in os.walk(folder, followlinks=True):
     inner.sort()
@@ -195,4 +148,4 @@ def _files(folder: pathlib.Path) -> Iterator[tar.Member | tar.Rejected]:
       if path.is_file():
         yield tar.Member(str(path), 0, path.stat().st_size, name)
       else:
-        yield tar.Rejected(name, 'no regular file')
+        skipped.append(metadata.Skipped(name, 'no regular file'))

@@ -12,7 +12,7 @@ The next run with the same source and options keeps the finished shards.
 import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,13 +25,12 @@ from alexnet_jax.runtime import locks, paths
 
 _SHUFFLE_SEED = 2012
 _SHARD_IMAGES = 4096  # at most; 805 MB of raw images
+_OWN_FILES = ('plan', '.lock')  # of a run; removed last
 _VERSION = 1  # raised whenever the same source and options give other bytes
 # Per worker, for the printed estimate: 177 ILSVRC2012 images of 47 kB took
 # 1/163 s each as raw and 1/138 s as JPEG (best of 3, one busy AVX-512 core).
 IMAGES_PER_SECOND = 140
 _JPEG_BYTES = 0.4  # per pixel; 0.28 for those 177 small images at quality 90
-
-Progress = Callable[[int], object]  # called with the images done since then
 
 
 class Plan(NamedTuple):
@@ -99,19 +98,12 @@ def prepare(
   output: pathlib.Path,
   workers: int,
   max_skipped: int | None = None,
-  progress: Progress = lambda images: None,
+  progress: workers_lib.Progress = lambda images: None,
 ) -> metadata_lib.Metadata:
   """Writes OUTPUT; continues where an earlier run of the same plan stopped.
 
-  Args:
-    work: from `plan`.
-    output: a folder that does not exist yet, or is empty.
-    workers: number of processes; 1 works in this one.
-    max_skipped: files that may be left out; None: any number.
-    progress: called with the number of images done since its last call.
-
-  Returns:
-    The metadata of OUTPUT.
+  One worker is this process. `max_skipped` files may be left out, or any number
+  of them. Returns the metadata of OUTPUT.
 
   Raises:
     ValueError: if OUTPUT exists, the disk is too small, OUTPUT.partial belongs
@@ -119,51 +111,39 @@ def prepare(
   """
   check_output(output)
   partial = _partial(output)
+  plan_file, metadata_file = partial / 'plan', partial / metadata_lib.FILE
   _check_plan(partial, digest=work.digest)
-  if not partial.exists():
-    _check_disk_space(work, folder=partial)  # before anything is written
+  _check_disk_space(work, folder=partial)  # before anything is written
   with locks.locked(partial, fix='give another --output'):
-    if not (partial / 'plan').is_file():
-      (partial / 'plan').write_text(work.digest)
-    _remove_unfinished(partial)
-    if (partial / 'metadata.json').is_file():  # killed just before the end
-      return _finish(work, partial=partial, output=output)
-    _check_disk_space(work, folder=partial)
-    results = _write(
-      work,
-      folder=partial,
-      workers=workers,
-      max_skipped=max_skipped,
-      progress=progress,
-    )
-    _write_metadata(work, results=results, folder=partial)
-    return _finish(work, partial=partial, output=output)
+    if not plan_file.is_file():
+      plan_file.write_text(work.digest)
+    _remove(partial, f'{shards.WRITING}*')
+    if not metadata_file.is_file():  # else it was killed just before the end
+      _write(
+        work,
+        folder=partial,
+        workers=workers,
+        max_skipped=max_skipped,
+        progress=progress,
+      )
+    # The last worker of a killed run may have written since.
+    _remove(partial, f'{shards.WRITING}*', f'*{shards.NOTE}')
+    partial.rename(output)
+    _remove(output, *_OWN_FILES)
+    return metadata_lib.read(output)
 
 
-def _finish(
-  work: Plan, *, partial: pathlib.Path, output: pathlib.Path
-) -> metadata_lib.Metadata:
-  """Removes the files of an unfinished run, and renames the folder to OUTPUT.
-
-  The plan is removed last, so the same command can finish an interrupted call.
-  """
-  for shard in work.shards:
-    shards.remove_note(shard, folder=partial)
-  _remove_unfinished(partial)
-  partial.rename(output)
-  _remove_plan(output)
-  return metadata_lib.read(output)
-
-
-def _remove_plan(output: pathlib.Path) -> None:
-  for name in ('plan', '.lock'):
-    (output / name).unlink(missing_ok=True)
+def _remove(folder: pathlib.Path, *patterns: str) -> None:
+  """Removes files of an unfinished run; a worker still writing one fails."""
+  for pattern in patterns:
+    for path in folder.glob(pattern):
+      path.unlink(missing_ok=True)
 
 
 def check_output(output: pathlib.Path) -> None:
   """Raises ValueError if OUTPUT exists or cannot be created."""
-  if (output / 'metadata.json').is_file():
-    _remove_plan(output)
+  if (output / metadata_lib.FILE).is_file():
+    _remove(output, *_OWN_FILES)
     raise ValueError(
       f'{output} exists and is complete: use it, remove it, or give another '
       '--output'
@@ -188,8 +168,6 @@ def _partial(output: pathlib.Path) -> pathlib.Path:
 
 def _check_plan(partial: pathlib.Path, *, digest: str) -> None:
   """Raises ValueError if OUTPUT.partial belongs to another plan or program."""
-  if not partial.exists():
-    return
   note = partial / 'plan'
   if note.is_file():
     if note.read_text() != digest:
@@ -197,25 +175,18 @@ def _check_plan(partial: pathlib.Path, *, digest: str) -> None:
         f'{partial} holds an unfinished run of another source or other '
         'options: repeat those, remove it, or give another --output'
       )
-  elif any(path.name != '.lock' for path in partial.iterdir()):
+  elif any(path.name != '.lock' for path in partial.glob('*')):
     raise ValueError(
       f'{partial} was not made by prepare: move it away, or give another '
       '--output'
     )
 
 
-def _remove_unfinished(partial: pathlib.Path) -> None:
-  """Removes files that a killed run left; a worker still writing one fails."""
-  for path in partial.glob(f'{shards.WRITING}*'):
-    path.unlink(missing_ok=True)
-
-
 def _check_disk_space(work: Plan, *, folder: pathlib.Path) -> None:
   """Raises ValueError unless the files still to be written fit on the disk."""
-  there = 0
-  if folder.exists():
-    there = sum(path.stat().st_size for path in folder.iterdir())
-  need, free = work.num_bytes - there, paths.free_bytes(folder)
+  left = [s for s in work.shards if not (folder / s.file).is_file()]
+  need = work._replace(shards=tuple(left)).num_bytes
+  free = paths.free_bytes(folder)
   if need > free:
     raise ValueError(
       f'{folder.parent} has {free / 1e9:.0f} GB free, {need / 1e9:.0f} GB are '
@@ -229,34 +200,43 @@ def _write(
   folder: pathlib.Path,
   workers: int,
   max_skipped: int | None,
-  progress: Progress,
-) -> list[shards.Result]:
-  """Writes the unfinished shards; returns all results in the plan's order."""
-  results, todo = {}, []
-  skipped = [
-    metadata_lib.Skipped(*rejected) for rejected in work.layout.rejected
-  ]
-  for shard in work.shards:
-    result = shards.read_note(shard, folder=folder)
-    if result is None:
-      todo.append(shard)
-    else:
-      results[shard.file] = result
-      skipped += result.skipped
-      progress(len(shard.items))
+  progress: workers_lib.Progress,
+) -> None:
+  """Writes the unfinished shards, then the statistics and metadata.json."""
+  skipped = list(work.layout.skipped)
   _check_skipped(skipped, most=max_skipped)
   write = functools.partial(shards.write, folder=folder, options=work.options)
-  if workers == 1:
-    new = (write(shard, progress=progress) for shard in todo)
-  else:
-    new = workers_lib.write_shards(
-      write, todo, workers=workers, progress=progress
-    )
-  for result in new:
-    results[result.file] = result
+  splits = {
+    split: metadata_lib.SplitInfo(0, ()) for split in work.layout.splits
+  }
+  sums, checksums = stats.empty(work.options.image_size), {}
+  for shard, result in zip(
+    work.shards,
+    workers_lib.run(write, work.shards, workers=workers, progress=progress),
+    strict=True,
+  ):
     skipped += result.skipped
     _check_skipped(skipped, most=max_skipped)
-  return [results[shard.file] for shard in work.shards]
+    count, files = splits[shard.split]
+    splits[shard.split] = metadata_lib.SplitInfo(
+      count + result.num_images, (*files, shard.file)
+    )
+    sums = stats.merge(sums, b=result.sums)
+    checksums[shard.file] = result.checksum
+  for split, info in splits.items():
+    if not info.num_images:
+      raise ValueError(f'no {split} image could be read: check --source')
+  checksums |= records.write_statistics(folder, statistics=stats.finish(sums))
+  metadata = metadata_lib.Metadata(
+    name=work.layout.name,
+    image_size=work.options.image_size,
+    encoding=work.options.encoding,
+    splits=splits,
+    classes=work.layout.classes,
+    skipped=tuple(skipped),
+    checksums=checksums,
+  )
+  metadata_lib.write(folder, metadata=metadata)
 
 
 def _check_skipped(
@@ -269,49 +249,3 @@ def _check_skipped(
       f'the last: {last.file}, {last.reason}. Finished shards are kept: repair '
       'the source, or run again with a higher --max_skipped'
     )
-
-
-def _write_metadata(
-  work: Plan, *, results: Sequence[shards.Result], folder: pathlib.Path
-) -> None:
-  """Writes the statistics and metadata.json of finished shards."""
-  size = work.options.image_size
-  splits = _splits(work, results=results)
-  sums = functools.reduce(
-    lambda a, b: stats.merge(a, b=b), (r.sums for r in results)
-  )
-  records.write_statistics(folder, statistics=stats.finish(sums))
-  metadata = metadata_lib.Metadata(
-    name=work.layout.name,
-    image_size=size,
-    encoding=work.options.encoding,
-    splits=splits,
-    classes=work.layout.classes,
-    skipped=(
-      *(metadata_lib.Skipped(*rejected) for rejected in work.layout.rejected),
-      *(s for result in results for s in result.skipped),
-    ),
-    checksums={result.file: result.checksum for result in results}
-    | {
-      name: metadata_lib.checksum(folder / name)
-      for name in records.STATISTICS_FILES
-    },
-  )
-  metadata_lib.write(folder, metadata=metadata)
-
-
-def _splits(
-  work: Plan, *, results: Sequence[shards.Result]
-) -> dict[str, metadata_lib.SplitInfo]:
-  splits = {}
-  for split in work.layout.splits:
-    own = [
-      result
-      for shard, result in zip(work.shards, results, strict=True)
-      if shard.split == split
-    ]
-    count = sum(result.num_images for result in own)
-    if not count:
-      raise ValueError(f'no {split} image could be read: check --source')
-    splits[split] = metadata_lib.SplitInfo(count, tuple(r.file for r in own))
-  return splits

@@ -5,23 +5,23 @@ a finished shard keeps its checksum, its statistics and the images left out, so
 that no later run writes it again.
 """
 
-import contextlib
 import dataclasses
 import errno
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from array_record.python import array_record_module
 
-from alexnet_jax.data import dataset, images, records, stats
+from alexnet_jax.data import dataset, images, records, stats, tfds
 from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.data.prepare import layouts
+from alexnet_jax.data.prepare import workers as workers_lib
 
 WRITING = 'writing-'  # begins the names of incomplete files
+NOTE = '.done.npz'  # ends the names of notes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,72 +60,71 @@ def write(
   *,
   folder: pathlib.Path,
   options: Options,
-  progress: Callable[[int], object],
+  progress: workers_lib.Progress,
 ) -> Result:
-  """Writes a shard and its note; calls progress(1) after each image.
+  """Writes a shard and its note, unless an earlier run finished them.
 
   The sums are over the images as training will read them, so a JPEG is decoded.
 
   Raises:
     OSError: if the disk is full.
   """
-  sums, skipped = stats.empty(options.image_size), []
   path = folder / shard.file
+  if (result := _read_note(path)) is not None:
+    progress(len(shard.items))
+    return result
   unfinished = _unfinished(path)
-  writer = array_record_module.ArrayRecordWriter(
-    str(unfinished), records.WRITER_OPTIONS
-  )
-  for item in shard.items:
-    try:
-      record = _record(item, options=options)
-    except dataset.Unreadable as error:
-      skipped.append(metadata_lib.Skipped(item.member.name, str(error)))
-    else:
-      with _full_disk(folder):
-        writer.write(record)
-      if shard.split == 'train':
-        sums = stats.add(sums, image=_image(record, options=options))
-    progress(1)
-  with _full_disk(folder):
-    writer.close()
-  os.replace(unfinished, path)
-  count = len(shard.items) - len(skipped)
-  result = Result(
-    shard.file, count, tuple(skipped), metadata_lib.checksum(path), sums
-  )
-  _write_note(result, folder=folder)
-  return result
-
-
-@contextlib.contextmanager
-def _full_disk(folder: pathlib.Path) -> Iterator[None]:
-  """Turns the writer's RuntimeError for a full disk into an OSError."""
   try:
-    yield
-  except RuntimeError as error:
+    sums, skipped = _write_records(
+      shard, path=unfinished, options=options, progress=progress
+    )
+  except RuntimeError as error:  # the writer's, for a full disk too
     for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
       if os.strerror(code) in str(error):
         raise OSError(code, os.strerror(code), str(folder)) from error
     raise
+  os.replace(unfinished, path)
+  count = len(shard.items) - len(skipped)
+  checksum = metadata_lib.checksum(path)
+  result = Result(shard.file, count, tuple(skipped), checksum, sums)
+  _write_note(result, path=path)
+  return result
 
 
-def _record(item: layouts.Labelled, *, options: Options) -> bytes:
-  member, label = item
-  image = images.square(member.read(), size=options.image_size)
-  if label is None:
-    assert isinstance(member, layouts.SelfLabelled)
-    label = member.label()
-  return records.encode(
-    dataset.Example(image, label, member.name),
-    encoding=options.encoding,
-    jpeg_quality=options.jpeg_quality,
+def _write_records(
+  shard: Shard,
+  *,
+  path: pathlib.Path,
+  options: Options,
+  progress: workers_lib.Progress,
+) -> tuple[stats.Sums, list[metadata_lib.Skipped]]:
+  """Writes the records; returns the sums, and the images left out."""
+  size, encoding = options.image_size, options.encoding
+  sums, skipped = stats.empty(size), []
+  writer = array_record_module.ArrayRecordWriter(
+    str(path), records.WRITER_OPTIONS
   )
-
-
-def _image(record: bytes, *, options: Options) -> np.ndarray:
-  return records.decode(
-    record, image_size=options.image_size, encoding=options.encoding
-  ).image
+  for member, label in shard.items:
+    try:
+      image = images.square(member.read(), size=size)
+      if label is None:
+        assert isinstance(member, tfds.Member)
+        label = member.label()
+    except dataset.Unreadable as error:
+      skipped.append(metadata_lib.Skipped(member.name, str(error)))
+    else:
+      record = records.encode(
+        dataset.Example(image, label, member.name),
+        encoding=encoding,
+        jpeg_quality=options.jpeg_quality,
+      )
+      writer.write(record)
+      if shard.split == 'train':
+        read = records.decode(record, image_size=size, encoding=encoding)
+        sums = stats.add(sums, image=read.image)
+    progress(1)
+  writer.close()
+  return sums, skipped
 
 
 def _unfinished(path: pathlib.Path) -> pathlib.Path:
@@ -137,39 +136,24 @@ def _unfinished(path: pathlib.Path) -> pathlib.Path:
   return path.with_name(f'{WRITING}{os.getpid()}-{path.name}')
 
 
-def _note(file: str, *, folder: pathlib.Path) -> pathlib.Path:
-  return folder / f'{file}.done.npz'
-
-
-def _write_note(result: Result, *, folder: pathlib.Path) -> None:
-  content = result._asdict() | {'sums': None}
-  note = _note(result.file, folder=folder)
+def _write_note(result: Result, *, path: pathlib.Path) -> None:
+  note = path.with_name(path.name + NOTE)
   unfinished = _unfinished(note)
-  np.savez(
-    unfinished,
-    content=json.dumps(content),
-    count=result.sums.count,
-    image=result.sums.image,
-    outer=result.sums.outer,
-  )
+  *content, sums = result
+  np.savez(unfinished, content=json.dumps(content), **sums._asdict())
   os.replace(unfinished, note)
 
 
-def read_note(shard: Shard, *, folder: pathlib.Path) -> Result | None:
+def _read_note(path: pathlib.Path) -> Result | None:
   """Reads the result of a shard that an earlier run finished; else None."""
-  note = _note(shard.file, folder=folder)
-  if not note.is_file() or not (folder / shard.file).is_file():
+  note = path.with_name(path.name + NOTE)
+  if not path.is_file():
     return None
   try:
     with open(note, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
-      content = json.loads(str(arrays['content']))
+      name, count, skipped, checksum = json.loads(str(arrays['content']))
       sums = stats.Sums(int(arrays['count']), arrays['image'], arrays['outer'])
   except Exception:  # numpy, zipfile and zlib raise their own types
-    return None  # a damaged note counts as none: the shard is written again
-  skipped = tuple(metadata_lib.Skipped(*entry) for entry in content['skipped'])
-  return Result(**content | {'skipped': skipped, 'sums': sums})
-
-
-def remove_note(shard: Shard, *, folder: pathlib.Path) -> None:
-  """Removes the note of a shard, if it has one."""
-  _note(shard.file, folder=folder).unlink(missing_ok=True)
+    return None  # no note, or a damaged one: the shard is written again
+  reasons = tuple(metadata_lib.Skipped(*entry) for entry in skipped)
+  return Result(name, count, reasons, checksum, sums)

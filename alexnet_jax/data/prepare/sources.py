@@ -1,7 +1,7 @@
 """Finds out what a source of images is, and lists its images (paper §2)."""
 
-from alexnet_jax.data import tfds as tfds_lib
-from alexnet_jax.data.prepare import ilsvrc, layouts, tfds
+from alexnet_jax.data import tfds
+from alexnet_jax.data.prepare import ilsvrc, layouts
 from alexnet_jax.runtime import paths
 
 KNOWN = (
@@ -14,26 +14,33 @@ KNOWN = (
 def find_layout(
   source: str, *, tfds_data_dir: str = '', halves: bool = False
 ) -> layouts.Layout:
-  """Lists the images of a source, with their labels and splits.
+  """Lists the images of a path or of 'tfds:NAME', by split and with labels.
 
-  Args:
-    source: a path, or 'tfds:NAME'.
-    tfds_data_dir: where TFDS keeps its data; '': its default.
-    halves: whether to divide all images in half, see layouts.in_halves.
+  `tfds_data_dir` is where TFDS keeps its data, '' its default; `halves` is for
+  layouts.in_halves.
 
   Raises:
     ValueError: if the source does not exist, or its layout is not known.
   """
-  found = _find(source, tfds_data_dir=tfds_data_dir, need_val=not halves)
+  path = paths.expand(source).resolve()
+  if source.startswith(tfds.PREFIX):
+    name = source.removeprefix(tfds.PREFIX)
+    found = _tfds_layout(tfds.find(name, data_dir=tfds_data_dir))
+  elif path.exists():
+    official = ilsvrc.find_layout(path) if path.is_dir() else None
+    found = official or layouts.class_folders(path, need_val=not halves)
+  else:
+    raise ValueError(f'no source at {path}: give --source, {KNOWN}')
   return layouts.in_halves(found) if halves else found
 
 
-def _find(source: str, *, tfds_data_dir: str, need_val: bool) -> layouts.Layout:
-  if source.startswith(tfds_lib.PREFIX):
-    name = source.removeprefix(tfds_lib.PREFIX)
-    return tfds.find_layout(name, data_dir=tfds_data_dir)
-  path = paths.expand(source).resolve()
-  if not path.exists():
-    raise ValueError(f'no source at {path}: give --source, {KNOWN}')
-  official = ilsvrc.find_layout(path) if path.is_dir() else None
-  return official or layouts.class_folders(path, need_val=need_val)
+def _tfds_layout(found: tfds.Prepared) -> layouts.Layout:
+  """Lists every image of a data set; labels are read with the images."""
+  splits = {
+    split: tuple(
+      layouts.Labelled(tfds.Member(found.folder, name, index), None)
+      for index in range(len(tfds.data_source(found.folder, split=name)))
+    )
+    for split, name in found.splits.items()
+  }
+  return layouts.Layout(found.name, found.classes, splits)

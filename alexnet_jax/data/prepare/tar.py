@@ -1,7 +1,7 @@
 """Reads files inside tar archives in place, without extracting them.
 
 No name in an archive can therefore write outside the output folder. A file
-whose name tries to, or that is no regular file, is listed as rejected.
+whose name tries to, or that is no regular file, is skipped.
 """
 
 import io
@@ -9,6 +9,8 @@ import pathlib
 import tarfile
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from alexnet_jax.data import metadata
 
 _BLOCK = 512  # bytes; tar headers and contents are multiples of it
 _MAX_NAME_LENGTH = 4096
@@ -29,59 +31,43 @@ class Member(NamedTuple):
       return file.read(self.size)
 
 
-class Rejected(NamedTuple):
-  """A member that is left out, and the reason."""
-
-  name: str
-  reason: str
-
-
-def members(path: pathlib.Path) -> Iterator[Member | Rejected]:
-  """Lists the files of an uncompressed tar.
+def members(
+  path: pathlib.Path, *, skipped: list[metadata.Skipped]
+) -> Iterator[Member]:
+  """Lists the files of an uncompressed tar; adds those left out to `skipped`.
 
   Raises:
     ValueError: if it is damaged, cut short or compressed.
   """
-  size = path.stat().st_size
   with open(path, 'rb') as file:
-    yield from _scan(file, path=path, end=size)
+    yield from _scan(file, end=path.stat().st_size, skipped=skipped)
 
 
-def nested(path: pathlib.Path) -> Iterator[tuple[str, Member | Rejected]]:
+def nested(
+  path: pathlib.Path, *, skipped: list[metadata.Skipped]
+) -> Iterator[tuple[str, Member]]:
   """Lists the files of a tar of tars: (stem of the inner tar, member).
 
   Raises:
     ValueError: if one of them is damaged, cut short or compressed.
   """
   with open(path, 'rb') as outer, open(path, 'rb') as inner:
-    for tar in _scan(outer, path=path, end=path.stat().st_size):
-      if isinstance(tar, Rejected):
-        yield tar.name, tar
-        continue
+    for tar in _scan(outer, end=path.stat().st_size, skipped=skipped):
       inner.seek(tar.offset)  # offsets still count from the outer tar's start
       end = tar.offset + tar.size
-      for member in _scan(inner, path=path, end=end, within=tar.name):
+      for member in _scan(inner, end=end, skipped=skipped, within=tar.name):
         yield pathlib.PurePath(tar.name).stem, member
 
 
-def extract(archive: tarfile.TarFile, *, ending: str) -> bytes:
-  """Reads the first member whose name has this ending.
-
-  Raises:
-    KeyError: if there is none.
-  """
-  for info in archive:
-    file = archive.extractfile(info) if info.name.endswith(ending) else None
-    if file is not None:
-      return file.read()
-  raise KeyError(f'it has no {ending}')
-
-
 def _scan(
-  file: io.BufferedReader, *, path: pathlib.Path, end: int, within: str = ''
-) -> Iterator[Member | Rejected]:
+  file: io.BufferedReader,
+  *,
+  end: int,
+  skipped: list[metadata.Skipped],
+  within: str = '',
+) -> Iterator[Member]:
   """Lists the tar that starts at the file's position and ends before `end`."""
-  where = f'{path}: {within} in it' if within else str(path)
+  where = f'{file.name}: {within} in it' if within else file.name
   try:
     with tarfile.open(fileobj=file, mode='r:') as archive:
       for info in archive:
@@ -90,17 +76,24 @@ def _scan(
         if info.isdir():
           continue
         name = printable(info.name)
-        if _points_outside(name):
-          yield Rejected(name, 'its path leads out of the archive')
+        place = pathlib.PurePosixPath(name)
+        if place.is_absolute() or '..' in place.parts:
+          reason = 'its path leads out of the archive'
         elif len(name) > _MAX_NAME_LENGTH:
-          yield Rejected(name[:80] + '...', 'its name is too long')
+          name, reason = name[:80] + '...', 'its name is too long'
         elif not info.isfile():
-          yield Rejected(name, 'no regular file but a link or a device')
+          reason = 'no regular file but a link or a device'
         elif info.offset_data + info.size > end:
           raise ValueError(f'{where} is cut short: download it again')
         else:
-          yield Member(str(path), info.offset_data, info.size, name)
-      if not _has_end(file, archive.offset, end=end):
+          yield Member(file.name, info.offset_data, info.size, name)
+          continue
+        skipped.append(metadata.Skipped(name, reason))
+      # A tar ends with a block of zeros. Python's tarfile also stops at
+      # a header that it cannot read, without an error.
+      file.seek(archive.offset)
+      whole = archive.offset + _BLOCK <= end
+      if not whole or file.read(_BLOCK) != bytes(_BLOCK):
         raise ValueError(
           f'{where} is damaged or cut short at byte {archive.offset:,}: '
           'download it again'
@@ -110,15 +103,6 @@ def _scan(
       f'{where} is not a whole, uncompressed tar archive ({error}): download '
       'it again, or decompress it first'
     ) from error
-
-
-def _has_end(file: io.BufferedReader, offset: int, *, end: int) -> bool:
-  """Whether a tar ends at `offset`, with a block of zeros.
-
-  Python's tarfile also stops at a header that it cannot read, without an error.
-  """
-  file.seek(offset)
-  return offset + _BLOCK <= end and file.read(_BLOCK) == bytes(_BLOCK)
 
 
 def printable(name: str) -> str:
@@ -132,9 +116,3 @@ def printable(name: str) -> str:
   return ''.join(
     c if c.isprintable() else c.encode('unicode_escape').decode() for c in text
   )
-
-
-def _points_outside(name: str) -> bool:
-  """Whether a member's path leads out of the folder it is unpacked into."""
-  path = pathlib.PurePosixPath(name)
-  return path.is_absolute() or '..' in path.parts

@@ -1,4 +1,4 @@
-"""Worker processes that write shards, and exit when their parent is gone.
+"""Processes that share the work of preparing, and exit with their parent.
 
 A parent that is killed cannot stop its workers, so they watch it.
 """
@@ -8,103 +8,54 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from alexnet_jax.data.prepare import shards
-
-
-class _Stop(Exception):
-  """Raised in a worker when the run ends early."""
+_Part = TypeVar('_Part')
+_Result = TypeVar('_Result')
+Progress = Callable[[int], object]  # called with the images done since then
 
 
-class _Worker:
-  """State that a worker process shares with its parent."""
+class _Shared:
+  """What a worker process shares with its parent."""
 
-  done: Any  # shared counter of the images of all workers
-  stop: Any  # shared event; set when the run ends early
-
-  @classmethod
-  def start(cls, done: Any, stop: Any, parent: int) -> None:
-    """Initialises a worker process."""
-    cls.done, cls.stop = done, stop
-    exit_with_parent(parent)
-
-  @classmethod
-  def progress(cls, images: int) -> None:
-    """Counts images; raises _Stop if the run ends early."""
-    if cls.stop.is_set():
-      raise _Stop
-    with cls.done.get_lock():
-      cls.done.value += images
+  done: Any  # counter of the images of all workers
+  stop: Any  # event; set when the run ends early
 
 
-def exit_with_parent(parent: int) -> None:
-  """Initialises a worker: ignores signals, and exits when the parent is gone.
-
-  Args:
-    parent: process id.
-  """
-  for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles these
-    signal.signal(number, signal.SIG_IGN)
-  threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-  """Exits this process once its parent is gone.
-
-  A worker holds both ends of the queue, so it would wait for work for ever.
-  """
-  while os.getppid() == parent:
-    time.sleep(0.2)
-  os._exit(1)
-
-
-def _write(
-  write: Callable[..., shards.Result], shard: shards.Shard
-) -> shards.Result:
-  return write(shard, progress=_Worker.progress)
-
-
-def write_shards(
-  write: Callable[..., shards.Result],
-  todo: Sequence[shards.Shard],
+def run(
+  work: Callable[..., _Result],
+  parts: Sequence[_Part],
   *,
   workers: int,
-  progress: Callable[[int], object],
-) -> Iterator[shards.Result]:
-  """Writes shards in several processes; yields results as they finish.
+  progress: Progress,
+) -> Iterator[_Result]:
+  """Yields `work(part, progress=...)` of each part in order.
 
-  Args:
-    write: shards.write with its folder and options bound.
-    todo: the shards.
-    workers: number of processes.
-    progress: called with the number of images done since its last call.
+  With one worker this process does the work.
 
   Raises:
     ValueError: if a worker is killed.
   """
+  if workers == 1:
+    yield from (work(part, progress=progress) for part in parts)
+    return
   # A matrix product in a worker must not start threads of its own.
   os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
   context = multiprocessing.get_context('spawn')
   done, stop, seen = context.Value('Q', 0), context.Event(), 0
   with concurrent.futures.ProcessPoolExecutor(
-    workers,
-    context,
-    initializer=_Worker.start,
-    initargs=(done, stop, os.getpid()),
+    workers, context, initializer=_start, initargs=(done, stop)
   ) as pool:
     try:
-      pending = {pool.submit(_write, write, shard) for shard in todo}
-      while pending:
-        finished, pending = concurrent.futures.wait(
-          pending, timeout=0.5, return_when='FIRST_COMPLETED'
-        )
-        now = done.value
-        progress(now - seen)
-        seen = now
-        yield from (future.result() for future in finished)
+      for future in [pool.submit(work, p, progress=_count) for p in parts]:
+        waiting = True
+        while waiting:
+          waiting = concurrent.futures.wait([future], timeout=0.5).not_done
+          now = done.value
+          progress(now - seen)
+          seen = now
+        yield future.result()
     except concurrent.futures.process.BrokenProcessPool as error:
       raise ValueError(
         'a worker was killed, perhaps for lack of memory: run again with '
@@ -114,3 +65,30 @@ def write_shards(
       stop.set()
       # Waits, since a worker that is starting opens the shared state by name.
       pool.shutdown(cancel_futures=True)
+
+
+def _start(done: Any, stop: Any) -> None:
+  """Initialises a worker process."""
+  _Shared.done, _Shared.stop = done, stop
+  for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles these
+    signal.signal(number, signal.SIG_IGN)
+  threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+  """Exits this process once its parent is gone.
+
+  A worker holds both ends of the queue, so it would wait for work for ever.
+  """
+  parent = multiprocessing.parent_process()
+  assert parent is not None
+  parent.join()
+  os._exit(1)
+
+
+def _count(images: int) -> None:
+  """Counts the images done in a worker, which ends its work if told to stop."""
+  if _Shared.stop.is_set():
+    raise KeyboardInterrupt
+  with _Shared.done.get_lock():
+    _Shared.done.value += images
