@@ -117,7 +117,7 @@ class _Positions:
 
 
 def _neighbours(x, *, axis, size):
-  """For each step but 0, (step, x moved so that i holds element i + step)."""
+  """Yields (step, x shifted so that i holds element i + step); not step 0."""
   if size % 2 == 0:
     raise ValueError(f'a window needs a middle: {size} is not odd')
   reach, length = size // 2, x.shape[axis]  # n/2 of §3.3, rounded down
@@ -162,7 +162,7 @@ _norm.defvjp(_norm_forward, _norm_backward)
 
 
 def _negative_power(d, beta):
-  """d^-beta; the paper's 3/4 by square roots, which cost far less than pow."""
+  """Returns d^-beta; 3/4 by square roots, which cost far less than pow."""
   if beta == 0.75:
     root = lax.rsqrt(d)  # d^-1/2
     return root * jnp.sqrt(root)  # d^-1/2 d^-1/4
