@@ -70,7 +70,7 @@ def build(
   def init() -> TrainState:
     return state_lib.create(config, init_key, rule=rule)
 
-  abstract = jax.eval_shape(init)
+  abstract = jax.eval_shape(init)  # shapes before any memory is taken
   specs = state_lib.partition_specs(abstract, rule=rule)
   shardings = mesh_lib.shardings(mesh, specs)
 
@@ -79,8 +79,8 @@ def build(
   ) -> Callable[..., Any]:
     sharded = jax.shard_map(
       step, mesh=mesh, in_specs=in_specs, out_specs=out_specs
-    )
-    return compile.jit(sharded, **options)
+    )  # check_vma is on, or gradients would be wrong: see train.py
+    return compile.jit(sharded, **options)  # compiles on its first call
 
   def outputs(name: str, out_specs: P) -> Callable[..., Any]:
     step = evaluate.output_step(config, model=model, output=name)
@@ -98,7 +98,7 @@ def build(
   batch_specs, output_specs = _batch_and_output_specs(config, mesh=mesh)
   return Steps(
     state=jax.tree.map(_with_sharding, abstract, shardings),
-    init=jax.jit(init, out_shardings=shardings),
+    init=jax.jit(init, out_shardings=shardings),  # each device makes its part
     train=compiled(
       step, (specs, P(), batch_specs), (specs, output_specs), donate_argnums=0
     ),
@@ -106,7 +106,7 @@ def build(
     features=outputs(
       evaluate.last_hidden(config.model), P(mesh_lib.DATA, mesh_lib.COLUMN)
     ),
-    score=jax.jit(evaluate.score),
+    score=jax.jit(evaluate.score),  # of whole arrays: no shard_map
     probe=compiled(
       evaluate.probe_step(config, model=model),
       (specs.variables, P(), data.spec),
@@ -121,11 +121,11 @@ def _batch_and_output_specs(
   """PartitionSpecs of a minibatch, and of what a training step outputs."""
   fields = augment.batch_spec(crop_size=config.data.crop_size)
   batch = dict.fromkeys(fields, mesh_lib.data_axis(mesh).spec)
-  outputs = dict.fromkeys((*train.SUMMED, 'learning_rate'), P())
+  outputs = dict.fromkeys((*train.SUMMED, 'learning_rate'), P())  # replicated
   if mesh_lib.spans_hosts(mesh):  # each host reads all columns' checks
     batch[consensus.FLAGS] = consensus.FLAGS_SPEC
     return batch, outputs | {'finite': P(), consensus.FLAGS: P()}
-  return batch, outputs | {'finite': P(mesh_lib.COLUMN)}
+  return batch, outputs | {'finite': P(mesh_lib.COLUMN)}  # by column
 
 
 def _with_sharding(

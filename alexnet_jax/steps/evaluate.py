@@ -1,4 +1,4 @@
-"""What a network outputs at test time, as one device sees it (§4.1, §6.1).
+"""Test-time outputs of the network on one device's shard (§4.1, §6.1).
 
 `build` wraps each of these in `jit(shard_map(..., check_vma=True))`.
 """
@@ -37,34 +37,31 @@ def output_step(
 ) -> Callable[..., Float[Array, 'b d']]:
   """Returns (variables, mean image, images, view) -> one output of the net.
 
-  Args:
-    config: of the run.
-    model: the module for this device's columns.
-    output: 'probabilities', or the name of an activation such as
-      'fc7/activation', which comes out as float32 [B, D].
+  `model` is the module for this device's columns; `output` 'probabilities', or
+  an activation such as 'fc7/activation', which is returned as float32 [B, D].
   """
 
   def step(
     variables: PyTree,
-    mean_image: Float[Array, 't t 3'],
-    images: UInt8[Array, 'b t t 3'],
+    mean_image: Float[Array, 't t 3'],  # 256 x 256
+    images: UInt8[Array, 'b t t 3'],  # whole images, 256 x 256
     view: preprocess.View,
   ) -> Float[Array, 'b d']:
     crops = preprocess.of_view(
       config, mean_image=mean_image, images=images, view=view
-    )
-    logits, activations = model.apply(variables, crops)
+    )  # [B, S, S, 3]
+    logits, activations = model.apply(variables, crops)  # no dropout
     if output == PROBABILITIES:
-      return jax.nn.softmax(logits)
+      return jax.nn.softmax(logits)  # [B, classes], sums to 1
     activation = dict(activations)[output]
-    return activation.astype(jnp.float32).reshape(len(images), -1)
+    return activation.astype(jnp.float32).reshape(len(images), -1)  # [B, D]
 
   return step
 
 
 def last_hidden(config: alexnet.ModelConfig) -> str:
   """Name of the activation in front of fc8: 'fc7/activation' in the paper."""
-  names = [s for s in alexnet.stages(config) if s != 'fc8']
+  names = [s for s in alexnet.stages(config) if s != 'fc8']  # §6.1: 4096 units
   return [s for s in names if not s.endswith('/dropout')][-1]
 
 
@@ -84,12 +81,12 @@ def probe_step(
 
 
 def _moments(x: Float[Array, 'b ...']) -> Moments:
-  x = x.astype(jnp.float32)
+  x = x.astype(jnp.float32)  # bfloat16 has too few bits for a variance
   mean = x.mean(axis=0, keepdims=True)  # [1, ...]
   return Moments(
     mean=mean,
-    squares=jnp.square(x - mean).sum(axis=0, keepdims=True),
-    positive=(x > 0).sum(axis=0, keepdims=True),
+    squares=jnp.square(x - mean).sum(axis=0, keepdims=True),  # [1, ...]
+    positive=(x > 0).sum(axis=0, keepdims=True),  # [1, ...], int32
   )
 
 
@@ -101,8 +98,8 @@ def moment_specs(config: config_dict.ConfigDict) -> dict[str, P]:
 
   def spec(stage: str) -> P:
     if stage.startswith('fc8'):
-      return P(mesh_lib.DATA)
-    between = (None,) * (2 if stage.startswith('conv') else 0)
+      return P(mesh_lib.DATA)  # logits: whole on each column
+    between = (None,) * (2 if stage.startswith('conv') else 0)  # height, width
     return P(mesh_lib.DATA, *between, mesh_lib.COLUMN)
 
   return {stage: spec(stage) for stage in alexnet.stages(config.model)}
@@ -111,8 +108,8 @@ def moment_specs(config: config_dict.ConfigDict) -> dict[str, P]:
 def score(
   probabilities: Float[Array, 'b classes'], labels: Int[Array, ' b']
 ) -> tuple[Float[Array, ' b'], Int[Array, ' b']]:
-  """Returns loss and rank of the right class, image by image."""
-  own = jnp.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+  """Returns loss and rank of the right class for each image."""
+  own = jnp.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]  # [B]
   smallest = jnp.finfo(own.dtype).tiny  # a probability may round to zero
   return -jnp.log(jnp.maximum(own, smallest)), metrics.ranks(
     probabilities, labels

@@ -21,22 +21,22 @@ from jaxtyping import Array, Float, Int
 def cross_entropy(
   logits: Float[Array, 'b classes'], labels: Int[Array, ' b']
 ) -> Float[Array, ' b']:
-  """-log of the softmax probability of the right class, image by image."""
-  log_p = jax.nn.log_softmax(logits)
-  return -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
+  """Returns -log of the softmax probability of the right class."""
+  log_p = jax.nn.log_softmax(logits)  # [B, classes]
+  return -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]  # [B]
 
 
 def ranks(
   scores: Float[Array, 'b classes'], labels: Int[Array, ' b']
 ) -> Int[Array, ' b']:
-  """How many classes come before the right one: 0 is a hit, 5 a top-5 error.
+  """Counts the classes ahead of the right one: 0 is a hit, 5 a top-5 error.
 
-  A score that is no number comes before all others, and is never a hit.
+  NaN counts as larger than every score, so it never scores a hit.
   """
-  own = jnp.take_along_axis(scores, labels[:, None], axis=1)
+  own = jnp.take_along_axis(scores, labels[:, None], axis=1)  # [B, 1]
   classes = jnp.arange(scores.shape[1], dtype=labels.dtype)[None]
   behind = (scores < own) | ((scores == own) & (classes >= labels[:, None]))
-  return (~behind).sum(axis=1)
+  return (~behind).sum(axis=1)  # NaN compares False: not behind
 
 
 class Errors(NamedTuple):
@@ -49,34 +49,34 @@ class Errors(NamedTuple):
 
 
 def interval(error: float, *, images: int) -> tuple[float, float]:
-  """Wilson's 95 % interval for an error rate counted on that many images.
+  """Returns Wilson's 95 % interval of an error rate over that many images.
 
-  It says what other images of the same kind would give, not what another run
-  of training would. E. B. Wilson, JASA 22 (1927), 209-212.
+  It covers the choice of images, not the chance of a training run.
+  E. B. Wilson, JASA 22 (1927), 209-212.
 
   >>> [round(limit, 4) for limit in interval(0.0, images=300)]
   [0.0, 0.0126]
   """
-  z = 1.959964  # of a normal distribution, 2.5 % on either side
+  z = 1.959964  # quantile of the normal distribution, 2.5 % on either side
   middle = error + z**2 / (2 * images)
   half = z * math.sqrt(error * (1 - error) / images + z**2 / (4 * images**2))
   scale = 1 + z**2 / images
   low, high = (middle - half) / scale, (middle + half) / scale
-  return max(low, 0.0), min(high, 1.0)
+  return max(low, 0.0), min(high, 1.0)  # rounding may pass 0 or 1
 
 
 def errors(*, losses: np.ndarray, ranks: np.ndarray) -> Errors:
-  """The means over images of which loss and rank are known, in float64."""
+  """Averages losses [N] and ranks [N] over images, in float64."""
   return Errors(
     loss=float(np.mean(losses, dtype=np.float64)),
-    top1_error=float(np.mean(ranks >= 1)),
-    top5_error=float(np.mean(ranks >= 5)),
+    top1_error=float(np.mean(ranks >= 1)),  # another class is first
+    top5_error=float(np.mean(ranks >= 5)),  # five others are first
     num_images=len(ranks),
   )
 
 
 def describe(errors: Errors, *, views: int, intervals: bool = False) -> str:
-  """Error rates in words; with 95 % intervals if asked for."""
+  """Describes error rates in one line, with 95 % intervals if asked for."""
 
   def rate(name: str, error: float) -> str:
     images = errors.num_images

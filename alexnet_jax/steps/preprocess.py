@@ -1,8 +1,8 @@
-"""What the network sees of minibatches and of views, on the device (§4.1).
+"""Turns uint8 images into the network's input, on the device (§4.1).
 
-Images arrive as uint8, crops in training and whole ones in evaluation. Here
-they lose their mean, are mirrored, and take the colour shift; each device does
-so for its own rows. data/augment.py has the same in numpy, as the reference.
+Training sends crops, evaluation whole images, both uint8: a quarter of the
+bytes of float32. Each device subtracts the mean, mirrors and shifts the colours
+of its own images. `reference` in data/augment.py does the same in numpy.
 """
 
 from typing import NamedTuple
@@ -30,30 +30,30 @@ def normalise(
   colour: Float[Array, 'b 3'],
   scale: Float[Array, ' b'],
 ) -> Float[Array, 'b s s 3']:
-  """What the network sees of crops: less the mean, mirrored, shifted (§4.1).
+  """Subtracts the mean of crops, mirrors them and shifts colours (§4.1).
 
   Args:
     images: crops, RGB 0-255, not yet mirrored.
-    mean_image: of the training set at full size, 0-255.
-    offset: (y, x) in the mean image of what each crop loses.
-    mirror: bool [b], which crops are turned left to right.
-    colour: RGB, 0-255, what is added to every pixel of each crop.
-    scale: what each crop is multiplied by in the end.
+    mean_image: of the training set, T x T pixels (256 in the paper), 0-255.
+    offset: (y, x) in the mean image of the part that a crop loses.
+    mirror: bool [B], which crops are turned left to right.
+    colour: RGB, 0-255, added to every pixel of a crop.
+    scale: by which each crop is multiplied at last; 1 in the paper.
   """
-  size = images.shape[1:]
+  size = images.shape[1:]  # (224, 224, 3)
 
   def mean_at(yx: Int[Array, ' 2']) -> Float[Array, 's s 3']:
     return lax.dynamic_slice(mean_image, (yx[0], yx[1], 0), size)
 
-  x = images.astype(jnp.float32) - jax.vmap(mean_at)(offset)
-  x = jnp.where(mirror[:, None, None, None], x[:, :, ::-1], x)
+  x = images.astype(jnp.float32) - jax.vmap(mean_at)(offset)  # [B, 224, 224, 3]
+  x = jnp.where(mirror[:, None, None, None], x[:, :, ::-1], x)  # flips W
   return (x + colour[:, None, None]) * scale[:, None, None, None]
 
 
 def of_batch(
   config: config_dict.ConfigDict, *, mean_image: Array, batch: dict[str, Array]
 ) -> Float[Array, 'b s s 3']:
-  """A training batch as the network sees it."""
+  """Turns a training batch into the network's input."""
   return normalise(
     batch['image'],
     mean_image=mean_image,
@@ -67,11 +67,11 @@ def of_batch(
 def _mean_offset(
   offset: Int[Array, '*b 2'], *, config: config_dict.ConfigDict
 ) -> Int[Array, '*b 2']:
-  """Where in the mean image crops taken at `offset` lose their mean."""
+  """Returns where in the mean image crops at `offset` lose their mean."""
   if config.data.mean_at == 'crop':
-    return offset
+    return offset  # the part that the crop covers
   middle = (config.data.image_size - config.data.crop_size) // 2
-  return jnp.full_like(offset, middle)
+  return jnp.full_like(offset, middle)  # 2012: the centre
 
 
 def of_view(
@@ -81,8 +81,8 @@ def of_view(
   images: UInt8[Array, 'b t t 3'],
   view: View,
 ) -> Float[Array, 'b s s 3']:
-  """One view of whole images as the network sees it."""
-  size = config.data.crop_size
+  """Cuts one view out of whole images and subtracts its mean."""
+  size = config.data.crop_size  # 224
   offset = jnp.asarray(view.offset)
   crops = lax.dynamic_slice(
     images, (0, offset[0], offset[1], 0), (len(images), size, size, 3)
@@ -91,11 +91,11 @@ def of_view(
   mean = lax.dynamic_slice(
     mean_image, (middle[0], middle[1], 0), (size, size, 3)
   )
-  crops, mean = lax.cond(  # here, where pixels are bytes yet
+  crops, mean = lax.cond(  # mirrors before the cast: bytes are quicker to move
     jnp.asarray(view.mirror),
     lambda crops, mean: (crops[:, :, ::-1], mean[:, ::-1]),
     lambda crops, mean: (crops, mean),
     crops,
     mean,
   )
-  return crops.astype(jnp.float32) - mean[None]
+  return crops.astype(jnp.float32) - mean[None]  # [B, 224, 224, 3]

@@ -17,7 +17,7 @@ from alexnet_jax.optim import plateau
 
 @struct.dataclass
 class TrainState:
-  """The arrays; of their shardings or PartitionSpecs, the same tree.
+  """The arrays; also a tree of their shardings or PartitionSpecs.
 
   Attributes:
     step: int32 [], minibatches seen.
@@ -29,7 +29,7 @@ class TrainState:
       training, such as {'batch_stats': ...}; {} for the paper's net.
   """
 
-  step: PyTree
+  step: PyTree  # the time of schedules, the seed of dropout
   params: PyTree
   opt_state: PyTree
   plateau: PyTree
@@ -41,7 +41,7 @@ class TrainState:
     return {'params': self.params, **self.model_state}
 
   def to_tree(self) -> dict[str, PyTree]:
-    """The fields as a checkpoint stores them: without an empty model_state."""
+    """Returns the fields for a checkpoint, without an empty model_state."""
     fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
     return {k: v for k, v in fields.items() if k != 'model_state' or v}
 
@@ -56,12 +56,12 @@ def create(
   model_state = alexnet.init_variables(
     config.model, key, crop_size=config.data.crop_size
   )
-  params = model_state.pop('params')
+  params = model_state.pop('params')  # float32, whatever config.dtype
   return TrainState(
-    step=jnp.int32(0),
+    step=jnp.int32(0),  # at most 2^31 - 1: schema.MOST_STEPS
     params=params,
-    opt_state=rule.init(params),
-    plateau=plateau.init(),
+    opt_state=rule.init(params),  # velocities of zero
+    plateau=plateau.init(),  # scale 1, no best error yet
     model_state=model_state,
   )
 
@@ -69,14 +69,14 @@ def create(
 def partition_specs(
   state: TrainState, *, rule: optax.GradientTransformation
 ) -> TrainState:
-  """PartitionSpecs: velocities lie as their parameters, scalars everywhere."""
+  """Returns PartitionSpecs: velocities as parameters, scalars replicated."""
   params = alexnet.partition_specs(state.params)
   velocities = optax.tree_map_params(
     rule,
-    lambda _, spec: spec,
+    lambda _, spec: spec,  # a velocity: its parameter's
     state.opt_state,
     params,
-    transform_non_params=lambda _: P(),
+    transform_non_params=lambda _: P(),  # counters of optax
   )
   return TrainState(
     step=P(),

@@ -1,4 +1,4 @@
-"""One training step as a device sees it: loss, gradients, update (§5).
+"""One training step on one device's shard: loss, gradients, update (§5).
 
 `build` wraps this in `jit(shard_map(..., check_vma=True))`. Inside, a device
 holds its images of the minibatch (split over `data`) and its columns of the
@@ -44,14 +44,8 @@ def train_step(
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
   """Returns (state, mean image, batch) -> (state, outputs), see Steps.train.
 
-  Args:
-    config: of the run.
-    plan: its durations in steps.
-    data: the mesh's data axis.
-    model: the module for this device's columns.
-    rule: the update rule of optim/sgd.py.
-    key: of the dropout masks of the whole run.
-    specs: PartitionSpecs of the state.
+  `model` is the module for this device's columns, `key` that of the dropout
+  masks of the whole run, `specs` the PartitionSpecs of the state.
   """
   gradients = _accumulate_grads(
     _grads_of_images(config, model=model),
@@ -66,37 +60,37 @@ def train_step(
     flags = batch.pop(consensus.FLAGS, None)  # only where the mesh spans hosts
     images = len(batch['label'])  # on this device
     dropout = alexnet.Dropout(
-      key=jax.random.fold_in(key, state.step),
-      examples=data.first_image(images) + jnp.arange(images),
+      key=jax.random.fold_in(key, state.step),  # resuming draws the same masks
+      examples=data.first_image(images) + jnp.arange(images),  # [B]
     )
 
     # Gradients of this device's images, then their sum over the data axis: the
     # one collective of a step besides those of Figure 2.
     variables = state.variables | {'params': data.mark_varying(state.params)}
     sums, model_state = gradients(variables, mean_image, batch, dropout)
-    grads, outputs = data.psum(sums)
+    grads, outputs = data.psum(sums)  # of the whole minibatch
 
     rate, rates = _learning_rates(config, plan=plan, state=state)
-    updates, opt_state = rule.update(
+    updates, opt_state = rule.update(  # updates: what is added to params
       grads, state.opt_state, state.params, rates=rates
     )
     check = _check_finite(
       config, loss=outputs['loss'], grads=grads, updates=updates
     )
     updated = {
-      'params': optax.apply_updates(state.params, updates),
+      'params': optax.apply_updates(state.params, updates),  # float32
       'opt_state': opt_state,
       'model_state': model_state,
     }
     for name, new in updated.items():
-      updated[name] = check.choose(
+      updated[name] = check.choose(  # old values where not finite
         new, getattr(state, name), specs=getattr(specs, name)
       )
     state = dataclasses.replace(state, step=state.step + 1, **updated)
     outputs |= {'learning_rate': rate, 'finite': check.layers[None]}
     if flags is not None:
       outputs[consensus.FLAGS] = consensus.psum_flags(flags)
-      outputs['finite'] = columns.collect(check.layers)
+      outputs['finite'] = columns.collect(check.layers)  # [columns, layers]
     return state, outputs
 
   return step
@@ -105,7 +99,7 @@ def train_step(
 def _grads_of_images(
   config: config_dict.ConfigDict, *, model: alexnet.AlexNet
 ) -> Callable[..., tuple[PyTree, PyTree]]:
-  """Returns what some images add to the sums over a minibatch."""
+  """Returns a function from images to their share of a minibatch's sums."""
 
   def loss_fn(
     params: PyTree,
@@ -118,7 +112,7 @@ def _grads_of_images(
       {'params': params, **model_state},
       images,  # [B, 224, 224, 3]
       dropout=dropout,
-      mutable=list(model_state),
+      mutable=list(model_state),  # [] for the paper's net
     )
     losses = metrics.cross_entropy(logits, labels)  # [B]
     return losses.sum() / config.batch_size, (logits, dict(model_state))
@@ -131,15 +125,15 @@ def _grads_of_images(
   ) -> tuple[PyTree, PyTree]:
     """Returns ((grads, {'loss', 'top1_error', 'top5_error'}), model state)."""
     model_state = dict(variables)
-    params, labels = model_state.pop('params'), batch['label']
+    params, labels = model_state.pop('params'), batch['label']  # labels [B]
     images = preprocess.of_batch(config, mean_image=mean_image, batch=batch)
     (loss, (logits, model_state)), grads = jax.value_and_grad(
       loss_fn, has_aux=True
     )(params, model_state, images, labels, dropout)
-    rank = metrics.ranks(logits, labels)
+    rank = metrics.ranks(logits, labels)  # [B]
     means = {
-      'loss': loss,
-      'top1_error': (rank >= 1).sum() / config.batch_size,
+      'loss': loss,  # each divided by the whole minibatch: they add up
+      'top1_error': (rank >= 1).sum() / config.batch_size,  # before the update
       'top5_error': (rank >= 5).sum() / config.batch_size,
     }
     return (grads, means), model_state
@@ -153,7 +147,7 @@ def _accumulate_grads(
   parts: int,
   data: mesh_lib.DataAxis,
 ) -> Callable[..., tuple[PyTree, PyTree]]:
-  """Returns the same sums, taken over parts of a minibatch in turn.
+  """Returns a function that sums over parts of its images, one by one.
 
   A part needs only its share of the memory for activations.
   """
@@ -170,17 +164,17 @@ def _accumulate_grads(
       carry: tuple[PyTree, PyTree], part: tuple[Batch, Array]
     ) -> tuple[tuple[PyTree, PyTree], None]:
       total, model_state = carry
-      images, examples = part
+      images, examples = part  # [B / parts, ...], [B / parts]
       more, model_state = gradients(
         {'params': variables['params'], **model_state},
         mean_image,
         images,
         dropout._replace(examples=examples),
       )
-      return (jax.tree.map(jnp.add, total, more), model_state), None
+      return (jax.tree.map(jnp.add, total, more), model_state), None  # float32
 
     zeros = (
-      jax.tree.map(jnp.zeros_like, variables['params']),
+      jax.tree.map(jnp.zeros_like, variables['params']),  # as large as params
       data.mark_varying({name: jnp.float32(0) for name in SUMMED}),
     )
     model_state = {k: v for k, v in variables.items() if k != 'params'}
@@ -235,11 +229,11 @@ def _check_finite(
     leaves = jax.tree.leaves([tree[layer] for tree in trees])
     return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
 
-  layers = jnp.stack([is_finite(layer) for layer in sorted(grads)])
-  replicated = jnp.isfinite(loss)
-  split = replicated & layers.all()
+  layers = jnp.stack([is_finite(layer) for layer in sorted(grads)])  # [layers]
+  replicated = jnp.isfinite(loss)  # the same on all devices
+  split = replicated & layers.all()  # this column's arrays
   if config.guard.max_skipped_steps:
-    split = replicated = columns.agree(split)
+    split = replicated = columns.agree(split)  # one more psum of a word
   return FiniteCheck(layers, split, replicated)
 
 
@@ -255,7 +249,7 @@ def _learning_rates(
     steps_per_epoch=plan.steps_in('epochs'),
   )
   base = config.optim.learning_rate * scaling * state.plateau.scale
-  clock = {
+  clock = {  # of the tables of config.schedule
     'step': state.step,
     'steps_per_unit': plan.steps_in(tables.counts),
   }
