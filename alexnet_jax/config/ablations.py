@@ -1,8 +1,7 @@
-"""The paper's comparisons: what to change in a config for the other side.
+"""The paper's comparisons, each as the config fields that it changes.
 
 Each is data: a section, what the paper or the authors' notes say it costs, and
-the fields it sets. `--ablation=NAME` applies one to whatever config is given,
-so that both presets can be ablated.
+the fields it sets. `--ablation=NAME` applies one to any config.
 """
 
 import difflib
@@ -21,13 +20,13 @@ class Ablation(NamedTuple):
   Attributes:
     section: of the paper.
     what: the change, in a line.
-    effect: on the error rates, top-1 / top-5 in points; or in words.
-    overrides: fields to set, given the config so far.
-    family: at most one ablation of a family can be made at once.
-    conflicts: others that it cannot be made with.
-    paper: points of top-1 and top-5 error that the paper says it costs; None
-      where it gives no number.
-    run: of the notes of 2012, with this ablation; '' if there is none.
+    effect: on the error rates, top-1 / top-5 in percentage points; or in words.
+    overrides: returns the fields to set, from the config so far.
+    family: at most one ablation of a family can be applied.
+    conflicts: others that it cannot be combined with.
+    paper: percentage points of top-1 and top-5 error that it costs in the
+      paper; None: not given.
+    run: number in the 2012 notes of a run with it; '': there is none.
   """
 
   section: str
@@ -41,23 +40,23 @@ class Ablation(NamedTuple):
 
 
 def apply(config: Config, names: Sequence[str]) -> dict[str, str]:
-  """Makes the ablations, in any order; {field that was set: by which}.
+  """Applies ablations in place; returns {field that was set: ablation}.
 
   Raises:
-    ValueError: if a name is unknown, or two cannot be made together.
+    ValueError: if a name is unknown, or two cannot be combined.
   """
   refuse_conflicts(names)
   changed = {}
-  for name in sorted(names):
+  for name in sorted(names):  # the order of flags must not matter
     overrides = ABLATIONS[name].overrides(config)
     config.update_from_flattened_dict(overrides)
     changed |= dict.fromkeys(overrides, name)
-  config.ablations = tuple(sorted(names))
+  config.ablations = tuple(sorted(names))  # for config.json and checkpoints
   return changed
 
 
 def refuse_conflicts(names: Sequence[str]) -> None:
-  """Raises ValueError for unknown names, and for two of a family."""
+  """Raises ValueError for unknown names and for two that conflict."""
   first = {}
   for name in names:
     if name not in ABLATIONS:
@@ -81,7 +80,7 @@ def refuse_conflicts(names: Sequence[str]) -> None:
 
 
 def table() -> str:
-  """Every ablation in a few lines, for --ablation=help."""
+  """Lists every ablation in two lines each, for --ablation=help."""
   lines = [
     '--ablation=NAME, with the section of the paper and what it costs: points '
     'of top-1 / top-5 error.',
@@ -93,17 +92,17 @@ def table() -> str:
 
 
 def _set(**fields: Any) -> Callable[[Config], Overrides]:
-  """Overrides that do not depend on the config; __ stands for a dot."""
+  """Makes overrides that ignore the config; __ stands for a dot."""
   overrides = {path.replace('__', '.'): v for path, v in fields.items()}
   return lambda config: dict(overrides)
 
 
 def _one_gpu_half(config: Config) -> Overrides:
   layers = config.model.layer
-  halved = ('conv1', 'conv2', 'conv3', 'conv4')
+  halved = ('conv1', 'conv2', 'conv3', 'conv4')  # §3.2's footnote: not conv5
   return {
     'model.columns': 1,
-    'mesh.column': 1,
+    'mesh.column': 1,  # one device suffices
     **{f'model.layer.{n}.kernels': layers[n].kernels // 2 for n in halved},
   }
 
@@ -121,9 +120,9 @@ def _no_overlap(config: Config) -> Overrides:
   # Windows of 2 give 55 -> 28 maps; these two paddings bring sizes back to 13
   # before conv3 and 6 before fc6 (layers-147.cfg; conv4 keeps its own there).
   return {
-    'model.pool.size': config.model.pool.stride,
-    'model.layer.conv2.padding': 1,
-    'model.layer.conv5.padding': 0,
+    'model.pool.size': config.model.pool.stride,  # z = s = 2
+    'model.layer.conv2.padding': 1,  # 28 -> 26 -> 13
+    'model.layer.conv5.padding': 0,  # 13 -> 11 -> 6
   }
 
 
@@ -139,13 +138,13 @@ def _no_exchange(config: Config) -> Overrides:
   layers = config.model.layer
   return {
     **_inputs('own_column', instead_of='both_columns')(config),
-    'model.layer.conv2.kernels': layers.conv2.kernels * 5 // 4,
-    'model.layer.fc6.units': layers.fc6.units * 2,
+    'model.layer.conv2.kernels': layers.conv2.kernels * 5 // 4,  # 256 -> 320
+    'model.layer.fc6.units': layers.fc6.units * 2,  # 4096 -> 8192
   }
 
 
 def _no_conv3(config: Config) -> Overrides:
-  """conv4 takes over what conv3 sees, so that the columns still meet."""
+  """Lets conv4 read both columns in place of conv3, so that they still meet."""
   layers = config.model.layer
   return {
     'model.skip_layers': ('conv3',),
@@ -164,7 +163,7 @@ def _without(layer: str, *, what: str) -> Ablation:
   )
 
 
-_FAMILIES = {
+_FAMILIES = {  # what two ablations of a family would both change
   'no_overlap': 'the sizes of maps',
   'columns': 'which column sees which',
   'depth': 'the number of layers',

@@ -1,4 +1,4 @@
-"""Durations of a run: steps, epochs and the borders between epochs."""
+"""Durations of a run in steps and epochs, and where epochs end."""
 
 import math
 from typing import NamedTuple
@@ -11,8 +11,8 @@ class Plan(NamedTuple):
 
   Attributes:
     total_steps: minibatches in the whole run.
-    images_per_epoch: training images; epochs need not end with a minibatch.
-    batch_size: images in a minibatch.
+    images_per_epoch: training images; an epoch may end within a minibatch.
+    batch_size: images in a minibatch, over all devices.
   """
 
   total_steps: int
@@ -24,15 +24,15 @@ class Plan(NamedTuple):
     return step * self.batch_size / self.images_per_epoch
 
   def epoch_ends(self, step: int, *, every_epochs: int) -> bool:
-    """Whether minibatch `step` (from 1) completes a multiple of that many."""
+    """Whether minibatch `step` (from 1) completes that many epochs again."""
     before, after = self.epoch(step - 1), self.epoch(step)
     return math.floor(after / every_epochs) > math.floor(before / every_epochs)
 
   def steps_in(self, unit: str) -> float:
-    """Minibatches in what a table of `config.schedule` counts."""
+    """Minibatches in a unit of `config.schedule.counts`; not always whole."""
     if unit == 'fractions':
       return float(self.total_steps)
-    return self.images_per_epoch / self.batch_size
+    return self.images_per_epoch / self.batch_size  # 10,009.1 in the paper
 
 
 def plan(config: schema.Config, *, train_images: int) -> Plan:
@@ -44,7 +44,7 @@ def plan(config: schema.Config, *, train_images: int) -> Plan:
   steps = config.total_steps
   if steps is None:
     steps = math.ceil(config.num_epochs * train_images / config.batch_size)
-  if steps > schema.MOST_STEPS:
+  if steps > schema.MOST_STEPS:  # the step is an int32
     raise ValueError(
       f'config.num_epochs = {config.num_epochs} of {train_images:,} images are '
       f'{steps:,} steps, more than {schema.MOST_STEPS:,}: use fewer'

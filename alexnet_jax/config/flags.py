@@ -1,8 +1,7 @@
-"""The --config and --ablation flags, their mistakes in one line each.
+"""The --config and --ablation flags, with one-line errors.
 
-ml_collections finds most mistakes by itself, but it names a misspelt field
-without its path, and says nothing of a missing file before its first use. Not
-in the paper.
+ml_collections names a misspelt field without its path, and reports a missing
+file only at its first use: `check` finds both earlier.
 """
 
 import itertools
@@ -35,23 +34,23 @@ def define() -> None:
   flags.DEFINE_multi_string(
     'ablation',
     [],
-    "One of the paper's comparisons to make; may be repeated. help lists them.",
+    "One of the paper's comparisons; may be repeated. help lists them.",
   )
 
 
 def value() -> schema.Config:
-  """The config file's config, with --config.FIELD and --ablation applied.
+  """Returns the file's config with --config.FIELD and --ablation applied.
 
   Raises:
-    ValueError: if ablations cannot be made together, one sets a field that the
-      command line sets to something else, or a value cannot work.
+    ValueError: if ablations conflict with each other or with a flag, or a value
+      cannot work.
   """
   config = flags.FLAGS.config.copy_and_resolve_references()
   if 'ablations' in _flag().override_values:
     raise ValueError(
-      '--config.ablations is a record of what was made: use --ablation=NAME'
+      '--config.ablations records what was applied: use --ablation=NAME'
     )
-  changed = ablations.apply(config, flags.FLAGS.ablation)
+  changed = ablations.apply(config, flags.FLAGS.ablation)  # {field: ablation}
   for field, given in _flag().override_values.items():
     made = schema.get(config, field)
     if field in changed and made != given:
@@ -64,7 +63,7 @@ def value() -> schema.Config:
 
 
 def typed() -> set[str]:
-  """Fields that were set by name, or by an ablation, not by the file."""
+  """Returns the fields that flags or ablations set, not the file."""
   before = flags.FLAGS.config.copy_and_resolve_references()
   return {
     *_flag().override_values,
@@ -73,28 +72,28 @@ def typed() -> set[str]:
 
 
 def name() -> str:
-  """What the run is called: the config file without .py, and ablations."""
-  stem = pathlib.Path(_flag().config_filename).stem
+  """Returns the default name of a run: the config file's, and ablations."""
+  stem = pathlib.Path(_flag().config_filename).stem  # configs/smoke.py -> smoke
   return '-'.join([stem, *sorted(flags.FLAGS.ablation)])
 
 
 def _flag() -> Any:
-  return flags.FLAGS['config']  # of ml_collections' own kind
+  return flags.FLAGS['config']  # the flag, with its file name and overrides
 
 
 def asks_for_ablations(argv: Sequence[str]) -> bool:
   """Whether the command line holds --ablation=help."""
-  pairs = itertools.pairwise(argv)
+  pairs = itertools.pairwise(argv)  # --ablation help, in two words
   return any(_ABLATION_HELP.match('='.join(pair)) for pair in pairs) or any(
     _ABLATION_HELP.match(arg) for arg in argv
   )
 
 
 def check(argv: Sequence[str]) -> None:
-  """Refuses a config file that cannot be used, and fields that it has not.
+  """Refuses a config file that cannot be used, and fields that it lacks.
 
   Raises:
-    ValueError: one line, with the nearest field that there is.
+    ValueError: in one line, with the nearest existing field.
   """
   files = [m.group(1) for m in map(_FILE.match, argv) if m]
   files += [b for a, b in itertools.pairwise(argv) if a == '--config']
@@ -103,7 +102,7 @@ def check(argv: Sequence[str]) -> None:
     if fields or not {'--help', '--helpfull', '--helpshort'} & set(argv):
       raise ValueError('--config is missing: use --config=configs/default.py')
     return
-  path = files[-1].split(':')[0]
+  path = files[-1].split(':')[0]  # FILE.py:ARGUMENT
   if not path.endswith('.py') or not pathlib.Path(path).is_file():
     raise ValueError(
       f'--config={path} is no Python file: use one such as configs/default.py'
@@ -114,8 +113,8 @@ def check(argv: Sequence[str]) -> None:
 
 
 def _load(flag: str) -> schema.Config:
-  """Runs a config file; its mistakes in one line, with the place in it."""
-  path, *argument = flag.split(':', 1)
+  """Runs a config file; its errors become one line with their place."""
+  path, *argument = flag.split(':', 1)  # as ml_collections does
   try:
     make = runpy.run_path(path).get('get_config', lambda: None)
     config = make(*argument)
@@ -134,7 +133,7 @@ def _load(flag: str) -> schema.Config:
 
 
 def _place(error: Exception, *, path: str) -> str:
-  """The last line of the file that had a part in an error."""
+  """Returns 'line N: ', the innermost line of the file in a traceback."""
   frames = traceback.extract_tb(error.__traceback__)
   lines = [frame.lineno for frame in frames if frame.filename == path]
   return f'line {lines[-1]}: ' if lines else ''

@@ -1,7 +1,7 @@
 """Every field of a config, and the values that it may hold.
 
-A config file can assign anything to a field, and invent fields that nothing
-would read: `FIELDS` is what validate.py holds it against.
+A config file can assign anything to a field, and add fields that nothing reads:
+validate.py compares it with `FIELDS`.
 """
 
 import difflib
@@ -19,7 +19,7 @@ class Rule(Protocol):
   """What a field may hold."""
 
   def advice(self, value: Any) -> str:
-    """What to use in place of a value; '' if it will do."""
+    """Says what to use in place of a value; '' if it is allowed."""
     ...
 
 
@@ -37,12 +37,12 @@ class Number(NamedTuple):
   above: float = -math.inf
   below: float = math.inf
   whole: bool = False
-  optional: bool = False  # None stands for none
+  optional: bool = False  # None is allowed
 
   def advice(self, value: Any) -> str:
     if value is None and self.optional:
       return ''
-    kind = int if self.whole else (int, float)
+    kind = int if self.whole else (int, float)  # 1 may stand for 1.0
     if isinstance(value, kind) and not isinstance(value, bool):
       # NaN is in no range.
       within = self.low <= value <= self.high and abs(value) < math.inf
@@ -89,7 +89,7 @@ class Text:
 
 
 class Sequence:
-  """Names in order, or a table: who reads it looks at what it holds."""
+  """A tuple of names, or a table; its readers check what it holds."""
 
   def advice(self, value: Any) -> str:
     return '' if isinstance(value, (tuple, list)) else 'use a tuple'
@@ -98,35 +98,35 @@ class Sequence:
 def whole(
   low: int, *, most: int | None = None, optional: bool = False
 ) -> Number:
-  """A whole number, low or more."""
+  """Makes the rule for a whole number from `low` to `most`."""
   high = math.inf if most is None else most
   return Number(low=low, high=high, whole=True, optional=optional)
 
 
 POSITIVE = Number(low=0)
 MOST_STEPS = 2**31 - 1  # the step is an int32
-# More than any machine has memory for; the paper's are far below.
+# More than any machine has memory for; the paper's are far smaller.
 _IMAGES, _PIXELS, _UNITS, _DEVICES = 2**16, 4096, 10**6, 1024
 
 FIELDS: dict[str, Rule] = {
-  'seed': whole(0, most=2**32 - 1),
-  'batch_size': whole(1, most=_IMAGES),
+  'seed': whole(0, most=2**32 - 1),  # fits a uint32
+  'batch_size': whole(1, most=_IMAGES),  # images a step, on all devices
   'num_epochs': whole(1, most=10**5),
   'total_steps': whole(1, most=MOST_STEPS, optional=True),
-  'grad_accumulation_steps': whole(1, most=_IMAGES),
+  'grad_accumulation_steps': whole(1, most=_IMAGES),  # parts of a minibatch
   'dtype': Choice(('float32', 'bfloat16')),
   'ablations': Sequence(),
-  'mesh.data': whole(1, most=_DEVICES),
-  'mesh.column': whole(1),
+  'mesh.data': whole(1, most=_DEVICES),  # devices along the data axis
+  'mesh.column': whole(1),  # it divides model.columns
   'model.columns': whole(1, most=_DEVICES),
-  'model.num_classes': whole(2, most=_UNITS),
+  'model.num_classes': whole(2, most=_UNITS),  # units of fc8
   'model.conv6': Switch(),
   'model.bottleneck': Switch(),
   'model.skip_layers': Sequence(),
   'model.activation': Choice(('relu', 'tanh', 'logistic')),
-  'model.dropout_rate': Number(low=0, below=1),
-  'model.lrn.n': whole(1),
-  'model.lrn.k': Number(above=0),
+  'model.dropout_rate': Number(low=0, below=1),  # 1 would drop everything
+  'model.lrn.n': whole(1),  # channels, odd
+  'model.lrn.k': Number(above=0),  # 0 would divide by 0
   'model.lrn.alpha': POSITIVE,
   'model.lrn.alpha_of': Choice(('sum', 'mean')),
   'model.lrn.beta': Number(),
@@ -135,22 +135,22 @@ FIELDS: dict[str, Rule] = {
   'model.spatial_norm.alpha': POSITIVE,
   'model.spatial_norm.alpha_of': Choice(('sum', 'mean')),
   'model.spatial_norm.beta': Number(),
-  'model.pool.size': whole(1),
-  'model.pool.stride': whole(1),
-  'optim.learning_rate': POSITIVE,
+  'model.pool.size': whole(1),  # z, pixels
+  'model.pool.stride': whole(1),  # s, pixels, at most z
+  'optim.learning_rate': POSITIVE,  # 0 freezes
   'optim.momentum': Number(low=0, below=1),
   'optim.weight_decay': POSITIVE,
   'optim.decay_biases': Switch(),
   'batch_scaling.rule': Choice(('', 'linear')),
   'batch_scaling.base_batch_size': whole(1, most=_IMAGES),
-  'batch_scaling.warmup_epochs': Number(low=0, high=10**5),
+  'batch_scaling.warmup_epochs': Number(low=0, high=10**5),  # 0: none
   'batch_scaling.lars': Switch(),
   'batch_scaling.trust_coefficient': Number(above=0),
   'plateau.enabled': Switch(),
   'plateau.factor': Number(above=0, below=1),
   'plateau.num_drops': whole(0),
-  'plateau.patience_epochs': whole(1),
-  'plateau.min_improvement': Number(above=0, high=1),
+  'plateau.patience_epochs': whole(1),  # evaluations
+  'plateau.min_improvement': Number(above=0, high=1),  # of the best error
   'schedule.counts': Choice(('epochs', 'fractions')),
   'schedule.kernel': Sequence(),
   'schedule.bias': Sequence(),
@@ -168,27 +168,27 @@ FIELDS: dict[str, Rule] = {
   'init_layers': Choice(('conv', 'all_but_fc8', 'all')),
   'data.read_threads': whole(0, most=1024),
   'data.prefetch_batches': whole(1, most=1024),
-  'data.max_bad_records': whole(0),
+  'data.max_bad_records': whole(0),  # images
   'augment.random_crop': Switch(),
   'augment.mirror': Switch(),
   'augment.images_per_draw': whole(1),
   'augment.colour_stddev': POSITIVE,
-  'augment.colour_epochs': whole(0, optional=True),
+  'augment.colour_epochs': whole(0, optional=True),  # None: all
   'augment.divide_by_colour': Switch(),
   'eval.every_epochs': whole(1),
   'eval.batch_size': whole(1, most=_IMAGES),
   'eval.final_views': Choice((1, 9, 10)),
-  'checkpoint.keep_newest': whole(1),
+  'checkpoint.keep_newest': whole(1),  # steps, besides the best
   'checkpoint.every_epochs': whole(1),
-  'checkpoint.every_minutes': POSITIVE,
-  'guard.max_skipped_steps': whole(0),
+  'checkpoint.every_minutes': POSITIVE,  # 0: never
+  'guard.max_skipped_steps': whole(0),  # of the whole run
   'log.every_steps': whole(1),
   'report.at_end': Switch(),
   'health.min_signal': POSITIVE,
-  'health.probe_images': whole(2),
+  'health.probe_images': whole(2),  # a spread needs two
   'health.stuck_steps': whole(1),
-  'health.stuck_tolerance': POSITIVE,
-  'health.max_input_wait': POSITIVE,
+  'health.stuck_tolerance': POSITIVE,  # relative to ln(classes)
+  'health.max_input_wait': POSITIVE,  # share of the time
 }
 _LAYER: dict[str, Rule] = {
   'inputs': Choice(('image', 'own_column', 'both_columns', 'summed')),
@@ -197,13 +197,13 @@ _LAYER: dict[str, Rule] = {
   'stddev': POSITIVE,
 }
 _CONV = _LAYER | {
-  'kernels': whole(1, most=_UNITS),
+  'kernels': whole(1, most=_UNITS),  # of all columns
   'size': whole(1, most=_PIXELS),
   'stride': whole(1),
   'padding': whole(0, most=_PIXELS),
   'local': Switch(),
 }
-_DENSE = _LAYER | {'units': whole(1, most=_UNITS)}
+_DENSE = _LAYER | {'units': whole(1, most=_UNITS)}  # of all columns
 LAYERS = {
   **{f'conv{i}': _CONV for i in range(1, 7)},
   **{f'fc{i}': _DENSE for i in range(6, 9)},
@@ -218,14 +218,14 @@ for _name, _rules in LAYERS.items():
 
 
 def get(config: Config, path: str) -> Any:
-  """The field at a dotted path."""
+  """Returns the field at a dotted path."""
   for name in path.split('.'):
     config = config[name]
   return config
 
 
 def leaves(config: Config, prefix: str = '') -> abc.Iterator[tuple[str, Any]]:
-  """Every field as (dotted path, value), sorted."""
+  """Yields every field as (dotted path, value), sorted."""
   for name, value in sorted(config.items()):
     if isinstance(value, config_dict.ConfigDict):
       yield from leaves(value, f'{prefix}{name}.')
@@ -234,11 +234,11 @@ def leaves(config: Config, prefix: str = '') -> abc.Iterator[tuple[str, Any]]:
 
 
 def nearest(path: str, *, known: abc.Sequence[str]) -> list[str]:
-  """The existing fields most like a misspelt one, for the message."""
+  """Returns existing fields that are like a misspelt one, for errors."""
   last = path.rsplit('.', 1)[-1]
   found = difflib.get_close_matches(path, known, n=1)
   found += [p for p in known if p.rsplit('.', 1)[-1] == last]
-  section = path.rsplit('.', 1)[0] + '.'
+  section = path.rsplit('.', 1)[0] + '.'  # else all of its group
   return (
     found[:1]
     or [p for p in known if p.startswith(section)]
@@ -246,14 +246,14 @@ def nearest(path: str, *, known: abc.Sequence[str]) -> list[str]:
   )
 
 
-# Names that fields and their values had before; old runs still hold them.
+# Former names of fields and values, which the checkpoints of old runs hold.
 _OLD_LAYER_FIELDS = {'sees': 'inputs', 'then': 'ops'}
 _OLD_INPUTS = {'own': 'own_column', 'both': 'both_columns', 'parts': 'summed'}
 _OLD_MODEL_FIELDS = {'leave_out': 'skip_layers'}
 
 
 def rename_advice(path: str) -> str:
-  """What a renamed field is called now; '' if it was not renamed.
+  """Says the new name of a renamed field; '' if it was not renamed.
 
   >>> rename_advice('model.layer.conv2.then')
   'use config.model.layer.conv2.ops, its new name'
@@ -274,9 +274,9 @@ def rename_advice(path: str) -> str:
 
 
 def upgrade(config: abc.Mapping[str, Any]) -> dict[str, Any]:
-  """A config of config.json or a checkpoint, with the names of today.
+  """Renames fields of a config of config.json or an old checkpoint.
 
-  Its lists stay lists. What does not look like a config passes unchanged.
+  Its lists stay lists. Anything that is not like a config passes unchanged.
 
   >>> old = {'model': {'leave_out': [], 'layer': {'conv2': {'sees': 'own'}}}}
   >>> upgrade(old)
@@ -310,7 +310,7 @@ def _renamed(
 
 
 def from_json(config: abc.Mapping[str, Any]) -> dict[str, Any]:
-  """A config as config.json and checkpoints hold it, with its tuples."""
+  """Turns the lists of a config from JSON back into tuples."""
   return {
     name: from_json(value)
     if isinstance(value, abc.Mapping)
@@ -320,5 +320,5 @@ def from_json(config: abc.Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_tuple(value: Any) -> Any:
-  """Lists as tuples, at any depth; other values as they are."""
+  """Turns lists into tuples at any depth; leaves other values."""
   return tuple(map(as_tuple, value)) if isinstance(value, list) else value

@@ -11,12 +11,8 @@ Config = schema.Config
 
 
 def check(config: Config) -> None:
-  """Refuses values that cannot work.
-
-  Raises:
-    ValueError: one line with the field, the value, the limit and the fix.
-  """
-  _check_fields(config)
+  """Raises ValueError if a value cannot work."""
+  _check_fields(config)  # first: the others read fields that it has checked
   _check_mesh(config)
   _check_model(config)
   _check_sizes(config)
@@ -26,7 +22,7 @@ def check(config: Config) -> None:
 
 
 def _check_fields(config: Config) -> None:
-  """Every field is there, no other is, and each holds what it may hold."""
+  """Refuses missing fields, unknown ones, and values that FIELDS forbids."""
   there = dict(schema.leaves(config))
   for path, value in there.items():
     if path not in schema.FIELDS and schema.rename_advice(path):
@@ -61,12 +57,12 @@ def _check_mesh(config: Config) -> None:
     if value % mesh.data:
       fits = value - value % mesh.data or mesh.data
       raise ValueError(
-        f'config.{field} = {value} images cannot be shared out evenly over '
-        f'config.mesh.data = {mesh.data} rows of devices: use a multiple, '
-        f'such as {fits}'
+        f'config.{field} = {value} images cannot be split evenly over the '
+        f'config.mesh.data = {mesh.data} devices of the data axis: use a '
+        f'multiple, such as {fits}'
       )
   parts = config.grad_accumulation_steps
-  if config.batch_size // mesh.data % parts:
+  if config.batch_size // mesh.data % parts:  # images of a device
     raise ValueError(
       f'config.grad_accumulation_steps = {parts} does not divide the '
       f'{config.batch_size // mesh.data} images that a device takes '
@@ -96,7 +92,7 @@ def _check_sizes(config: Config) -> None:
 
 
 def _check_maps(config: Config) -> None:
-  """Follows the maps through the layers, and refuses windows that do not fit.
+  """Refuses kernels and pooling windows larger than the maps they read.
 
   Sizes are rounded up: 1 + ceil((size + 2 padding - window) / stride).
   """
@@ -109,7 +105,7 @@ def _check_maps(config: Config) -> None:
       if name in model.skip_layers
       else [(f'layer.{name}.size', layer.size, layer.stride, layer.padding)]
     )
-    pools = list(layer.ops).count('pool')
+    pools = list(layer.ops).count('pool')  # kept when a layer is skipped
     windows += [('pool.size', pool.size, pool.stride, 0)] * pools
     for field, window, stride, padding in windows:
       if size + 2 * padding < window:
@@ -118,14 +114,14 @@ def _check_maps(config: Config) -> None:
           f'maps of {name}: use a larger config.data.crop_size than '
           f'{config.data.crop_size}'
         )
-      size = 1 + -(-(size + 2 * padding - window) // stride)
+      size = 1 + -(-(size + 2 * padding - window) // stride)  # 224 -> 55
 
 
-_MOST_EPOCHS = 1e5  # so that a time is a step that an int32 can hold
+_MOST_EPOCHS = 1e5  # a time in steps must fit an int32
 
 
 def _check_schedule(config: Config) -> None:
-  """Each table is ((when, factor), ...), see optim/schedule.py."""
+  """Refuses tables that are not ((when, factor), ...), see optim/schedule."""
   end = 1.0 if config.schedule.counts == 'fractions' else _MOST_EPOCHS
   for field, table in schema.leaves(config.schedule):
     problem = '' if field == 'counts' else _table_problem(table, end=end)
@@ -137,7 +133,7 @@ def _check_schedule(config: Config) -> None:
 
 
 def _check_batch_scaling(config: Config) -> None:
-  """A warm-up that could not rise, or not to its end, is refused."""
+  """Refuses a warm-up without a rule, downwards, or longer than the run."""
   scaling, name = config.batch_scaling, 'config.batch_scaling'
   if not scaling.warmup_epochs:
     return
@@ -161,7 +157,7 @@ def _check_batch_scaling(config: Config) -> None:
 
 
 def _table_problem(table: tuple[Any, ...], *, end: float) -> str:
-  """What is wrong with a table of the schedule; '' if nothing is."""
+  """Says what to use in place of a table of the schedule; '' if it is fine."""
   if not all(map(_is_pair, table)):
     return 'use pairs of a time and a factor'
   times = [when for when, _ in table]
@@ -180,7 +176,7 @@ def _is_pair(row: Any) -> bool:
   return pair and all(not schema.Number().advice(number) for number in row)
 
 
-_OPERATIONS = {  # by what a layer has
+_OPERATIONS = {  # of convolutional and of fully-connected layers
   'kernels': ('activation', 'lrn', 'spatial_norm', 'pool'),
   'units': ('activation', 'dropout'),
 }
@@ -194,7 +190,7 @@ def _check_model(config: Config) -> None:
         f'config.model.{field} = {schema.get(model, field)}: use an odd '
         'number, since a window has a middle'
       )
-  inner = list(model.layer)[1:-1]
+  inner = list(model.layer)[1:-1]  # conv1 reads the image, fc8 gives scores
   for name in model.skip_layers:
     if name not in inner:
       raise ValueError(
@@ -216,7 +212,7 @@ def _check_layer(path: str, layer: Config, *, columns: int) -> None:
       f'{path}.{units} = {layer[units]}, which {columns} columns cannot share '
       'evenly: use a multiple'
     )
-  inputs = ('own_column', 'both_columns')
+  inputs = ('own_column', 'both_columns')  # all but the first and last layer
   if path.endswith(('.conv1', '.fc8')):
     inputs = ('image',) if units == 'kernels' else ('summed',)
   if layer.inputs not in inputs:
