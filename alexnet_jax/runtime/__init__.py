@@ -1,4 +1,4 @@
-"""What the program needs of the operating system and the compiler.
+"""Interfaces to the operating system, buckets and the compiler.
 
 signals  SIGTERM and Ctrl-C that end a run between two steps
 locks    one process at a time in a folder

@@ -2,8 +2,7 @@
 
 Objects on a bucket are written whole: they cannot be appended to, renamed or
 locked. So files are never changed in place but copied to a local folder and
-back. etils.epath uses fsspec, too, but returns neither the sizes of a listing
-nor whole objects.
+back. etils.epath is no help: it lists no sizes and reads no whole objects.
 """
 
 import contextlib
@@ -65,7 +64,7 @@ def copy_name(url: str) -> str:
   'gs_bucket_runs_a-41d4fef7ab3f'
   """
   url = url.rstrip('/')
-  readable = re.sub(r'[^A-Za-z0-9.-]+', '_', url)[-80:]
+  readable = re.sub(r'[^A-Za-z0-9.-]+', '_', url)[-80:]  # fits NAME_MAX
   return f'{readable}-{hashlib.sha256(url.encode()).hexdigest()[:12]}'
 
 
@@ -131,7 +130,7 @@ class Folder:
           f'{self.url} has an object {name!r}, which is no valid file name: '
           'remove it'
         )
-      sizes[name] = int(info.get('size') or 0)
+      sizes[name] = int(info.get('size') or 0)  # bytes; unknown counts as 0
     return sizes
 
   def read(self, name: str) -> bytes:
@@ -142,7 +141,7 @@ class Folder:
       RemoteError: if it cannot be read.
     """
     with self._one_line_errors(name, 'read'):
-      self._fs.invalidate_cache()
+      self._fs.invalidate_cache()  # owner.json must be read afresh
       return self._fs.cat_file(self._at(name))
 
   def write(self, name: str, *, content: bytes) -> None:
@@ -208,7 +207,7 @@ class Folder:
       yield
     except RemoteError:
       raise
-    except FileNotFoundError as error:
+    except FileNotFoundError as error:  # of the bucket, or of `local`
       if local is not None and not local.exists():
         raise
       raise MissingError(
@@ -236,9 +235,9 @@ def run_parallel(action: Callable[[str], None], names: Iterable[str]) -> None:
       for call in futures.as_completed(calls):
         call.result()
     finally:
-      pool.shutdown(cancel_futures=True)
+      pool.shutdown(cancel_futures=True)  # after an error, start no more
 
 
 def _first_line(error: Exception) -> str:
-  first = next(iter(str(error).splitlines()), '')
+  first = next(iter(str(error).splitlines()), '')  # some errors are pages
   return f'{type(error).__name__}: {first}' if first else type(error).__name__

@@ -1,9 +1,10 @@
-"""How the steps are compiled, and kept compiled; not in the paper.
+"""Compiler options for the CPU, and the cache of compiled programs.
 
-jaxlib 0.10 hands convolutions on a CPU to a library, YNNPACK, whose kernels are
-slower for this net than XLA's older ones (Eigen's): a training step of 32
-images takes 1.2 times as long (bench/NOTES.md). Products and sums are left
-to it.
+This holds for jaxlib 0.10 to 0.12: on a CPU it hands convolutions to YNNPACK,
+whose kernels are slower for this net than XLA's older ones (Eigen's). A
+training step takes 1.15 to 1.3 times as long without these options
+(bench/NOTES.md). YNNPACK keeps matrix products and sums. Region analysis mainly
+saves memory.
 """
 
 import functools
@@ -17,17 +18,17 @@ import jax
 from alexnet_jax.runtime import paths
 
 _CPU = {
-  'xla_cpu_experimental_ynn_fusion_type': (
+  'xla_cpu_experimental_ynn_fusion_type': (  # all but convolutions
     'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
   ),
-  # Finds out that parameters are read before they are overwritten, where the
-  # default copies the kernels of fc6 and fc7 first.
+  # Sees that parameters are read before they are overwritten: the default
+  # copies the kernels of fc6 and fc7 first, 0.16 GB of scratch at batch 32.
   'xla_cpu_copy_insertion_use_region_analysis': True,
 }
 
 
 def jit(function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
-  """`jax.jit`, compiled as is fastest on this backend."""
+  """Returns `jax.jit` of a function with `compiler_options`."""
   return jax.jit(
     function,
     compiler_options=compiler_options(jax.default_backend()),
@@ -37,14 +38,14 @@ def jit(function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
 
 @functools.cache
 def compiler_options(backend: str) -> dict[str, str | bool]:
-  """For `jax.jit`; without those that this jaxlib does not know."""
+  """Returns the options for a backend that this jaxlib knows."""
   if backend != 'cpu':
     return {}
   return {name: value for name, value in _CPU.items() if _is_known(name, value)}
 
 
 def _is_known(name: str, value: str | bool) -> bool:
-  """Whether jaxlib takes an option; a value that it refuses is told of."""
+  """Whether jaxlib takes an option; warns if it refuses the value."""
   try:
     jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
   except jax.errors.JaxRuntimeError as error:
@@ -55,12 +56,12 @@ def _is_known(name: str, value: str | bool) -> bool:
 
 
 def keep_programs() -> None:
-  """Keeps what is compiled in the user's cache folder, for the next run.
+  """Lets JAX cache compiled programs in the user's cache folder.
 
   That is $XDG_CACHE_HOME/alexnet_jax, or ~/.cache/alexnet_jax, unless
-  JAX_COMPILATION_CACHE_DIR names another. Of an entry that it cannot read or
-  write JAX warns, and compiles. Nothing is kept where there is no such folder
-  that this user alone can write, for what it holds is run.
+  JAX_COMPILATION_CACHE_DIR names another. JAX warns of an entry that it cannot
+  read or write, and compiles. A folder that others can write is not used: what
+  it holds is executed.
   """
   if 'JAX_COMPILATION_CACHE_DIR' in os.environ:  # JAX reads it itself
     return
@@ -70,7 +71,7 @@ def keep_programs() -> None:
   try:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
-  except OSError:
+  except OSError:  # no cache, no error: it only saves time
     return
   own = found.st_uid == os.getuid() and not found.st_mode & 0o022
   if own and os.access(folder, os.W_OK):

@@ -1,4 +1,4 @@
-"""One process at a time in a folder; not in the paper."""
+"""A lock that keeps a folder to one process at a time."""
 
 import contextlib
 import fcntl
@@ -10,22 +10,22 @@ from collections.abc import Iterator
 def locked(
   folder: pathlib.Path, *, fix: str, waits: bool = False
 ) -> Iterator[None]:
-  """Makes a folder and holds it; the lock ends with the process, however.
+  """Makes a folder and locks it; the lock ends with the process at the latest.
 
   Args:
-    folder: to hold.
-    fix: what to do if another process has it, for the message.
-    waits: whether to wait until it has not.
+    folder: to lock.
+    fix: what to do if another process has locked it, for the message.
+    waits: whether to wait until it is free.
 
   Raises:
-    ValueError: if another process has it, or it is a file.
+    ValueError: if another process has locked it, or it is a file.
   """
   if folder.exists() and not folder.is_dir():
     raise ValueError(f'{folder} is a file: {fix}')
   folder.mkdir(parents=True, exist_ok=True)
   with open(folder / '.lock', 'w') as lock:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it
     except BlockingIOError as error:
       if waits:
         print(f'{folder} is in use by another run: waiting for it', flush=True)

@@ -1,9 +1,10 @@
-"""Keeps what XLA frees on a CPU with the process; not in the paper.
+"""Makes glibc keep the memory that XLA frees on a CPU.
 
-XLA takes the scratch memory of a program anew at every call, some hundred
-megabytes in a training step, and glibc gives blocks of that size back to the
-kernel as soon as they are free, which then clears each page once more. Kept,
-they make a whole step on two CPU devices about a fifth faster (bench/NOTES.md).
+XLA allocates a program's scratch memory at every call, several hundred
+megabytes in a training step. glibc returns blocks of that size to the kernel
+when they are freed, and the kernel clears every page when it hands them out
+again. Keeping them makes a step on two CPU devices about a fifth faster
+(bench/NOTES.md).
 """
 
 import ctypes
@@ -14,9 +15,9 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def keep_freed_memory() -> None:
-  """Tells glibc not to give memory back; elsewhere this does nothing.
+  """Sets glibc to keep freed memory; a no-op with other C libraries.
 
-  Call it before the first array is made.
+  Call it before JAX allocates the first array.
   """
   if sys.platform != 'linux':
     return

@@ -43,7 +43,7 @@ def cache_folder() -> pathlib.Path | None:
   """
   home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   found = pathlib.Path(home) / 'alexnet_jax'
-  return found if found.is_absolute() else None
+  return found if found.is_absolute() else None  # '~' stays if unknown
 
 
 def free_bytes(folder: pathlib.Path) -> int:
@@ -60,4 +60,4 @@ def is_plain_name(name: object) -> bool:
   """
   if not isinstance(name, str) or name in ('', '.', '..'):
     return False
-  return name.isprintable() and not {'/', '\\'} & set(name)
+  return name.isprintable() and not {'/', '\\'} & set(name)  # and on Windows

@@ -1,11 +1,10 @@
 """SIGTERM and Ctrl-C: a run stops between two steps and saves.
 
 A scheduler sends SIGTERM some seconds before SIGKILL (SLURM, Kubernetes), a
-user presses Ctrl-C (SIGINT). The first of either asks the run to finish its
-step, save and exit with code 75. As long as there is nothing to save it ends
-the process at once, unless other hosts have to learn of it first. A second
-Ctrl-C kills the process like SIGKILL: only what came after the newest
-checkpoint is lost.
+user presses Ctrl-C (SIGINT). The first of either makes the run finish its step,
+save and exit with code 75. Before the first step it ends the process at once,
+unless other hosts must learn of it first. A second Ctrl-C kills the process
+like SIGKILL: only the steps after the newest checkpoint are lost.
 """
 
 import contextlib
@@ -14,7 +13,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command again goes on
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command resumes the run
 
 
 class Stopped(SystemExit):
@@ -37,8 +36,8 @@ class Stop:
 
   def __init__(self) -> None:
     self.asked = False
-    self._deferred = ''  # until when, as the user reads it; '': not
-    self._kills = False  # whether Ctrl-C kills by now
+    self._deferred = ''  # until when, for the message; '': not deferred
+    self._kills = False  # whether the next Ctrl-C kills the process
 
   def listen(self) -> None:
     """Handles SIGTERM and SIGINT from now on; call it in the main thread."""
@@ -53,20 +52,16 @@ class Stop:
 
   @contextlib.contextmanager
   def defer(self, when: str = 'after this step') -> Iterator[None]:
-    """Inside, a signal only sets `asked`, which the caller checks.
-
-    Args:
-      when: it does so, for the message to the user.
-    """
+    """Inside, a signal only sets `asked`; `when` is for the user's message."""
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
-    outer, self._deferred = self._deferred, when
+    outer, self._deferred = self._deferred, when  # defer() can be nested
     self.listen()
     try:
       yield
     finally:
       self._deferred = outer
       signal.signal(signal.SIGTERM, before[0])
-      if not self._kills or before[1] != self._take:
+      if not self._kills or before[1] != self._take:  # SIG_DFL must stay
         signal.signal(signal.SIGINT, before[1])
 
   def check(self) -> None:
