@@ -1,1 +1,1 @@
-"""Devices: the (data, column) mesh of §3.2 and what lies where on it."""
+"""The (data, column) mesh of devices (§3.2), and exchanges between hosts."""

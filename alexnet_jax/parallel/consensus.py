@@ -1,11 +1,10 @@
 """Decisions that all hosts of a run take after the same training step.
 
-A signal, the clock, a full disk or a damaged image is seen by one host at one
-moment, but all hosts must save, stop or fail after the same step. So every host
-adds its flags to its part of a minibatch, the compiled step sums them over the
-mesh, and whoever reads the sums of step n reads what all other hosts read. With
-one host nothing waits: a signal is seen as it comes, and an error is raised
-where it happens.
+If any process gets a signal, runs out of disk or meets a bad image, all stop
+after the same step; likewise they save by the clock. Every host adds its flags
+to its part of a minibatch, the compiled step sums them over the mesh, and all
+hosts read the same sums of step n. With one host nothing waits: a signal is
+seen as it comes, and an error is raised where it happens.
 """
 
 import contextlib
@@ -25,8 +24,8 @@ from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.runtime import signals
 
 FLAGS = 'flags'  # the key in a batch, and in the outputs of a step
-_AXES = (mesh_lib.DATA, mesh_lib.COLUMN)
-FLAGS_SPEC = P(_AXES)
+_AXES = (mesh_lib.DATA, mesh_lib.COLUMN)  # one sum over all devices
+FLAGS_SPEC = P(_AXES)  # a row a device
 
 
 class Flags(NamedTuple):
@@ -39,7 +38,7 @@ class Flags(NamedTuple):
 
 def put_flags(flags: Flags, *, mesh: Mesh) -> Int[Array, 'devices 3']:
   """Puts this host's flags on each of its devices: one row a device."""
-  row = np.array([flags], np.int32)
+  row = np.array([flags], np.int32)  # [1, 3]
   return jax.make_array_from_callback(
     (mesh.size, len(flags)), NamedSharding(mesh, FLAGS_SPEC), lambda _: row
   )
@@ -47,11 +46,11 @@ def put_flags(flags: Flags, *, mesh: Mesh) -> Int[Array, 'devices 3']:
 
 def psum_flags(flags: Int[Array, '1 3']) -> Int[Array, ' 3']:
   """Sums the flags over all devices; call it inside `shard_map`."""
-  return lax.psum(flags[0], _AXES)
+  return lax.psum(flags[0], _AXES)  # [3]; > 0 if any device has 1
 
 
 def stop_before_step_1(stop: signals.Stop) -> None:
-  """Ends all hosts if one has had a signal; with one host a signal acts itself.
+  """Ends all hosts if one got a signal; one host alone ends by its handler.
 
   Raises:
     signals.Stopped: if so.
@@ -76,9 +75,9 @@ class HostConsensus:
     self._mesh = mesh
     self._multihost = mesh_lib.spans_hosts(mesh)
     self._save_seconds = save_seconds
-    self._saved_at = time.monotonic()
-    self._sums = Flags()
-    self._error: Exception | None = None
+    self._saved_at = time.monotonic()  # not the wall clock: it can jump
+    self._sums = Flags()  # of the newest step that was read
+    self._error: Exception | None = None  # held until all hosts raise
 
   @property
   def stop_requested(self) -> bool:
@@ -93,11 +92,11 @@ class HostConsensus:
   def mark_saved(self) -> None:
     """Restarts the clock of `save_due`."""
     self._saved_at = time.monotonic()
-    self._sums = self._sums._replace(save=0)
+    self._sums = self._sums._replace(save=0)  # until the next sums
 
   def _is_late(self) -> bool:
     passed = time.monotonic() - self._saved_at
-    return 0 < self._save_seconds <= passed
+    return 0 < self._save_seconds <= passed  # 0: never
 
   def _own_flags(self) -> Flags:
     return Flags(
@@ -131,7 +130,7 @@ class HostConsensus:
       ValueError: the error of the host that failed; likewise OSError.
     """
     if self._multihost:
-      self.update(hosts.all_sum(list(self._own_flags())))
+      self.update(hosts.all_sum(list(self._own_flags())))  # a collective
 
   def poll_and_stop(self) -> None:
     """Exchanges flags now and stops, as between batches of an evaluation.
@@ -152,11 +151,11 @@ class HostConsensus:
     except (ValueError, OSError) as error:
       if not self._multihost:
         raise
-      self._error = self._error or error
+      self._error = self._error or error  # the first is the cause
 
   @contextlib.contextmanager
   def close_on_error(self) -> Iterator[None]:
-    """Lets an error close what is open, though other hosts may be gone."""
+    """Lets cleanup run after an error, even if other hosts have ended."""
     try:
       yield
     except Exception:

@@ -1,13 +1,13 @@
-"""Joining the processes of one run; not in the paper, whose two GPUs share one.
+"""Connecting the processes of one run, and ending them when one fails.
 
-The engine is JAX's own: process 0 is the coordinator, the others connect to it,
-and each sees the devices of all. A cluster's scheduler says who is who (SLURM,
-Kubernetes, Open MPI, Cloud TPUs: jax.distributed finds out), or flags do.
+jax.distributed does the work: process 0 is the coordinator, the others connect
+to it, and each sees the devices of all. Addresses and numbers come from a
+scheduler that JAX detects (SLURM, Kubernetes, Open MPI, Cloud TPUs) or from
+flags.
 
-A process that dies takes the others with it: they fail in the next thing that
-they do together, or miss its heartbeats. What JAX then does is abort, with
-pages of its own; `leave` and the handler of `join` end each process with a line
-and exit code 1 in its place.
+If a process dies, the others fail in their next collective or miss its
+heartbeats, and JAX aborts them with pages of logs. `exit_with` and the handler
+of `join` end each process with one line and exit code 1 instead.
 """
 
 import contextlib
@@ -23,27 +23,27 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
 import jax
-from jax._src import distributed as jax_distributed  # its state has no other
+from jax._src import distributed as jax_distributed  # no public name for it
 
-_LINGER_SECONDS = 3  # for others to come to the same end
+_LINGER_SECONDS = 3  # for others to fail with the same error
 _LOST = (
   'error: a process of this run has ended or cannot be reached, so this one '
   'ends, too; the log of the first to end says why. Run the same command '
-  'again: it goes on from the newest checkpoint\n'
+  'again: it resumes from the newest checkpoint\n'
 )
 _ADDRESS = re.compile(r'^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d+)$')
 _keep: list[object] = []  # the C handler must outlive its installation
 
 
 class Cluster(NamedTuple):
-  """Who takes part, as flags say it; None: as the scheduler says.
+  """The processes of a run, from flags; None: the scheduler knows.
 
   Attributes:
     coordinator: HOST:PORT of process 0, as the others reach it.
-    processes: how many there are.
-    process: which this is, 0 to processes - 1.
-    timeout: seconds in which all have to come.
-    heartbeat: seconds without a sign of life after which one counts as dead.
+    processes: number of processes.
+    process: number of this one, 0 to processes - 1.
+    timeout: seconds within which all must connect.
+    heartbeat: seconds without a heartbeat after which a process counts as dead.
   """
 
   coordinator: str | None
@@ -53,7 +53,7 @@ class Cluster(NamedTuple):
   heartbeat: int
 
   def check(self) -> None:
-    """Raises ValueError unless all three are given, or none, and they fit."""
+    """Raises ValueError unless all three flags are given, or none, and fit."""
     given = {
       '--coordinator': self.coordinator,
       '--num_processes': self.processes,
@@ -68,7 +68,7 @@ class Cluster(NamedTuple):
         '--distributed alone where a scheduler knows them'
       )
     match = _ADDRESS.match(self.coordinator or '')
-    if not match or not 0 < int(match[2]) < 2**16:
+    if not match or not 0 < int(match[2]) < 2**16:  # a TCP port
       raise ValueError(
         f'--coordinator={self.coordinator}: use HOST:PORT of process 0, such '
         'as node0:12345'
@@ -83,10 +83,10 @@ class Cluster(NamedTuple):
 def join(cluster: Cluster) -> None:
   """Connects this process with the others; call it before JAX runs anything.
 
-  From then on process 0 alone writes to stdout.
+  Afterwards process 0 alone writes to stdout.
 
   Raises:
-    ValueError: if they do not come together in time, or no scheduler is found.
+    ValueError: if not all connect in time, or no scheduler is found.
   """
   cluster.check()
   jax.config.update('jax_enable_preemption_service', False)  # takes SIGTERM
@@ -96,15 +96,15 @@ def join(cluster: Cluster) -> None:
         cluster.coordinator,
         cluster.processes,
         cluster.process,
-        initialization_timeout=cluster.timeout,
-        heartbeat_timeout_seconds=cluster.heartbeat,
+        initialization_timeout=cluster.timeout,  # seconds
+        heartbeat_timeout_seconds=cluster.heartbeat,  # 20 by default; JAX: 100
         cluster_detection_method=(
           None if cluster.coordinator is None else 'deactivate'
         ),
       )
     except (RuntimeError, ValueError) as error:
       raise ValueError(_refusal(cluster, error)) from error
-  _translate_aborts(_LOST, to=2)
+  _translate_aborts(_LOST, to=2)  # from here on a process can be lost
   _hush()
 
 
@@ -130,12 +130,12 @@ def _late(cluster: Cluster) -> str:
 
 
 def host_count() -> int:
-  """Processes of this run; asks nothing of the devices."""
+  """Number of processes of this run; does not initialise devices."""
   return jax_distributed.global_state.num_processes if is_multihost() else 1
 
 
 def host_index() -> int:
-  """Which of them this is."""
+  """Number of this process, from 0 on."""
   return jax_distributed.global_state.process_id if is_multihost() else 0
 
 
@@ -145,11 +145,11 @@ def is_multihost() -> bool:
 
 
 def is_host0() -> bool:
-  """Whether this process writes what a run leaves."""
+  """Whether this is host 0, which alone reads and writes the workdir."""
   return host_index() == 0
 
 
-# Of XLA, which begins with a status; an error of this program never does.
+# Errors of XLA begin with a status; those of this program never do.
 _FAILED = re.compile(
   r'(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED):'
   r'|[A-Z_]+: .*(?i:Gloo|NCCL|coordination service|heartbeat|barrier'
@@ -177,39 +177,39 @@ def is_lost(error: BaseException) -> bool:
 
 
 def exit_with(error: Exception) -> NoReturn:
-  """Ends this process with a line, and thereby the others.
+  """Ends this process with one line, and thereby the others.
 
-  What JAX does at an exit is to wait for all processes. Here an error of this
-  one waits a moment, for others that have to tell of it, too: the end of
-  process 0, the coordinator, aborts them.
+  At an exit JAX would wait for all processes. Here this one waits a moment, so
+  that others can print the same error: the end of process 0, the coordinator,
+  aborts them.
   """
   sys.stdout.flush()
   defer_aborts()
-  if is_lost(error):
+  if is_lost(error):  # the others are gone: no barrier
     os.write(2, _LOST.encode())
     os._exit(1)
   if isinstance(error, (ValueError, OSError)):
     os.write(2, f'error: {" ".join(str(error).split())}\n'.encode())
   else:  # a bug
     traceback.print_exception(error)
-  # An abort that is held may itself hold what the barrier needs.
+  # A deferred abort may hold a lock that the barrier needs: exit anyway.
   threading.Timer(_LINGER_SECONDS + 1, os._exit, [1]).start()
   client = jax_distributed.global_state.client
-  assert client, 'leave comes after join'
+  assert client, 'exit_with comes after join'
   with contextlib.suppress(jax.errors.JaxRuntimeError):  # not all are leaving
     client.wait_at_barrier('leave', timeout_in_ms=1000 * _LINGER_SECONDS)
   os._exit(1)
 
 
 def _hush() -> None:
-  """Leaves stdout to Python's own prints, and to those of process 0."""
-  own = os.dup(1)
+  """Leaves stdout to Python's prints on process 0; silences libraries."""
+  own = os.dup(1)  # the real stdout
   with open(os.devnull, 'w') as nowhere:
-    os.dup2(nowhere.fileno(), 1)  # where Gloo tells of each connection
+    os.dup2(nowhere.fileno(), 1)  # where Gloo logs each connection
   sys.stdout = open(
     own if is_host0() else os.devnull,
     'w',
-    buffering=1,
+    buffering=1,  # by line
     encoding=sys.stdout.encoding,
     errors=sys.stdout.errors,
   )
@@ -217,8 +217,8 @@ def _hush() -> None:
 
 @contextlib.contextmanager
 def _aborts_say(line: str) -> Iterator[None]:
-  """Inside, an abort says this and nothing else."""
-  stderr = os.dup(2)
+  """Makes `line` the only output of an abort inside."""
+  stderr = os.dup(2)  # the real one, for the line
   with open(os.devnull, 'w') as nowhere:
     os.dup2(nowhere.fileno(), 2)
   _translate_aborts(line, to=stderr)
@@ -229,38 +229,38 @@ def _aborts_say(line: str) -> Iterator[None]:
 
 
 def defer_aborts() -> None:
-  """From here on this process ends by itself, with what it has to do first.
+  """Holds aborts from here on, so that this process can finish and exit.
 
-  An abort of JAX, as others have ended by now, waits for it.
+  JAX aborts it when it sees that other processes have ended.
   """
 
   def wait(number: int) -> None:
     del number
     while True:
-      time.sleep(60)
+      time.sleep(60)  # the aborting thread stays here until the exit
 
   _on_abort(wait)
 
 
 def _translate_aborts(line: str, *, to: int) -> None:
-  """Lets a line be the last that an abort of JAX says, and 1 its exit code."""
+  """Makes an abort of JAX write `line` and exit with code 1."""
 
   def end(number: int) -> None:
     del number
-    os.write(to, line.encode())
+    os.write(to, line.encode())  # print is not safe in a signal handler
     os._exit(1)
 
   _on_abort(end)
 
 
 def _on_abort(do: Callable[[int], None]) -> None:
-  """Calls it in the thread that aborts.
+  """Installs a C handler of SIGABRT, which runs in the aborting thread.
 
-  Python's own handlers run between two of its instructions, which an abort in
-  another thread never reaches; C's does at once.
+  A Python handler runs between two bytecodes of the main thread, which it never
+  reaches again; a C handler runs at once.
   """
   handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(do)
   _keep.append(handler)
   libc = ctypes.CDLL(None)
-  libc.signal.restype = ctypes.c_void_p
+  libc.signal.restype = ctypes.c_void_p  # a pointer: int would be cut
   libc.signal(signal.SIGABRT, handler)

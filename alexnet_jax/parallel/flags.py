@@ -1,4 +1,4 @@
-"""The flags of a run of several processes (launch/README.md)."""
+"""The flags that connect the processes of one run (launch/README.md)."""
 
 from absl import flags
 
@@ -19,7 +19,7 @@ _PROCESS_ID = flags.DEFINE_integer(
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
   False,
-  'The run has several processes, started by a scheduler that JAX can ask: '
+  'The run has several processes, started by a scheduler that JAX detects: '
   'SLURM, Open MPI, Cloud TPUs, Kubernetes.',
 )
 _COORDINATOR_TIMEOUT = flags.DEFINE_integer(
@@ -31,8 +31,8 @@ _COORDINATOR_TIMEOUT = flags.DEFINE_integer(
 _HEARTBEAT = flags.DEFINE_integer(
   'heartbeat',
   20,
-  'Seconds without a sign of life after which a process counts as dead, and '
-  'the others end.',
+  'Seconds without a heartbeat after which a process counts as dead, and the '
+  'others end.',
   lower_bound=2,
 )
 
@@ -41,7 +41,7 @@ def join() -> None:
   """Connects with the other processes, if the flags name any.
 
   Raises:
-    ValueError: if the flags do not fit each other, or not all processes come.
+    ValueError: if the flags do not fit each other, or not all connect in time.
   """
   cluster = distributed.Cluster(
     coordinator=_COORDINATOR.value,

@@ -1,10 +1,10 @@
-"""What a compiled program moves between devices (§3.2, Figure 2).
+"""The collectives of a compiled program, from its HLO (§3.2, Figure 2).
 
-Read from the optimised HLO, where nothing is left to intend: each collective
-with its layer, direction, mesh axis and bytes. Four things a reader of HLO gets
-wrong: one operation may carry many arrays (its type is a tuple), a `-start` and
-its `-done` are one operation, one in a loop moves its bytes every time round,
-and groups of one device move nothing.
+Lists each collective of the optimised HLO, as it runs, with its layer,
+direction, mesh axis and bytes. Four things a reader of HLO gets wrong: one
+operation may carry many arrays (its type is a tuple), a `-start` and its
+`-done` are one operation, one in a loop moves its bytes in every iteration, and
+groups of one device move nothing.
 """
 
 import collections
@@ -28,18 +28,18 @@ _OPERATION = re.compile(
   rf'= (?P<type>\(.*?\)|\S+) (?P<kind>{"|".join(KINDS)})(?P<start>-start)?\('
 )
 _ARRAY = re.compile(r'(?P<dtype>[a-z]+\d*)\[(?P<shape>[\d,]*)\]')
-_LISTED = re.compile(r'replica_groups=\{(\{[\d,{}]*\})\}')
-_IOTA = re.compile(
+_LISTED = re.compile(r'replica_groups=\{(\{[\d,{}]*\})\}')  # {{0,1},{2,3}}
+_IOTA = re.compile(  # [2,2]<=[4], or <=[2,2]T(1,0)
   r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?'
 )
 _MESH = re.compile(r'replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}')
-_PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{}]*\})\}')
-_COMPUTATION = re.compile(r'^(?:ENTRY )?%?(\S+) \(.*\{$')
+_PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{}]*\})\}')  # of permutes
+_COMPUTATION = re.compile(r'^(?:ENTRY )?%?(\S+) \(.*\{$')  # its header line
 _CALLED = re.compile(
   r'\b(body|calls|to_apply|(?:true|false)_computation)=%?([^,\s)]+)'
 )
 _BRANCHES = re.compile(r'\b(?:branch|called)_computations=\{([^}]*)\}')
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')  # of a while
 _NAME = re.compile(r'op_name="([^"]*)"')
 _LAYER = re.compile(r'\b(conv\d|fc\d)(?:_[a-z_]+)?\b')  # conv1, conv1_lrn
 _BYTES = {'pred': 1, 'bf16': 2, 'f16': 2, 'f32': 4, 'f64': 8}
@@ -48,7 +48,7 @@ Groups = list[list[int]]
 
 
 class Collective(NamedTuple):
-  """One operation between devices.
+  """One collective operation.
 
   Attributes:
     layer: 'conv3', or '' outside the layers (the sum of gradients).
@@ -56,9 +56,8 @@ class Collective(NamedTuple):
     kind: as HLO names it.
     axis: of the mesh: 'data', 'column', or 'data,column' for both at once.
     shapes: of what each device gets, as 'f32[32,13,13,256]'.
-    bytes: that leave a device for another, over all devices and all times
-      round a loop; of a sum, the least that it can take (2 (g - 1) / g of the
-      array in a group of g).
+    bytes: sent between devices, over all devices and iterations; for a sum the
+      least possible: 2 (g - 1) / g of the array in a group of g.
   """
 
   layer: str
@@ -70,11 +69,11 @@ class Collective(NamedTuple):
 
 
 def collectives(hlo: str, *, mesh: Mesh) -> list[Collective]:
-  """The operations in a program's text that move something on this mesh.
+  """Returns the operations in a program's text that move data on this mesh.
 
   Raises:
-    ValueError: if one runs over devices that are no axis of the mesh, or in a
-      loop that runs nobody knows how often.
+    ValueError: if one joins devices that are no axis of the mesh, or is in a
+      loop of unknown length.
   """
   callers = _callers(hlo)
   found = []
@@ -83,7 +82,7 @@ def collectives(hlo: str, *, mesh: Mesh) -> list[Collective]:
     if match is None:
       continue
     groups = _groups(line, devices=mesh.size)
-    if max(map(len, groups)) > 1:
+    if max(map(len, groups)) > 1:  # an axis of size 1 moves nothing
       one = _collective(line, match, groups=groups, mesh=mesh)
       times = _times(within, callers)
       found.append(one._replace(bytes=one.bytes * times))
@@ -91,7 +90,7 @@ def collectives(hlo: str, *, mesh: Mesh) -> list[Collective]:
 
 
 def _lines(hlo: str) -> Iterator[tuple[str, str]]:
-  """Each line, and the computation that it is in; '': the whole program."""
+  """Yields (computation, line); '' is the entry computation."""
   within = ''
   for line in hlo.splitlines():
     header = _COMPUTATION.match(line)
@@ -101,12 +100,12 @@ def _lines(hlo: str) -> Iterator[tuple[str, str]]:
 
 
 def _callers(hlo: str) -> dict[str, list[tuple[str, int | None]]]:
-  """Of each computation, who calls it, and how often; None: unknown."""
+  """Returns (caller, how often) of each computation; None: unknown."""
   callers = collections.defaultdict(list)
   for within, line in _lines(hlo):
     trips = _TRIPS.search(line)
     called = _CALLED.findall(line)
-    for names in _BRANCHES.findall(line):
+    for names in _BRANCHES.findall(line):  # counted as if all ran
       called += [('branch', name.strip(' %')) for name in names.split(',')]
     for kind, name in called:
       times = int(trips.group(1)) if trips else None
@@ -115,7 +114,7 @@ def _callers(hlo: str) -> dict[str, list[tuple[str, int | None]]]:
 
 
 def _times(name: str, callers: dict[str, list[tuple[str, int | None]]]) -> int:
-  """How often a computation runs, or may run, when the program does."""
+  """Returns how often a computation can run in one run of the program."""
   if not name:
     return 1
   if not callers[name]:
@@ -124,7 +123,7 @@ def _times(name: str, callers: dict[str, list[tuple[str, int | None]]]) -> int:
   for within, times in callers[name]:
     if times is None:
       raise ValueError(f'a collective in {name}, a loop of unknown length')
-    total += times * _times(within, callers)
+    total += times * _times(within, callers)  # loops nest
   return total
 
 
@@ -133,14 +132,14 @@ def _collective(
 ) -> Collective:
   name = _NAME.search(line)
   path = name.group(1) if name else ''
-  layer = _LAYER.search(path)
+  layer = _LAYER.search(path)  # of jax.named_scope
   kind = match['kind']
   arrays = list(_arrays(match['type']))
   if match['start'] and kind != 'all-reduce':
     arrays = arrays[len(arrays) // 2 :]  # the first half are the operands
   size = sum(_size(dtype, shape) for dtype, shape in arrays)
   return Collective(
-    layer=layer.group(1) if layer else '',
+    layer=layer.group(1) if layer else '',  # '': the gradients' sum
     direction='backward' if 'transpose(' in path or not layer else 'forward',
     kind=kind,
     axis=_axis(groups, mesh=mesh),
@@ -161,20 +160,20 @@ def _size(dtype: str, shape: str) -> int:
 
 
 def _moved(kind: str, size: int, *, group: int) -> int | float:
-  """Bytes that leave one device, for `size` bytes that it ends up with."""
+  """Returns the bytes that one device sends to end up with `size` bytes."""
   match kind:
     case 'all-gather' | 'all-to-all':
-      return size * (group - 1) / group
+      return size * (group - 1) / group  # all but its own part
     case 'reduce-scatter':
-      return size * (group - 1)
+      return size * (group - 1)  # the other parts of its array
     case 'all-reduce':
-      return 2 * size * (group - 1) / group
+      return 2 * size * (group - 1) / group  # reduce-scatter, all-gather
     case _:
       return size
 
 
 def _groups(line: str, *, devices: int) -> Groups:
-  """Which devices an operation joins, by their place on the mesh."""
+  """Returns which devices an operation joins, by their index in the mesh."""
   listed = _LISTED.search(line) or _PAIRS.search(line)
   if listed:
     inner = re.findall(r'\{([\d,]*)\}', listed.group(1))
@@ -190,7 +189,7 @@ def _groups(line: str, *, devices: int) -> Groups:
 
 
 def _iota_groups(shape: str, reshape: str, order: str | None) -> Groups:
-  """The short form: an arange, reshaped, transposed, and cut into rows."""
+  """Expands the short form: an arange, reshaped, transposed, cut into rows."""
   sizes = _integers(reshape)
   ids = np.arange(math.prod(sizes)).reshape(sizes)
   if order:
@@ -199,7 +198,7 @@ def _iota_groups(shape: str, reshape: str, order: str | None) -> Groups:
 
 
 def _named_groups(mesh: str, axes: str) -> Groups:
-  """The form of jax 0.12: 'data'=2,'column'=2 and the axes of a group."""
+  """Expands jax 0.12's form: 'data'=2,'column'=2 and the axes of a group."""
   sizes = {n: int(k) for n, k in re.findall(r"'(\w+)'=(\d+)", mesh)}
   within = re.findall(r"'(\w+)'", axes)
   order = [n for n in sizes if n not in within] + within
@@ -213,7 +212,7 @@ def _integers(text: str) -> list[int]:
 
 
 def _axis(groups: Groups, *, mesh: Mesh) -> str:
-  places = np.arange(mesh.size).reshape(mesh.devices.shape)
+  places = np.arange(mesh.size).reshape(mesh.devices.shape)  # [data, column]
   names = mesh.axis_names
   rows = {names[1]: places, names[0]: places.T, ','.join(names): places[None]}
   for name, expected in rows.items():
@@ -227,4 +226,4 @@ def _width(name: str, *, mesh: Mesh) -> int:
 
 
 def _same(a: Sequence[list[int]], b: Sequence[list[int]]) -> bool:
-  return {frozenset(g) for g in a} == {frozenset(g) for g in b}
+  return {frozenset(g) for g in a} == {frozenset(g) for g in b}  # in any order

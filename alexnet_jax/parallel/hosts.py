@@ -32,24 +32,24 @@ def gather_text(text: str) -> list[str]:
     return [text]
   own = np.frombuffer(text.encode(), np.uint8)
   sizes = multihost_utils.process_allgather(np.array(len(own), np.int32))
-  padded = np.zeros(int(sizes.max()), np.uint8)
+  padded = np.zeros(int(sizes.max()), np.uint8)  # all must send one size
   padded[: len(own)] = own
   rows = multihost_utils.process_allgather(padded)
-  rows = rows.reshape(len(sizes), -1)
+  rows = rows.reshape(len(sizes), -1)  # [hosts, bytes]
   return [
     row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)
   ]
 
 
 def gather_rows(arrays: dict[str, Any], *, first: int) -> dict[str, Any]:
-  """Joins the rows of a batch that the hosts hold, in the order of the batch.
+  """Joins the hosts' rows of a batch, in the order of the batch.
 
   Args:
     arrays: numpy arrays or lists of this host's rows, by name.
     first: position of its first row; hosts may hold the same rows.
   """
   plain = {name: np.asarray(part).tolist() for name, part in arrays.items()}
-  rows: dict[int, list[Any]] = {}
+  rows: dict[int, list[Any]] = {}  # by position: columns hold the same rows
   for text in gather_text(json.dumps([first, plain])):
     start, theirs = json.loads(text)
     for row, values in enumerate(zip(*theirs.values(), strict=True), start):
@@ -68,7 +68,7 @@ def all_sum(numbers: list[int]) -> list[int]:
   if not distributed.is_multihost():
     return numbers
   rows = multihost_utils.process_allgather(np.array(numbers, np.int32))
-  return rows.reshape(-1, len(numbers)).sum(axis=0).tolist()
+  return rows.reshape(-1, len(numbers)).sum(axis=0).tolist()  # [numbers]
 
 
 def run_everywhere(
@@ -182,7 +182,7 @@ def broadcast_from_host0(
   """
   dtype = np.dtype(dtype)
   size = math.prod(shape) * dtype.itemsize
-  words = np.zeros(-(-size // 4), np.uint32)
+  words = np.zeros(-(-size // 4), np.uint32)  # rounded up to whole words
   if distributed.is_host0():
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     words.view(np.uint8)[:size] = flat
@@ -199,7 +199,7 @@ def assert_equal(facts: dict[str, str]) -> None:
   lines = [f'{name} = {value}' for name, value in sorted(facts.items())]
   texts = [text.split('\n') for text in gather_text('\n'.join(lines))]
   for host, theirs in enumerate(texts):
-    ours = set(texts[0])
+    ours = set(texts[0])  # host 0's
     if set(theirs) != ours:
       other = sorted(set(theirs) - ours), sorted(ours - set(theirs))
       there, here = (', '.join(part) or 'nothing of it' for part in other)

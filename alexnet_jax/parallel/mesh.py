@@ -1,11 +1,11 @@
-"""The (data, column) mesh and what lies where on it (§3.2).
+"""The (data, column) mesh, and how arrays are sharded over it (§3.2).
 
 Images are split over the axis `data`, kernels over the axis `column`. The
 paper's machine is data = 1, column = 2. Either axis may span hosts: devices are
 counted host by host, so that columns meet within one host where they can.
 
-On the CPU JAX has one device unless it is told otherwise before its first use:
-see `make_cpu_devices`.
+On the CPU JAX has one device, unless `make_cpu_devices` is called before its
+first use.
 """
 
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ from jaxtyping import PyTree
 from alexnet_jax.ops import columns
 from alexnet_jax.parallel import distributed
 
-DATA = 'data'
-COLUMN = columns.AXIS
+DATA = 'data'  # the mesh axis of images
+COLUMN = columns.AXIS  # the mesh axis of kernels
 
 
 def make_cpu_devices(number: int) -> None:
@@ -40,7 +40,7 @@ def make_cpu_devices(number: int) -> None:
       f'cannot share evenly: use --config.mesh.data={processes}, or another '
       'number of processes'
     )
-  jax.config.update('jax_num_cpu_devices', number // processes)
+  jax.config.update('jax_num_cpu_devices', number // processes)  # a host
 
 
 def create(*, data: int, column: int) -> Mesh:
@@ -49,7 +49,7 @@ def create(*, data: int, column: int) -> Mesh:
   Raises:
     ValueError: if there are fewer devices, or several hosts have more.
   """
-  devices = jax.devices()
+  devices = jax.devices()  # of all hosts
   needed = data * column
   if needed > len(devices) or (
     distributed.is_multihost() and needed < len(devices)
@@ -57,8 +57,8 @@ def create(*, data: int, column: int) -> Mesh:
     raise ValueError(_refusal(data=data, column=column, devices=devices))
   return jax.make_mesh(
     (data, column),
-    (DATA, COLUMN),
-    axis_types=(AxisType.Auto,) * 2,
+    (DATA, COLUMN),  # columns vary fastest: neighbours share a host
+    axis_types=(AxisType.Auto,) * 2,  # shardings come from shard_map alone
     devices=devices[:needed],
   )
 
@@ -80,7 +80,7 @@ class DataAxis(NamedTuple):
   @property
   def spec(self) -> P:
     """PartitionSpec of arrays whose first axis is images."""
-    return P(DATA) if self.size > 1 else P()
+    return P(DATA) if self.size > 1 else P()  # the other axes are whole
 
   def first_image(self, per_device: int) -> Any:
     """Position in the whole minibatch of this device's first image."""
@@ -94,7 +94,7 @@ class DataAxis(NamedTuple):
     """
     if self.size == 1:
       return tree
-    return lax.pcast(tree, DATA, to='varying')
+    return lax.pcast(tree, DATA, to='varying')  # a type only: nothing moves
 
   def psum(self, tree: PyTree) -> PyTree:
     """Sums over the data axis, in one all-reduce."""
@@ -117,7 +117,7 @@ def shardings(mesh: Mesh, specs: PyTree) -> PyTree:
 
 def host_images(images: int, *, mesh: Mesh) -> slice:
   """The slice of a minibatch of `images` that this host's devices need."""
-  sharding = NamedSharding(mesh, P(DATA))
+  sharding = NamedSharding(mesh, P(DATA))  # [B, ...] -> [B/data, ...]
   parts = sharding.addressable_devices_indices_map((images,)).values()
   ranges = [part[0].indices(images) for part in parts if part]
   return slice(min(r[0] for r in ranges), max(r[1] for r in ranges))
@@ -144,8 +144,8 @@ def put_batch(
     whole = images or len(array)
 
     def part(index: Any) -> np.ndarray:
-      start, stop, _ = index[0].indices(whole)
-      return array[start - first : stop - first]
+      start, stop, _ = index[0].indices(whole)  # of one device
+      return array[start - first : stop - first]  # of this host's slice
 
     return jax.make_array_from_callback(
       (whole, *array.shape[1:]), sharding, part
@@ -156,7 +156,7 @@ def put_batch(
 
 def replicate(tree: Any, *, mesh: Mesh) -> Any:
   """Puts a whole copy of every array on every device."""
-  sharding = NamedSharding(mesh, P())
+  sharding = NamedSharding(mesh, P())  # replicated
   if not spans_hosts(mesh):
     return jax.device_put(tree, sharding)
   return jax.tree.map(
@@ -189,9 +189,9 @@ def _refusal(*, data: int, column: int, devices: list[jax.Device]) -> str:
 
 def _smaller(*, data: int, column: int, available: int) -> str:
   """Names the flags that fit this machine."""
-  column_fits = column <= available
+  column_fits = column <= available  # else one device holds both
   flags = [] if column_fits else ['--config.mesh.column=1']
-  rows = available // (column if column_fits else 1)
+  rows = available // (column if column_fits else 1)  # along `data`
   flags += [f'--config.mesh.data={rows}'] if data > rows else []
   both = '' if column_fits else ', which puts both columns on one device'
   return f'use {" ".join(flags)}{both}'
