@@ -1,8 +1,8 @@
 """Random crops, mirrors and colours, and the ten views (paper §4.1).
 
-All random numbers of an epoch are drawn at once, into arrays that depend on
-(seed, epoch, number of images) and nothing else: not on the batch size, the
-number of hosts or threads, nor where a run was resumed.
+All random numbers of an epoch are drawn at once. They depend on the seed, the
+epoch and the number of images alone: not on the batch size, the number of hosts
+or threads, nor where a run was resumed.
 
 The host cuts the crops and passes the draws on; the device subtracts the mean
 image, mirrors and shifts the colours (steps/preprocess.py). `reference` does
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float32, Int16, Int32, UInt8
 
 from alexnet_jax.data import stats
 
-_STREAM = 0xA06
+_STREAM = 0xA06  # keeps these draws apart from other uses of the seed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,13 +57,13 @@ class EpochDraws(NamedTuple):
 
   permutation: Int32[np.ndarray, 'n']  # index of that image in the split
   offset: Int16[np.ndarray, 'n 2']  # (y, x), each 0..image_size - crop_size
-  mirror: Bool[np.ndarray, 'n']
+  mirror: Bool[np.ndarray, 'n']  # whether it is mirrored
   colour: Float32[np.ndarray, 'n 3']  # RGB shift in grey levels
   scale: Float32[np.ndarray, 'n']  # what the shifted crop is multiplied by
 
 
 class DrawSpec(NamedTuple):
-  """What a minibatch holds of one draw.
+  """Shape and type of one kind of draw in a minibatch.
 
   Attributes:
     shape: of one image's entry.
@@ -80,25 +80,25 @@ class DrawSpec(NamedTuple):
 
 # The fields of EpochDraws that travel with a minibatch to the device.
 DRAWS: dict[str, DrawSpec] = {
-  'offset': DrawSpec((2,), np.int32, per_group=True),
+  'offset': DrawSpec((2,), np.int32, per_group=True),  # (y, x)
   'mirror': DrawSpec((), np.bool_, per_group=True),
-  'colour': DrawSpec((3,), np.float32),
+  'colour': DrawSpec((3,), np.float32),  # RGB, grey levels
   'scale': DrawSpec((), np.float32, neutral=1),
 }
 
 
 def batch_spec(*, crop_size: int) -> dict[str, tuple[tuple[int, ...], Any]]:
-  """Fields of a training batch: (shape of one image's entry, dtype) by name.
+  """Returns (shape of one image's entry, dtype) of each field of a batch.
 
-  This and `DRAWS` are the only places that spell them.
+  This and `DRAWS` alone define the fields.
 
   >>> batch_spec(crop_size=224)['image']
   ((224, 224, 3), <class 'numpy.uint8'>)
   """
   draws = {name: (draw.shape, draw.dtype) for name, draw in DRAWS.items()}
   return {
-    'image': ((crop_size, crop_size, 3), np.uint8),
-    'label': ((), np.int32),
+    'image': ((crop_size, crop_size, 3), np.uint8),  # not mirrored yet
+    'label': ((), np.int32),  # 0 to classes - 1
     **draws,
   }
 
@@ -123,12 +123,11 @@ def draw_epoch(
 ) -> EpochDraws:
   """Draws the random numbers of an epoch.
 
-  Each kind has a stream of its own: switching one off leaves the others as they
-  are.
+  Each kind has a stream of its own: the others do not change when one is off.
 
   Args:
     augment: which changes are made.
-    border: pixels a side by which images exceed crops, 32 in the paper.
+    border: image_size - crop_size, 32 pixels in the paper.
     num_images: in the training split.
     pca: principal components of the training split's RGB values.
     seed: of the run.
@@ -145,17 +144,17 @@ def draw_epoch(
   """
   n = num_images
   crop, flip, colour = (_generator(seed, epoch, k) for k in (1, 2, 3))
-  order = _generator(seed, epoch if reshuffle else 0, 0)
-  stddev = augment.colour_stddev_in(epoch)
+  order = _generator(seed, epoch if reshuffle else 0, 0)  # 2012: one order
+  stddev = augment.colour_stddev_in(epoch)  # 0.1 in the paper
   scale = 1 / (1 + stddev) if augment.divide_by_colour else 1.0
   # Paper differs from code: crops and mirrors are "a factor of 2048", 32 x 32
   # x 2 (§4.1).
   # 2012: 256 - 224 = 32 allows offsets 0 to 32, so 33 x 33 x 2 = 2178
   # (convdata_jpeg.py:239-246).
   # Here: 2178.
-  centre = np.full((n, 2), border // 2, np.int16)
+  centre = np.full((n, 2), border // 2, np.int16)  # (16, 16)
   return EpochDraws(
-    permutation=order.permutation(n).astype(np.int32),
+    permutation=order.permutation(n).astype(np.int32),  # each image once
     offset=crop.integers(border + 1, size=(n, 2), dtype=np.int16)
     if augment.random_crop
     else centre,
@@ -177,17 +176,17 @@ def _colour(
 ) -> Float32[np.ndarray, 'n 3']:
   """[p1 p2 p3] [alpha1 l1, alpha2 l2, alpha3 l3]^T for n images (§4.1)."""
   alpha = np.float32(stddev) * rng.standard_normal((n, 3), np.float32)
-  return (alpha * pca.stddevs) @ pca.components.T
+  return (alpha * pca.stddevs) @ pca.components.T  # [N, 3] RGB
 
 
 @functools.lru_cache(maxsize=8)
 def views(
   number: Literal[1, 9, 10] = 10, *, image_size: int, crop_size: int
 ) -> tuple[View, ...]:
-  """The ten views of §4.1, in the 2012 code's order (convdata_jpeg.py:221).
+  """Returns the ten views of §4.1 in the order of convdata_jpeg.py:221.
 
-  Or the nine of its CIFAR-10 nets, three by three places, none mirrored, row by
-  row (convdata_cifar.py:76); or the centre alone.
+  Nine are those of the 2012 CIFAR-10 nets: three by three places row by row,
+  none mirrored (convdata_cifar.py:76). One is the centre.
 
   >>> views(image_size=256, crop_size=224)[2]
   View(y=16, x=16, mirror=False)
@@ -200,12 +199,12 @@ def views(
   if number == 9:
     places = (0, middle, end)
     return tuple(View(y, x, False) for y in places for x in places)
-  corners = ((0, 0), (0, end), (middle, middle), (end, 0), (end, end))
+  corners = ((0, 0), (0, end), (middle, middle), (end, 0), (end, end))  # (y, x)
   return tuple(View(y, x, m) for m in (False, True) for y, x in corners)
 
 
 def centre_view(*, image_size: int, crop_size: int) -> View:
-  """The one view of the centre, not mirrored."""
+  """Returns the view of the centre, not mirrored."""
   return views(1, image_size=image_size, crop_size=crop_size)[0]
 
 
@@ -220,7 +219,7 @@ def reference(
   scale: float = 1.0,
   mean_at: Literal['crop', 'centre'] = 'crop',
 ) -> Float32[np.ndarray, 'c c 3']:
-  """All of §4.1 for one image: crop - mean, mirror, + colour, times the scale.
+  """Applies §4.1 to one image: crop - mean, mirror, + colour, times scale.
 
   The mean is the part of the mean image that the crop covers, or its centre.
 
@@ -233,8 +232,8 @@ def reference(
   """
   y, x = offset
   middle = (image.shape[0] - crop_size) // 2
-  v, u = offset if mean_at == 'crop' else (middle, middle)
+  v, u = offset if mean_at == 'crop' else (middle, middle)  # (y, x)
   crop = image[y : y + crop_size, x : x + crop_size].astype(np.float32)
   crop = crop - mean_image[v : v + crop_size, u : u + crop_size]
-  turned = crop[:, ::-1] if mirror else crop
-  return (turned + colour) * np.float32(scale)
+  turned = crop[:, ::-1] if mirror else crop  # [S, S, 3]
+  return (turned + colour) * np.float32(scale)  # grey levels around 0

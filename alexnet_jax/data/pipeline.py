@@ -3,8 +3,8 @@
 Position p = step * batch_size + row counts images seen since the start. Its
 epoch is p // N, and its image the epoch's permutation at p % N, so batches run
 across the border of epochs: no image is dropped, and each is seen exactly once
-an epoch. A batch is a pure function of its step, whatever the threads, and the
-iterator's whole state is that number: resuming is exact.
+an epoch. A batch is a pure function of its step, and the step is the iterator's
+whole state: resuming is exact.
 
 Paper silent: what becomes of an epoch's last images, too few for a minibatch.
 2012: files of 1024 images, and minibatches within a file; pictures that fail to
@@ -12,7 +12,7 @@ decode are skipped and shrink it (convdata_jpeg.py:30-47).
 Here: minibatches run on into the next epoch; what cannot be decoded is left out
 when a data set is prepared, and listed.
 
-What leaves here is uint8, one step ahead of the device; the mean image is
+Batches are uint8 and prefetched while the device computes; the mean image is
 subtracted there (steps/preprocess.py).
 """
 
@@ -37,12 +37,12 @@ ALL = slice(None)
 TrainBatch = dict[str, np.ndarray]
 
 
-# Defined where nothing imports grain, for the steps and the benchmarks.
+# Defined in augment, which the steps can import without grain.
 batch_spec = augment_lib.batch_spec
 
 
 def blank_batch(images: int, *, crop_size: int) -> TrainBatch:
-  """A batch of black images of class 0, with draws that change nothing."""
+  """Makes a batch of black images of class 0, with neutral draws."""
   blank_batch = {
     name: np.zeros((images, *shape), dtype)
     for name, (shape, dtype) in batch_spec(crop_size=crop_size).items()
@@ -53,11 +53,11 @@ def blank_batch(images: int, *, crop_size: int) -> TrainBatch:
 
 
 class EvalBatch(TypedDict):
-  """Whole images; rows of padding and of damaged images have mask False."""
+  """Whole images; mask is False for padding and damaged images."""
 
-  image: UInt8[np.ndarray, 'b s s 3']
+  image: UInt8[np.ndarray, 'b s s 3']  # RGB 0-255
   label: Int32[np.ndarray, 'b']
-  mask: Bool[np.ndarray, 'b']
+  mask: Bool[np.ndarray, 'b']  # which rows count
   index: Int32[np.ndarray, 'b']  # in the split; 0 in padding
   name: list[str]  # where each image came from; '' in padding
 
@@ -70,16 +70,15 @@ def train_batches(
   rows: slice = ALL,
   bad_records: bad_records_lib.BadRecords | None = None,
 ) -> grain.IterDataset[TrainBatch]:
-  """Batches 0 to total_steps - 1 of a run.
+  """Makes the iterator over batches 0 to total_steps - 1 of a run.
 
   Args:
     dataset: its training split is read.
-    config: batch_size, seed, augment, and of data crop_size, reshuffle,
-      read_threads and prefetch_batches.
+    config: of the run.
     total_steps: length of the run; the draws do not depend on it.
     rows: the rows of each batch that this host feeds.
-    bad_records: counts damaged images, for each of which the next in the split
-      stands in; None: none are allowed.
+    bad_records: counts damaged images, which the next image in the split
+      replaces; None: none are allowed.
 
   Raises:
     ValueError: if crops are larger than images, or there are no images.
@@ -94,11 +93,11 @@ def train_batches(
     raise ValueError(f'{dataset.name}: its training split has no images')
   augment = augment_lib.Augment(**config.augment)
 
-  @functools.lru_cache(maxsize=3)
+  @functools.lru_cache(maxsize=3)  # a batch reads two epochs, threads a third
   def draws(epoch: int) -> augment_lib.EpochDraws:
     return augment_lib.draw_epoch(
       augment,
-      border=size - data.crop_size,
+      border=size - data.crop_size,  # 32 pixels
       num_images=len(dataset.train),
       pca=dataset.pca,
       seed=config.seed,
@@ -113,7 +112,7 @@ def train_batches(
     batch_size=config.batch_size,
     crop_size=data.crop_size,
     total_steps=total_steps,
-    rows=np.arange(config.batch_size)[rows],
+    rows=np.arange(config.batch_size)[rows],  # this host's
     bad_records=bad_records or bad_records_lib.BadRecords(most=0),
   )
   return _iterate(
@@ -130,9 +129,9 @@ def eval_batches(
   prefetch: int = 4,
   bad_records: bad_records_lib.BadRecords | None = None,
 ) -> grain.IterDataset[EvalBatch]:
-  """Every image of a split once, whole and in order; the last batch padded.
+  """Makes the iterator over a split, in order; the last batch is padded.
 
-  Each process takes its `rows` of the same number of batches.
+  All hosts make the same number of batches, each host its `rows` of them.
   """
   source = _EvalSource(
     split,
@@ -143,28 +142,28 @@ def eval_batches(
   return _iterate(source, threads=threads, prefetch=prefetch)
 
 
-_ORDER_IMAGES = 64  # that are looked at
+_ORDER_IMAGES = 64  # records that order_warning reads, from two places
 
 
 def order_warning(split: dataset_lib.Split) -> str:
-  """Says if records lie class by class; '' if not.
+  """Warns if neighbouring records are often of the same class; '' if not.
 
-  Training draws an order of its own, but what reads a shard as it lies would
-  see one class after another.
+  Training draws its own order, but other readers of the shards would see one
+  class after another.
   """
   n = len(split)
   if n < 2 * _ORDER_IMAGES:
     return ''
-  # Damage is told of when training comes to it.
+  # Damaged records are skipped here: training reports them.
   apart = _labels(split, range(0, n, n // _ORDER_IMAGES))
   together = _labels(split, range(_ORDER_IMAGES))
-  # Two images taken at random have the same class this often.
+  # Probability that two images drawn at random are of the same class.
   _, counts = np.unique(apart, return_counts=True)
   chance = ((counts / len(apart)) ** 2).sum()
   if len(together) < 2:
     return ''
   same = (together[1:] == together[:-1]).mean()
-  if same <= (1 + chance) / 2:
+  if same <= (1 + chance) / 2:  # halfway from chance to sorted
     return ''
   return (
     f'warning: {same:.0%} of neighbouring training records are of the same '
@@ -184,8 +183,8 @@ def _iterate(
   source: '_TrainSource | _EvalSource', *, threads: int, prefetch: int
 ) -> grain.IterDataset:
   # Few threads and a short buffer: decoding holds the interpreter's lock, and
-  # grain's default of 16 threads and 500 elements is slower and would hold
-  # 500 batches.
+  # grain's defaults, 16 threads and 500 elements, are slower and would hold 500
+  # batches in memory.
   options = grain.ReadOptions(
     num_threads=threads, prefetch_buffer_size=max(threads, prefetch)
   )
@@ -209,14 +208,14 @@ class _TrainSource:
     return self.total_steps
 
   def __getitem__(self, step: int) -> TrainBatch:
-    start = step * self.batch_size
-    # The first row of a group draws for all of it.
+    start = step * self.batch_size  # position of row 0 since the start
+    # All images of a group share the draws of its first row.
     leaders = self.rows - self.rows % self.images_per_draw
     group = [n for n, draw in augment_lib.DRAWS.items() if draw.per_group]
     single = [n for n in augment_lib.DRAWS if n not in group]
     draws = self._take(group, positions=start + leaders)
     draws |= self._take(['permutation', *single], positions=start + self.rows)
-    indices = draws.pop('permutation')
+    indices = draws.pop('permutation')  # [B] in the split
     image, label = self._crops(indices, offsets=draws['offset'])
     return {'image': image, 'label': label} | {
       name: array.astype(augment_lib.DRAWS[name].dtype)
@@ -226,10 +225,10 @@ class _TrainSource:
   def _take(
     self, fields: list[str], *, positions: Int64[np.ndarray, 'b']
   ) -> dict[str, np.ndarray]:
-    """The draws at these positions, which may lie in more than one epoch."""
+    """Returns the draws at positions, which may span more than one epoch."""
     n = len(self.split)
     epochs, first = np.unique(positions // n, return_index=True)  # in order
-    parts = np.split(positions % n, first[1:])
+    parts = np.split(positions % n, first[1:])  # one for each epoch
     draws = [self.draws(int(epoch)) for epoch in epochs]
     return {
       field: np.concatenate(
@@ -246,7 +245,7 @@ class _TrainSource:
   ) -> tuple[UInt8[np.ndarray, 'b c c 3'], Int32[np.ndarray, 'b']]:
     size = self.crop_size
     image = np.empty((len(indices), size, size, 3), np.uint8)
-    label = np.empty(len(indices), np.int32)
+    label = np.empty(len(indices), np.int32)  # [B]
     for row, (example, (y, x)) in enumerate(
       zip(self._sound(indices.tolist()), offsets.tolist(), strict=True)
     ):
@@ -255,14 +254,14 @@ class _TrainSource:
     return image, label
 
   def _sound(self, indices: list[int]) -> list[dataset_lib.Example]:
-    """These images; for a damaged one, the next that is not."""
+    """Returns images of a split; the next sound one for a damaged one."""
     found = self.split.take(indices)
     sound = []
     for index, example in zip(indices, found, strict=True):
-      for step in range(1, len(self.split) + 1):
+      for step in range(1, len(self.split) + 1):  # the whole split at most
         if isinstance(example, dataset_lib.Example):
           break
-        self.bad_records.add(example)
+        self.bad_records.add(example)  # raises beyond the limit
         (example,) = self.split.take([(index + step) % len(self.split)])
       else:
         raise ValueError('every training image is damaged: prepare them again')
@@ -286,14 +285,14 @@ class _EvalSource:
     self._bad_records = bad_records
 
   def __len__(self) -> int:
-    return -(-len(self._split) // self._batch_size)
+    return -(-len(self._split) // self._batch_size)  # rounded up
 
   def __getitem__(self, batch: int) -> EvalBatch:
-    position = batch * self._batch_size + self._rows
-    mask = position < len(self._split)
+    position = batch * self._batch_size + self._rows  # [B] in the split
+    mask = position < len(self._split)  # [B], False for padding
     index = np.where(mask, position, 0).astype(np.int32)
     size = self._split.image_size
-    image = np.zeros((len(index), size, size, 3), np.uint8)
+    image = np.zeros((len(index), size, size, 3), np.uint8)  # padding is black
     label = np.zeros(len(index), np.int32)
     name = [''] * len(index)
     (rows,) = np.nonzero(mask)
