@@ -1,7 +1,7 @@
 """Error rates of checkpoints, and of the average of their predictions (§6).
 
-§6 averages the predictions of five, and of seven, "similar CNNs": 18.2 % top-5
-error of one network become 16.4 %, and 15.4 %.
+§6 averages the predictions of five and of seven "similar CNNs": the top-5 error
+falls from 18.2 % of one network to 16.4 % and 15.4 %.
 """
 
 import itertools
@@ -37,8 +37,8 @@ def evaluate(
     ValueError: if a checkpoint, a weight or the place cannot be used.
   """
   steps = [layout.find(path) for path in checkpoints if path]
-  shares = parse_weights(weights, members=len(steps))
-  save_as = hosts.from_host0(
+  shares = parse_weights(weights, members=len(steps))  # before hours of work
+  save_as = hosts.from_host0(  # fails early if it cannot be written
     lambda: _writable_places(save_predictions, checkpoints=steps)
   )
   found = []
@@ -92,7 +92,7 @@ def members(
     if len(paths) > 1:
       print(f'{path}:')
     found = []
-    for views in sorted({1, config.eval.final_views}):
+    for views in sorted({1, config.eval.final_views}):  # 1 alone, or 1 and 10
       said = predict.predict(
         network.setup, variables=network.variables, views=views
       )
@@ -127,7 +127,7 @@ def averages(
   """Averages the predictions of networks, for each number of views."""
   return [
     predictions.average(of_views, weights=weights)
-    for of_views in zip(*found, strict=True)
+    for of_views in zip(*found, strict=True)  # centre crops, then ten views
   ]
 
 
@@ -140,7 +140,7 @@ def parse_weights(given: Sequence[str], *, members: int) -> list[float] | None:
   """Parses the weights of a flag; None if there are none.
 
   Raises:
-    ValueError: if they are no numbers, or not one for each network.
+    ValueError: if one is not a number, or there is not one for each network.
   """
   if not given:
     return None
@@ -150,7 +150,7 @@ def parse_weights(given: Sequence[str], *, members: int) -> list[float] | None:
     raise ValueError(
       f'--weights={",".join(given)}: use numbers, such as 2,1,1'
     ) from error
-  predictions.shares(weights, members=members)
+  predictions.shares(weights, members=members)  # raises if they do not fit
   return weights
 
 
@@ -179,7 +179,7 @@ def places(
     return [path]
   names: list[str] = []
   for step in checkpoints:
-    name = f'{step.absolute().parent.parent.name}-{step.name}'
+    name = f'{step.absolute().parent.parent.name}-{step.name}'  # RUN-STEP
     others = (f'{name}-{n}' for n in itertools.count(2))
     free = itertools.chain([name], others)
     names.append(next(n for n in free if n not in names))

@@ -1,7 +1,7 @@
 """The most probable labels of image files, from trained networks (§6.1).
 
-Images are scaled and cropped as those of the data set were (§2), and seen in
-ten views (§4.1); the predictions of several networks are averaged.
+Images are scaled and cropped like the data set (§2) and predicted from ten
+views (§4.1); the predictions of several networks are averaged.
 """
 
 import pathlib
@@ -16,7 +16,7 @@ from alexnet_jax.evaluate import load, predict, predictions
 from alexnet_jax.runtime import paths
 
 Image = UInt8[np.ndarray, 's s 3']
-_LABELS = 5  # an image
+_LABELS = 5  # for each image, as in Figure 4
 
 
 class ImageSplit:
@@ -44,7 +44,7 @@ class ImageSplit:
 def load_networks(
   steps: Sequence[pathlib.Path], *, data_dir: str
 ) -> list[load.Network]:
-  """The networks of checkpoints, each on one device.
+  """Loads the networks of checkpoints, each on one device.
 
   Args:
     steps: folders, as layout.find gives them.
@@ -57,7 +57,7 @@ def load_networks(
   networks = []
   for step in steps:
     config = load.own_config(restore.read_meta(step))
-    config.mesh.data = config.mesh.column = 1
+    config.mesh.data = config.mesh.column = 1  # any machine will do
     if data_dir and config.data.source == 'embedded':
       raise ValueError(
         f'--data_dir={data_dir}: {step} was trained on drawn images, which '
@@ -77,7 +77,7 @@ def load_networks(
 def read_images(
   names: Sequence[str], *, size: int
 ) -> tuple[dict[str, Image], dict[str, str]]:
-  """Squares of `size` pixels by name; and why other files cannot be read."""
+  """Reads files as squares of `size` pixels; returns {name: error}, too."""
   squares, unread = {}, {}
   for name in names:
     try:
@@ -96,9 +96,9 @@ def label(
   *,
   views: int,
 ) -> dict[str, list[tuple[str, float]]]:
-  """The most probable (class, probability) of each image, by its name."""
+  """Returns the most probable (class, probability)s of each image by name."""
   split = ImageSplit(list(squares.values()))
-  mean = predictions.average(
+  mean = predictions.average(  # [N, classes]
     [
       predict.predict(
         network.setup, variables=network.variables, views=views, split=split

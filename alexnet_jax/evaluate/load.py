@@ -1,7 +1,7 @@
 """A trained network from its checkpoint, ready to evaluate images.
 
-The checkpoint says which network it holds, so that checkpoints of different
-presets can be compared in one command; a config says on which data and devices.
+The network is the checkpoint's own, so that one command can compare different
+presets; data and devices are those of a config.
 """
 
 import pathlib
@@ -39,7 +39,7 @@ class Network(NamedTuple):
   @property
   def epoch(self) -> float:
     """Passes over a training split as long as that of the data at hand."""
-    images = self.step * self.meta['config']['batch_size']
+    images = self.step * self.meta['config']['batch_size']  # seen in training
     return images / self.setup.plan.images_per_epoch
 
 
@@ -60,7 +60,7 @@ def network(
   meta = restore.read_meta(path)
   setup = setup_lib.set_up(_with_network(config, meta, typed=typed, path=path))
   compatible.check_classes(meta, setup.dataset, path=path)
-  tree = setup.programs.state.to_tree()
+  tree = setup.programs.state.to_tree()  # shapes, dtypes and shardings
   state = TrainState(**restore.read_state(path, meta=meta, state=tree))
   return Network(path, int(path.name), meta, setup, state.variables)
 
@@ -104,9 +104,9 @@ def _with_network(
   ours = config.copy_and_resolve_references()
   with ours.unlocked():
     ours.model = theirs.model
-    ours.ablations = theirs.ablations
+    ours.ablations = theirs.ablations  # made in its network
     for name in _INPUT:
       ours.data[name] = theirs.data[name]
-  # A net of one column runs where one of two does.
+  # A net of one column uses one device along `column`.
   ours.mesh.column = min(ours.mesh.column, ours.model.columns)
   return ours

@@ -36,7 +36,7 @@ def predict(
   """Predicts the class of every image of a split, each exactly once.
 
   Args:
-    setup: data, mesh and programs; its `bad_records` counts damaged images,
+    setup: data, mesh and programs; `setup.bad_records` counts damaged images,
       which are left out.
     variables: of the network, on the mesh: TrainState.variables.
     views: 1, the centre crop; 10; or 9, for CIFAR-10 (augment.views).
@@ -44,7 +44,7 @@ def predict(
     check: called between minibatches; an error that it raises ends this.
   """
   crops = place_views(setup.config, views=views, mesh=setup.mesh)
-  names, rows = [], []
+  names, rows = [], []  # a row: arrays of one minibatch
   for batch in minibatches(
     setup,
     setup.dataset.val if split is None else split,
@@ -55,12 +55,12 @@ def predict(
       setup.programs.predict(variables, setup.mean_image, batch.images, view)
       for view in crops
     ]
-    mean = functools.reduce(operator.add, each) / len(each)
-    score = setup.programs.score(mean, batch.labels)
+    mean = functools.reduce(operator.add, each) / len(each)  # of probabilities
+    score = setup.programs.score(mean, batch.labels)  # losses [B], ranks [B]
     names += batch.names
     rows.append(
       [array[batch.readable] for array in hosts.to_host((mean, *score))]
-      + [batch.host_labels]
+      + [batch.host_labels]  # without the padding already
     )
   probabilities, losses, ranks, labels = map(
     np.concatenate, zip(*rows, strict=True)
@@ -68,8 +68,8 @@ def predict(
   return predictions.Predictions(
     names=names,
     labels=labels,
-    probabilities=probabilities,
-    losses=losses,
+    probabilities=probabilities,  # [N, classes]
+    losses=losses,  # [N]
     ranks=ranks,
     views=views,
     classes=[c.id for c in setup.dataset.classes],
@@ -112,22 +112,22 @@ def minibatches(
     check: called before each minibatch; an error that it raises ends this.
   """
   size = _batch_size(setup.config, images=len(split), mesh=setup.mesh)
-  own = mesh_lib.host_images(size, mesh=setup.mesh)
+  own = mesh_lib.host_images(size, mesh=setup.mesh)  # this host's rows
   batches = pipeline.eval_batches(
     split, batch_size=size, rows=own, bad_records=setup.bad_records
   )
-  rounds = -(-len(split) // size)
+  rounds = -(-len(split) // size)  # rounded up
   for batch in tqdm.tqdm(
     batches, total=rounds, desc=title, delay=5, leave=False
   ):
     check()
-    images, labels = mesh_lib.put_batch(
+    images, labels = mesh_lib.put_batch(  # sharded over `data`
       [batch['image'], batch['label']], mesh=setup.mesh, images=size
     )
     facts: dict[str, Any] = {k: v for k, v in batch.items() if k != 'image'}
     if mesh_lib.spans_hosts(setup.mesh):
       facts = hosts.gather_rows(facts, first=own.start)
-    mask = facts['mask']
+    mask = facts['mask']  # [B], of all hosts
     yield Minibatch(
       images=images,
       labels=labels,
@@ -149,7 +149,7 @@ def features(
   out = setup.programs.features(
     variables, setup.mean_image, batch.images, centre
   )
-  return hosts.to_host(out)[batch.readable]
+  return hosts.to_host(out)[batch.readable]  # [N, 4096]
 
 
 def place_views(
@@ -160,7 +160,7 @@ def place_views(
   return [
     mesh_lib.replicate(
       preprocess.View(
-        offset=np.array([view.y, view.x], np.int32),
+        offset=np.array([view.y, view.x], np.int32),  # pixels
         mirror=np.array(view.mirror),
       ),
       mesh=mesh,
@@ -172,7 +172,7 @@ def place_views(
 def _batch_size(
   config: config_dict.ConfigDict, *, images: int, mesh: Mesh
 ) -> int:
-  """Images in a batch: at most the configured number, all batches alike."""
-  rows = mesh.shape[mesh_lib.DATA]
-  rounds = -(-images // config.eval.batch_size)
-  return -(-images // (rounds * rows)) * rows
+  """Returns the images in a batch: equal batches, with little padding."""
+  rows = mesh.shape[mesh_lib.DATA]  # devices that share a batch
+  rounds = -(-images // config.eval.batch_size)  # rounded up
+  return -(-images // (rounds * rows)) * rows  # one shape: compiles once

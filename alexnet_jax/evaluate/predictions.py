@@ -1,13 +1,12 @@
-"""What a network says of a split, image by image, and averages of several (§6).
+"""Predictions for each image of a split, in files, and their averages (§6).
 
-Networks that "are similar" err in different places: the paper averages the
-probabilities of five and of seven of them. That needs no network once the
-probabilities are known, so they can be kept in a file.
+The paper averages the probabilities of five and of seven "similar" networks,
+which err on different images. Probabilities are kept in files, so an average
+needs no network.
 
-Averages are of probabilities as files have them, float16 (11 bits; below
-0.00006 in steps of 0.00000006), so that an average has the same error rates to
-the last digit whether it was made from networks or from their files. Where two
-classes become equal in it, steps/metrics.py says which comes first.
+Averages use float16 probabilities, as files hold them (11 bits; below 0.00006
+in steps of 0.00000006): networks and their files then give the same error rates
+to the last digit. steps/metrics.py ranks classes that rounding makes equal.
 """
 
 import errno
@@ -23,22 +22,22 @@ from jaxtyping import Float, Int
 from alexnet_jax.steps import metrics
 
 SUFFIX = '.npz'
-OF_A_RUN = 'predictions.npz'  # in a workdir: of its last evaluation
+OF_A_RUN = 'predictions.npz'  # in a workdir: from its final evaluation
 _TINY = np.finfo(np.float32).tiny  # a probability may round to zero
 
 
 class Predictions(NamedTuple):
-  """Of the images of a split that could be read, in order.
+  """Predictions for the N readable images of a split, in its order.
 
   Attributes:
     names: where each image came from.
-    labels: the right classes.
-    probabilities: 0 to 1, averaged over the views.
-    losses: -log of the right class's probability, before any rounding.
-    ranks: how many classes come before the right one, likewise.
-    views: 1, the centre crop, or 10.
+    labels: [N], the right classes.
+    probabilities: [N, units], 0 to 1, averaged over the views.
+    losses: [N], -log of the right class's probability, before any rounding.
+    ranks: [N], classes ahead of the right one, before any rounding.
+    views: 1, the centre crop; 10; or 9.
     classes: ids, in the order of the labels; the network may have more units.
-    step: that the network was trained for; -1 if it is of several.
+    step: training steps of the network; -1: an average of different steps.
   """
 
   names: list[str]
@@ -52,26 +51,25 @@ class Predictions(NamedTuple):
 
   @property
   def errors(self) -> metrics.Errors:
-    """The means over all images."""
+    """Returns mean loss and error rates."""
     return metrics.errors(losses=self.losses, ranks=self.ranks)
 
   def as_saved(self) -> 'Predictions':
-    """The same with the probabilities that a file has."""
+    """Rounds the probabilities to float16, as a file holds them."""
     return self._replace(probabilities=self.probabilities.astype(np.float16))
 
 
 def average(
   members: Sequence[Predictions], *, weights: Sequence[float] | None = None
 ) -> Predictions:
-  """The mean of what several networks say of the same images.
+  """Averages the probabilities of several networks for the same images.
 
   Args:
-    members: of the same images and classes, in the same order.
-    weights: of each, not negative; all alike if not given.
+    members: predictions for the same images and classes, in the same order.
+    weights: one for each member, 0 or more; None: equal.
 
   Raises:
-    ValueError: if the members are of different images, or the weights are not
-      one for each member, or none is above 0.
+    ValueError: if images or classes differ, or the weights cannot be used.
 
   >>> one = Predictions(['a'], np.array([1]), np.array([[0.75, 0.25]]),
   ...   np.array([1.4]), np.array([1]), 10, ['cat', 'dog'])
@@ -90,7 +88,7 @@ def average(
   return first._replace(
     step=first.step if len({m.step for m in members}) == 1 else -1,
     probabilities=total,
-    losses=-np.log(np.maximum(own, _TINY)),
+    losses=-np.log(np.maximum(own, _TINY)),  # finite for 0, too
     ranks=_ranks(total, labels=first.labels),
   )
 
@@ -98,8 +96,8 @@ def average(
 def _ranks(
   scores: Float[np.ndarray, 'n units'], *, labels: Int[np.ndarray, 'n']
 ) -> Int[np.ndarray, 'n']:
-  """metrics.ranks in numpy, in float64."""
-  own = np.take_along_axis(scores, labels[:, None], axis=1)
+  """Computes metrics.ranks in numpy, in float64."""
+  own = np.take_along_axis(scores, labels[:, None], axis=1)  # [N, 1]
   later = np.arange(scores.shape[1])[None] >= labels[:, None]
   return (~((scores < own) | ((scores == own) & later))).sum(axis=1)
 
@@ -107,10 +105,10 @@ def _ranks(
 def shares(
   weights: Sequence[float] | None, *, members: int
 ) -> Float[np.ndarray, ' members']:
-  """The weights with a sum of 1.
+  """Scales weights to a sum of 1.
 
   Raises:
-    ValueError: if they are not one for each member, of 0 or more.
+    ValueError: unless there is one for each member, 0 or more, and one above 0.
   """
   given = np.ones(members) if weights is None else np.array(weights, float)
   if len(given) != members:
@@ -171,7 +169,7 @@ def save(found: Predictions, path: pathlib.Path) -> None:
   """Writes an .npz; `probabilities` is float16, the rest is exact.
 
   Raises:
-    OSError: if it cannot be written; what was there before then still is.
+    OSError: if it cannot be written; the old file is then unchanged.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
   scratch = path.with_name(f'.{path.name}.tmp')
@@ -188,9 +186,9 @@ def save(found: Predictions, path: pathlib.Path) -> None:
         classes=np.array(found.classes, dtype=np.str_),
         step=np.int64(found.step),
       )
-    scratch.replace(path)
+    scratch.replace(path)  # a reader sees the old file or the new one
   finally:
-    scratch.unlink(missing_ok=True)
+    scratch.unlink(missing_ok=True)  # after an error
 
 
 _UNREADABLE = (  # what numpy raises for files of other kinds
@@ -204,10 +202,10 @@ _UNREADABLE = (  # what numpy raises for files of other kinds
 
 
 def probe(path: pathlib.Path) -> None:
-  """Finds out whether a file can be written there, before it takes long.
+  """Checks that a file can be written, before a long evaluation.
 
   Raises:
-    ValueError: if not, naming the path.
+    ValueError: if not, with the path.
   """
   scratch = path.with_name(f'.{path.name}.tmp')
   try:
@@ -223,21 +221,21 @@ def probe(path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> Predictions:
-  """Reads what `save` wrote; nothing in it is run.
+  """Reads a file of `save`; executes nothing in it.
 
   Raises:
     ValueError: if it is not such a file.
   """
   try:
     with open(path, 'rb') as opened:
-      file = np.load(opened, allow_pickle=False)
+      file = np.load(opened, allow_pickle=False)  # a pickle could run code
       arrays = {name: file[name] for name in _KINDS}
   except _UNREADABLE as error:
     raise _not_predictions(path, type(error).__name__) from error
   for name, (kind, axes) in _KINDS.items():
     if arrays[name].dtype.kind != kind or arrays[name].ndim != axes:
       raise _not_predictions(path, f'its {name} is of another kind')
-  images, units = arrays['probabilities'].shape
+  images, units = arrays['probabilities'].shape  # N, classes
   per_image = ('names', 'labels', 'losses', 'ranks')
   if any(len(arrays[name]) != images for name in per_image):
     raise _not_predictions(path, 'its arrays are of different lengths')
@@ -246,9 +244,9 @@ def load(path: pathlib.Path) -> Predictions:
     raise _not_predictions(path, 'its labels are not those of its classes')
   p, ranks = arrays['probabilities'], arrays['ranks']
   if not (np.isfinite(arrays['losses']).all() and (0 <= p).all()):
-    raise _not_predictions(path, 'it has numbers that are no probabilities')
+    raise _not_predictions(path, 'its values are out of range')
   if not (p <= 1).all() or ranks.min() < 0 or ranks.max() >= units:
-    raise _not_predictions(path, 'it has numbers that are no probabilities')
+    raise _not_predictions(path, 'its values are out of range')
   return Predictions(
     names=arrays['names'].tolist(),
     labels=labels,
