@@ -70,7 +70,7 @@ def test_a_head_for_other_classes_on_another_mesh(step):
     ({'init_from': 'nowhere'}, 'nowhere does not exist'),
     (
       {'init_from': warm_start.REQUIRED},
-      'config.init_from is missing, and this config goes on from another run',
+      'config.init_from is missing, and this config continues another run',
     ),
     (
       {'model.layer.fc6.units': 32},

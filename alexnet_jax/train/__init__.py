@@ -1,4 +1,4 @@
-"""Training, from whatever a workdir holds to the end of the config (§5).
+"""Training: resumes a workdir's run and trains to the end of the config (§5).
 
 run         the entry point: resume, then run the loop
 resume      the checkpoint that a run starts from

@@ -30,7 +30,7 @@ class DivergedError(RuntimeError):
 
 class _PendingStep(NamedTuple):
   step: int
-  batch: dict[str, Array]
+  batch: dict[str, Array]  # for the probe, if it fails
   outputs: dict[str, Array]
 
 
@@ -44,13 +44,7 @@ class Guard:
     consensus: consensus_lib.HostConsensus,
     skipped: int,
   ):
-    """Starts with no step pending.
-
-    Args:
-      setup: its config.guard.max_skipped_steps is the limit.
-      consensus: takes the flags that come with the outputs.
-      skipped: steps of this run that were skipped so far.
-    """
+    """Starts with no step pending, and `skipped` steps skipped before."""
     self._setup = setup
     self._consensus = consensus
     self._pending: collections.deque[_PendingStep] = collections.deque()
@@ -79,20 +73,20 @@ class Guard:
     rows = []
     while len(self._pending) > (0 if wait else _LAG):
       pending = self._pending.popleft()
-      row = jax.device_get(pending.outputs)
+      row = jax.device_get(pending.outputs)  # waits for that step only
       self._consensus.update(row.pop(consensus_lib.FLAGS, None))
       finite = row.pop('finite').all(axis=0)  # [layers]
       if finite.all() and math.isfinite(row['loss']):
         rows.append({name: float(value) for name, value in row.items()})
       else:
-        loss = float(row['loss'])
+        loss = float(row['loss'])  # NaN or infinite, or a gradient is
         where = self._where(pending, loss, finite, variables=variables)
         self._skip(f'step {pending.step}: the loss is {loss}, and {where}')
     return rows
 
   def _skip(self, what: str) -> None:
     most = self._setup.config.guard.max_skipped_steps
-    self.skipped += 1
+    self.skipped += 1  # checkpoints keep the count
     if self.skipped > most:
       raise DivergedError(f'{what}. {_ADVICE}')
     self.warnings.append(
@@ -110,7 +104,7 @@ class Guard:
   ) -> str:
     """Names what is not finite first, in the order of computation."""
     params = variables['params']
-    bad = checksums.digest(params).not_finite
+    bad = checksums.digest(params).not_finite  # on the device
     if bad:
       return f'the array {bad[0]} holds values that are not finite'
     if not math.isfinite(loss):
@@ -132,9 +126,8 @@ class Guard:
 _ADVICE = (
   'Its update was not applied, and the checkpoints are as they were. Try a '
   'lower --config.optim.learning_rate, the initial values of '
-  'configs/source2012.py, '
-  'or a look at the images; --config.guard.max_skipped_steps=5 would go on '
-  'without such steps'
+  'configs/source2012.py, or a look at the images; '
+  '--config.guard.max_skipped_steps=5 would skip such steps'
 )
 
 

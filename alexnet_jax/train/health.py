@@ -1,8 +1,8 @@
-"""Whether a network can learn at all: warnings before and during a run.
+"""Warnings before and during a run that may not learn.
 
 Users of other implementations report losses that stay at ln(1000) = 6.9. The
-usual causes show before the first step: pixels on another scale than 0-255, or
-initial values that let too little of the image through.
+usual causes show before the first step: pixels on a scale other than 0-255, or
+initial values so small that the logits hardly depend on the image.
 """
 
 import collections
@@ -54,13 +54,9 @@ class Report(NamedTuple):
 def check(
   setup: setup_lib.Setup, variables: PyTree
 ) -> tuple[Report, list[str]]:
-  """Looks at the first minibatch, and at what the network makes of it.
-
-  Returns:
-    The report, and warnings, a line each.
-  """
+  """Checks the first minibatch and its activations; returns warnings, too."""
   batches = setup_lib.train_batches(setup, total_steps=1, all_hosts=True)
-  batch = next(batches)
+  batch = next(batches)  # numpy, of the whole minibatch
   report = probe(setup, variables=variables, batch=batch)
   warnings = input_warnings(batch['image'], mean_image=setup.dataset.mean_image)
   minimum = setup.config.health.min_signal
@@ -115,11 +111,11 @@ def summarise(
 def _summary(
   stage: str, m: evaluate.Moments, *, images: int, rectified: bool
 ) -> ActivationSummary:
-  mean = np.asarray(m.mean, np.float64)
+  mean = np.asarray(m.mean, np.float64)  # [data, units...]
   within = np.asarray(m.squares, np.float64).sum(axis=0) / images
-  stddev = np.sqrt(within + mean.var(axis=0))
+  stddev = np.sqrt(within + mean.var(axis=0))  # [units...]: within + between
   dead = None
-  if rectified and stage.endswith('/activation'):
+  if rectified and stage.endswith('/activation'):  # tanh has no zeros
     dead = float((np.asarray(m.positive).sum(axis=0) == 0).mean())
   return ActivationSummary(stage, float(stddev.mean()), dead)
 
@@ -146,7 +142,7 @@ def describe(report: Report) -> str:
 def signal_warning(report: Report, *, minimum: float) -> str:
   """Warns if the logits hardly differ between images; '' if all is well."""
   signal = report.rows[-1].stddev
-  if signal >= minimum or report.images < 2:
+  if signal >= minimum or report.images < 2:  # one image has no spread
     return ''
   return (
     f'warning: the logits differ by {signal:.2g} from image to image (standard '
@@ -172,7 +168,7 @@ def input_warnings(
     mean_image: of the training split, on the same scale.
   """
   warnings = []
-  lowest, highest = float(images.min()), float(images.max())
+  lowest, highest = float(images.min()), float(images.max())  # uint8: 0, 255
   if lowest < 0:
     warnings.append(
       f'pixels run from {lowest:.3g} to {highest:.3g}: they look standardised '
@@ -197,17 +193,17 @@ def _order_warnings(
   images: Num[np.ndarray, 'b s s 3'], mean_image: Float32[np.ndarray, 't t 3']
 ) -> list[str]:
   """Warns of channels in BGR order."""
-  mean = mean_image.mean(axis=(0, 1), dtype=np.float64)
-  if np.abs(mean - _CAFFE_BGR).max() < 5:
+  mean = mean_image.mean(axis=(0, 1), dtype=np.float64)  # [3]
+  if np.abs(mean - _CAFFE_BGR).max() < 5:  # grey levels
     shown = ', '.join(f'{m:.1f}' for m in mean)
     return [
       f'the mean of the channels is {shown}: that is the mean of ImageNet in '
       'BGR order; images here are RGB, red first'
     ]
-  each = images.mean(axis=(1, 2), dtype=np.float64)
-  difference = each[:, 0] - each[:, 2]
+  each = images.mean(axis=(1, 2), dtype=np.float64)  # [B, 3]
+  difference = each[:, 0] - each[:, 2]  # [B], red less blue
   ours, theirs = difference.mean(), mean[0] - mean[2]
-  error = difference.std() / math.sqrt(len(difference))
+  error = difference.std() / math.sqrt(len(difference))  # of the mean
   if abs(theirs) > 8 and abs(ours) > max(8, 3 * error) and ours * theirs < 0:
     return [
       f'red less blue is {ours:.1f} in these images and {theirs:.1f} in the '
@@ -227,16 +223,16 @@ class LossWatch:
       steps: length of the mean.
       tolerance: how far below chance still counts as chance, relative.
     """
-    self._chance = math.log(classes)
+    self._chance = math.log(classes)  # 6.908 for 1000 classes
     self._classes = classes
     self._steps = steps
     self._tolerance = tolerance
     self._lines: collections.deque[tuple[int, float]] = collections.deque()
-    self._said = False
+    self._said = False  # warns once
 
   def replay(self, records: Iterable[Mapping[str, Any]]) -> None:
     """Takes the records that the run logged before it was resumed."""
-    before = 0
+    before = 0  # step of the line before
     for record in records:
       if record['split'] == 'train':
         self.see(record['loss'], steps=record['step'] - before)
@@ -247,9 +243,9 @@ class LossWatch:
     lines = self._lines
     lines.append((steps, loss))
     while sum(n for n, _ in lines) - lines[0][0] >= self._steps:
-      lines.popleft()
+      lines.popleft()  # keeps the newest `steps` steps
     seen = sum(n for n, _ in lines)
-    mean = sum(n * value for n, value in lines) / seen
+    mean = sum(n * value for n, value in lines) / seen  # weighted by steps
     learned = mean < (1 - self._tolerance) * self._chance
     if self._said or learned or seen < self._steps:
       return ''

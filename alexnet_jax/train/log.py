@@ -1,4 +1,4 @@
-"""What a run writes for people and programs: JSON, metrics, progress.
+"""Output of a run: JSON files, metrics, TensorBoard and progress.
 
 A line of metrics.jsonl is written whole or not at all, and each step is logged
 once: a resumed run first drops the lines beyond its checkpoint.
@@ -37,11 +37,11 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 def _replace(path: pathlib.Path, text: str) -> None:
   """Replaces a file so that a power cut leaves the old one or the new one."""
-  scratch = path.with_name(f'.{path.name}.tmp')
+  scratch = path.with_name(f'.{path.name}.tmp')  # on the same disk, to rename
   with open(scratch, 'w') as file:
     file.write(text)
     file.flush()
-    os.fsync(file.fileno())
+    os.fsync(file.fileno())  # before the rename: else an empty file
   scratch.replace(path)
 
 
@@ -62,7 +62,7 @@ def read_metrics(path: pathlib.Path) -> list[Record]:
   """
   if not path.exists():
     return []
-  *lines, _ = path.read_text().split('\n')
+  *lines, _ = path.read_text().split('\n')  # a killed process left half a line
   records = []
   for number, line in enumerate(lines, start=1):
     try:
@@ -99,12 +99,7 @@ class MetricsLog:
   """Writes records to metrics.jsonl and to TensorBoard."""
 
   def __init__(self, workdir: pathlib.Path, *, kept: list[Record]):
-    """Opens both after the records to keep, and drops later ones.
-
-    Args:
-      workdir: of the run.
-      kept: records of metrics.jsonl up to the step that the run starts from.
-    """
+    """Opens both; of metrics.jsonl only the records `kept` remain."""
     self._path = workdir / 'metrics.jsonl'
     with write_errors(self._path):
       _replace(self._path, ''.join(json.dumps(r) + '\n' for r in kept))
@@ -125,13 +120,13 @@ class MetricsLog:
       {
         f'{record["split"]}{views}/{name}': value
         for name, value in record.items()
-        if isinstance(value, float) and name != 'epoch'
+        if isinstance(value, float) and name != 'epoch'  # counts are no curves
       },
       step=record['step'],
     )
 
   def _append(self, line: bytes) -> None:
-    there = os.fstat(self._file)
+    there = os.fstat(self._file)  # its size, to undo half a line
     if not self._path.exists():  # writing would succeed, into nothing
       raise FileNotFoundError(errno.ENOENT, 'it was removed during the run')
     try:
@@ -139,7 +134,7 @@ class MetricsLog:
       if written < len(line):
         raise OSError(errno.ENOSPC, 'No space left on device')
     except OSError:
-      os.ftruncate(self._file, there.st_size)
+      os.ftruncate(self._file, there.st_size)  # whole lines alone
       raise
 
   def sync(self) -> None:
@@ -187,7 +182,7 @@ class _Board:
     with write_errors(self._path):
       try:
         self._writer.flush()
-      finally:  # else Python tries again, and tells that it fails
+      finally:  # else Python flushes again at exit, and prints an error
         self._writer.close()
 
 
@@ -207,14 +202,14 @@ class Progress:
   ):
     live = sys.stderr.isatty() if live is None else live
     self._total, self._now = total_steps, now
-    self._said = now() - _LINE_SECONDS
+    self._said = now() - _LINE_SECONDS  # the first line comes at once
     self._bar = tqdm.tqdm(
       total=total_steps,
       initial=step,
       unit='step',
-      mininterval=0.5,
+      mininterval=0.5,  # seconds
       dynamic_ncols=True,
-      disable=not live,
+      disable=not live,  # a log file has no live line
     )
 
   def advance(self) -> None:

@@ -75,7 +75,7 @@ class Loop:
     self._profile = profile
     self._stop_when = stop_when
     self._step = start.step
-    self._batches = start.batches
+    self._batches = start.batches  # prefetched in threads
     self._evaluation_due = start.evaluation_due
     self._saved_step = -1 if start.evaluation_due else start.step
     self._guard = guard.Guard(
@@ -100,17 +100,17 @@ class Loop:
     """Steps to the end, then makes the final evaluation."""
     setup, total = self._setup, self._setup.plan.total_steps
     self._over = self._over or plateaued(setup.config, state.plateau)
-    if self._evaluation_due:
+    if self._evaluation_due:  # stopped within its evaluation
       state = self._end_epoch(state)
     while self._step < total and not self._over:
-      self._stop_if_requested(state)
-      with self._clock.waiting():
+      self._stop_if_requested(state)  # before the batch is taken
+      with self._clock.waiting():  # counts as input wait
         batch = self._next_batch()
       with self._clock.paused():
         profiled = self._profile.of(self._step + 1)
-      with jax.transfer_guard('disallow'), profiled:
+      with jax.transfer_guard('disallow'), profiled:  # no hidden copies
         state, outputs = setup.programs.train(state, setup.mean_image, batch)
-      self._step += 1
+      self._step += 1  # steps count from 1
       self._guard.enqueue(self._step, batch=batch, outputs=outputs)
       self._collect(state)
       self._progress.advance()
@@ -118,11 +118,11 @@ class Loop:
         self._profile.end(self._step, state=state)
       if self._step % setup.config.log.every_steps == 0 or self._step == 1:
         self._log_train(state)
-      state = self._end_epoch(state)
-      if self._consensus.save_due:
+      state = self._end_epoch(state)  # after the log line: see the class
+      if self._consensus.save_due:  # every_minutes, by the clock
         self._save(state)
     last, views = self._workdir.last_record, setup.config.eval.final_views
-    if last is None or last.get('views') != views:
+    if last is None or last.get('views') != views:  # not evaluated yet
       self._end_run(state, views=views)
     self._workdir.wait_for_checkpoint()
 
@@ -134,9 +134,9 @@ class Loop:
     """The next minibatch on the mesh, with the flags of this host."""
     batch = None
     with self._consensus.defer_errors():
-      batch = next(self._batches)
+      batch = next(self._batches)  # numpy, this host's rows
     config, mesh = self._setup.config, self._setup.mesh
-    images = config.batch_size
+    images = config.batch_size  # of all hosts
     if batch is None:  # an error: the other hosts expect one more step
       own = mesh_lib.host_images(images, mesh=mesh)
       batch = pipeline.blank_batch(
@@ -174,7 +174,7 @@ class Loop:
     if self._stop_when and plan.epoch_ends(self._step, every_epochs=1):
       self._log_train(state)
       self._over = self._over or self._stop_when(self._workdir.records())
-    error = None
+    error = None  # None: not evaluated at this step
     if due(config.eval.every_epochs):
       error, state = self._evaluate_epoch(state)
     if due(config.checkpoint.every_epochs) or self._over:
@@ -190,7 +190,7 @@ class Loop:
     self._log_train(state)
     with self._clock.paused():
       try:
-        errors = self._predict(state, views=1).errors
+        errors = self._predict(state, views=1).errors  # the centre crop
       except signals.Stopped:
         self._save(state, evaluation_due=True)
         self._workdir.wait_for_checkpoint()
@@ -204,14 +204,14 @@ class Loop:
     if not rule.enabled:
       return state
     after = plateau.observe(
-      jax.device_get(state.plateau),
+      jax.device_get(state.plateau),  # the rule runs on the host
       error,
       factor=rule.factor,
       patience_epochs=rule.patience_epochs,
       min_improvement=rule.min_improvement,
     )
     self._over = self._over or plateaued(self._setup.config, after)
-    if after.scale < state.plateau.scale:
+    if after.scale < state.plateau.scale:  # a plateau, just now
       what = f'the learning rate is multiplied by {rule.factor}'
       if self._over:
         what = 'training ends'
@@ -228,7 +228,7 @@ class Loop:
     found = self._predict(state, views=views)
     self._workdir.save_predictions(found._replace(step=self._step))
     self._log_val(found.errors, views=views)
-    self._consensus.poll()
+    self._consensus.poll()  # an error of host 0 ends all
 
   def _predict(
     self, state: TrainState, *, views: int
@@ -250,11 +250,11 @@ class Loop:
     """Writes a checkpoint in the background, unless this step has one."""
     if self._saved_step == self._step:
       return
-    self._collect(state, wait=True)
+    self._collect(state, wait=True)  # pending steps go into the checkpoint
     with self._clock.paused():
-      digests = checksums.digest(state)
+      digests = checksums.digest(state)  # before the copy to host and disk
       guard.check_state_finite(digests, step=self._step)
-      self._workdir.sync()
+      self._workdir.sync()  # log lines first: see the class
       self._workdir.save_checkpoint(
         self._step,
         state=state,
@@ -319,6 +319,6 @@ class Loop:
       'digests': digests.arrays,
       'top1_error': error,
       'evaluation_due': evaluation_due,
-      'pending': self._rows,
+      'pending': self._rows,  # not logged yet
       'skipped': self._guard.skipped,
     }

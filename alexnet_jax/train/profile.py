@@ -1,7 +1,7 @@
-"""A trace of a few training steps, for --profile (not in the paper).
+"""A trace of a few training steps, for --profile.
 
-It holds what host and device do, and when; TensorBoard's profile plugin and
-https://ui.perfetto.dev show it.
+It is a timeline of host and device, for TensorBoard's profile plugin and
+https://ui.perfetto.dev.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 
 def parse(text: str) -> range:
-  """The steps of 'START:STOP', STOP among them.
+  """Parses 'START:STOP', both included, into a range of steps.
 
   >>> parse('10:12')
   range(10, 13)
@@ -31,7 +31,7 @@ def parse(text: str) -> range:
 
 
 class Profile:
-  """Writes a trace of the steps in a range to a folder, and then says so.
+  """Writes a trace of the steps in a range to a folder, and prints where.
 
   with Profile(range(10, 13), folder) as profile:
     with profile.of(step): ...
@@ -47,14 +47,14 @@ class Profile:
     return self
 
   def __exit__(self, *error: object) -> None:
-    if self._open:
+    if self._open:  # the run ended within the range
       self._close()
 
   def check(self, *, step: int, total_steps: int) -> str:
-    """What to tell the user of a run that is at a step already, or ''.
+    """Returns a message if a run at `step` has passed these steps; else ''.
 
     Raises:
-      ValueError: if the run ends before these steps do.
+      ValueError: if the run ends before them.
     """
     if not self._steps:
       return ''
@@ -67,7 +67,7 @@ class Profile:
     return f'the steps of --profile={first}:{last} are past' * (last <= step)
 
   def of(self, step: int) -> contextlib.AbstractContextManager[object]:
-    """To take a step in; begins the trace if it is the first of them."""
+    """Returns the context of a step; the range's first starts the trace."""
     if step not in self._steps:
       return contextlib.nullcontext()
     if not self._open:
@@ -76,14 +76,14 @@ class Profile:
     return jax.profiler.StepTraceAnnotation('train', step_num=step)
 
   def end(self, step: int, *, state: PyTree) -> None:
-    """Ends the trace if that was the last of them, once it is done."""
+    """Waits for the last step of the range, and ends the trace."""
     if self._open and step == self._steps[-1]:
-      jax.block_until_ready(state)
+      jax.block_until_ready(state)  # steps run ahead of the host
       self._close()
 
   def _close(self) -> None:
-    """Writes the trace; a disk that is full costs no more than the trace."""
-    self._open = False
+    """Writes the trace; an error such as a full disk only prints a warning."""
+    self._open = False  # also if writing fails
     try:
       jax.profiler.stop_trace()
     except (OSError, RuntimeError) as error:

@@ -47,13 +47,13 @@ def train(
   """
   stop = stop or signals.Stop()
   setup = hosts.run_everywhere(lambda: setup_lib.set_up(config))
-  resume.assert_same_run(setup)
+  resume.assert_same_run(setup)  # before anything is written
   folder = workdir_lib.Workdir(workdir)
   with contextlib.ExitStack() as stack:
     if distributed.is_multihost():
       # From here on the other hosts must learn of a signal before it acts.
       stack.enter_context(stop.defer('soon'))
-    start = resume.find(setup, workdir=folder)
+    start = resume.find(setup, workdir=folder)  # only reads
     if loop_lib.is_done(setup, start, stop_when=stop_when):
       print(f'done already: {log_lib.describe(start.kept[-1])}')
       return
@@ -62,7 +62,7 @@ def train(
       lambda: trace.check(step=start.step, total_steps=setup.plan.total_steps)
     )
     consensus_lib.stop_before_step_1(stop)
-    stack.enter_context(folder.locked())
+    stack.enter_context(folder.locked())  # from here on this run writes
     if message:
       print(message)
     _run(setup, start, folder, stop=stop, trace=trace, stop_when=stop_when)
@@ -88,7 +88,7 @@ def _run(
   print(
     setup_lib.describe(setup, workdir=workdir.path, step=start.step), flush=True
   )
-  if start.step == 0:
+  if start.step == 0:  # a resumed run was checked when it began
     _report_health(setup, start, workdir)
   consensus_lib.stop_before_step_1(stop)
   consensus = consensus_lib.HostConsensus(
@@ -112,14 +112,14 @@ def _run(
       with contextlib.closing(loop), consensus.close_on_error():
         loop.run(start.state)
     except signals.Stopped:  # the newest checkpoint is complete by now
-      print('stopped, and saved: run the same command again to go on')
+      print('stopped, and saved: run the same command again to resume')
       raise
 
 
 def _report_health(
   setup: setup_lib.Setup, start: resume.Resume, workdir: workdir_lib.Workdir
 ) -> None:
-  """Prints what the network makes of the first minibatch, and warnings."""
+  """Prints and saves the activations of the first minibatch, and warnings."""
   report, warnings = health.check(setup, start.state.variables)
   print(health.describe(report), *warnings, sep='\n', flush=True)
   rows = [row._asdict() for row in report.rows]

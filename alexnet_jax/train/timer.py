@@ -1,4 +1,4 @@
-"""How fast training goes and how long it waits for input; not in the paper."""
+"""Training speed, and the share of time spent waiting for input."""
 
 import contextlib
 import time
@@ -7,27 +7,27 @@ from typing import NamedTuple
 
 
 class Rates(NamedTuple):
-  """Means since the last reading."""
+  """Means over a stretch of training."""
 
   images_per_second: float
   input_wait_fraction: float  # of the time, 0 to 1
 
 
 class Clock:
-  """Measures stretches of training, with evaluation and saving left out."""
+  """Measures stretches of training, without evaluation and saving."""
 
   def __init__(self, now: Callable[[], float] = time.perf_counter):
     self._now = now
     self.restart()
 
   def restart(self) -> None:
-    """Begins a stretch."""
-    self._start = self._now()
-    self._waited = 0.0
+    """Starts a stretch."""
+    self._start = self._now()  # moves forward by each pause
+    self._waited = 0.0  # seconds
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
-    """Leaves the time inside out of the stretch."""
+    """Excludes the time inside from the stretch."""
     start = self._now()
     yield
     self._start += self._now() - start
@@ -40,8 +40,8 @@ class Clock:
     self._waited += self._now() - start
 
   def read(self, *, images: int) -> Rates:
-    """The rates of this stretch, in which so many images passed; begins one."""
-    elapsed = max(self._now() - self._start, 1e-9)
+    """Returns the rates of the stretch, of `images` images; starts the next."""
+    elapsed = max(self._now() - self._start, 1e-9)  # seconds, never 0
     rates = Rates(
       images_per_second=images / elapsed,
       input_wait_fraction=min(self._waited / elapsed, 1.0),
