@@ -1,13 +1,16 @@
-"""Checkpoints: the training state, the place in the data, and what they are of.
+"""Checkpoints of the training state and of the position in the data.
 
 A step is a folder with three orbax items, `state` (TrainState), `data` (the
 grain iterator's state) and `meta` (JSON, layout.Meta), and files.json with the
-CRC-32 of every file in them. Parameters are whole arrays whatever mesh wrote
-them, so any mesh can read them. Not in the paper.
+CRC-32 of every file in them. Arrays are stored whole, so a mesh of any shape
+can read them.
 
-  layout   what lies where in a workdir, and what a killed process leaves
-  store    writing
-  restore  reading, with every sum checked
-  first    by process 0 alone
-  mirror   a workdir on a bucket, and its copy here
+layout        folders and metadata, and cleaning up after a killed process
+save          writing in the background
+restore       reading, with every checksum compared
+checksums     digests of arrays, CRC-32 of files
+compatible    whether a config and data fit a checkpoint
+inspect       a report on the checkpoints of a run
+orbax_quirks  options and silence for orbax
+bucket_sync   a workdir on a bucket, through a local folder
 """

@@ -33,7 +33,7 @@ _SECONDS = 30  # between copies
 _LOOK_SECONDS = 1  # between looks for a new checkpoint, which does not wait
 _OWNER = 'owner.json'
 _LINES = 'metrics.jsonl'
-_READ = (_LINES, 'config.json')  # what a run goes on from, besides checkpoints
+_READ = (_LINES, 'config.json')  # what resuming reads, besides checkpoints
 _CHECKPOINTS = f'{layout.FOLDER}/'
 
 
@@ -44,7 +44,7 @@ class TakenOverError(ValueError):
     super().__init__(
       f'{url} has been taken over by a run on {owner.get("host")} (process '
       f'{owner.get("process")}): this one ends; give another --workdir, or let '
-      'that one go on'
+      'that one run'
     )
 
 
@@ -79,7 +79,7 @@ def _copying(mirror: 'Mirror', *, stop: signals.Stop) -> Iterator[None]:
   ended = threading.Event()
 
   def copy() -> None:
-    tried, failed = time.monotonic(), False
+    tried, failed = time.monotonic(), False  # after an error: not before 30 s
     while not ended.wait(_LOOK_SECONDS):
       if time.monotonic() - tried < _SECONDS and (
         failed or not mirror.has_new_step()
@@ -95,7 +95,7 @@ def _copying(mirror: 'Mirror', *, stop: signals.Stop) -> Iterator[None]:
         failed = True
         print(f'warning: {error}; trying again', flush=True)
 
-  thread = threading.Thread(target=copy, daemon=True)
+  thread = threading.Thread(target=copy, daemon=True)  # must not delay an exit
   thread.start()
   failed = False
   try:
@@ -143,7 +143,7 @@ def download_step(url: str) -> pathlib.Path:
   """
   source = bucket_lib.Folder(url)
   sizes = source.sizes()
-  whole = [
+  whole = [  # names of complete steps, with a /
     name.removesuffix(layout.SUMS) for name in sizes if ends_a_step(name)
   ]
   own = pathlib.PurePosixPath(source.url).name  # of STEP itself, if it is one
@@ -199,7 +199,7 @@ def fetch_step(
     prefix: that the names start with, and local paths do not.
     to: the step's local folder, which is returned.
   """
-  sums = source.read(prefix + layout.SUMS)
+  sums = source.read(prefix + layout.SUMS)  # it came last: the step is complete
   if (to / layout.SUMS).is_file() and (to / layout.SUMS).read_bytes() == sums:
     return to
   scratch = to.with_name(f'{to.name}{layout.BEING_WRITTEN}')
@@ -208,7 +208,7 @@ def fetch_step(
   bucket_lib.run_parallel(
     lambda name: source.get(name, to=scratch / name.removeprefix(prefix)), names
   )
-  return scratch.rename(to)
+  return scratch.rename(to)  # complete or not there at all
 
 
 class Mirror:
@@ -219,7 +219,7 @@ class Mirror:
     self._folder = folder
     self._steps = folder / layout.FOLDER
     self._owner = {
-      'token': uuid.uuid4().hex,
+      'token': uuid.uuid4().hex,  # tells runs of one host apart
       'host': socket.gethostname(),
       'process': os.getpid(),
       'since': time.time(),
@@ -234,7 +234,7 @@ class Mirror:
   def pull(self) -> None:
     """Makes the folder equal to the bucket, and this run the owner."""
     sizes = self._bucket.sizes()
-    self._look(sizes)
+    self._look(sizes)  # what is complete, what is not
     ours = self._is_ours(_OWNER in sizes)
     if not ours:
       self._empty()
@@ -251,7 +251,7 @@ class Mirror:
         self._broken.add(step)
       if top == layout.SET_ASIDE:
         self._aside.add(step)
-    for step in [*self._broken]:
+    for step in [*self._broken]:  # those with a files.json are complete
       sums = f'{_CHECKPOINTS}{step}/{layout.SUMS}'
       if sums in sizes:
         self._broken.remove(step)
@@ -339,7 +339,7 @@ class Mirror:
     for step in steps:
       self._push_step(step)
     if steps:  # else the folder was removed
-      self._remove_old()
+      self._remove_old()  # after the copies: one step is always there
 
   def _check_owner(self) -> None:
     try:
@@ -361,12 +361,12 @@ class Mirror:
     name = path.relative_to(self._folder).as_posix()
     with contextlib.suppress(FileNotFoundError):  # it was replaced just now
       found = path.stat()
-      stamp = (found.st_mtime_ns, found.st_size)
+      stamp = (found.st_mtime_ns, found.st_size)  # unchanged: no copy
       if self._pushed.get(name) == stamp:
         return
       if name == _LINES:  # whole lines alone
         content = path.read_bytes()
-        end = content.rfind(b'\n') + 1
+        end = content.rfind(b'\n') + 1  # a line may be half written
         self._bucket.write(name, content=content[:end])
       else:
         self._bucket.put(path, name=name)
@@ -381,7 +381,7 @@ class Mirror:
         inside = path.relative_to(step).as_posix()
         self._bucket.put(path, name=f'{layout.SET_ASIDE}/{name}/{inside}')
       self._aside.add(name)
-      shutil.rmtree(step)
+      shutil.rmtree(step)  # it is on the bucket now
 
   def _push_step(self, step: str) -> None:
     """Copies a step; files.json is removed first, and comes last."""
@@ -390,7 +390,7 @@ class Mirror:
       sums = (folder / layout.SUMS).read_bytes()
       if self._there.get(step) == sums:
         return
-      if self._there.pop(step, None):
+      if self._there.pop(step, None):  # written again, with its evaluation
         self._bucket.remove([prefix + layout.SUMS])
       self._broken.add(step)
       files = [p for p in folder.rglob('*') if p.is_file()]

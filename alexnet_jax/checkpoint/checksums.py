@@ -1,11 +1,11 @@
-"""Whether what was saved is what comes back; not in the paper.
+"""Checksums of arrays and of files, to find damage in a checkpoint.
 
-Two sums, because neither sees everything. A digest of each array is computed on
-the device before saving and after restoring, so whatever goes wrong in between
-shows. CRC-32 of each file shows damage in what a restore happens not to read,
-and tells a rotten disk from a program's mistake. It is against damage only, as
-whoever can change a file can change its sum, and it is quick: SHA-256 takes
-0.3 s of a processor that trains for each checkpoint of 0.5 GB, this 0.1 s.
+There are two, because neither finds everything. A digest of each array is
+computed on the device before saving and after restoring, and finds any change
+in between. A CRC-32 of each file finds damage in bytes that a restore does not
+read, and tells a bad disk from a bug. Neither protects from tampering: who can
+change a file can change its sum. CRC-32 takes 0.1 s for a checkpoint of 0.5 GB
+on a CPU that also trains, SHA-256 0.3 s.
 
 The digest of an array x of n elements is, for two seeds,
 
@@ -13,7 +13,7 @@ The digest of an array x of n elements is, for two seeds,
 
 with the mixing function of MurmurHash3. Each term is a bijection of the
 element's bits, so a change of one element always shows; the sum does not depend
-on its order, so it is the same however the array lies on the devices.
+on the order of its terms, so it is the same for every sharding of the array.
 """
 
 import functools
@@ -39,7 +39,7 @@ _BLOCK = 2**18  # bytes read at a time
 
 
 class Digests(NamedTuple):
-  """Sums of the arrays of a tree.
+  """Digests of the arrays of a tree.
 
   Attributes:
     arrays: {'params/conv1/kernel': 16 hexadecimal digits}.
@@ -51,18 +51,18 @@ class Digests(NamedTuple):
 
   @property
   def whole(self) -> str:
-    """One string of 32 hexadecimal digits for all of them."""
+    """One digest of all arrays: 32 hexadecimal digits."""
     return combine(self.arrays)
 
 
 def combine(arrays: Mapping[str, str]) -> str:
-  """One digest of all arrays, by name."""
+  """Combines the digests of arrays, by name, into one."""
   text = json.dumps(dict(arrays), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def digest(tree: PyTree) -> Digests:
-  """The digests of a tree of arrays, on one device or sharded over a mesh.
+  """Computes digests of arrays, on one device or sharded over a mesh.
 
   >>> one = digest({'w': jnp.array([1.0, 2.0])})
   >>> other = digest({'w': jnp.array([2.0, 1.0])})
@@ -74,22 +74,22 @@ def digest(tree: PyTree) -> Digests:
   ]
   leaves = jax.tree.leaves(tree)
   shardings = tuple(leaf.sharding for leaf in leaves)
-  sums = jax.device_get(_program(shardings)(leaves))
+  sums = jax.device_get(_program(shardings)(leaves))  # [devices.., 3] each
   arrays, not_finite = {}, []
   for name, leaf, parts in zip(names, leaves, sums, strict=True):
     first, second, odd = parts.reshape(-1, 3).sum(axis=0, dtype=np.uint32)
     arrays[name] = _text(leaf, np.array([first, second]))
-    not_finite += [name] if odd else []
+    not_finite += [name] if odd else []  # odd: elements not finite
   return Digests(arrays, not_finite)
 
 
 def name_of(path: tuple) -> str:
-  """'params/conv1/kernel', as orbax names it too."""
+  """Returns 'params/conv1/kernel', which is also orbax's name."""
   return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def _text(leaf: Array, lanes: UInt32[np.ndarray, ' 2']) -> str:
-  # Shape and type belong to it: zeros of another shape have the same sum.
+  # Includes shape and dtype: zeros of another shape have the same sum.
   kind = hashlib.sha256(f'{leaf.dtype}{leaf.shape}'.encode()).digest()
   salted = np.frombuffer(kind[:8], '<u4') ^ lanes
   return salted.astype('>u4').tobytes().hex()
@@ -99,10 +99,10 @@ def _text(leaf: Array, lanes: UInt32[np.ndarray, ' 2']) -> str:
 def _program(
   shardings: tuple[Sharding, ...],
 ) -> Callable[[list[Array]], list[UInt32[Array, '... 3']]]:
-  """Sums up each device's part of each array.
+  """Compiles the sums of each device's part of each array.
 
-  Nothing moves between devices, unless they belong to several processes: each
-  then gets the sums of all.
+  Nothing moves between devices, unless they span hosts: each host then gets the
+  sums of all.
   """
   meshes = {s.mesh for s in shardings if isinstance(s, NamedSharding)}
   if not meshes:
@@ -124,7 +124,7 @@ def _program(
 
 
 def _sum(x: Array, *, split: tuple[str | None, ...]) -> UInt32[Array, ' 3']:
-  """Of a device's part: the two sums, and how many elements are not finite.
+  """Returns both sums of a device's part, and its count of non-finite elements.
 
   `split` names the mesh axis that each axis of the array is split over.
   """
@@ -145,7 +145,7 @@ def _sum(x: Array, *, split: tuple[str | None, ...]) -> UInt32[Array, ' 3']:
 
 
 def _bits(x: Array) -> UInt32[Array, '...']:
-  """Each element as an unsigned number; those of 64 bits folded."""
+  """Returns the bits of each element as uint32; 64 bits are folded."""
   if x.dtype == jnp.bool_:
     return x.astype(jnp.uint32)
   width = 8 * x.dtype.itemsize
@@ -159,7 +159,7 @@ def _bits(x: Array) -> UInt32[Array, '...']:
 def _places(
   shape: tuple[int, ...], *, split: tuple[str | None, ...]
 ) -> UInt32[Array, '...']:
-  """Where each element is in the whole array, counted row by row."""
+  """Returns the index of each element in the whole array, row by row."""
   place, stride = jnp.zeros(shape, jnp.uint32), 1
   for axis in reversed(range(len(shape))):
     along = lax.broadcasted_iota(jnp.uint32, shape, axis)
@@ -179,11 +179,9 @@ def _mix(h: UInt32[Array, '...']) -> UInt32[Array, '...']:
 
 
 def file_sums(folder: pathlib.Path) -> dict[str, str]:
-  """CRC-32 of every file in the folders in `folder`, by its path from there.
+  """Returns the CRC-32 of each file in subfolders, by path, as 8 hex digits.
 
-  It is written in eight hexadecimal digits.
-
-  Files in `folder` itself are left out.
+  Files in `folder` itself are left out: files.json holds the sums.
   """
   paths = [path for path in sorted(folder.glob('*/**/*')) if path.is_file()]
   return {path.relative_to(folder).as_posix(): _crc32(path) for path in paths}

@@ -34,7 +34,7 @@ def check_resumable(
     ValueError: naming the field that differs, with both values.
   """
   changed = changes(meta['config'], config)
-  _check_network(changed, path=path)
+  _check_network(changed, path=path)  # first: it names the layer that differs
   check_classes(meta, dataset, path=path)
   _check_ablations(changed, path=path)
   for field, old, new in changed:
@@ -43,7 +43,7 @@ def check_resumable(
         f'{path}: config.{field} was {old}, is {new}, and cannot change within '
         f'a run; use another --workdir, or {_as_flag(field, old)}'
       )
-  if meta['fingerprint'] != dataset.fingerprint:
+  if meta['fingerprint'] != dataset.fingerprint:  # of the images, not the place
     fields = [f'{f} was {o}, is {n}' for f, o, n in changed if 'data.' in f]
     why = '; '.join(fields) or f'{meta["dataset"]}, now {dataset.name}'
     raise ValueError(

@@ -39,7 +39,7 @@ def report(path: str, *, verify: bool) -> list[StepReport]:
   Raises:
     ValueError: if there is no checkpoint.
   """
-  newest = layout.find(path)
+  newest = layout.find(path)  # or the step itself
   one = newest == pathlib.Path(path)
   steps = [newest] if one else layout.steps(newest.parent)
   return [_report_step(step, verify=verify) for step in reversed(steps)]
@@ -57,7 +57,7 @@ def _report_step(step: pathlib.Path, *, verify: bool) -> StepReport:
     dataset=None,
   )
   try:
-    meta = restore.read_meta(step, check=False)
+    meta = restore.read_meta(step, check=False)  # quick: no checksums
     known = known._replace(
       top1_error=meta['top1_error'],
       digest=checksums.combine(meta['digests']),
@@ -67,7 +67,7 @@ def _report_step(step: pathlib.Path, *, verify: bool) -> StepReport:
       restore.read_arrays(step, meta=restore.read_meta(step))
   except restore.DamagedError as error:
     return known._replace(sound=False, reason=error.reason)
-  return known._replace(sound=True if verify else None)
+  return known._replace(sound=True if verify else None)  # None: not checked
 
 
 def config_lines(path: str) -> Iterator[str]:

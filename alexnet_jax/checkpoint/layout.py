@@ -1,6 +1,6 @@
-"""The files of WORKDIR/checkpoints.
+"""The folders of WORKDIR/checkpoints, and the metadata of a checkpoint.
 
-STEP/                          a complete checkpoint: renamed when it was written
+STEP/                          a complete one: renamed when it was written
 STEP.orbax-checkpoint-tmp...   one that was still being written
 STEP.unevaluated               one that is written again, see `hide_unevaluated`
 ../set_aside/STEP              a damaged one, see `quarantine`
@@ -84,7 +84,7 @@ def _find(path: str) -> pathlib.Path:
       f'{path} {what}: give a WORKDIR with finished epochs, or one of its '
       f'{FOLDER}/STEP folders'
     )
-  return found[0]
+  return found[0]  # the newest
 
 
 def quarantine(step: pathlib.Path) -> pathlib.Path:
@@ -110,7 +110,7 @@ def clean_partial(directory: pathlib.Path) -> list[pathlib.Path]:
 
   A step that was being written is not named as a step yet.
   """
-  recover(directory)
+  recover(directory)  # first: it renames steps
   half_written = list(directory.glob(f'*{BEING_WRITTEN}*'))
   for folder in half_written:
     shutil.rmtree(folder)
@@ -133,14 +133,14 @@ def hidden_path(step: pathlib.Path) -> pathlib.Path:
 def recover(directory: pathlib.Path) -> None:
   """Removes hidden steps that were written again, and restores the others."""
   for path in directory.glob(f'*{_UNEVALUATED}'):
-    if path.with_suffix('').exists():
+    if path.with_suffix('').exists():  # written again, and complete
       shutil.rmtree(path)
     else:
       path.rename(path.with_suffix(''))
 
 
 def versions() -> dict[str, str]:
-  """Versions of this and of other packages, as checkpoints record them."""
+  """Returns the versions of this and other packages, for the metadata."""
   others = {name: importlib.metadata.version(name) for name in _PACKAGES}
   return {'alexnet_jax': alexnet_jax.__version__} | others
 
@@ -151,5 +151,5 @@ def program() -> str:
   folder = pathlib.Path(alexnet_jax.__file__).parent
   crc = 0
   for path in sorted(folder.rglob('*.py')):
-    crc = zlib.crc32(path.read_bytes(), crc)
+    crc = zlib.crc32(path.read_bytes(), crc)  # one sum over all files
   return f'{crc:08x}'

@@ -1,4 +1,4 @@
-"""What orbax needs to be told: to work on host 0 alone, and to be quiet.
+"""Options that let orbax work on host 0 alone, and a filter for its logs.
 
 By default each host writes its parts to a folder that all hosts see. The state
 is half a gigabyte at most, and a cluster need not have such a folder: host 0
@@ -22,7 +22,7 @@ from absl import logging as absl_logging
 
 from alexnet_jax.parallel import distributed
 
-# What asyncio says of tasks, of futures and of gatherings of them.
+# In what asyncio logs of tasks, futures and gathers.
 _NEVER_RETRIEVED = 'exception was never retrieved'
 
 

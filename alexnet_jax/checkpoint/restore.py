@@ -51,7 +51,7 @@ class DamagedError(ValueError):
   def on_other_hosts(
     cls, step: pathlib.Path
   ) -> Callable[[str], 'DamagedError']:
-    """Returns what makes the same error from the message of host 0."""
+    """Returns a function from host 0's message to the same error."""
 
     def make(message: str) -> DamagedError:
       error = cls(step, message)
@@ -89,17 +89,13 @@ def newest_sound(
   for name in names:
     try:
       return read(directory / name), damaged
-    except DamagedError as error:
+    except DamagedError as error:  # try the next older step
       damaged.append(error)
   return None, damaged
 
 
 def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
-  """Reads the metadata of a step.
-
-  Args:
-    step: the folder.
-    check: whether to compare each of its files with its checksum first.
+  """Reads a step's metadata; if `check`, compares all checksums first.
 
   Raises:
     DamagedError: if a file is missing or not what was written, or the folder
@@ -109,13 +105,13 @@ def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
 
 
 def _read_meta(step: pathlib.Path, *, check: bool) -> layout.Meta:
-  if check:
+  if check:  # before anything is parsed
     _check_files(step)
   meta = _read_json(step, 'meta/metadata')
   for field, kind in _KINDS.items():
     if not isinstance(meta.get(field), kind):
       raise DamagedError(step, f'its meta has no {field}')
-  meta['config'] = schema.upgrade(meta['config'])
+  meta['config'] = schema.upgrade(meta['config'])  # names of today
   return cast(layout.Meta, meta)
 
 
@@ -149,12 +145,7 @@ def _read_json(step: pathlib.Path, name: str) -> dict:
 def read_state(
   step: pathlib.Path, *, meta: layout.Meta, state: PyTree
 ) -> PyTree:
-  """Restores the arrays of a step.
-
-  Args:
-    step: the folder.
-    meta: its metadata.
-    state: shapes, dtypes and shardings, such as Steps.state.to_tree().
+  """Restores the arrays of a step; `state` has shapes, dtypes and shardings.
 
   Raises:
     DamagedError: if they cannot be read, or their digests are not those in
@@ -164,7 +155,7 @@ def read_state(
     restored = _restore_on_host0(step, state)
   else:
     restored = _restore(step, state)
-  found = checksums.digest(restored).arrays
+  found = checksums.digest(restored).arrays  # on the devices
   for name in sorted({*meta['digests'], *found}):
     if meta['digests'].get(name) != found.get(name):
       raise DamagedError(
@@ -176,15 +167,7 @@ def read_state(
 def read_arrays(
   step: pathlib.Path, *, meta: layout.Meta, device: jax.Device | None = None
 ) -> PyTree:
-  """Restores the arrays of a step on one device, without a config.
-
-  Args:
-    step: the folder.
-    meta: its metadata.
-    device: None: the first of all.
-
-  Returns:
-    A tree of dicts and lists.
+  """Restores a step as dicts and lists on one device, without a config.
 
   Raises:
     DamagedError: as `read_state` does.
@@ -200,7 +183,7 @@ def read_arrays(
 def _shapes(step: pathlib.Path) -> PyTree:
   """The tree of a step's arrays, as texts such as 'float32 11 11 3 96'."""
   with orbax_quirks.quiet():
-    handler = ocp.StandardCheckpointHandler(
+    handler = ocp.StandardCheckpointHandler(  # the shapes, without the arrays
       multiprocessing_options=orbax_quirks.host0_options()
     )
     tree = handler.metadata((step / 'state').absolute()).tree
@@ -224,7 +207,7 @@ def _restore_on_host0(step: pathlib.Path, state: PyTree) -> PyTree:
   )
 
   def place(array: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
-    whole = hosts.broadcast_from_host0(
+    whole = hosts.broadcast_from_host0(  # one array at a time: memory
       array, shape=spec.shape, dtype=spec.dtype
     )
     return mesh_lib.put(whole, sharding=spec.sharding)
@@ -241,7 +224,7 @@ def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
   ):
     try:
       return reader.restore((step / 'state').absolute(), state)
-    except OSError:
+    except OSError:  # says nothing of the checkpoint
       raise
     except Exception as error:  # orbax raises Exception itself
       reason = str(error).splitlines()[0]
@@ -255,5 +238,5 @@ def restore_iterator(
 ) -> None:
   """Puts an iterator where it was when the step was written."""
   place = _on_host0(step, lambda: _read_json(step, f'data/{layout.ITERATOR}'))
-  batches.set_state(place)
-  batches.start_prefetch()
+  batches.set_state(place)  # the step, see data/pipeline.py
+  batches.start_prefetch()  # while the rest is prepared

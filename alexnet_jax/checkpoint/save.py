@@ -59,8 +59,8 @@ class CheckpointSaver:
     options = orbax_quirks.host0_options()
     by_error = checkpoint_managers.BestN(
       get_metric_fn=_top1_error,
-      reverse=True,
-      n=1,
+      reverse=True,  # the lowest error is best
+      n=1,  # besides the newest
     )
     newest = checkpoint_managers.LatestN(keep_newest)
     return ocp.CheckpointManager(
@@ -110,7 +110,7 @@ class CheckpointSaver:
     self.wait()  # from here on `_write_sums` is this step's
     self._step = step
     if distributed.is_multihost():
-      state = hosts.gather_to_host0(state)
+      state = hosts.gather_to_host0(state)  # None on the others
     hosts.on_host0(
       lambda: self._begin(state, place=batches.get_state(), meta=meta)
     )
@@ -132,7 +132,7 @@ class CheckpointSaver:
         ),
         metrics={} if error is None else {'top1_error': error},
       )
-    if not begun:
+    if not begun:  # orbax may decline without an error
       raise RuntimeError(f'orbax would not save step {self._step}')
 
   def wait(self) -> None:
@@ -163,7 +163,7 @@ class CheckpointSaver:
   def _check_room(self, size: int) -> None:
     if not self._directory.is_dir():  # orbax would make it again
       raise FileNotFoundError(errno.ENOENT, 'its folder was removed')
-    free = shutil.disk_usage(self._directory).free
+    free = shutil.disk_usage(self._directory).free  # bytes
     if free < size:
       what = f'{size / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free'
       raise OSError(errno.ENOSPC, what)
@@ -187,11 +187,11 @@ class CheckpointSaver:
     with open(folder / layout.SUMS, 'w') as file:
       file.write(json.dumps(sums, indent=1) + '\n')
       file.flush()
-      os.fsync(file.fileno())
+      os.fsync(file.fileno())  # before orbax renames the folder
 
 
 def _top1_error(metrics: dict[str, float]) -> float:
-  return metrics.get('top1_error', math.inf)
+  return metrics.get('top1_error', math.inf)  # not evaluated: never the best
 
 
 _TROUBLE = (  # tensorstore and orbax pass on an errno as text only
@@ -214,5 +214,5 @@ def _disk_trouble(error: BaseException | None) -> str:
     for text in _TROUBLE:
       if text in str(error):
         return text
-    error = error.__cause__ or error.__context__
+    error = error.__cause__ or error.__context__  # orbax wraps errors
   return ''
