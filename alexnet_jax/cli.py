@@ -1,8 +1,8 @@
-"""How every command starts and ends (not in the paper).
+"""Start and end of every command: flags, errors and exit codes.
 
 Exit codes: 0 done, 1 an error, 2 bad flags, 130 Ctrl-C; a command may return
-others. A mistake that a user can make costs one line on stderr. Anything else
-is a bug and keeps its traceback.
+others. A user's mistake prints one line on stderr. Anything else is a bug and
+keeps its traceback.
 """
 
 import errno
@@ -24,13 +24,13 @@ USER_ERRORS = (
   PermissionError,
 )
 _HELP = '; --help lists the flags'
-_NO_VALUE = (  # what absl says of a value, and what to use
+_NO_VALUE = (  # absl's message for a bad value, and the fix
   ('invalid literal for int', ': use a whole number'),
   ('could not convert string to float', ': use a number'),
   ('Non-boolean argument', ': use true or false'),
 )
-_XLA_NO_MEMORY = 'RESOURCE_EXHAUSTED'
-_FIX = {  # of what the operating system says, which names the file
+_XLA_NO_MEMORY = 'RESOURCE_EXHAUSTED'  # in an error of XLA
+_FIX = {  # for errors of the operating system, whose message names the file
   errno.ENOENT: 'give one that exists',
   errno.EEXIST: 'move it away, or give another',
   errno.ENOTDIR: 'give a path in which all but the last is a folder',
@@ -60,14 +60,14 @@ def run(
 
   Args:
     main: the command.
-    takes_arguments: whether there may be more than flags, see `arguments`.
+    takes_arguments: whether it takes arguments besides flags, see `arguments`.
   """
   global _arguments
   _arguments = [] if takes_arguments else None
-  if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text
+  if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be UTF-8
     sys.stdout.reconfigure(errors='backslashreplace')
   if 'config' in flags.FLAGS:
-    if flags_lib.asks_for_ablations(sys.argv[1:]):
+    if flags_lib.asks_for_ablations(sys.argv[1:]):  # needs no --config
       print(ablations.table())
       sys.exit(0)
     code = guard(lambda: flags_lib.check(sys.argv[1:]))
@@ -77,15 +77,15 @@ def run(
 
 
 def arguments() -> list[str]:
-  """What stands on the command line besides the flags."""
+  """Returns the arguments of the command line besides the flags."""
   return list(_arguments or [])
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-  """The flags' values into flags.FLAGS; one line and exit code 2 if wrong."""
+  """Parses flags into flags.FLAGS; exits with one line and code 2 if wrong."""
   try:
     rest = flags.FLAGS(list(argv))
-  except SystemExit:  # --help and its kin: absl says 1
+  except SystemExit:  # --help and its kin: absl exits with 1
     sys.exit(0)
   except (flags.Error, *USER_ERRORS) as error:
     _fail(error, hint=_hint(str(error)))
@@ -95,13 +95,13 @@ def parse(argv: Sequence[str]) -> list[str]:
   elif rest[1:]:
     _fail(f'{rest[1]!r} is no flag', hint=_HELP)
     sys.exit(2)
-  if not flags.FLAGS['verbosity'].present:  # orbax and jax tell all at INFO
+  if not flags.FLAGS['verbosity'].present:  # orbax and jax log much at INFO
     logging.set_verbosity(logging.WARNING)
   return rest
 
 
 def _hint(error: str) -> str:
-  """What to use in place of a flag's value, or where to look."""
+  """Says what to use in place of a flag's value, or where to look."""
   for said, use in _NO_VALUE:
     if said in error:
       return use
@@ -109,10 +109,10 @@ def _hint(error: str) -> str:
 
 
 def seeds(texts: Sequence[str]) -> tuple[int, ...]:
-  """The value of a --seeds flag.
+  """Parses the value of a --seeds flag.
 
   Raises:
-    ValueError: if one is no seed, one comes twice, or there are none.
+    ValueError: if one is not a seed or repeated, or there are none.
   """
   given = f'--seeds={",".join(texts)}'
   if not texts or not all(map(str.isdecimal, texts)):
@@ -128,16 +128,16 @@ def seeds(texts: Sequence[str]) -> tuple[int, ...]:
 
 
 def guard(main: Callable[[], int | None]) -> int:
-  """The exit code of `main`, its user's errors turned into a line."""
+  """Returns the exit code of `main`; prints a user's error as one line."""
   try:
     return main() or 0
   except KeyboardInterrupt:
     _fail('interrupted')
-    return 130
+    return 130  # 128 + SIGINT, as shells have it
   except USER_ERRORS as error:
     return _refuse(error)
   except OSError as error:
-    if error.errno not in _FIX:
+    if error.errno not in _FIX:  # a bug, not the user's disk
       raise
     return _refuse(error)
   except (MemoryError, RuntimeError) as error:
@@ -148,7 +148,7 @@ def guard(main: Callable[[], int | None]) -> int:
 
 def _refuse(error: Exception, *, said: str = '') -> int:
   if flags.FLAGS.is_parsed() and _TRACEBACK.value:
-    raise error
+    raise error  # with its traceback
   fix = _FIX.get(error.errno or 0) if isinstance(error, OSError) else None
   if said:
     fix = 'use a smaller --config.batch_size, more devices or fewer --workers'
@@ -157,12 +157,12 @@ def _refuse(error: Exception, *, said: str = '') -> int:
 
 
 def _fail(what: object, *, hint: str = '') -> None:
-  line = printable(' '.join(str(what).split()))
+  line = printable(' '.join(str(what).split()))  # one line, whatever it was
   print(f'error: {line}{hint}', file=sys.stderr)
 
 
 def printable(text: str) -> str:
-  """What a terminal would obey, from a hostile name, is spelled out."""
+  """Escapes control characters, which a hostile file name may hold."""
   return ''.join(
     c if c.isprintable() else c.encode('unicode_escape').decode() for c in text
   )
