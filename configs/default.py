@@ -21,14 +21,14 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.seed = 0  # of the initial values, data order, augmentation, dropout
   config.batch_size = paper.BATCH_SIZE  # images a step on all devices, §5
-  # Parts in which a device takes its images of a step, one after the other,
-  # adding up their gradients: the same numbers but for rounding, in less
-  # memory (scratch of 128 images on a CPU: 1.53, 1.03, 0.71 GB in 1, 2, 4).
+  # Parts of a device's images in a step, one after the other; their gradients
+  # are summed. The same numbers but for rounding, in less memory (scratch of
+  # 128 images on a CPU: 1.53, 1.03, 0.71 GB in 1, 2, 4 parts).
   config.grad_accumulation_steps = 1
   config.num_epochs = paper.NUM_EPOCHS  # at most: see plateau, §5
   config.total_steps = config_dict.placeholder(int)  # set: wins over num_epochs
-  # Of activations and their gradients: or 'bfloat16', for machines that are
-  # faster at it. Parameters, velocities and the loss are float32 in any case.
+  # Of activations and their gradients; or 'bfloat16', for devices that are
+  # faster at it. Parameters, velocities and the loss are always float32.
   config.dtype = 'float32'
   config.mesh = mesh()
   config.model = model()
@@ -44,10 +44,10 @@ def get_config() -> config_dict.ConfigDict:
   config.log = log()
   config.health = health()
   config.report = report()
-  config.ablations = ()  # names that --ablation gave, for the record
-  # Pre-training (§6): a WORKDIR or checkpoints/STEP whose layers are taken at
-  # the beginning of a run: 'conv', 'all_but_fc8' or 'all'. Others, and all
-  # velocities, begin afresh.
+  config.ablations = ()  # set by --ablation, for the record
+  # Pre-training (§6): a WORKDIR or checkpoints/STEP from which a run takes its
+  # initial layers: 'conv', 'all_but_fc8' or 'all'. The other layers and all
+  # velocities start as usual.
   config.init_from = ''
   config.init_layers = 'all_but_fc8'
 
@@ -69,7 +69,7 @@ def get_config() -> config_dict.ConfigDict:
 def mesh() -> config_dict.ConfigDict:
   """Devices: data x column of them (§3.2)."""
   config = config_dict.ConfigDict()
-  config.data = 1  # rows of devices that share out the images; not in the paper
+  config.data = 1  # devices along the data axis: each takes a share of images
   config.column = paper.COLUMNS  # 2: a device a column; 1: one device has both
   return config
 
@@ -81,7 +81,7 @@ def model() -> config_dict.ConfigDict:
   config.num_classes = paper.NUM_CLASSES  # units of fc8; at least the data's
   config.conv6 = False  # the sixth convolutional layer of the * rows, §6
   config.bottleneck = False  # linear units in front of fc8, see below
-  config.skip_layers = ()  # layers that keep only the 'pool' of their `ops`
+  config.skip_layers = ()  # layers left out, but for the 'pool' of their `ops`
   config.activation = 'relu'  # §3.1; or 'tanh', 'logistic'
   config.dropout_rate = paper.DROPOUT_RATE  # of fc6 and fc7, §4.2
 
@@ -186,12 +186,12 @@ def conv(
       'own_column', or those of 'both_columns'.
     size: height and width of a kernel, pixels.
     stride: pixels between neighbouring windows.
-    padding: rows and columns of zeros on each side. At the bottom and right as
-      many more follow as let the last window fit.
+    padding: rows and columns of zeros on each side; more follow at the bottom
+      and right if the last window needs them.
     ops: what follows, in order: 'activation', 'lrn', 'spatial_norm', 'pool'.
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial kernels, §5.
-    local: kernels of their own at every place, not shared; not in the paper.
+    local: separate kernels at each position, not shared; not in the paper.
   """
   return config_dict.ConfigDict(
     dict(
@@ -238,7 +238,7 @@ def optim(layers: tuple[str, ...]) -> config_dict.ConfigDict:
   config.learning_rate = paper.LEARNING_RATE  # before the drops
   config.momentum = paper.MOMENTUM
   config.weight_decay = paper.WEIGHT_DECAY  # "not merely a regularizer"
-  # What multiplies it, by layer; §5 has one for all.
+  # Factor of weight_decay by layer; 1 in the paper.
   config.decay = config_dict.ConfigDict(dict.fromkeys(layers, 1.0))
   # Paper silent: whether the biases are among the w that decay (§5).
   # 2012: they are not (layer.cu:565).
@@ -248,33 +248,33 @@ def optim(layers: tuple[str, ...]) -> config_dict.ConfigDict:
 
 
 def batch_scaling() -> config_dict.ConfigDict:
-  """Other minibatches than the paper's 128 images; not in the paper.
+  """Rates for minibatches of other than 128 images; not in the paper.
 
-  With the rule, all rates are those of base_batch_size times batch_size /
-  base_batch_size; with lars, kernels move by a share of their own norm instead
-  of their gradient's. Each goes without the other.
+  The rule multiplies all rates by batch_size / base_batch_size. With lars,
+  the step of a kernel is proportional to its own norm, not its gradient's. Each
+  works without the other.
   """
   config = config_dict.ConfigDict()
-  # '': rates as they are. 'linear': Goyal et al. 2017, arXiv:1706.02677.
+  # '': rates are not scaled. 'linear': Goyal et al. 2017, arXiv:1706.02677.
   # Without warm-up it is what the 2012 notes do for 256 images, both rates
   # doubled (layer-params-170-256-double.cfg): configs/source2012_256.py.
   config.rule = ''
   # Images that optim.learning_rate is for; default.py's 0.0025 is for 32.
   config.base_batch_size = paper.BATCH_SIZE
-  # In which rates rise from those of base_batch_size; Goyal et al.: 5. Plateaus
-  # and tables of config.schedule count on in them.
+  # Epochs in which rates rise from those of base_batch_size; Goyal et al.: 5.
+  # Plateaus and tables of config.schedule count these epochs, too.
   config.warmup_epochs = 0.0
   # Trust ratios of You et al. 2017, arXiv:1708.03888, for very large
-  # minibatches. What enters a kernel's velocity is learning_rate x
-  # trust_coefficient of its norm: a thousandth at a rate of 1. Biases keep the
-  # plain rule, for which that rate is too much: see config.schedule.bias.
+  # minibatches. What enters a kernel's velocity has learning_rate x
+  # trust_coefficient times its norm: a thousandth at a rate of 1. Biases keep
+  # the plain rule, for which such a rate is too high: see config.schedule.bias.
   config.lars = False
   config.trust_coefficient = 0.001
   return config
 
 
 def plateau() -> config_dict.ConfigDict:
-  """When to lower the rate: the top-1 validation error stops improving (§5)."""
+  """When to lower the rate: if the top-1 validation error plateaus (§5)."""
   config = config_dict.ConfigDict()
   # Paper silent: when the error has "stopped improving" (§5).
   # 2012: the authors saw it in the curves and set the rates by hand.
@@ -292,15 +292,15 @@ ALWAYS = ((0.0, 1.0),)  # a table: from the start, the factor 1
 
 
 def schedule(layers: tuple[str, ...]) -> config_dict.ConfigDict:
-  """Rates that follow the clock, by kind of parameter and by layer.
+  """Factors of the rate by time, kind of parameter and layer.
 
   A rate is optim.learning_rate times the factors of batch_scaling, the plateau,
-  the kind and the layer. A table is ((when, factor), ...): from `when` on,
-  until the next. A factor of 0 freezes: neither decay nor momentum moves the
-  parameter.
+  the kind and the layer. A table is ((when, factor), ...): a factor holds from
+  its `when` until the next. A factor of 0 freezes a parameter: neither decay
+  nor momentum moves it.
   """
   config = config_dict.ConfigDict()
-  config.counts = 'epochs'  # what `when` is in; or 'fractions' of the run
+  config.counts = 'epochs'  # unit of `when`; or 'fractions' of the run
   config.kernel = ALWAYS
   # Paper differs from code: the rate is "equal for all layers" (§5).
   # 2012: biases begin at twice the rate and have drops of their own: one, with
@@ -332,17 +332,17 @@ def data() -> config_dict.ConfigDict:
   config.mean_at = 'crop'
   # Paper silent: whether the order of images changes from epoch to epoch.
   # 2012: shuffled once, when the files were written (convdata_jpeg.py:136-152).
-  # Here: anew in each epoch; or reshuffle = False.
+  # Here: shuffled in each epoch; or reshuffle = False.
   config.reshuffle = True
   config.embedded_train_images = 960
   config.embedded_val_images = 300
-  config.embedded_classes = ()  # numbers of some of the ten; () for all
+  config.embedded_classes = ()  # numbers of the classes to draw; (): all ten
   # Measured on 2 cores (n = 2), images/s of raw and of JPEG records: 1 thread
   # 17,000 and 4,100, 2 threads 19,000 and 7,600, 3 threads the same, 2
   # processes 5,900 and 4,700. For JPEGs, a thread for each core.
   config.read_threads = 2
   config.prefetch_batches = 4
-  config.max_bad_records = 10  # damaged images that are told of and left out
+  config.max_bad_records = 10  # damaged images, left out with a warning
   return config
 
 
@@ -382,47 +382,47 @@ def evaluation() -> config_dict.ConfigDict:
 
 
 def checkpoint() -> config_dict.ConfigDict:
-  """What is kept in WORKDIR/checkpoints; not in the paper."""
+  """When to write checkpoints, and how many are kept."""
   config = config_dict.ConfigDict()
   config.keep_newest = 2  # and always the best by top-1 validation error
   config.every_epochs = 1  # after the evaluation, if one is due
-  config.every_minutes = 15.0  # of the clock, whatever the step; 0: never
+  config.every_minutes = 15.0  # by the clock, between any two steps; 0: never
   return config
 
 
 def guard() -> config_dict.ConfigDict:
-  """What to do with a loss or gradient that is no number; not in the paper."""
+  """What to do with a loss or gradient that is not finite."""
   config = config_dict.ConfigDict()
-  # Minibatches whose update may be left out before the run ends. Above 0 the
-  # columns agree on each step, one more word between them than the paper has.
+  # Steps that may be skipped before the run ends. Above 0 the columns exchange
+  # one more word in each step than in the paper.
   config.max_skipped_steps = 0
   return config
 
 
 def log() -> config_dict.ConfigDict:
-  """What is written to metrics.jsonl and TensorBoard; not in the paper."""
+  """What is written to metrics.jsonl and TensorBoard."""
   config = config_dict.ConfigDict()
   config.every_steps = 20  # a line holds the mean over these
   return config
 
 
 def report() -> config_dict.ConfigDict:
-  """WORKDIR/report/index.html; not in the paper."""
+  """Whether to write WORKDIR/report/index.html."""
   config = config_dict.ConfigDict()
   config.at_end = True  # or by hand: python -m alexnet_jax.tools.report
   return config
 
 
 def health() -> config_dict.ConfigDict:
-  """When to warn that a run may not learn; not in the paper."""
+  """When to warn that a run may not learn."""
   config = config_dict.ConfigDict()
   # Standard deviation over images of the logits before step 1. The paper's
   # initial values give 0.004 on ImageNet, standardised pixels 0.00008.
   config.min_signal = 0.002
   config.probe_images = 32  # at most, of the first minibatch
-  # Steps over which a mean loss of ln(classes) or more is told of.
+  # Steps after which a mean loss of ln(classes) or more draws a warning.
   config.stuck_steps = 2000
   config.stuck_tolerance = 0.01  # below ln(classes), relative
-  # Of the time between two lines of metrics.jsonl, spent waiting for images.
+  # Largest share of the time between two log lines spent waiting for images.
   config.max_input_wait = 0.2
   return config

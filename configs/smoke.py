@@ -27,5 +27,5 @@ def get_config() -> config_dict.ConfigDict:
   config.total_steps = 12  # two epochs
   config.eval.batch_size = 32
   config.report.at_end = False  # takes longer than the rest
-  config.health.min_signal = 0.0  # so narrow a net passes hardly any on
+  config.health.min_signal = 0.0  # so narrow a net has weaker logits
   return config

@@ -16,7 +16,7 @@ from configs import imagenet
 
 
 def get_config() -> config_dict.ConfigDict:
-  """imagenet.py, each field as the program had it."""
+  """imagenet.py with the values of the 2012 program."""
   config = imagenet.get_config()
   network(config.model)
   procedure(config)

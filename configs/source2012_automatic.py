@@ -1,4 +1,4 @@
-r"""source2012.py with the schedule that needs no hand: run 170.
+r"""source2012.py with an automatic schedule: run 170.
 
   python -m alexnet_jax.main --config=configs/source2012_automatic.py \
       --config.data.dir=DATA

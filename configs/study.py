@@ -3,9 +3,10 @@
   python -m alexnet_jax.tools.study --base=configs/study.py \\
     --ablations=no_lrn,no_dropout,no_overlap,one_gpu_half,tanh,no_conv3
 
-Initial values that pass images on in spite of so few kernels, chosen with seed
-0 of this net alone: what the ablations cost here says nothing of the paper's
-network. Crops of 99 pixels, so that every ablation's pooling fits.
+Initial values are larger, so that the logits depend on the image in spite of so
+few kernels. They were chosen with seed 0 of this net alone: what the ablations
+cost here says nothing about the paper's network. Crops have 99 pixels, so that
+every ablation's pooling fits.
 """
 
 from ml_collections import config_dict

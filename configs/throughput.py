@@ -1,4 +1,4 @@
-"""The paper's network and procedure on ImageNet, where a GPU is fastest.
+"""The paper's network on ImageNet, set up for speed on a GPU.
 
   python -m alexnet_jax.main --config=configs/throughput.py \
     --config.data.dir=PREPARED
