@@ -76,10 +76,11 @@ def checksum(path: pathlib.Path) -> str:
 
 def write(folder: pathlib.Path, *, metadata: Metadata) -> None:
   """Writes metadata.json; the same bytes for the same metadata."""
-  content = dataclasses.asdict(metadata)
-  content['splits'] = {k: v._asdict() for k, v in metadata.splits.items()}
-  content['classes'] = [c._asdict() for c in metadata.classes]
-  content['skipped'] = [s._asdict() for s in metadata.skipped]
+  content = vars(metadata) | {
+    'splits': {k: v._asdict() for k, v in metadata.splits.items()},
+    'classes': [c._asdict() for c in metadata.classes],
+    'skipped': [s._asdict() for s in metadata.skipped],
+  }
   scratch = folder / f'.{FILE}'
   scratch.write_text(_json(content) + '\n', 'utf-8')
   scratch.replace(folder / FILE)

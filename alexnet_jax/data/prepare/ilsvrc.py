@@ -32,7 +32,8 @@ from alexnet_jax.data.prepare import layouts, tar
 _EDITIONS = (
   ('ILSVRC2012', 'ILSVRC2012_img', ['ILSVRC2012_devkit_t12.tar.gz']),
   (
-    *('ILSVRC2010', 'ILSVRC2010_images'),
+    'ILSVRC2010',
+    'ILSVRC2010_images',
     ['ILSVRC2010_devkit-1.0.tar.gz', 'devkit-1.0.tar.gz'],
   ),
 )
@@ -54,6 +55,7 @@ def find_layout(source: pathlib.Path) -> layouts.Layout | None:
 def _layout(
   year: str, images: str, devkits: Sequence[str], *, source: pathlib.Path
 ) -> layouts.Layout:
+  """Lists the images of one edition."""
   named = [source / name for name in devkits]
   devkit = next((path for path in named if path.is_file()), named[0])
   val = source / f'{images}_val.tar'
@@ -75,8 +77,8 @@ def _layout(
   labels: dict[str | int, int] = {c.id: k for k, c in enumerate(classes)}
   labels |= {number: labels[c.id] for number, c in synsets.items()}
   patch = source / 'patch_images.tar'
-  found = tar.members(patch, skipped=[]) if patch.is_file() else ()
-  patches = {pathlib.PurePath(member.name).name: member for member in found}
+  better = tar.members(patch, skipped=[]) if patch.is_file() else ()
+  patches = {pathlib.PurePath(member.name).name: member for member in better}
   listed = {
     split: tuple(_labelled(found, labels=labels, patches=patches))
     for split, found in splits.items()

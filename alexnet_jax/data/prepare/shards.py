@@ -48,7 +48,6 @@ class Shard(NamedTuple):
 class Result(NamedTuple):
   """What is known of a finished shard; kept in its note."""
 
-  file: str
   num_images: int
   skipped: tuple[metadata_lib.Skipped, ...]
   checksum: str  # SHA-256 of the file
@@ -86,7 +85,7 @@ def write(
   os.replace(unfinished, path)
   count = len(shard.items) - len(skipped)
   checksum = metadata_lib.checksum(path)
-  result = Result(shard.file, count, tuple(skipped), checksum, sums)
+  result = Result(count, tuple(skipped), checksum, sums)
   _write_note(result, path=path)
   return result
 
@@ -151,9 +150,9 @@ def _read_note(path: pathlib.Path) -> Result | None:
     return None
   try:
     with open(note, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
-      name, count, skipped, checksum = json.loads(str(arrays['content']))
+      count, skipped, checksum = json.loads(str(arrays['content']))
       sums = stats.Sums(int(arrays['count']), arrays['image'], arrays['outer'])
   except Exception:  # numpy, zipfile and zlib raise their own types
     return None  # no note, or a damaged one: the shard is written again
   reasons = tuple(metadata_lib.Skipped(*entry) for entry in skipped)
-  return Result(name, count, reasons, checksum, sums)
+  return Result(count, reasons, checksum, sums)

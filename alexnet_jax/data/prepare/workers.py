@@ -59,7 +59,7 @@ def run(
     except concurrent.futures.process.BrokenProcessPool as error:
       raise ValueError(
         'a worker was killed, perhaps for lack of memory: run again with '
-        'fewer --workers; finished shards are kept'
+        'fewer --workers; shards that are finished are kept'
       ) from error
     finally:
       stop.set()
