@@ -195,11 +195,12 @@ def _builder(name: str, *, data_dir: str) -> Any:
   """The TFDS builder of a prepared data set in array_records."""
   import tensorflow_datasets as tfds
 
+  unknown = ValueError(
+    f'TFDS has no data set {name!r}: give NAME, NAME/CONFIG or '
+    f'NAME/CONFIG:VERSION, see {_CATALOG}'
+  )
   if not _NAME.fullmatch(name):  # TFDS might download a program
-    raise ValueError(
-      f'TFDS has no data set {name!r}: give NAME, NAME/CONFIG or '
-      f'NAME/CONFIG:VERSION, as {_CATALOG} does'
-    )
+    raise unknown
   _check_class_names(name, data_dir=data_dir)
   try:
     builder = tfds.builder(name, data_dir=data_dir or None)
@@ -208,9 +209,7 @@ def _builder(name: str, *, data_dir: str) -> Any:
     AssertionError,  # raised for an unknown version
     ValueError,  # raised for an unknown config
   ) as error:
-    raise ValueError(
-      f'TFDS has no data set {name!r}: see {_CATALOG}'
-    ) from error
+    raise unknown from error
   if not builder.is_prepared():
     place = f', data_dir={data_dir!r}' if data_dir else ''
     raise ValueError(
