@@ -17,17 +17,14 @@ _HEADER = (
 def as_json(report: communication.Report) -> dict[str, Any]:
   """The report as --json prints it."""
 
-  def plain(movements: list[communication.Movement]) -> list[dict[str, Any]]:
-    full = [m._asdict() for m in movements]
-    return [{k: v for k, v in m.items() if v != ()} for m in full]
-
+  train, evaluation, *expected = (
+    [{k: v for k, v in m._asdict().items() if v != ()} for m in movements]
+    for movements in report
+  )
   return {
-    'train': plain(report.train),
-    'eval': plain(report.eval),
-    'expected': {
-      'train': plain(report.expected_train),
-      'eval': plain(report.expected_eval),
-    },
+    'train': train,
+    'eval': evaluation,
+    'expected': dict(zip(('train', 'eval'), expected, strict=True)),
     'ok': not report.problems,
   }
 
@@ -47,10 +44,7 @@ def describe(
     missing = [m._replace(**nothing) for m in wanted if m.key not in moved]
     expected = {m.key: m.bytes_per_image for m in wanted}
     lines += ['', f'{name}, minibatches of {images} images', _line(*_HEADER)]
-    lines += [
-      _movement_line(m, expected=expected.get(m.key, 0))
-      for m in found + missing
-    ]
+    lines += [_row(m, expected=expected.get(m.key, 0)) for m in found + missing]
     total = sum(m.bytes_per_image for m in found)
     lines.append(
       f'total: {total:,.0f} bytes an image, '
@@ -61,7 +55,7 @@ def describe(
   return '\n'.join([*lines, '', verdict])
 
 
-def _movement_line(m: communication.Movement, *, expected: float) -> str:
+def _row(m: communication.Movement, *, expected: float) -> str:
   first, more = m.shapes[:1], len(m.shapes) - 1
   values = paper.FIGURE_2_EXCHANGES.get(m.layer)
   return _line(

@@ -15,7 +15,7 @@ norms of each kernel. Nothing else may move.
 import collections
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,24 +36,15 @@ _METRICS = 3  # loss and two error rates, summed with the gradients
 
 
 class Movement(NamedTuple):
-  """The collectives of one kind in one layer, direction and mesh axis.
+  """The collectives of one kind in one layer, direction and mesh axis."""
 
-  Attributes:
-    layer: such as 'conv3'; '' outside the layers.
-    direction: 'forward' or 'backward'.
-    kind: of collective, as HLO names it.
-    axis: of the mesh, 'data' or 'column'.
-    count: operations in the program.
-    bytes_per_image: sent, summed over all devices.
-    shapes: of what each device receives; () if expected, not measured.
-  """
-
-  layer: str
-  direction: str
-  kind: str
-  axis: str
-  count: int
-  bytes_per_image: float
+  layer: str  # such as 'conv3'; '' outside the layers
+  direction: str  # 'forward' or 'backward'
+  kind: str  # of collective, as HLO names it
+  axis: str  # of the mesh, 'data' or 'column'
+  count: int  # operations in the program
+  bytes_per_image: float  # sent, summed over all devices
+  # Of what each device receives; () if expected, not measured
   shapes: tuple[str, ...] = ()
 
   @property
@@ -96,44 +87,29 @@ def report(config: config_dict.ConfigDict) -> Report:
 
 def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
   """The optimised HLO of the training and the evaluation step."""
+
+  def array(shape: tuple[int, ...], dtype: DTypeLike, *axes: str) -> Any:
+    """An array without values, on the mesh."""
+    sharding = NamedSharding(mesh, P(*axes))
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
   plan = durations.plan(config, train_images=config.batch_size)
   programs = build.build(config, mesh=mesh, plan=plan)
   size = config.data.image_size
-  mean_image = _abstract((size, size, 3), jnp.float32, mesh=mesh)
-  whole = (config.eval.batch_size, size, size, 3)
-  images = _abstract(whole, jnp.uint8, mesh=mesh, spec=P(mesh_lib.DATA))
-  view = preprocess.View(
-    offset=_abstract((2,), jnp.int32, mesh=mesh),
-    mirror=_abstract((), jnp.bool_, mesh=mesh),
-  )
-  train = programs.train.lower(
-    programs.state, mean_image, _abstract_batch(config, mesh=mesh)
-  )
-  predict = programs.predict.lower(
-    programs.state.variables, mean_image, images, view
-  )
-  return train.compile().as_text(), predict.compile().as_text()
-
-
-def _abstract_batch(
-  config: config_dict.ConfigDict, *, mesh: Mesh
-) -> dict[str, jax.ShapeDtypeStruct]:
-  """A training batch without values."""
-  fields = augment.batch_spec(crop_size=config.data.crop_size)
-  return {
-    name: _abstract(
-      (config.batch_size, *shape), dtype, mesh=mesh, spec=P(mesh_lib.DATA)
-    )
-    for name, (shape, dtype) in fields.items()
+  mean_image = array((size, size, 3), jnp.float32)
+  batch = {
+    name: array((config.batch_size, *shape), dtype, mesh_lib.DATA)
+    for name, (shape, dtype) in augment.batch_spec(
+      crop_size=config.data.crop_size
+    ).items()
   }
-
-
-def _abstract(
-  shape: tuple[int, ...], dtype: DTypeLike, *, mesh: Mesh, spec: P | None = None
-) -> jax.ShapeDtypeStruct:
-  """An array without values; without a spec it is replicated."""
-  sharding = NamedSharding(mesh, spec or P())
-  return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+  shape = (config.eval.batch_size, size, size, 3)
+  images = array(shape, jnp.uint8, mesh_lib.DATA)
+  view = preprocess.View(array((2,), jnp.int32), array((), jnp.bool_))
+  state = programs.state
+  train = programs.train.lower(state, mean_image, batch)
+  predict = programs.predict.lower(state.variables, mean_image, images, view)
+  return train.compile().as_text(), predict.compile().as_text()
 
 
 def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
@@ -157,12 +133,15 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
   """Movements of a training step; an evaluation step has the forward ones."""
   rows = summary.layers(config.model, crop_size=config.data.crop_size)
   data, column = config.mesh.data, config.mesh.column
+  # Bytes of an activation when sent; XLA on a CPU sends float32.
+  on_cpu = jax.default_backend() == 'cpu'
+  width = _BYTES if on_cpu else jnp.dtype(config.dtype).itemsize
   found = []
   for row in rows:
     inputs = config.model.layer[row.name].inputs
     if inputs == 'both_columns':
       # Each device sends its activations to every other column.
-      sent = math.prod(row.input) * _width(config) * (column - 1)
+      sent = math.prod(row.input) * width * (column - 1)
       found += [
         Movement(row.name, 'forward', 'all-gather', 'column', 1, sent),
         Movement(row.name, 'backward', 'reduce-scatter', 'column', 1, sent),
@@ -172,7 +151,9 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
       found.append(
         Movement(row.name, 'forward', 'all-reduce', 'column', 1, sent)
       )
-  sums = _sums_of_words(config, kernels=len(rows))
+  # Words of each sum over the columns outside the layers.
+  sums = [1] * bool(config.guard.max_skipped_steps)  # are all finite?
+  sums += [2 * len(rows)] * config.batch_scaling.lars  # norms: kernels, updates
   sent = 2 * (column - 1) * data * sum(sums) * _BYTES / config.batch_size
   count = len(sums)
   found.append(Movement('', 'backward', 'all-reduce', 'column', count, sent))
@@ -180,24 +161,6 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
   sent = 2 * (data - 1) * column * values * _BYTES / config.batch_size
   found.append(Movement('', 'backward', 'all-reduce', 'data', 1, sent))
   return sorted((m for m in found if m.bytes_per_image), key=_order)
-
-
-def _sums_of_words(
-  config: config_dict.ConfigDict, *, kernels: int
-) -> list[int]:
-  """Words of each sum over the columns outside the layers."""
-  sums = []
-  if config.guard.max_skipped_steps:
-    sums.append(1)  # an int32: whether all columns are finite
-  if config.batch_scaling.lars:
-    sums.append(2 * kernels)  # squared norms of each kernel and its update
-  return sums
-
-
-def _width(config: config_dict.ConfigDict) -> int:
-  """Bytes of an activation when sent; XLA on a CPU sends float32."""
-  on_cpu = jax.default_backend() == 'cpu'
-  return _BYTES if on_cpu else jnp.dtype(config.dtype).itemsize
 
 
 def _gradient_values(config: config_dict.ConfigDict) -> int:
@@ -217,15 +180,9 @@ def _gradient_values(config: config_dict.ConfigDict) -> int:
   return sum(jax.tree.leaves(shares))
 
 
-def _order(movement: Movement) -> tuple[bool, bool, str, str, str]:
+def _order(m: Movement) -> tuple[bool, bool, str, str, str]:
   """Sort key: forward, backward, sum of gradients; layers in order."""
-  return (
-    movement.direction == 'backward',
-    not movement.layer,
-    movement.layer,
-    movement.kind,
-    movement.axis,
-  )
+  return m.direction == 'backward', not m.layer, m.layer, m.kind, m.axis
 
 
 def _differences(

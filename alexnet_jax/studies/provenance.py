@@ -29,13 +29,8 @@ class Data(NamedTuple):
 
 def of(data: dataset_lib.Dataset) -> Data:
   """The provenance of a data set."""
-  return Data(
-    data.name,
-    len(data.train),
-    len(data.val),
-    len(data.classes),
-    data.fingerprint,
-  )
+  sizes = map(len, (data.train, data.val, data.classes))
+  return Data(data.name, *sizes, data.fingerprint)
 
 
 def as_json(data: Data) -> dict[str, Any]:
@@ -48,10 +43,7 @@ def refuse_other(
 ) -> None:
   """Refuses to continue in a folder with results of another data set.
 
-  Args:
-    before: holds what `as_json` gave; {} or older files pass.
-    now: the current data set.
-    folder: of the results.
+  `before` holds what `as_json` gave; {} and older files pass.
 
   Raises:
     ValueError: naming both data sets.

@@ -51,7 +51,7 @@ def train_seeds(
 
   Args:
     config: of embedded data; fine-tuning starts with its init_layers.
-    output: folder of the runs.
+    output: folder of the runs, each with its log beside it.
     seeds: of data, initial values and order, the same for the three networks.
     error: top-1 validation error to reach, 0 to 1.
     stop: as in train.train.
@@ -75,42 +75,19 @@ def train_seeds(
       ('scratch', 1, ''),
       ('tuned', 1, str(folder / 'pretrained')),
     ):
-      made = _run_config(config, half=half, seed=seed, init_from=init_from)
-      _train(made, workdir=folder / name, stop=stop)
+      made = config.copy_and_resolve_references()
+      made.data.embedded_classes = HALVES[half]
+      made.seed, made.init_from = seed, init_from
+      folder.mkdir(parents=True, exist_ok=True)
+      with open(folder / f'{name}.log', 'a') as log:
+        with contextlib.redirect_stdout(log):
+          train.train(made, workdir=folder / name, stop=stop)
       records = log_lib.read_metrics(folder / name / 'metrics.jsonl')
       steps[name] = first_step(records, error=error)
       took = _steps(steps[name], config.total_steps)
-      print(f'seed {seed}, {name}: {took}; {_log(folder / name)}', flush=True)
+      print(f'seed {seed}, {name}: {took}; {log.name}', flush=True)
     rows.append(SeedResult(seed, steps['scratch'], steps['tuned']))
   return rows
-
-
-def _train(
-  config: config_dict.ConfigDict,
-  *,
-  workdir: pathlib.Path,
-  stop: signals.Stop | None,
-) -> None:
-  """Trains to the end, with the output in a log of its own."""
-  workdir.parent.mkdir(parents=True, exist_ok=True)
-  with (
-    open(_log(workdir), 'a') as log,
-    contextlib.redirect_stdout(log),
-  ):
-    train.train(config, workdir=workdir, stop=stop)
-
-
-def _log(workdir: pathlib.Path) -> pathlib.Path:
-  return workdir.with_name(f'{workdir.name}.log')
-
-
-def _run_config(
-  config: config_dict.ConfigDict, *, half: int, seed: int, init_from: str
-) -> config_dict.ConfigDict:
-  made = config.copy_and_resolve_references()
-  made.data.embedded_classes = HALVES[half]
-  made.seed, made.init_from = seed, init_from
-  return made
 
 
 def first_step(
@@ -134,11 +111,8 @@ def describe(
 ) -> str:
   """Table of seeds, medians, which net was faster, the paired difference.
 
-  Args:
-    rows: one for each seed.
-    error: the top-1 error to reach.
-    most_steps: length of every run, pre-training too.
-    every: steps between two evaluations.
+  `most_steps` is the length of every run, pre-training too, and `every` the
+  number of steps between two evaluations.
 
   >>> steps = [(0, 30, 10), (1, None, 20), (2, 30, 60)]
   >>> rows = [SeedResult(*each) for each in steps]
@@ -169,18 +143,14 @@ def describe(
   ]
   lines.append(f'median{medians[0]:>15}{medians[1]:>14}')
   first = [row.first for row in rows]
-  lines.append(
+  lines += [
     f'fewer steps: fine-tuned {first.count("tuned")}, from scratch '
-    f'{first.count("scratch")}, neither {first.count("")} of {len(rows)} seeds'
-  )
-  return '\n'.join(
-    [
-      *lines,
-      _difference(rows),
-      f'not counted: {most_steps} steps of pre-training on the other classes '
-      'for each fine-tuned',
-    ]
-  )
+    f'{first.count("scratch")}, neither {first.count("")} of {len(rows)} seeds',
+    _difference(rows),
+    f'not counted: {most_steps} steps of pre-training on the other classes for '
+    'each fine-tuned',
+  ]
+  return '\n'.join(lines)
 
 
 def _steps(value: int | float | None, most_steps: int) -> str:
@@ -204,19 +174,16 @@ def _median(steps: Sequence[int | None]) -> int | float | None:
 
 def _difference(rows: Sequence[SeedResult]) -> str:
   """The paired difference with its interval, if all reached the error."""
-  pairs = [(row.scratch, row.tuned) for row in rows]
-  steps = [
-    (float(s), float(t)) for s, t in pairs if s is not None and t is not None
+  missed = [
+    f'{name} seed {row.seed}'
+    for row in rows
+    for name in ('scratch', 'tuned')
+    if getattr(row, name) is None
   ]
-  if len(steps) < len(rows):
-    runs = [
-      f'{name} seed {row.seed}'
-      for row in rows
-      for name in ('scratch', 'tuned')
-      if getattr(row, name) is None
-    ]
-    return f'no mean, since a run did not get there: {", ".join(runs)}'
-  scratch, tuned = map(list, zip(*steps, strict=True))
+  if missed:
+    return f'no mean, since a run did not get there: {", ".join(missed)}'
+  scratch = [float(r.scratch) for r in rows if r.scratch is not None]
+  tuned = [float(r.tuned) for r in rows if r.tuned is not None]
   found = paired.difference(scratch, base=tuned)
   return (
     'scratch minus fine-tuned, mean (95 % interval): '

@@ -25,29 +25,18 @@ _BySeed = dict[int, dict[str, float]]  # measures of the runs that are done
 
 
 class NetResult(NamedTuple):
-  """Errors of the base or of an ablation, and what it costs.
+  """Errors of the base or of an ablation, and what it costs."""
 
-  Attributes:
-    name: study.BASE, or the ablation's.
-    runs: that are done.
-    pairs: runs whose base is done too; 0 for the base.
-    errors: over runs, by measure; {} without runs.
-    costs: over pairs, by measure; {} without pairs.
-    paper: the paper's cost on ImageNet.
-    bound: how exact that is: '> ', '~ ' or ''.
-    notes: the cost in the authors' notes of 2012.
-    at_chance: runs no better than guessing.
-  """
-
-  name: str
-  runs: int
-  pairs: int
-  errors: dict[str, paired.Spread]
+  name: str  # study.BASE, or the ablation's
+  runs: int  # that are done
+  pairs: int  # runs whose base is done too; 0 for the base
+  errors: dict[str, paired.Spread]  # over runs, by measure; {} without runs
+  # Over pairs, by measure; {} without pairs
   costs: dict[str, paired.Difference]
-  paper: Points
-  bound: str
-  notes: Points
-  at_chance: int
+  paper: Points  # the paper's cost on ImageNet
+  bound: str  # how exact that is: '> ', '~ ' or ''
+  notes: Points  # the cost in the authors' notes of 2012
+  at_chance: int  # runs no better than guessing
 
 
 def collect(

@@ -29,25 +29,16 @@ Config = config_dict.ConfigDict
 
 
 class Study(NamedTuple):
-  """What is compared.
+  """What is compared."""
 
-  Attributes:
-    base: path of the config file.
-    fields: FIELD=VALUE, as the command line sets them.
-    config: of the base with these fields and the budget.
-    ablations: names; each is applied alone.
-    seeds: each gives a run of the base and one of each ablation.
-    output: folder of the study.
-    data: the data set of the config.
-  """
-
-  base: str
-  fields: tuple[str, ...]
-  config: Config
-  ablations: tuple[str, ...]
+  base: str  # path of the config file
+  fields: tuple[str, ...]  # FIELD=VALUE, as the command line sets them
+  config: Config  # of the base with these fields and the budget
+  ablations: tuple[str, ...]  # names; each is applied alone
+  # Each gives a run of the base and one of each ablation
   seeds: tuple[int, ...]
-  output: pathlib.Path
-  data: provenance.Data
+  output: pathlib.Path  # folder of the study
+  data: provenance.Data  # the data set of the config
 
 
 class Run(NamedTuple):

@@ -19,6 +19,7 @@ those reported.
 
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,19 +29,13 @@ TARGET = paper.FIGURE_1_TRAINING_ERROR
 
 
 class ActivationResult(NamedTuple):
-  """The search for an activation's rate, and the runs with that rate.
+  """The search for an activation's rate, and the runs with that rate."""
 
-  Attributes:
-    activation: of all layers but the last.
-    searched: rate -> training error of each epoch of the search.
-    rate: the chosen one.
-    curves: seed -> training error of each epoch.
-  """
-
-  activation: str
+  activation: str  # of all layers but the last
+  # Rate -> training error of each epoch of the search
   searched: dict[float, list[float]]
-  rate: float
-  curves: dict[int, list[float]]
+  rate: float  # the chosen one
+  curves: dict[int, list[float]]  # seed -> training error of each epoch
 
   def epochs_to_target(self) -> dict[int, float | None]:
     """Seed -> epochs to the target; None if it was not reached."""
@@ -50,9 +45,8 @@ class ActivationResult(NamedTuple):
 def epoch_errors(records: Sequence[Mapping[str, Any]]) -> list[float]:
   """Training error of each whole epoch: the mean over its minibatches.
 
-  Args:
-    records: of metrics.jsonl; one ends with each epoch, as in a run with
-      `stop_when` (train.train).
+  A record of metrics.jsonl must end with each epoch, as in a run with
+  `stop_when` (train.train).
 
   >>> line = {'split': 'train', 'step': 1, 'epoch': 0.25, 'top1_error': 0.9}
   >>> epoch_errors([line, line | {'step': 4, 'epoch': 1.0, 'top1_error': 0.5}])
@@ -106,11 +100,11 @@ def ratios(
   net: ActivationResult, *, first: ActivationResult
 ) -> dict[int, float | None]:
   """Seed -> epochs of a net over those of the first; None if not reached."""
-  found: dict[int, float | None] = {}
-  for seed, epochs in net.epochs_to_target().items():
-    theirs = first.epochs_to_target().get(seed)
-    found[seed] = epochs / theirs if epochs and theirs else None
-  return found
+  theirs = first.epochs_to_target()
+  return {
+    seed: epochs / theirs[seed] if epochs and theirs.get(seed) else None
+    for seed, epochs in net.epochs_to_target().items()
+  }
 
 
 def as_json(
@@ -137,7 +131,7 @@ def as_json(
 def describe(nets: Sequence[ActivationResult], *, most_epochs: int) -> str:
   """The search, the epochs of each run, and the ratio next to the paper's."""
   lines = ['training error (%) at the end of the search, by learning rate']
-  lines += [_searched(net) for net in nets]
+  lines += map(_searched, nets)
   lines += [
     f'A rate is chosen by the epochs to {TARGET:.0%} if its run gets there in '
     'the search,',
@@ -147,25 +141,21 @@ def describe(nets: Sequence[ActivationResult], *, most_epochs: int) -> str:
     '',
     f'epochs to {TARGET:.0%} training error, by seed',
   ]
-  lines += [_epochs(net) for net in nets]
-  lines += [
-    f'{net.activation}, seed {seed}: {TARGET:.0%} was not reached: '
-    + _where(curve, most_epochs=most_epochs)
-    for net in nets
-    for seed, curve in net.curves.items()
-    if crossing(curve) is None
-  ]
+  lines += map(_epochs, nets)
+  for net in nets:
+    for seed, errors in net.curves.items():
+      if crossing(errors) is None:
+        count = len(errors)
+        end = 'it diverged within an epoch'
+        if errors:
+          end = f'{errors[-1]:.1%} after {count} epoch{"s" * (count != 1)}'
+          end += ', then it diverged' * (count < most_epochs)
+        lines.append(
+          f'{net.activation}, seed {seed}: {TARGET:.0%} was not reached: {end}'
+        )
   for net in nets[1:]:
     lines += ['', _ratio(net, first=nets[0], most_epochs=most_epochs)]
   return '\n'.join(lines)
-
-
-def _where(errors: Sequence[float], *, most_epochs: int) -> str:
-  if not errors:
-    return 'it diverged within an epoch'
-  count = len(errors)
-  end = f'{errors[-1]:.1%} after {count} epoch{"s" * (count != 1)}'
-  return end if len(errors) >= most_epochs else f'{end}, then it diverged'
 
 
 def _searched(net: ActivationResult) -> str:
@@ -181,11 +171,13 @@ def _searched(net: ActivationResult) -> str:
 
 
 def _epochs(net: ActivationResult) -> str:
-  found = net.epochs_to_target()
-  each = ''.join(f'{_number(e):>8}' for e in found.values())
-  there = [e for e in found.values() if e]
-  whole = len(there) == len(found)
-  told = f'  mean {_mean(there):.2f} ({_range(there)})' if whole else ''
+  found = [*net.epochs_to_target().values()]
+  each = ''.join(f'{_number(e):>8}' for e in found)
+  there = [e for e in found if e]
+  told = ''
+  if len(there) == len(found):
+    span = f'{min(there):.2f} to {max(there):.2f}'
+    told = f'  mean {statistics.fmean(there):.2f} ({span})'
   return f'  {net.activation:10}{each}{told}'
 
 
@@ -205,19 +197,12 @@ def _ratio(
   pairs = ratios(net, first=first)
   more = 'more than ' if None in pairs.values() else ''
   each = ', '.join(_number(ratio) for ratio in pairs.values())
+  ratio = statistics.fmean(bounds) / statistics.fmean(others)
   return (
-    f'{name}: {more}{_mean(bounds) / _mean(others):.2f} (by seed: {each}); '
+    f'{name}: {more}{ratio:.2f} (by seed: {each}); '
     f'the paper: {paper.FIGURE_1_RATIO:g} times'
   )
 
 
 def _number(value: float | None) -> str:
   return 'open' if value is None else f'{value:.2f}'
-
-
-def _mean(values: Sequence[float]) -> float:
-  return sum(values) / len(values)
-
-
-def _range(values: Sequence[float]) -> str:
-  return f'{min(values):.2f} to {max(values):.2f}'

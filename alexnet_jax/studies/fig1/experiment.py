@@ -7,6 +7,7 @@ compiled once.
 """
 
 import contextlib
+import functools
 import math
 import pathlib
 import sys
@@ -80,16 +81,11 @@ class Experiment:
   ):
     """Trains nothing yet.
 
-    Args:
-      config: of every run, except for activation, rate, seed and length.
-      folder: of the runs.
-      most_epochs: a run ends after these, at the target or not.
-      stop: set by signals.
+    The config is that of every run, except for activation, rate, seed and
+    length: a run ends after `most_epochs`, at the target or not.
     """
-    self._config = config
-    self._folder = folder
-    self._most_epochs = most_epochs
-    self._stop = stop
+    self._config, self._folder = config, folder
+    self._most_epochs, self._stop = most_epochs, stop
     self._stdout = sys.stdout  # a run redirects sys.stdout to its log
 
   def train_activation(
@@ -105,18 +101,15 @@ class Experiment:
     Raises:
       signals.Stopped: if a signal came; the run is saved.
     """
+    train_run = functools.partial(self.training_errors, activation)
     searched = {
-      rate: self.training_errors(
-        activation, rate=rate, seed=seeds[0], epochs=search_epochs
-      )
+      rate: train_run(rate=rate, seed=seeds[0], epochs=search_epochs)
       for rate in rates
     }
     rate = curves_lib.fastest(searched)
     self._print(f'{activation}: the rate is {rate:g}')
     curves = {
-      seed: self.training_errors(
-        activation, rate=rate, seed=seed, epochs=self._most_epochs
-      )
+      seed: train_run(rate=rate, seed=seed, epochs=self._most_epochs)
       for seed in seeds
     }
     return curves_lib.ActivationResult(activation, searched, rate, curves)
@@ -131,17 +124,16 @@ class Experiment:
     """
     name = f'{activation}/rate-{rate:g}/seed-{seed}'
     workdir = self._folder / name
-    config = self._run_config(activation, rate=rate, seed=seed, epochs=epochs)
+    config = self._config.copy_and_resolve_references()
+    config.model.activation, config.optim.learning_rate = activation, rate
+    config.seed, config.num_epochs, config.total_steps = seed, epochs, None
     _refuse_other(config, workdir=workdir)
     done = _read_errors(workdir)[:epochs]
     if len(done) >= epochs or curves_lib.crossing(done):
       return done
     watch = _Watch(name, begun=len(done), epochs=epochs, print_line=self._print)
     workdir.mkdir(parents=True, exist_ok=True)
-    with (
-      open(workdir / 'log.txt', 'a') as log,
-      contextlib.redirect_stdout(log),
-    ):
+    with open(workdir / 'log.txt', 'a') as log, contextlib.redirect_stdout(log):
       try:
         train.train(
           config, workdir=workdir, stop=self._stop, stop_when=watch.is_done
@@ -149,17 +141,6 @@ class Experiment:
       except (train.DivergedError, FloatingPointError) as error:
         self._print(f'{name}: diverged: {error}')
     return _read_errors(workdir)[:epochs]
-
-  def _run_config(
-    self, activation: str, *, rate: float, seed: int, epochs: int
-  ) -> Config:
-    config = self._config.copy_and_resolve_references()
-    config.model.activation = activation
-    config.optim.learning_rate = rate
-    config.seed = seed
-    config.num_epochs = epochs
-    config.total_steps = None
-    return config
 
   def _print(self, line: str) -> None:
     tqdm.tqdm.write(line, file=self._stdout)

@@ -25,12 +25,7 @@ def figure(
   """Draws the top-1 error of each class, worst first; both ends if many.
 
   A dashed line marks the error over all images. Classes without images are
-  left out.
-
-  Args:
-    labels: the right classes.
-    ranks: number of classes scored above the right one, see metrics.ranks.
-    classes: names by label.
+  left out. `ranks` are those of metrics.ranks, `classes` names by label.
 
   Raises:
     ValueError: if there are no images.

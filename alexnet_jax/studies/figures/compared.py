@@ -17,8 +17,7 @@ _Records = Sequence[Mapping[str, Any]]
 def figure(runs: Sequence[tuple[str, _Records, _Records]]) -> Figure:
   """The loss of minibatches above, the error of the centre crop below.
 
-  Args:
-    runs: name, and the records of training and of evaluations.
+  A run is its name, its records of training and those of evaluations.
   """
   made = style.figure(5.6)
   loss, error = made.subplots(2, sharex=True)

@@ -29,9 +29,6 @@ _TICKS_APART = 1.5  # the smallest ratio between two ticks
 def figure(records: Sequence[dict]) -> Figure:
   """Draws three panels over epochs; dashed lines mark drops of the rate.
 
-  Args:
-    records: lines of metrics.jsonl.
-
   Raises:
     ValueError: if no record is from training or validation.
   """

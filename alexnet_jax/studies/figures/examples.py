@@ -27,14 +27,9 @@ def figure(
 ) -> Figure:
   """Draws images, each above its class and its five most probable ones.
 
-  A full bar is a probability of 1. The right class has a check mark, bold type
-  and its own colour.
-
-  Args:
-    images: RGB, 0 to 255.
-    labels: the right classes.
-    probabilities: 0 to 1; there may be more of them than classes.
-    classes: names by label.
+  A full bar is a probability of 1, of which there may be more than classes. The
+  right class has a check mark, bold type and its own colour. Images are RGB, 0
+  to 255.
 
   Raises:
     ValueError: if there are no images.

@@ -42,11 +42,9 @@ def write(
 def figure(
   curves: Mapping[str, Sequence[Sequence[float]]], *, of: str = ''
 ) -> Figure:
-  """Draws the curves of each activation.
+  """Draws curves: activation -> per seed, the training error of each epoch.
 
-  Args:
-    curves: activation -> per seed, the training error of each epoch, 0 to 1.
-    of: name of the data, for the axis of epochs.
+  Errors are 0 to 1; `of` names the data, for the axis of epochs.
 
   Raises:
     ValueError: if no run has a whole epoch.

@@ -22,9 +22,7 @@ _BETWEEN = 26  # pixels between blocks
 def figure(kernels: Float[np.ndarray, 'h w 3 k'], *, columns: int) -> Figure:
   """Draws a block per column, titled with its mean colour selectivity.
 
-  Args:
-    kernels: weights; the first k / columns belong to the first column.
-    columns: number of columns.
+  The first k / columns kernels belong to the first column.
   """
   blocks = np.split(kernels, columns, axis=-1)
   pictures = [montage(block) for block in blocks]

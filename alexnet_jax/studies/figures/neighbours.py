@@ -33,16 +33,8 @@ def figure(
 ) -> Figure:
   """Draws a row per query: its image, its neighbours by fc7 and by pixels.
 
-  Neighbours of another class have a frame and a cross.
-
-  Args:
-    queries: images, RGB, 0 to 255.
-    query_labels: their classes.
-    fc7: neighbours by fc7, nearest first.
-    fc7_labels: their classes.
-    pixels: neighbours by pixels, nearest first.
-    pixel_labels: their classes.
-    classes: names by label.
+  Images are RGB, 0 to 255; neighbours come nearest first, and those of another
+  class than the query's have a frame and a cross.
   """
   count = fc7.shape[1]
   side = _WIDTH / (1 + 2 * count + 2 * _APART)  # of an image, in inches

@@ -30,18 +30,12 @@ _UNREADABLE = (ValueError, OSError, KeyError, TypeError, AttributeError)
 
 
 class Checkpoint(NamedTuple):
-  """The newest checkpoint that is sound.
+  """The newest checkpoint that is sound."""
 
-  Attributes:
-    step: number of training steps.
-    meta: its description of itself.
-    params: kernels and biases, {'conv1': {'kernel', 'bias'}}.
-    velocities: the momentum's, as the same tree; None if there are none.
-  """
-
-  step: int
-  meta: layout.Meta
-  params: PyTree
+  step: int  # number of training steps
+  meta: layout.Meta  # its description of itself
+  params: PyTree  # kernels and biases, {'conv1': {'kernel', 'bias'}}
+  # The momentum's, as the same tree; None if there are none
   velocities: PyTree | None
 
   @property
@@ -52,38 +46,29 @@ class Checkpoint(NamedTuple):
 
 
 class Run(NamedTuple):
-  """What a workdir holds.
+  """What a workdir holds."""
 
-  Attributes:
-    workdir: as it was given.
-    config: every field, unchecked; None if config.json is missing or damaged.
-    history: changes of the config in the middle of the run.
-    records: the whole lines of metrics.jsonl.
-    health: rows of health.json.
-    probed: number of images that the rows were measured on.
-    checkpoint: the newest sound one.
-    damaged: why each newer one cannot be read, in a sentence.
-    data: the data set; None if it cannot be opened.
-    no_data: why it cannot.
-    prepared: metadata.json of a prepared data set.
-    predictions: of the validation set, by ten views.
-    retrieval: contents of retrieval.json, from tools.retrieve.
-    audit: contents of audit.json, from tools.audit.
-  """
-
-  workdir: pathlib.Path
+  workdir: pathlib.Path  # as it was given
+  # Every field, unchecked; None if config.json is missing or damaged
   config: Config | None
+  # Changes of the config in the middle of the run
   history: list[dict[str, Any]]
-  records: list[Record]
-  health: list[dict[str, Any]]
-  probed: int
-  checkpoint: Checkpoint | None = None
+  records: list[Record]  # the whole lines of metrics.jsonl
+  health: list[dict[str, Any]]  # rows of health.json
+  probed: int  # number of images that the rows were measured on
+  checkpoint: Checkpoint | None = None  # the newest sound one
+  # Why each newer one cannot be read, in a sentence
   damaged: tuple[str, ...] = ()
+  # The data set; None if it cannot be opened
   data: dataset.Dataset | None = None
-  no_data: str = ''
+  no_data: str = ''  # why it cannot
+  # metadata.json of a prepared data set
   prepared: metadata.Metadata | None = None
+  # Of the validation set, by ten views
   predictions: predictions_lib.Predictions | None = None
+  # Contents of retrieval.json, from tools.retrieve
   retrieval: dict[str, Any] | None = None
+  # Contents of audit.json, from tools.audit
   audit: dict[str, Any] | None = None
 
   @property

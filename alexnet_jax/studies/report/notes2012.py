@@ -8,23 +8,14 @@ from typing import NamedTuple
 
 
 class Note(NamedTuple):
-  """The errors of one run, 0 to 1.
+  """The errors of one run, 0 to 1."""
 
-  Attributes:
-    run: its name in the files.
-    what: the paper's table or section that it belongs to.
-    data: data set and split.
-    top1_error: over all images.
-    top5_error: likewise.
-    line: of its parameter file; 0 if the file is not known.
-  """
-
-  run: str
-  what: str
-  data: str
-  top1_error: float
-  top5_error: float
-  line: int
+  run: str  # its name in the files
+  what: str  # the paper's table or section that it belongs to
+  data: str  # data set and split
+  top1_error: float  # over all images
+  top5_error: float  # likewise
+  line: int  # of its parameter file; 0 if the file is not known
 
   @property
   def file(self) -> str:

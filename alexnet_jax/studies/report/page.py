@@ -38,13 +38,8 @@ def render(
 ) -> str:
   """The whole page as HTML.
 
-  Args:
-    sections: in order.
-    name: of the page, for the browser's window.
-    over: a small line above the title.
-    title: the page's heading.
-    lead: the result in a sentence.
-    key_figures: (what, how much), shown large.
+  `name` is that of the browser's window, `over` a small line above the title,
+  `lead` the result in a sentence. Key figures, (what, how much), are large.
   """
   return environment().get_template('report/page.html.j2').render(locals())
 

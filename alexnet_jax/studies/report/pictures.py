@@ -50,11 +50,8 @@ class Album(NamedTuple):
   ) -> Picture:
     """Writes NAME.png and NAME.svg; returns the figure, or why there is none.
 
-    Args:
-      name: of the files.
-      arguments: gives those of `figure`, which draws it; may raise
-        NothingToDrawError.
-      module: of studies/figures, if its name is not that of the files.
+    `module` is that of studies/figures, if it is not NAME; `arguments` gives
+    those of its `figure`, or raises NothingToDrawError.
     """
     try:
       return self._drawn(name, arguments, module=module or name)

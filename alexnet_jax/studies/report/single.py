@@ -62,13 +62,7 @@ def document(
   album: pictures.Album,
   on_section: Callable[[], object] = lambda: None,
 ) -> str:
-  """The page as HTML.
-
-  Args:
-    run: to report on.
-    album: receives the figures as files.
-    on_section: called after each section.
-  """
+  """The page as HTML, with its figures in the album; counts the sections."""
   lead = results.sentence(run)
   macros = page.macros(
     'report/run.html.j2',

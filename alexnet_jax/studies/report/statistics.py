@@ -48,10 +48,7 @@ def per_class_error(
 ) -> Float[np.ndarray, 'num_classes']:
   """Top-1 error of each class, 0 to 1; NaN for a class without images.
 
-  Args:
-    labels: the right classes.
-    ranks: number of classes scored above the right one, see metrics.ranks.
-    num_classes: number of classes of the data set.
+  `ranks` count the classes scored above the right one, see metrics.ranks.
 
   >>> per_class_error(np.array([0, 0, 2]), np.array([0, 3, 1]), num_classes=3)
   array([0.5, nan, 1. ])
@@ -77,11 +74,6 @@ def most_confused(
   count: int,
 ) -> list[Confusion]:
   """The pairs of classes with most errors, most first; ties by label.
-
-  Args:
-    labels: the right classes.
-    predicted: the most probable ones.
-    count: number of pairs, at most.
 
   >>> labels, predicted = np.array([0, 0, 0, 1, 2]), np.array([1, 1, 2, 1, 0])
   >>> most_confused(labels, predicted, count=1)

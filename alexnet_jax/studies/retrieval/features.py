@@ -109,7 +109,7 @@ def extract(
 
   Args:
     network: from a checkpoint.
-    split: which one of its data set.
+    split: of its data set.
     folder: for this split or sample; features of anything else are replaced.
     most_images: the size of a sample to draw, if the split has more images.
     whole: a folder with features of the whole split, if there is one: a sample

@@ -9,16 +9,11 @@ from typing import NamedTuple
 
 
 class Link(NamedTuple):
-  """A link between two neighbours of a ring.
+  """A link between two neighbours of a ring."""
 
-  Attributes:
-    bandwidth: bytes/s that leave a device, in one direction.
-    latency: seconds a hop.
-    source: where the bandwidth is from; all latencies are of LATENCY_SOURCE.
-  """
-
-  bandwidth: float
-  latency: float
+  bandwidth: float  # bytes/s that leave a device, in one direction
+  latency: float  # seconds a hop
+  # Where the bandwidth is from; all latencies are of LATENCY_SOURCE
   source: str
 
 

@@ -34,15 +34,11 @@ ASSUMED_SHARE = 0.3
 
 
 class Cluster(NamedTuple):
-  """The links of a cluster.
+  """The links of a cluster."""
 
-  Attributes:
-    link: between any two devices; with host_link, between hosts only.
-    host_link: between devices of one host; None: the same as `link`.
-    devices_per_host: devices of each host.
-  """
-
+  # Between any two devices; with host_link, between hosts only
   link: links.Link
+  # Between devices of one host; None: the same as `link`
   host_link: links.Link | None = None
   devices_per_host: int = 8
 
@@ -70,25 +66,15 @@ class Seconds(NamedTuple):
 
 
 class StepCost(NamedTuple):
-  """Bytes and times of a training step on one mesh.
+  """Bytes and times of a training step on one mesh."""
 
-  Attributes:
-    mesh: sizes of its axes.
-    images: of the whole batch.
-    column_bytes: that a device sends over the column axis.
-    gradient_bytes: that a device sends over the data axis.
-    compute: seconds.
-    columns: time of the collectives over the column axis.
-    gradients: time of the collective over the data axis.
-  """
-
-  mesh: Mesh
-  images: int
-  column_bytes: int
-  gradient_bytes: int
-  compute: float
-  columns: Seconds
-  gradients: Seconds
+  mesh: Mesh  # sizes of its axes
+  images: int  # of the whole batch
+  column_bytes: int  # that a device sends over the column axis
+  gradient_bytes: int  # that a device sends over the data axis
+  compute: float  # seconds
+  columns: Seconds  # time of the collectives over the column axis
+  gradients: Seconds  # time of the collective over the data axis
 
   @property
   def slowest(self) -> float:
@@ -138,13 +124,15 @@ def step_cost(
     ValueError: if the images do not divide over the data axis.
   """
   moved = movements(config, mesh=mesh, images=images)
-  columns = [m for m in moved if m.axis == mesh_lib.COLUMN]
-  gradients = [m for m in moved if m.axis == mesh_lib.DATA]
+  columns, gradients = (
+    [m for m in moved if m.axis == axis]
+    for axis in (mesh_lib.COLUMN, mesh_lib.DATA)
+  )
   of_step = {'mesh': mesh, 'images': images}
   return StepCost(
     **of_step,
-    column_bytes=round(sum(bytes_sent(m, **of_step) for m in columns)),
-    gradient_bytes=round(sum(bytes_sent(m, **of_step) for m in gradients)),
+    column_bytes=round(sum(_sent(m, **of_step) for m in columns)),
+    gradient_bytes=round(sum(_sent(m, **of_step) for m in gradients)),
     compute=seconds_per_image * images / mesh.devices,
     columns=collective_time(columns, **of_step, cluster=cluster),
     gradients=collective_time(gradients, **of_step, cluster=cluster),
@@ -172,11 +160,9 @@ def uneven(images: int, *, mesh: Mesh) -> str:
   return f'{images:,} images do not divide over a data axis of {mesh.data:,}'
 
 
-def bytes_sent(
-  movement: communication.Movement, *, mesh: Mesh, images: int
-) -> float:
+def _sent(m: communication.Movement, *, mesh: Mesh, images: int) -> float:
   """Bytes that one device sends in a step."""
-  return movement.bytes_per_image * images / mesh.devices
+  return m.bytes_per_image * images / mesh.devices
 
 
 def collective_time(
@@ -186,46 +172,28 @@ def collective_time(
   images: int,
   cluster: Cluster,
 ) -> Seconds:
-  """Time of collectives that run one after another."""
-  times = [
-    _ring_time(
-      movement,
-      sent=bytes_sent(movement, mesh=mesh, images=images),
-      mesh=mesh,
-      cluster=cluster,
-    )
-    for movement in moved
-  ]
-  return Seconds(
-    transfer=sum((t.transfer for t in times), 0.0),
-    latency=sum((t.latency for t in times), 0.0),
-  )
+  """Time of collectives that run one after another.
 
-
-def _ring_time(
-  movement: communication.Movement,
-  *,
-  sent: float,
-  mesh: Mesh,
-  cluster: Cluster,
-) -> Seconds:
-  """One collective: a ring in each host, then one between the hosts.
-
-  Each device of a host sends an equal part of what leaves it, so the bytes are
-  those of a single ring over all devices, with fewer hops.
+  Each is a ring in each host, then one between the hosts. Each device of a host
+  sends an equal part of what leaves it, so the bytes are those of a single ring
+  over all devices, with fewer hops.
   """
-  group = mesh.data if movement.axis == mesh_lib.DATA else mesh.column
-  local = _devices_in_host(movement.axis, mesh=mesh, cluster=cluster)
-  passes = 2 if movement.kind == 'all-reduce' else 1
-  size = sent / passes * group / (group - 1)
   transfer = latency = 0.0
-  for devices, link, part in (
-    (local, cluster.host_link or cluster.link, size),
-    (group // local, cluster.link, size / local),
-  ):
-    hops = passes * (devices - 1)
-    transfer += hops / devices * part / link.bandwidth
-    latency += hops * link.latency
+  for m in moved:
+    group = mesh.data if m.axis == mesh_lib.DATA else mesh.column
+    local = _devices_in_host(m.axis, mesh=mesh, cluster=cluster)
+    passes = 2 if m.kind == 'all-reduce' else 1
+    sent = _sent(m, mesh=mesh, images=images)
+    size = sent / passes * group / (group - 1)
+    rings = (
+      (local, cluster.host_link or cluster.link, size),
+      (group // local, cluster.link, size / local),
+    )
+    transfer += sum(
+      passes * (devices - 1) / devices * part / link.bandwidth
+      for devices, link, part in rings
+    )
+    latency += sum(passes * (n - 1) * link.latency for n, link, _ in rings)
   return Seconds(transfer, latency)
 
 
@@ -268,10 +236,8 @@ def crossover(
   }
 
   def total(mesh: Mesh, each: int, cluster: Cluster) -> float:
-    images = each * devices
-    return collective_time(
-      moved[mesh, each], mesh=mesh, images=images, cluster=cluster
-    ).total
+    of_step = {'mesh': mesh, 'images': each * devices}
+    return collective_time(moved[mesh, each], **of_step, cluster=cluster).total
 
   found = []
   for cluster in clusters:
@@ -291,19 +257,12 @@ def host_rate(costs: Iterable[StepCost], *, devices_per_host: int) -> float:
 
 
 class InputRate(NamedTuple):
-  """The measured rate of one kind of records, and the rate that a host needs.
+  """The measured rate of one kind of records, and what a host needs."""
 
-  Attributes:
-    what: the kind, as bench/input.py names it.
-    measured: images/s.
-    cores: CPU cores that a host needs, if the rate scales with them.
-    keeps_up: whether the measured rate is enough.
-  """
-
-  what: str
-  measured: float
-  cores: int
-  keeps_up: bool
+  what: str  # the kind, as bench/input.py names it
+  measured: float  # images/s
+  cores: int  # CPU cores that a host needs, if the rate scales with them
+  keeps_up: bool  # whether the measured rate is enough
 
 
 def input_rates(

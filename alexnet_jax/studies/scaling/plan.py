@@ -16,24 +16,17 @@ class Compute(NamedTuple):
 
 
 class Plan(NamedTuple):
-  """Everything that tools/plan.py prints; also the keys of its --json.
+  """Everything that tools/plan.py prints; also the keys of its --json."""
 
-  Attributes:
-    compute: of one image.
-    links: the cluster in words.
-    rows: a step on each mesh that its images divide over.
-    left_out: why other meshes are missing.
-    crossovers: link name -> devices -> images a device; {} if not asked for.
-    host_images_per_second: the most that a host consumes in any of the rows.
-    feeds: measured rates of reading records, compared with it.
-  """
-
-  compute: Compute
-  links: str
-  rows: list[model.StepCost]
-  left_out: list[str]
+  compute: Compute  # of one image
+  links: str  # the cluster in words
+  rows: list[model.StepCost]  # a step on each mesh that its images divide over
+  left_out: list[str]  # why other meshes are missing
+  # Link name -> devices -> images a device; {} if not asked for
   crossovers: dict[str, dict[int, float]]
+  # The most that a host consumes in any of the rows
   host_images_per_second: float
+  # Measured rates of reading records, compared with it
   feeds: list[model.InputRate]
 
 
@@ -43,12 +36,9 @@ def compute(
   step_seconds: float | None,
   images_per_second: float | None,
 ) -> Compute:
-  """The given time of an image, or an assumed one if both are None.
+  """The time of an image as measured on one device, else an assumed one.
 
-  Args:
-    config: its batch_size is that of step_seconds.
-    step_seconds: measured, of a step on one device.
-    images_per_second: measured, of training on one device.
+  `step_seconds` is that of a step of config.batch_size images.
 
   Raises:
     ValueError: if both are given, or one is out of range.
@@ -86,14 +76,9 @@ def make(
 ) -> Plan:
   """Plans a training step for each number of devices.
 
-  Args:
-    config: the network, the batch and the dtype.
-    devices: numbers of devices; each gives one mesh, or two with columns.
-    compute: of one image.
-    cluster: its name and its links.
-    images_per_device: of a step; None: config.batch_size is divided.
-    input_rows: rows of bench/results/*_input.json.
-    with_crossovers: whether to calculate them for all links.
+  Each number gives one mesh, or two with columns. Without images_per_device
+  config.batch_size is divided. `input_rows` are those of
+  bench/results/*_input.json.
 
   Raises:
     ValueError: if no mesh can take its images, or the hosts do not fit.
@@ -120,9 +105,13 @@ def make(
     raise ValueError(f'{"; ".join(left_out)}: use fewer --devices')
   rate = model.host_rate(rows, devices_per_host=joined.devices_per_host)
   clusters = {n: model.Cluster(link) for n, link in links.LINKS.items()}
+  if config.dtype != 'float32' and jax.default_backend() == 'cpu':
+    note = f'; columns send float32, as on a CPU: a GPU sends {config.dtype}'
+  else:
+    note = ''
   return Plan(
     compute=compute,
-    links=name + _dtype_note(config),
+    links=name + note,
     rows=rows,
     left_out=left_out,
     crossovers=_crossovers(config, devices, clusters | {name: joined})
@@ -131,13 +120,6 @@ def make(
     host_images_per_second=rate,
     feeds=model.input_rates(input_rows, images_per_second=rate),
   )
-
-
-def _dtype_note(config: model.Config) -> str:
-  """A warning where the CPU's bytes differ from a GPU's."""
-  if config.dtype == 'float32' or jax.default_backend() != 'cpu':
-    return ''
-  return f'; columns send float32, as on a CPU: a GPU sends {config.dtype}'
 
 
 def _crossovers(
@@ -180,13 +162,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
 def as_markdown(
   plan: Plan, *, tables: Iterable[str], devices_per_host: int
 ) -> str:
-  """The tables as in docs/scaling.md.
-
-  Args:
-    plan: as from `make`.
-    tables: names in TABLES, in the order in which they are printed.
-    devices_per_host: for the text above the table of input rates.
-  """
+  """Tables of TABLES by name, as in docs/scaling.md."""
   image = plan.compute.seconds_per_image * 1e6
   lines = [
     f'Links: {plan.links}.',
@@ -198,8 +174,7 @@ def as_markdown(
   return '\n'.join(lines).strip()
 
 
-def _steps(plan: Plan, devices_per_host: int) -> Iterator[str]:
-  del devices_per_host
+def _steps(plan: Plan, _: int) -> Iterator[str]:
   yield from _table(
     'devices', 'mesh', 'images', 'columns, MB', 'gradients, MB', 'compute, ms',
     'columns, ms', 'gradients, ms', 'step, ms', 'efficiency', 'images/s',
@@ -230,8 +205,7 @@ def _range(low: float, high: float, form: str) -> str:
   return ' to '.join(ends)
 
 
-def _columns(plan: Plan, devices_per_host: int) -> Iterator[str]:
-  del devices_per_host
+def _columns(plan: Plan, _: int) -> Iterator[str]:
   if not plan.crossovers:
     return
   numbers = next(iter(plan.crossovers.values()))
