@@ -107,7 +107,7 @@ def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
   leaves = jax.tree.leaves(setup.programs.state.params)
   parameters = sum(leaf.size for leaf in leaves)
   device = setup.mesh.devices.flat[0]
-  going_on = f', going on from step {step}' if step else ''
+  resuming = f', resuming from step {step}' if step else ''
   return (
     f'AlexNet of {config.model.columns} columns, {parameters:,} parameters, on '
     f'{setup.mesh.size} {device.device_kind} devices (data {config.mesh.data} '
@@ -115,5 +115,5 @@ def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
     f'{data.name}: {len(data.train):,} training and {len(data.val):,} '
     f'validation images of {len(data.classes)} classes; {plan.total_steps:,} '
     f'steps of {plan.batch_size} images, {plan.epoch(plan.total_steps):.1f} '
-    f'epochs\n{workdir}{going_on}; the first step compiles the network'
+    f'epochs\n{workdir}{resuming}; the first step compiles the network'
   )

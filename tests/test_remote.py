@@ -140,7 +140,7 @@ def test_local_files_are_dropped_after_another_machine_took_over(
       pass
   capsys.readouterr()
   _train()
-  assert 'going on from step 4' in capsys.readouterr().out
+  assert 'resuming from step 4' in capsys.readouterr().out
 
 
 def test_a_run_that_is_taken_over_stops_writing(begun, monkeypatch):
@@ -426,7 +426,7 @@ def test_the_commands_work_on_a_bucket(
   there = bucket / 'runs' / 'a'
   (step,) = _steps(there)[:1]
   shutil.rmtree(tmp_path / 'cache')
-  assert f'going on from step {step}' in run('main', *trains)
+  assert f'resuming from step {step}' in run('main', *trains)
   assert (there / 'report' / 'index.html').is_file()
   last = runs.lines(there)[-1]
   out = run('main', *flags, '--mode=eval', f'--restore={RUN}')

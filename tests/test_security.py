@@ -45,7 +45,7 @@ def test_the_hook_sees_pickles():
 def test_training_and_going_on_unpickle_nothing(tmp_path):
   done = _run(tmp_path)
   assert done.returncode == 0, done.stderr
-  assert 'going on from step 1' in done.stdout
+  assert 'resuming from step 1' in done.stdout
 
 
 def test_statistics_that_are_pickles_are_refused(tmp_path):
