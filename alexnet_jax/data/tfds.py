@@ -134,8 +134,8 @@ class Member(NamedTuple):
     return label
 
 
-# The image and the label of the same record are read one after the other.
-@functools.lru_cache(maxsize=1)
+# A thread asks for the label of a record and then for its image.
+@functools.lru_cache(maxsize=32)
 def _record(member: Member) -> dict[str, Any]:
   try:
     return data_source(member.folder, split=member.split)[member.index]
