@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from alexnet_jax.bench import ops, step, workers
+from alexnet_jax.bench import ops, workers
 from alexnet_jax.bench.baselines import pytorch
+from alexnet_jax.bench.settings import Mesh, Settings
 from tests import nets
 
 
@@ -48,11 +49,11 @@ def measured(monkeypatch):
       commands.append(command)
 
   monkeypatch.setattr(workers, 'Worker', Started)
-  settings = step.StepSettings(
+  settings = Settings(
     what='step',
     config=nets.config(),
     batch_size=4,
-    meshes=[step.Mesh(1, 2)],
+    meshes=[Mesh(1, 2)],
     dtype='float32',
     seconds=0.1,
     rounds=2,

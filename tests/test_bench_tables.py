@@ -24,7 +24,7 @@ def test_steps_beside_the_peer():
   )  # fmt: skip
   alone = row | {'bench': 'eval', 'peer_images_per_second': None}
   alone |= {'ratio': None, 'ratio_range': None, 'command': 'python -m y'}
-  lines = tables.speeds([row, alone]).splitlines()
+  lines = tables.benchmark([row, alone]).splitlines()
   assert lines[2] == (
     '| training step | 128 | 4 | 1x1 | float32 | 30.0 | 20.0 | 1.50 | '
     '1.40 to 1.60 | 44% | 2.00 GB | - | 5 |'
@@ -39,31 +39,53 @@ def test_steps_beside_the_peer():
 
 def test_operations():
   row = _measured(
+    bench='ops',
     what='conv1 forward', ms=1.234, naive_ms=None, peer_ms=2.0, floor_ms=1.0,
     flop=1, gflops=99.6,
   )  # fmt: skip
-  lines = tables.times([row, row | {'flop': 0}]).splitlines()
+  lines = tables.benchmark([row, row | {'flop': 0}]).splitlines()
   cells = '| conv1 forward | 1.23 | - | 2.00 | 1.00 |'
   assert lines[2:4] == [f'{cells} 100 | 5 |', f'{cells} - | 5 |']
 
 
 def test_meshes_and_sizes():
   row = _measured(
+    bench='scaling',
     batch_size=32, mesh='1x2', images_per_second=28.0, ratio_to_first_mesh=0.93,
     peak_memory_bytes=10**9, moved_bytes_per_image=452_448,
   )  # fmt: skip
-  failed = _measured(batch_size=512, failed='out of memory')
-  lines = tables.scaled([row, failed]).splitlines()
+  failed = _measured(
+    bench='scaling', batch_size=512, failed='out of memory', n=None
+  )
+  lines = tables.benchmark([row, failed]).splitlines()
   assert lines[2] == '| 32 | 1x2 | 28.0 | 0.93 | 1.00 GB | 452,448 | 5 |'
   assert lines[3] == '| 512 | out of memory | - | - | - | - | - |'
 
 
+def test_the_terminal_shows_more_columns_but_no_empty_ones():
+  row = _measured(
+    bench='step', batch_size=128, parts=1, mesh='1x1', dtype='float32',
+    images_per_second=30.04, images_per_second_range=[29.0, 1031.0],
+    ratio=None, ratio_range=None, peak_memory_bytes=10**9, compile_seconds=2.0,
+  )  # fmt: skip
+  heads, cells = tables.text([row]).splitlines()
+  assert heads == (
+    'what           images  parts  mesh  dtype    images/s  peak memory  n  '
+    'images/s, range  compiled in'
+  )
+  assert cells == (
+    'training step  128     1      1x1   float32  30.0      1.00 GB      5  '
+    '29.0 to 1,031.0  2.0 s'
+  )
+
+
 def test_training_from_records():
   row = _measured(
+    bench='end_to_end',
     what='from raw records', batch_size=128, images_per_second=30.0,
     of_step_alone=0.991, of_step_alone_range=[0.97, 1.01],
   )  # fmt: skip
-  assert tables.fed([row]).splitlines()[2] == (
+  assert tables.benchmark([row]).splitlines()[2] == (
     '| from raw records | 128 | 30.0 | 0.991 | 0.970 to 1.010 | 5 |'
   )
 
@@ -81,10 +103,11 @@ def test_rows_of_other_commands_of_the_day_are_kept(tmp_path, monkeypatch):
 
 def test_several_processes_beside_one():
   row = _measured(
+    bench='processes',
     what='2 x 1 devices', batch_size=32, images_per_second=28.49,
     of_one_process=1.032, of_one_process_range=[0.947, 1.087],
   )  # fmt: skip
-  assert tables.processes([row]).splitlines()[2] == (
+  assert tables.benchmark([row]).splitlines()[2] == (
     '| 2 x 1 devices | 32 | 28.5 | 1.032 | 0.947 to 1.087 | 5 |'
   )
 
@@ -95,6 +118,7 @@ def test_a_page_needs_room_for_results_once_there_are_any(tmp_path):
   page, text = 'docs/benchmarks.md', '# Benchmarks\n'
   assert docs.rewrite(text, page=page, root=tmp_path) == text
   row = _measured(
+    bench='ops',
     what='fc6 forward', ms=1.0, naive_ms=1.0, peer_ms=1.0, floor_ms=1.0,
     flop=1, gflops=1.0,
   )  # fmt: skip

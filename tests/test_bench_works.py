@@ -123,4 +123,4 @@ def test_the_update_is_timed_on_all_parameters():
   work = jax_ops.update(nets.config())
   assert work.facts == {'flop': 0, 'bytes': 5 * 4 * 47_354}
   for _ in range(2):
-    work.wait(work.start())
+    jax.block_until_ready(work.start())

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from alexnet_jax.bench import runs, tables
+from alexnet_jax.bench import tables
 from alexnet_jax.data import augment
 from alexnet_jax.models import alexnet
 from alexnet_jax.tools import docs
@@ -115,7 +115,8 @@ def test_every_mark_in_the_tree_is_a_row():
   found = docs.deviations(ROOT)
   assert sum(len(marks.findall(t)) for t in texts) == len(found) > 20
   for row in found:
-    assert row.paper and row.here and (row.program or not row.silent), row
+    silent = row.paper.startswith('silent: ')
+    assert row.paper and row.here and (row.program or not silent), row
 
 
 def _tree(tmp_path, text):
@@ -138,8 +139,8 @@ def test_rows_from_comments_and_docstrings(tmp_path):
   )
   rows = docs.deviations(root)
   assert rows == [
-    ('configs/a.py', True, 'how a | b.', 'so.', 'thus, or so.'),
-    ('configs/a.py', False, 'the text.', '', 'ours.'),
+    ('configs/a.py', 'silent: how a | b.', 'so.', 'thus, or so.'),
+    ('configs/a.py', 'the text.', None, 'ours.'),
   ]
   table = docs.table(rows).splitlines()
   assert table[2] == (
@@ -161,14 +162,17 @@ def _run(**fields):
 
 
 def test_an_expected_run_is_not_run_until_there_is_a_row():
-  expected = [runs.Expected('a.py', 'D', (0.407, 0.182))]
-  lines = runs.results([_run(top1_error=None)], expected=expected).splitlines()
-  assert lines[2:] == ['| `a.py` | D | - | - | not run | 40.7 % / 18.2 % | 0 |']
-  lines = runs.results([_run(), _run(data='E')], expected=expected).splitlines()
+  expected = {'a.py': (0.407, 0.182)}
+  data, paper = tables.IMAGENET, '40.7 % / 18.2 %'
+  none = [_run(data=data, top1_error=None)]
+  lines = tables.results(none, expected=expected).splitlines()
+  assert lines[2:] == [f'| `a.py` | {data} | - | - | not run | {paper} | 0 |']
+  rows = [_run(), _run(data=data)]
+  lines = tables.results(rows, expected=expected).splitlines()
   cells = '| H | 3 days | 12.5 %, 10 views |'
   assert lines[2:] == [
-    f'| `a.py` | D {cells} 40.7 % / 18.2 % | 1 |',
-    f'| `a.py` | E {cells} - | 1 |',
+    f'| `a.py` | {data} {cells} {paper} | 1 |',
+    f'| `a.py` | D {cells} - | 1 |',
   ]
 
 
@@ -176,11 +180,11 @@ def test_results_have_every_seed_of_the_presets():
   def row(seed, wrong):
     return {
       'bench': 'presets', 'name': 'a.py', 'seed': seed, 'val_errors': wrong,
-      'hardware': 'H, 1 x 2',
+      'hardware': 'H, 1 x 2', 'loss': [1.0],
     }  # fmt: skip
 
   rows = [row(seed, wrong) for seed, wrong in enumerate((0, 19))]
-  (line,) = runs.results(rows, expected=[]).splitlines()[2:]
+  (line,) = tables.results(rows, expected={}).splitlines()[2:]
   assert (
     '| H | not recorded | 0, 19 of 300 images, centre crop | - | 2 |' in line
   )
@@ -189,7 +193,7 @@ def test_results_have_every_seed_of_the_presets():
 def test_conditions_are_of_runs_without_an_error_too():
   rows = [_run(images_per_second_range=[15, 18])]
   rows.append(_run(top1_error=None, result='loss 5.15'))
-  lines = runs.conditions(rows).splitlines()[2:]
+  lines = tables.runs(rows).splitlines()[2:]
   assert lines == [
     '| `a.py` | D | 5 | top-1 error 12.5 %, 10 views | 15 to 18 | 3 days | H | '
     '1 |',
@@ -202,7 +206,7 @@ def test_a_study_says_what_its_seeds_cannot_tell():
     'what': 'study tanh', 'points': 4.33, 'points_interval': [-12.66, 21.32],
     'tells': False, 'n': 3,
   }  # fmt: skip
-  lines = runs.study([{'what': 'study base'}, row]).splitlines()
+  lines = tables.study([{'what': 'study base'}, row]).splitlines()
   assert lines[2:] == ['| tanh | +4.3 | -12.7 to +21.3 | not shown | 3 |']
 
 
@@ -222,11 +226,12 @@ def test_curves_are_means_over_seeds():
 
 def test_rates_are_rows_with_their_conditions():
   row = {
-    'what': 'train', 'images_per_second': 12345.6, 'range': [12000.0, 13000.4],
+    'bench': 'input', 'what': 'train',
+    'images_per_second': 12345.6, 'range': [12000.0, 13000.4],
     'cpu_us_per_image': 99.6, 'n': 5, 'hardware': 'H', 'python': '3.11',
     'date': '2026-01-02', 'images': 4000, 'command': 'python -m x',
   }  # fmt: skip
-  lines = tables.rates([row]).splitlines()
+  lines = tables.benchmark([row]).splitlines()
   assert lines[2] == '| train | 12,346 | 12,000 to 13,000 | 5 | 100 us |'
   assert lines[-1] == (
     'H, Python 3.11, 2026-01-02, 4,000 training images; `python -m x`.'

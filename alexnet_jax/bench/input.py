@@ -5,7 +5,6 @@ until they exceed every CPU cache, and all in the page cache. Rounds of the
 kinds are interleaved, so that other load on the machine affects all alike.
 """
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -15,8 +14,9 @@ import pathlib
 import resource
 import statistics
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,13 +24,15 @@ import numpy as np
 from ml_collections import config_dict
 from PIL import Image
 
-from alexnet_jax.bench import rows
+from alexnet_jax.bench import rows, workers
 from alexnet_jax.bench.baselines import pytorch
+from alexnet_jax.bench.settings import Settings
 from alexnet_jax.data import pipeline, records, sources
 from alexnet_jax.data import tfds as tfds_lib
 from alexnet_jax.data.prepare import layouts, shards, tar
 from alexnet_jax.data.prepare import run as run_lib
 from alexnet_jax.data.prepare import sources as sources_lib
+from alexnet_jax.runtime import malloc
 from alexnet_jax.steps import preprocess
 
 BATCH, IMAGE, CROP = 128, 256, 224  # as in the paper
@@ -52,27 +54,6 @@ _CONFIG = config_dict.ConfigDict(
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InputSettings:
-  """What to measure.
-
-  Attributes:
-    folder: for the files to read; some gigabytes.
-    source: of images, as tools.prepare takes it.
-    images: training images; those of the source are repeated.
-    seconds: of a round.
-    rounds: of each kind.
-    torch_python: an interpreter with PyTorch and Pillow; '': without.
-  """
-
-  folder: pathlib.Path
-  source: str
-  images: int
-  seconds: float
-  rounds: int
-  torch_python: str = ''
-
-
 class Round(NamedTuple):
   """Rates of one round."""
 
@@ -80,43 +61,47 @@ class Round(NamedTuple):
   cpu_us_per_image: float  # of all processes and threads
 
 
-def measure_input(settings: InputSettings) -> list[rows.ResultRow]:
-  """Rows of preparing, then of feeding, one for each kind."""
-  prepared = write_records(settings)
-  _write_copies(settings)
-  kinds = {
-    'train, raw records': _record_batches(settings, 'raw'),
-    'train, JPEG records': _record_batches(settings, 'jpeg'),
-    'train, TFDS of JPEGs': _tfds_batches(settings),
-    'train, raw records, ready on the device': _on_device(
-      _record_batches(settings, 'raw')
-    ),
-    'peer: numpy loop over a memory map': _numpy_batches(settings),
-  }
-  measure: dict[str, Callable[[], Round]] = {
-    what: functools.partial(_measure_round, batches, seconds=settings.seconds)
-    for what, batches in kinds.items()
-  }
-  if settings.torch_python:
-    measure['peer: torch DataLoader, PIL, JPEG folders'] = functools.partial(
-      _torch_round, settings
-    )
-  rounds: dict[str, list[Round]] = {what: [] for what in measure}
-  for _, what in itertools.product(range(settings.rounds), measure):
-    rounds[what].append(measure[what]())
+def measure_input(settings: Settings) -> list[rows.ResultRow]:
+  """Rows of preparing, then of feeding, one for each kind.
+
+  Raises:
+    ValueError: if there is no source of images, or it has no files.
+  """
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    prepared = write_records(settings, folder=folder)
+    _write_copies(folder)
+    raw = functools.partial(records.load, str(folder / 'raw'), image_size=IMAGE)
+    jpeg = records.load(str(folder / 'jpeg'), image_size=IMAGE)
+    kinds = {
+      'train, raw records': _batches(raw()),
+      'train, JPEG records': _batches(jpeg),
+      'train, TFDS of JPEGs': _batches(_as_tfds(folder)),
+      'train, raw records, ready on the device': _on_device(_batches(raw())),
+      'peer: numpy loop over a memory map': _numpy_batches(folder),
+    }
+    measures = {
+      what: functools.partial(_measure_round, batches, seconds=settings.seconds)
+      for what, batches in kinds.items()
+    }
+    if settings.baseline:
+      measures['peer: torch DataLoader, PIL, JPEG folders'] = functools.partial(
+        _torch_round, settings.baseline.python, folder, settings.seconds
+      )
+    rounds = workers.interleave(measures, rounds=settings.rounds)
   return prepared + [_input_row(what, each) for what, each in rounds.items()]
 
 
 def _input_row(what: str, rounds: Sequence[Round]) -> rows.ResultRow:
   """Median and range of the rounds."""
-  rates = [r.images_per_second for r in rounds]
-  cpu = statistics.median(r.cpu_us_per_image for r in rounds)
+  rates, cpu = zip(*rounds, strict=True)
+  row = rows.spread('images_per_second', rates, digits=1)
   return {
     'bench': 'input',
     'what': what,
-    'images_per_second': round(statistics.median(rates), 1),
-    'range': [round(min(rates), 1), round(max(rates), 1)],
-    'cpu_us_per_image': round(cpu, 1),
+    'images_per_second': row['images_per_second'],
+    'range': row['images_per_second_range'],
+    'cpu_us_per_image': round(statistics.median(cpu), 1),
     'n': len(rounds),
   }
 
@@ -132,12 +117,13 @@ def _measure_round(batches: Iterator[Any], *, seconds: float) -> Round:
   return Round(count / took, (time.process_time() - cpu) / count * 1e6)
 
 
-def write_records(settings: InputSettings) -> list[rows.ResultRow]:
-  """Prepares FOLDER/raw and FOLDER/jpeg; a row for each.
-
-  Raises:
-    ValueError: if the source has no files.
-  """
+def write_records(
+  settings: Settings, *, folder: pathlib.Path
+) -> list[rows.ResultRow]:
+  """Prepares FOLDER/raw and FOLDER/jpeg; a row for each."""
+  if not settings.source:
+    raise ValueError('--source is missing: give images, as for tools.prepare')
+  malloc.keep_freed_memory()
   layout = sources_lib.find_layout(settings.source)
   train = itertools.islice(
     itertools.cycle(layout.splits['train']), settings.images
@@ -151,9 +137,7 @@ def write_records(settings: InputSettings) -> list[rows.ResultRow]:
   for encoding in ('raw', 'jpeg'):
     work = run_lib.plan(layout, options=shards.Options(encoding=encoding))
     start, cpu = time.perf_counter(), _children_cpu()
-    run_lib.prepare(
-      work, output=settings.folder / encoding, workers=os.cpu_count() or 1
-    )
+    run_lib.prepare(work, output=folder / encoding, workers=os.cpu_count() or 1)
     seconds = time.perf_counter() - start
     while multiprocessing.active_children():  # counted once they have ended
       time.sleep(0.01)
@@ -175,15 +159,11 @@ def _children_cpu() -> float:
   return usage.ru_utime + usage.ru_stime
 
 
-def _load_records(settings: InputSettings, encoding: str) -> sources.Dataset:
-  return records.load(str(settings.folder / encoding), image_size=IMAGE)
-
-
-def _write_copies(settings: InputSettings) -> None:
+def _write_copies(folder: pathlib.Path) -> None:
   """Writes the images as JPEGs in class folders, and as one array."""
-  train = _load_records(settings, 'raw').train
+  train = records.load(str(folder / 'raw'), image_size=IMAGE).train
   array = np.lib.format.open_memmap(
-    settings.folder / 'images.npy',
+    folder / 'images.npy',
     mode='w+',
     dtype=np.uint8,
     shape=(len(train), IMAGE, IMAGE, 3),
@@ -191,27 +171,22 @@ def _write_copies(settings: InputSettings) -> None:
   for index in range(len(train)):
     example = train[index]
     array[index] = example.image
-    folder = settings.folder / 'folders' / f'{example.label:04d}'
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f'{example.name}.jpg'
+    path = folder / 'folders' / f'{example.label:04d}' / f'{example.name}.jpg'
+    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(example.image).save(path, quality=90)
 
 
-def _train_batches(dataset: sources.Dataset) -> Iterator[pipeline.TrainBatch]:
+def _batches(dataset: sources.Dataset) -> Iterator[pipeline.TrainBatch]:
+  """Training batches, as training reads them."""
   batches = pipeline.train_batches(dataset, config=_CONFIG, total_steps=10**9)
   return iter(batches)
 
 
-def _record_batches(
-  settings: InputSettings, encoding: str
-) -> Iterator[pipeline.TrainBatch]:
-  """Training batches from prepared records."""
-  return _train_batches(_load_records(settings, encoding))
-
-
-def _tfds_batches(settings: InputSettings) -> Iterator[pipeline.TrainBatch]:
-  """Training batches from a TFDS data set of the JPEGs, which is made here."""
+def _as_tfds(folder: pathlib.Path) -> sources.Dataset:
+  """A TFDS data set of the JPEGs, which is made here."""
   import tensorflow_datasets as tfds
+
+  files = sorted((folder / 'folders').glob('*/*.jpg'))
 
   class Jpegs(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version('1.0.0')
@@ -227,7 +202,6 @@ def _tfds_batches(settings: InputSettings) -> Iterator[pipeline.TrainBatch]:
 
     def _split_generators(self, manager):
       del manager
-      files = sorted((settings.folder / 'folders').glob('*/*.jpg'))
       return {
         'train': self._generate_examples(files),
         'test': self._generate_examples(files[:8]),
@@ -238,18 +212,14 @@ def _tfds_batches(settings: InputSettings) -> Iterator[pipeline.TrainBatch]:
         yield file.stem, {'image': str(file), 'label': int(file.parent.name)}
 
   tfds.disable_progress_bar()
-  data_dir = settings.folder / 'tfds'
-  builder = Jpegs(data_dir=data_dir, file_format='array_record')
+  builder = Jpegs(data_dir=folder / 'tfds', file_format='array_record')
   builder.download_and_prepare()
-  statistics = records.read_statistics(
-    settings.folder / 'raw', image_size=IMAGE
-  )
-  folder = tfds_lib.statistics_folder(str(builder.data_dir), image_size=IMAGE)
-  folder.mkdir()
-  records.write_statistics(folder, statistics=statistics)
-  return _train_batches(
-    tfds_lib.load('jpegs', data_dir=str(data_dir), image_size=IMAGE)
-  )
+  statistics = records.read_statistics(folder / 'raw', image_size=IMAGE)
+  beside = tfds_lib.statistics_folder(str(builder.data_dir), image_size=IMAGE)
+  beside.mkdir()
+  records.write_statistics(beside, statistics=statistics)
+  data_dir = str(folder / 'tfds')
+  return tfds_lib.load('jpegs', data_dir=data_dir, image_size=IMAGE)
 
 
 def _on_device(
@@ -267,9 +237,9 @@ def _on_device(
     yield batch
 
 
-def _numpy_batches(settings: InputSettings) -> Iterator[dict[str, Any]]:
+def _numpy_batches(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
   """Batches of a plain loop: read, crop, mirror, copy."""
-  whole = np.load(settings.folder / 'images.npy', mmap_mode='r')
+  whole = np.load(folder / 'images.npy', mmap_mode='r')
   rng = np.random.default_rng(0)
   while True:
     batch = np.empty((BATCH, CROP, CROP, 3), np.uint8)
@@ -281,16 +251,10 @@ def _numpy_batches(settings: InputSettings) -> Iterator[dict[str, Any]]:
     yield {'image': batch, 'label': np.zeros(BATCH, np.int32)}
 
 
-def _torch_round(settings: InputSettings) -> Round:
+def _torch_round(python: str, folder: pathlib.Path, seconds: float) -> Round:
   """A round of torch's DataLoader, in a process of its own."""
-  script, folder = pytorch.SCRIPTS / 'torch_input.py', 'folders'
-  done = subprocess.run(
-    [
-      *(settings.torch_python, str(script), str(settings.folder / folder)),
-      *(str(settings.seconds), str(os.cpu_count() or 1)),
-    ],
-    capture_output=True,
-    text=True,
-    check=True,
-  )
+  script = str(pytorch.SCRIPTS / 'torch_input.py')
+  command = [python, script, str(folder / 'folders'), str(seconds)]
+  command.append(str(os.cpu_count() or 1))
+  done = subprocess.run(command, capture_output=True, text=True, check=True)
   return Round(**json.loads(done.stdout.splitlines()[-1]))

@@ -9,7 +9,6 @@ nothing, or are fused with their neighbours.
 """
 
 import functools
-import itertools
 import json
 import math
 import sys
@@ -26,13 +25,15 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from ml_collections import config_dict
 
-from alexnet_jax.bench import jax_step, workers
+from alexnet_jax.bench import jax_step
+from alexnet_jax.bench.baselines import serve
 from alexnet_jax.config import schema
 from alexnet_jax.models import alexnet
 from alexnet_jax.ops import lrn, pool
 from alexnet_jax.optim import sgd
 from alexnet_jax.runtime import compile
 
+Make = Callable[[], serve.Workload]
 Shape = tuple[int, ...]
 
 
@@ -45,14 +46,14 @@ class Op(NamedTuple):
       parameters, which are always float32.
     naive: the shortest JAX form of the same function; None: there is no other.
     flop: of the forward pass on weights, for the whole batch.
-    differentiate: indices of the arguments whose gradients training needs.
+    first: index of the first argument whose gradient training needs.
   """
 
   function: Callable[..., Array]
   shapes: tuple[Shape, ...]
   naive: Callable[..., Array] | None
-  flop: int
-  differentiate: tuple[int, ...]
+  flop: int = 0
+  first: int = 0
 
 
 def main() -> None:
@@ -62,15 +63,13 @@ def main() -> None:
   config.mesh.data = config.mesh.column = 1
   jax_step.set_up(config)
   dtype = options['dtype']
-  ops = dict(operations(config))
-  workloads = dict(_workloads(ops, dtype=dtype))
-  workloads['update'] = functools.partial(update, config)
+  workloads = dict(_workloads(config, dtype=dtype))
   info = jax_step.machine() | {'ops': list(workloads)}
   workloads |= {
     'product': functools.partial(jax_step.product, dtype),
     'copy': functools.partial(copy, dtype),
   }
-  workers.serve(workloads, info=info, peak_memory=jax_step.peak_memory_bytes)
+  jax_step.answer(workloads, info=info)
 
 
 def operations(
@@ -79,7 +78,8 @@ def operations(
   """Operations of the network in order: (stage, operation)."""
   model, images = config.model, config.batch_size
   crop = config.data.crop_size
-  shapes, params = _shapes(config)
+  shapes = alexnet.activation_shapes(model, crop_size=crop)
+  params = jax.tree.map(lambda array: array.shape, _parameters(config))
   before = (images, crop, crop, 3)
   for stage in alexnet.stages(model):
     name, _, op = stage.partition('/')
@@ -90,18 +90,12 @@ def operations(
     before = (images, *shapes[stage])
 
 
-def _shapes(config: config_dict.ConfigDict) -> tuple[dict[str, Shape], Any]:
-  """Shapes of an image's activations by stage, of parameters by layer."""
-  model = alexnet.create(config.model, columns_here=config.model.columns)
-  crop = config.data.crop_size
-  (_, found), variables = jax.eval_shape(
-    alexnet.whole(
-      lambda key: model.init_with_output(key, jnp.zeros((1, crop, crop, 3)))
-    ),
-    jax.random.key(0),
+def _parameters(config: config_dict.ConfigDict) -> Any:
+  """Shapes of the parameters, by layer and kind; nothing is computed."""
+  make = functools.partial(
+    alexnet.initialise, config.model, crop_size=config.data.crop_size
   )
-  shapes = {stage: array.shape[1:] for stage, array in found.items()}
-  return shapes, jax.tree.map(lambda array: array.shape, variables['params'])
+  return jax.eval_shape(make, jax.random.key(0))
 
 
 def _conv(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
@@ -110,25 +104,19 @@ def _conv(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
   module = alexnet.Conv(
     config_dict.FrozenConfigDict(layer), kernels=layer.kernels, groups=groups
   )
-  ends = [module._padding(size) for size in x[1:3]]
-
-  def naive(x: Array, kernel: Array, bias: Array) -> Array:
-    y = lax.conv_general_dilated(
-      x,
-      kernel.astype(x.dtype),
-      window_strides=(layer.stride, layer.stride),
-      padding=ends,
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      feature_group_count=groups,
-    )
-    return y + bias.astype(x.dtype)[None, None, None]
-
+  naive = nn.Conv(
+    layer.kernels,
+    (layer.size, layer.size),
+    strides=layer.stride,
+    padding=[module._padding(size) for size in x[1:3]],
+    feature_group_count=groups,
+  )
   return Op(
     function=_with_params(module),
     shapes=(x, params['kernel'], params['bias']),
-    naive=naive,
+    naive=lambda x, *rest: _with_params(naive.copy(dtype=x.dtype))(x, *rest),
     flop=2 * x[0] * math.prod(params['kernel']) * math.prod(y[:2]),
-    differentiate=(1, 2) if layer.inputs == 'image' else (0, 1, 2),
+    first=1 if layer.inputs == 'image' else 0,
   )
 
 
@@ -136,16 +124,12 @@ def _dense(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
   del y
   layer, inputs = model.layer[name], params['kernel'][0]
   module = alexnet.Dense(config_dict.FrozenConfigDict(layer), units=layer.units)
+  x = (x[0], math.prod(x[1:]) // inputs, inputs)
   return Op(
     function=_with_params(module),
-    shapes=(
-      (x[0], math.prod(x[1:]) // inputs, inputs),
-      params['kernel'],
-      params['bias'],
-    ),
+    shapes=(x, params['kernel'], params['bias']),
     naive=None,
     flop=2 * x[0] * math.prod(params['kernel']),
-    differentiate=(0, 1, 2),
   )
 
 
@@ -178,7 +162,7 @@ def _lrn(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
     beta=c.beta,
     columns=columns,
   )
-  return Op(own, (x,), naive, flop=0, differentiate=(0,))
+  return Op(own, (x,), naive)
 
 
 def _pool(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
@@ -194,67 +178,56 @@ def _pool(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
     return nn.max_pool(x, (size, size), (stride, stride), padding)
 
   own = functools.partial(pool.max_pool, size=size, stride=stride)
-  return Op(own, (x,), naive, flop=0, differentiate=(0,))
+  return Op(own, (x,), naive)
 
 
 _OPS = {'conv': _conv, 'dense': _dense, 'lrn': _lrn, 'pool': _pool}
 
 
 def _workloads(
-  ops: dict[str, Op], *, dtype: str
-) -> Iterator[tuple[str, Callable[[], workers.Workload]]]:
-  """Forward and backward of each operation, then of its naive form."""
-  for (stage, op), make in itertools.product(ops.items(), (forward, backward)):
-    yield f'{stage} {make.__name__}', functools.partial(make, op, dtype=dtype)
-    if op.naive:
-      naive = op._replace(function=op.naive)
-      name = f'{stage} {make.__name__} naive'
-      yield name, functools.partial(make, naive, dtype=dtype)
+  config: config_dict.ConfigDict, *, dtype: str
+) -> Iterator[tuple[str, Make]]:
+  """Both directions of each operation and of its naive form; the update."""
+  ops = dict(operations(config))
+  for stage, op in ops.items():
+    for make in (forward, backward):
+      name = f'{stage} {make.__name__}'
+      yield name, functools.partial(make, op, dtype=dtype)
+      if op.naive:
+        naive = op._replace(function=op.naive)
+        yield f'{name} naive', functools.partial(make, naive, dtype=dtype)
+  yield 'update', functools.partial(update, config)
 
 
-def forward(op: Op, *, dtype: str) -> workers.Workload:
+def forward(op: Op, *, dtype: str) -> serve.Workload:
   """The forward pass of an operation."""
   arguments = _arguments(op, dtype)
-  function = compile.jit(op.function)
-  out = function(*arguments)
-  facts = {'flop': op.flop, 'bytes': _bytes(arguments, out)}
-  return workers.Workload(
-    lambda: function(*arguments), jax.block_until_ready, facts
-  )
+  call = functools.partial(compile.jit(op.function), *arguments)
+  facts = {'flop': op.flop, 'bytes': _bytes(arguments, call())}
+  return serve.Workload(call, facts)
 
 
-def backward(op: Op, *, dtype: str) -> workers.Workload:
+def backward(op: Op, *, dtype: str) -> serve.Workload:
   """The gradients of an operation, from its saved residuals."""
   arguments = _arguments(op, dtype)
-  chosen = op.differentiate
 
   def pull_back(*arguments: Array) -> tuple[Array, Any]:
-    def function(*some: Array) -> Array:
-      full = list(arguments)
-      for place, array in zip(chosen, some, strict=True):
-        full[place] = array
-      return op.function(*full)
-
-    return jax.vjp(function, *(arguments[place] for place in chosen))
+    fixed, chosen = arguments[: op.first], arguments[op.first :]
+    return jax.vjp(functools.partial(op.function, *fixed), *chosen)
 
   y, pull = compile.jit(pull_back)(*arguments)
   g = _draw(y.shape, y.dtype)
   gradients = compile.jit(lambda pull, g: pull(g))
-  out = gradients(pull, g)
-  kinds = sum(arguments[place].ndim > 1 for place in chosen)
-  facts = {'flop': kinds * op.flop, 'bytes': _bytes(arguments, g, out)}
-  return workers.Workload(
-    lambda: gradients(pull, g), jax.block_until_ready, facts
-  )
+  call = functools.partial(gradients, pull, g)
+  kinds = sum(each.ndim > 1 for each in arguments[op.first :])
+  facts = {'flop': kinds * op.flop, 'bytes': _bytes(arguments, g, call())}
+  return serve.Workload(call, facts)
 
 
-def update(config: config_dict.ConfigDict) -> workers.Workload:
+def update(config: config_dict.ConfigDict) -> serve.Workload:
   """One update of all parameters and velocities (§5)."""
   rule = sgd.from_config(config.optim)
-  _, shapes = _shapes(config)
-  params = jax.tree.map(
-    jnp.ones, shapes, is_leaf=lambda node: isinstance(node, tuple)
-  )
+  params = jax.tree.map(jnp.ones_like, _parameters(config))
   gradients = jax.tree.map(jnp.ones_like, params)
   state = [(params, rule.init(params))]
 
@@ -270,12 +243,10 @@ def update(config: config_dict.ConfigDict) -> workers.Workload:
     state[0] = apply(gradients, state[0])
     return jax.tree.leaves(state[0])[0][..., :1]  # state is donated next
 
-  return workers.Workload(
-    start, jax.block_until_ready, {'flop': 0, 'bytes': 5 * _bytes(params)}
-  )
+  return serve.Workload(start, {'flop': 0, 'bytes': 5 * _bytes(params)})
 
 
-def copy(dtype: str) -> workers.Workload:
+def copy(dtype: str) -> serve.Workload:
   """Adds 1 to 256 MB in place: the peak rate of the memory."""
   slabs = (256 << 20) // (1024 * 1024 * jnp.dtype(dtype).itemsize)
   state = [jnp.ones((slabs, 1024, 1024), dtype)]
@@ -286,7 +257,7 @@ def copy(dtype: str) -> workers.Workload:
     state[0] = add(state[0])
     return state[0][0, 0]  # state is donated next
 
-  return workers.Workload(start, jax.block_until_ready, facts)
+  return serve.Workload(start, facts)
 
 
 def _arguments(op: Op, dtype: str) -> list[Array]:

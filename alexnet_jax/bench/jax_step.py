@@ -7,12 +7,14 @@ state is donated, as in training. This module imports neither grain, TFDS nor
 orbax, so that a step can be measured where they are not installed.
 """
 
+import collections
 import functools
 import json
 import operator
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -20,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float32, UInt8
 from ml_collections import config_dict
 
-from alexnet_jax.bench import workers
+from alexnet_jax.bench.baselines import serve
 from alexnet_jax.config import durations, schema
 from alexnet_jax.data import augment
 from alexnet_jax.models import summary
@@ -33,6 +35,9 @@ Config = config_dict.ConfigDict
 Batch = dict[str, Any]
 _TRAIN_IMAGES = 1_281_167  # of ImageNet; only the length of a run depends on it
 _PRODUCT = 4096  # rows and columns of the matrices
+# Calls dispatched ahead, as in train/guard.py. With about thirty, two CPU
+# devices deadlock (jax 0.10.2).
+_AHEAD = 2
 
 
 def main() -> None:
@@ -40,15 +45,19 @@ def main() -> None:
   options = json.loads(sys.argv[1])
   config = Config(schema.from_json(options['config']))
   set_up(config)
-  workers.serve(
-    {
-      'step': lambda: training(config),
-      'eval': lambda: ten_views(config),
-      'product': lambda: product(options['dtype']),
-    },
-    info=machine(),
-    peak_memory=peak_memory_bytes,
-  )
+  workloads = {
+    'step': lambda: training(config),
+    'eval': lambda: ten_views(config),
+    'product': lambda: product(options['dtype']),
+  }
+  answer(workloads, info=machine())
+
+
+def answer(
+  workloads: Mapping[str, Callable[[], serve.Workload]], *, info: serve.Facts
+) -> None:
+  """The main loop of a worker."""
+  serve.serve(workloads, info=info, timed=timed, peak_memory=peak_memory_bytes)
 
 
 def set_up(config: Config) -> None:
@@ -63,10 +72,21 @@ def set_up(config: Config) -> None:
     malloc.keep_freed_memory()
 
 
-def machine() -> workers.Answer:
+def machine() -> serve.Facts:
   """JAX's platform and device."""
   device = jax.devices()[0]
   return {'platform': device.platform, 'device': device.device_kind}
+
+
+def timed(start: Callable[[], Any], *, calls: int) -> float:
+  """Seconds of a call, on average over so many."""
+  begun, pending = time.perf_counter(), collections.deque()
+  for _ in range(calls):
+    pending.append(start())
+    if len(pending) > _AHEAD:
+      jax.block_until_ready(pending.popleft())
+  jax.block_until_ready(list(pending))
+  return (time.perf_counter() - begun) / calls
 
 
 class Trainer:
@@ -83,24 +103,25 @@ class Trainer:
     self._facts = _facts(config, what='step', since=start)
     self._state = programs.init()
 
-  def step(self, batch: Batch) -> Any:
-    """Dispatches a step on a batch that is on the devices."""
+  def _dispatch(self, batch: Batch) -> Any:
     self._state, metrics = self._step(self._state, self._mean_image, batch)
     return metrics
 
-  def workload(self) -> workers.Workload:
+  def feed(self, batches: Iterator[Batch]) -> Any:
+    """Copies the next batch to the devices, and dispatches a step on it."""
+    return self._dispatch(mesh_lib.put_batch(next(batches), mesh=self.mesh))
+
+  def workload(self) -> serve.Workload:
     """Steps on the same batch."""
-    return workers.Workload(
-      lambda: self.step(self._batch), jax.block_until_ready, self._facts
-    )
+    return serve.Workload(lambda: self._dispatch(self._batch), self._facts)
 
 
-def training(config: Config) -> workers.Workload:
+def training(config: Config) -> serve.Workload:
   """The whole training step."""
   return Trainer(config).workload()
 
 
-def ten_views(config: Config) -> workers.Workload:
+def ten_views(config: Config) -> serve.Workload:
   """Class probabilities of whole images, averaged over ten views (§4.1)."""
   mesh, programs = _programs(config)
   mean_image = mesh_lib.replicate(_mean_image(config), mesh=mesh)
@@ -123,18 +144,16 @@ def ten_views(config: Config) -> workers.Workload:
     each = [predict(variables, mean_image, images, view) for view in views]
     return functools.reduce(operator.add, each) / len(each)  # [B, classes]
 
-  return workers.Workload(average, jax.block_until_ready, facts)
+  return serve.Workload(average, facts)
 
 
-def product(dtype: str) -> workers.Workload:
+def product(dtype: str) -> serve.Workload:
   """A product of square matrices: the machine's peak."""
   size = _PRODUCT
   key = jax.random.key(0)
   a = jax.random.normal(key, (size, size)).astype(dtype)
   multiply = jax.jit(operator.matmul)
-  return workers.Workload(
-    lambda: multiply(a, a), jax.block_until_ready, {'flop': 2 * size**3}
-  )
+  return serve.Workload(lambda: multiply(a, a), {'flop': 2 * size**3})
 
 
 def _programs(config: Config) -> tuple[jax.sharding.Mesh, build.Steps]:
@@ -143,7 +162,7 @@ def _programs(config: Config) -> tuple[jax.sharding.Mesh, build.Steps]:
   return mesh, build.build(config, mesh=mesh, plan=plan)
 
 
-def _facts(config: Config, *, what: str, since: float) -> workers.Answer:
+def _facts(config: Config, *, what: str, since: float) -> serve.Facts:
   """Compile time, and what a call computes and moves."""
   training = what == 'step'
   flop = summary.operations(config.model, crop_size=config.data.crop_size)[
@@ -196,7 +215,7 @@ def peak_memory_bytes() -> int:
   """Peak memory of the fullest accelerator; on a CPU, of this process."""
   stats = [device.memory_stats() for device in jax.local_devices()]
   if jax.default_backend() == 'cpu' or not all(stats):
-    return workers.host_peak_bytes()
+    return serve.host_peak_bytes()
   return max(s['peak_bytes_in_use'] for s in stats if s)
 
 

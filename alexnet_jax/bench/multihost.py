@@ -4,7 +4,7 @@ Both have the same command, mesh and cores, in interleaved runs. The rate is
 that of the second half of a run's steps, reading and augmenting included.
 """
 
-import itertools
+import functools
 import json
 import os
 import pathlib
@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 
-from alexnet_jax.bench import jax_step, rows, step
+from alexnet_jax.bench import jax_step, rows, workers
+from alexnet_jax.bench.settings import Mesh, Settings
 from alexnet_jax.train import log
 
 _STEPS = 10  # measured, after as many that are not
-_CONFIG_FILE = 'config.py'
 _CONFIG = """
 import json
 import pathlib
@@ -29,7 +29,7 @@ def get_config():
 """
 
 
-def measure_processes(settings: step.StepSettings) -> list[rows.ResultRow]:
+def measure_processes(settings: Settings) -> list[rows.ResultRow]:
   """A row of one process, and one of as many as the mesh has devices.
 
   Raises:
@@ -39,58 +39,54 @@ def measure_processes(settings: step.StepSettings) -> list[rows.ResultRow]:
   devices = mesh.data * mesh.column
   if devices == 1:
     raise ValueError(f'--mesh={mesh}: use one of several devices, such as 1x2')
-  rates: dict[int, list[float]] = {1: [], devices: []}
-  with tempfile.TemporaryDirectory() as name:
-    folder = pathlib.Path(name)
-    write_config(folder, settings, mesh)
-    for number, processes in itertools.product(range(settings.rounds), rates):
-      workdir = folder / f'{processes}-{number}'
-      rates[processes].append(
-        _rate(folder, workdir=workdir, processes=processes)
+  with tempfile.TemporaryDirectory() as folder:
+    config = write_config(pathlib.Path(folder), settings, mesh)
+    measures = {
+      f'{number} x {devices // number} devices': functools.partial(
+        _rate, config, processes=number
       )
-  jax_step.set_up(step.with_mesh(settings, step.Mesh(1, 1)))
-  return [
-    {
-      'bench': 'processes',
-      'what': f'{processes} x {devices // processes} devices',
-      'batch_size': settings.batch_size,
-      'mesh': str(mesh),
-      'dtype': settings.dtype,
-      **rows.spread('images_per_second', found, digits=2),
-      **rows.spread('of_one_process', rows.ratios(found, rates[1])),
-      'n': len(found),
-      **jax_step.machine(),
+      for number in (1, devices)
     }
-    for processes, found in rates.items()
-  ]
+    rates = workers.interleave(measures, rounds=settings.rounds)
+  jax_step.set_up(settings.with_mesh(Mesh(1, 1)))
+  about = {'bench': 'processes', 'batch_size': settings.batch_size}
+  about |= {'mesh': str(mesh), 'dtype': settings.dtype} | jax_step.machine()
+  return [about | row for row in rows.relative(rates, name='of_one_process')]
 
 
 def write_config(
-  folder: pathlib.Path, settings: step.StepSettings, mesh: step.Mesh
+  folder: pathlib.Path, settings: Settings, mesh: Mesh
 ) -> pathlib.Path:
   """Writes FOLDER/config.py, the config of all runs; its path."""
-  config = step.with_mesh(settings, mesh)
+  config = settings.with_mesh(mesh)
   config.total_steps, config.log.every_steps = 2 * _STEPS, _STEPS
   config.data.embedded_val_images, config.eval.final_views = 20, 1
   config.report.at_end = False
-  path = folder / _CONFIG_FILE
+  path = folder / 'config.py'
   path.write_text(_CONFIG)
   path.with_suffix('.json').write_text(json.dumps(config.to_dict()))
   return path
 
 
-def _rate(
-  folder: pathlib.Path, *, workdir: pathlib.Path, processes: int
-) -> float:
+def _rate(config: pathlib.Path, *, processes: int) -> float:
   """Images/s of a run of so many processes."""
+  workdir = tempfile.mkdtemp(dir=config.parent)
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
     port = free.getsockname()[1]
-  flags = [f'--config={folder / _CONFIG_FILE}', f'--workdir={workdir}']
+  command = [sys.executable, '-m', 'alexnet_jax.main']
+  command += [f'--config={config}', f'--workdir={workdir}']
   if processes > 1:
-    flags += [f'--coordinator=127.0.0.1:{port}', f'--num_processes={processes}']
+    command.append(f'--coordinator=127.0.0.1:{port}')
+    command.append(f'--num_processes={processes}')
   started = [
-    _start(flags + ([f'--process_id={process}'] if processes > 1 else []))
+    subprocess.Popen(
+      command + ([f'--process_id={process}'] if processes > 1 else []),
+      env=os.environ | {'PYTHONPATH': str(workers.ROOT)},
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
     for process in range(processes)
   ]
   for process in started:
@@ -99,18 +95,7 @@ def _rate(
       raise ValueError(f'a process failed: {errors.splitlines()[-1:]}')
   (last,) = (
     record
-    for record in log.read_metrics(workdir / 'metrics.jsonl')
+    for record in log.read_metrics(pathlib.Path(workdir, 'metrics.jsonl'))
     if record['split'] == 'train' and record['step'] == 2 * _STEPS
   )
   return last['images_per_second']
-
-
-def _start(flags: list[str]) -> subprocess.Popen[str]:
-  root = pathlib.Path(__file__).parents[2]
-  return subprocess.Popen(
-    [sys.executable, '-m', 'alexnet_jax.main', *flags],
-    env=os.environ | {'PYTHONPATH': str(root)},
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.PIPE,
-    text=True,
-  )

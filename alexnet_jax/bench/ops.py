@@ -8,113 +8,98 @@ the floor. bench/jax_ops.py explains the names.
 """
 
 import contextlib
-import json
+import functools
 import statistics
-import sys
+from collections.abc import Callable, Sequence
 
-from alexnet_jax.bench import rows, step, workers
-from alexnet_jax.bench.baselines import pytorch
+from alexnet_jax.bench import rows, workers
+from alexnet_jax.bench.settings import Mesh, Settings
+
+_LAYOUTS = ('contiguous', 'channels_last')
 
 
-def measure_ops(settings: step.StepSettings) -> list[rows.ResultRow]:
+def measure_ops(settings: Settings) -> list[rows.ResultRow]:
   """One row for each operation and direction."""
-  config = step.with_mesh(settings, step.Mesh(1, 1)).to_dict()
+  config = settings.with_mesh(Mesh(1, 1)).to_dict()
   options = {'config': config, 'dtype': settings.dtype}
-  module = 'alexnet_jax.bench.jax_ops'
-  command = [sys.executable, '-m', module, json.dumps(options)]
   with contextlib.ExitStack() as stack:
-    ours = stack.enter_context(workers.Worker(command))
-    options |= {'platform': ours.info['platform']}
-    theirs = [
-      stack.enter_context(workers.Worker(command))
-      for command in _torch_commands(settings, options)
-    ]
-    limits = _limits(ours, theirs=theirs, settings=settings)
-    common = {
-      'bench': 'ops',
-      'batch_size': settings.batch_size,
-      'dtype': settings.dtype,
-      'platform': ours.info['platform'],
-      'device': ours.info['device'],
-    }
+
+    def started(command: list[str]) -> workers.Worker:
+      return stack.enter_context(workers.Worker(command))
+
+    ours, theirs = started(workers.jax_command('jax_ops', options)), []
+    about = {name: ours.info[name] for name in ('platform', 'device')}
+    if settings.baseline:
+      command = functools.partial(
+        settings.baseline.command, options | about, script='torch_ops'
+      )
+      forms = [f'{layout}/eager/torch/returned' for layout in _LAYOUTS]
+      theirs = [started(command(form=form)) for form in forms]
+    measure = functools.partial(
+      workers.measure, seconds=settings.seconds, rounds=settings.rounds
+    )
+    limits = _limits(ours, theirs=theirs, measure=measure)
+    about |= {'bench': 'ops', 'dtype': settings.dtype, 'n': settings.rounds}
+    about |= {'batch_size': settings.batch_size}
     return [
-      _op_row(op, ours=ours, theirs=theirs, settings=settings, limits=limits)
-      | common
+      _op_row(op, ours=ours, theirs=theirs, measure=measure, limits=limits)
+      | about
       for op in ours.info['ops']
       if not op.endswith(' naive')
     ]
-
-
-def _torch_commands(
-  settings: step.StepSettings, options: dict
-) -> list[list[str]]:
-  """Commands of the PyTorch workers, one for each layout."""
-  if settings.baseline is None:
-    return []
-  return [
-    settings.baseline.command(options, form=form, script='torch_ops')
-    for form in (
-      pytorch.Form('contiguous', 'eager', 'torch'),
-      pytorch.Form('channels_last', 'eager', 'torch'),
-    )
-  ]
 
 
 def _op_row(
   op: str,
   *,
   ours: workers.Worker,
-  theirs: list[workers.Worker],
-  settings: step.StepSettings,
+  theirs: Sequence[workers.Worker],
+  measure: Callable[..., dict],
   limits: dict[str, float],
 ) -> rows.ResultRow:
   """The operation, its naive form and PyTorch's, interleaved."""
-  names = [name for name in (op, f'{op} naive') if name in ours.info['ops']]
-  series = [(ours, name) for name in names]
-  series += [(worker, op) for worker in theirs]
-  rounds = [
-    [worker.measure(name, seconds=settings.seconds) for worker, name in series]
-    for _ in range(settings.rounds)
-  ]
-  times = [
-    [1e3 * a['seconds'] for a in each] for each in zip(*rounds, strict=True)
-  ]
-  own, others = times[0], times[len(names) :]
+  works = [name for name in (op, f'{op} naive') if name in ours.info['ops']]
+  series = [(ours, work) for work in works] + [(each, op) for each in theirs]
+  found = [*measure(dict(enumerate(series))).values()]
+  own, *others = ([1e3 * a['seconds'] for a in each] for each in found)
+  naive = others.pop(0) if len(works) == 2 else []
   best = min(others, key=statistics.median, default=[])
-  flop, bytes_ = (rounds[0][0][unit] for unit in ('flop', 'bytes'))
-  floor = 1e3 * max(flop / limits['flop'], bytes_ / limits['bytes'])
+  flop, size, ms = (
+    found[0][0]['flop'],
+    found[0][0]['bytes'],
+    statistics.median(own),
+  )
+  floor = 1e3 * max(flop / limits['flop'], size / limits['bytes'])
   return {
     'what': op,
     **rows.spread('ms', own),
-    **rows.spread('naive_ms', times[1] if len(names) == 2 else []),
+    **rows.spread('naive_ms', naive),
     **rows.spread('peer_ms', best),
     **rows.spread('ratio', rows.ratios(best, own) if best else []),
     'flop': flop,
-    'bytes': bytes_,
+    'bytes': size,
     'floor_ms': round(floor, 3),
-    'gflops': round(flop / statistics.median(own) / 1e6, 1),
-    'gb_per_second': round(bytes_ / statistics.median(own) / 1e6, 2),
+    'gflops': round(flop / ms / 1e6, 1),
+    'gb_per_second': round(size / ms / 1e6, 2),
     'limit_gflops': round(limits['flop'] / 1e9, 1),
     'limit_gb_per_second': round(limits['bytes'] / 1e9, 2),
-    'n': settings.rounds,
   }
 
 
 def _limits(
   ours: workers.Worker,
   *,
-  theirs: list[workers.Worker],
-  settings: step.StepSettings,
+  theirs: Sequence[workers.Worker],
+  measure: Callable[..., dict],
 ) -> dict[str, float]:
   """Measured peaks of the machine: FLOP/s and bytes/s."""
+  products = measure({n: (w, 'product') for n, w in enumerate([ours, *theirs])})
+  (copies,) = measure({'copy': (ours, 'copy')}).values()
 
-  def seconds(worker: workers.Worker, workload: str) -> float:
-    return statistics.median(
-      worker.measure(workload, seconds=settings.seconds)['seconds']
-      for _ in range(settings.rounds)
-    )
+  def seconds(answers: list[workers.Answer]) -> float:
+    return statistics.median(answer['seconds'] for answer in answers)
 
-  flop = ours.measure('product', seconds=0.0)['flop']
-  bytes_ = ours.measure('copy', seconds=0.0)['bytes']
-  product = min(seconds(worker, 'product') for worker in [ours, *theirs])
-  return {'flop': flop / product, 'bytes': bytes_ / seconds(ours, 'copy')}
+  return {
+    'flop': products[0][0]['flop'] / min(map(seconds, products.values())),
+    'bytes': copies[0]['bytes'] / seconds(copies),
+  }

@@ -14,7 +14,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 ResultRow = dict[str, Any]
@@ -30,11 +30,9 @@ def spread(name: str, values: Sequence[float], *, digits: int = 3) -> ResultRow:
   """
   if not values:
     return {name: None, f'{name}_range': None}
-  ends = [round(end, digits) for end in (min(values), max(values))]
-  return {
-    name: round(statistics.median(values), digits),
-    f'{name}_range': ends,
-  }
+  found = (statistics.median(values), min(values), max(values))
+  median, *ends = (round(value, digits) for value in found)
+  return {name: median, f'{name}_range': ends}
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
@@ -43,12 +41,24 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
   return [one / other for one, other in pairs]
 
 
-def conditions(arguments: Sequence[str]) -> ResultRow:
-  """Date, machine, versions and command of a measurement.
+def relative(
+  rates: Mapping[str, Sequence[float]], *, name: str
+) -> list[ResultRow]:
+  """Interleaved images/s by `what`, each beside the first's as `name`."""
+  first = next(iter(rates.values()))
+  return [
+    {
+      'what': what,
+      **spread('images_per_second', found, digits=2),
+      **spread(name, ratios(found, first)),
+      'n': len(found),
+    }
+    for what, found in rates.items()
+  ]
 
-  Args:
-    arguments: of the command.
-  """
+
+def conditions(arguments: Sequence[str]) -> ResultRow:
+  """Date, machine, versions and the command that has these arguments."""
   return {
     'date': datetime.date.today().isoformat(),
     'hardware': f'{_processor()}, {os.cpu_count()} cores',
@@ -73,9 +83,10 @@ def save(rows: Sequence[ResultRow], *, name: str) -> pathlib.Path:
   return path
 
 
-def newest(name: str) -> list[ResultRow]:
-  """The rows of the newest results/DATE_NAME.json."""
-  return json.loads(max(RESULTS.glob(f'*_{name}.json')).read_text())
+def newest(name: str, *, folder: pathlib.Path = RESULTS) -> list[ResultRow]:
+  """The rows of the newest DATE_NAME.json; none if there is no such file."""
+  files = sorted(folder.glob(f'*_{name}.json'))
+  return json.loads(files[-1].read_text()) if files else []
 
 
 def _versions() -> Iterator[tuple[str, str]]:

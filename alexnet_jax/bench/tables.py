@@ -1,156 +1,302 @@
-"""Rows of benchmarks as Markdown tables, for tools/docs.py."""
+"""Result rows as tables: Markdown for tools/docs.py, text for tools/bench.py.
 
+A table is a dict of columns, from its head to the form of its cells. A cell is
+"-" where a field of the form is missing or None.
+"""
+
+import re
 import statistics
-from typing import Any
+from collections.abc import Mapping, Sequence
+
+from alexnet_jax.bench.rows import ResultRow
+
+Columns = Mapping[str, str]
+Rows = Sequence[ResultRow]
+
+IMAGENET = 'ILSVRC-2012, ten views'  # `data` of a row in *_runs.json
+_MEASURED = '{hardware}, Python {python}, {date}; `{command}`.'
+_MEASURED_INPUT = _MEASURED.replace(';', ', {images:,} training images;')
+_INPUT = {
+  'what': '{what}',
+  'images/s': '{images_per_second:,.0f}',
+  'range': '{range[0]:,.0f} to {range[1]:,.0f}',
+  'n': '{n}',
+  'CPU time an image': '{cpu_us_per_image:,.0f} us',
+}
+_STEP = {
+  'what': '{what}',
+  'images': '{batch_size}',
+  'parts': '{parts}',
+  'mesh': '{mesh}',
+  'dtype': '{dtype}',
+  'images/s': '{images_per_second:,.1f}',
+  'PyTorch': '{peer_images_per_second:,.1f}',
+  'ratio': '{ratio:.2f}',
+  'range': '{ratio_range[0]:.2f} to {ratio_range[1]:.2f}',
+  'of a matrix product': '{matmul_share:.0%}',
+  'peak memory': '{peak_memory_gb:.2f} GB',
+  'of PyTorch': '{peer_peak_memory_gb:.2f} GB',
+  'n': '{n}',
+}
+_SCALING = {
+  'images': '{batch_size}',
+  'mesh': '{mesh}',
+  'images/s': '{images_per_second:,.1f}',
+  'of the first mesh': '{ratio_to_first_mesh:.2f}',
+  'peak memory': '{peak_memory_gb:.2f} GB',
+  'bytes an image between devices': '{moved_bytes_per_image:,}',
+  'n': '{n}',
+}
+_OPS = {
+  'operation': '{what}',
+  'ms': '{ms:,.2f}',
+  'naive': '{naive_ms:,.2f}',
+  'PyTorch': '{peer_ms:,.2f}',
+  'a product or copy': '{floor_ms:,.2f}',
+  'GFLOP/s': '{gflops:,.0f}',
+  'n': '{n}',
+}
 
 
-def curves(rows: list[dict[str, Any]]) -> str:
-  """Mean training loss of each run's steps, seeds together, as Markdown."""
-  names = list(dict.fromkeys(row['name'] for row in rows))
-  spans = [f'{first}-{last}' for first, last in rows[0]['steps']]
-  heads = ['training loss, steps', *spans, 'n', 'validation errors of 300']
-  lines = begin(heads)
-  for name in names:
+def _relative(head: str, ratio: str) -> Columns:
+  """Images/s, and what share they are of the first row's, pair by pair."""
+  return {
+    'what': '{what}',
+    'images': '{batch_size}',
+    'images/s': '{images_per_second:,.1f}',
+    head: f'{{{ratio}:.3f}}',
+    'range': f'{{{ratio}_range[0]:.3f}} to {{{ratio}_range[1]:.3f}}',
+    'n': '{n}',
+  }
+
+
+# Also printed by tools/bench.py.
+_MORE = {
+  **_SCALING,
+  'dtype': '{dtype}',
+  'of a matrix product': '{matmul_share:.0%}',
+  'images/s, range': '{images_per_second_range[0]:,.1f} to '
+  '{images_per_second_range[1]:,.1f}',
+  'compiled in': '{compile_seconds:.1f} s',
+  'form of PyTorch': '{peer_form}',
+  'GB/s': '{gb_per_second:,.0f}',
+}
+_BENCHMARKS = {  # by `bench`
+  'input': _INPUT,
+  'step': _STEP,
+  'eval': _STEP,
+  'scaling': _SCALING,
+  'ops': _OPS,
+  'end_to_end': _relative('of the step alone', 'of_step_alone'),
+  'processes': _relative('of one process', 'of_one_process'),
+}
+_RUNS = {
+  'config': '`{config}`',
+  'data': '{data}',
+  'steps': '{steps}',
+  'result': '{result}',
+  'images/s': '{images_per_second_range[0]} to {images_per_second_range[1]}',
+  'time': '{time}',
+  'machine': '{hardware}',
+  'n': '{n}',
+}
+_RESULTS = {
+  'config': '`{config}`',
+  'data': '{data}',
+  'machine': '{hardware}',
+  'time': '{time}',
+  'error here': '{error}',
+  'the paper': '{paper}',
+  'n': '{n}',
+}
+_STUDY = {
+  'ablation': '{ablation}',
+  'points': '{points:+.1f}',
+  '95 % interval': '{points_interval[0]:+.1f} to {points_interval[1]:+.1f}',
+  'differs': '{differs}',
+  'n': '{n}',
+}
+
+
+def markdown(rows: Rows, *, columns: Columns, note: str = '') -> str:
+  """The rows as Markdown, and below them each different note of a row."""
+  lines = [
+    '| ' + ' | '.join(cell.replace('|', r'\|') for cell in line) + ' |'
+    for line in _lines(rows, columns)
+  ]
+  lines.insert(1, '|' + '---|' * len(columns))
+  notes = dict.fromkeys(note.format_map(row) for row in rows if note)
+  return '\n'.join([*lines, *([''] if notes else []), *notes]) + '\n'
+
+
+def text(rows: Rows) -> str:
+  """The rows of one benchmark as aligned text, without empty columns."""
+  own = _BENCHMARKS[rows[0]['bench']]
+  columns = {**own, **_MORE, **own}  # in this order; own heads mean their own
+  lines = _lines(_with_gigabytes(rows), columns)
+  kept = [c for c in zip(*lines, strict=True) if set(c[1:]) != {'-'}]
+  widths = [max(map(len, column)) for column in kept]
+  return '\n'.join(
+    '  '.join(map(str.ljust, line, widths)).rstrip()
+    for line in zip(*kept, strict=True)
+  )
+
+
+def _lines(rows: Rows, columns: Columns) -> list[list[str]]:
+  """The heads, then the cells of each row."""
+  cells = [[_cell(row, form) for form in columns.values()] for row in rows]
+  return [list(columns), *cells]
+
+
+def _cell(row: ResultRow, form: str) -> str:
+  fields = re.findall(r'{(\w+)', form)
+  missing = any(row.get(field) is None for field in fields)
+  return '-' if missing else form.format_map(row)
+
+
+def _with_gigabytes(rows: Rows) -> Rows:
+  """Rows as the tables of steps and operations show them."""
+  kinds = {'step': 'training step', 'eval': 'ten views'}
+  shown = []
+  for row in rows:
+    row = {'what': kinds.get(row['bench']), 'mesh': row.get('failed')} | row
+    for name in ('peak_memory', 'peer_peak_memory'):
+      size = row.get(f'{name}_bytes')
+      row[f'{name}_gb'] = size and size / 1e9
+    shown.append(row if row.get('flop', 1) else row | {'gflops': None})
+  return shown
+
+
+def benchmark(rows: Rows) -> str:
+  """The rows of one benchmark, with where, when and how they were measured."""
+  kind = rows[0]['bench']
+  return markdown(
+    _with_gigabytes(rows),
+    columns=_BENCHMARKS[kind],
+    note=_MEASURED_INPUT if kind == 'input' else _MEASURED,
+  )
+
+
+def curves(rows: Rows) -> str:
+  """Mean training loss of each run's steps, seeds together."""
+  spans = {
+    f'{first}-{last}': f'{{loss[{place}]:.2f}}'
+    for place, (first, last) in enumerate(rows[0]['steps'])
+  }
+  columns = {'training loss, steps': '`{name}`', **spans, 'n': '{n}'}
+  columns['validation errors of 300'] = '{wrong}'
+  return markdown(_by_config(rows), columns=columns)
+
+
+def _by_config(rows: Rows) -> Rows:
+  """Rows of *_presets.json, the seeds of each config in one."""
+  found = []
+  for name in dict.fromkeys(row['name'] for row in rows):
     own = [row for row in rows if row['name'] == name]
     losses = zip(*(row['loss'] for row in own), strict=True)
-    means = [f'{statistics.mean(values):.2f}' for values in losses]
-    wrong = ', '.join(str(row['val_errors']) for row in own)
-    lines.append(line([f'`{name}`', *means, str(len(own)), wrong]))
-  return '\n'.join(lines) + '\n'
+    found.append(
+      own[0]
+      | {'loss': [statistics.mean(each) for each in losses], 'n': len(own)}
+      | {'wrong': ', '.join(str(row['val_errors']) for row in own)}
+    )
+  return found
 
 
-def rates(rows: list[dict[str, Any]]) -> str:
-  """Images/s, median and range, and CPU time an image, as Markdown."""
-  lines = begin(['what', 'images/s', 'range', 'n', 'CPU time an image'])
-  for row in rows:
-    low, high = row['range']
-    rate, cpu = row['images_per_second'], row['cpu_us_per_image']
-    cells = [f'{rate:,.0f}', f'{low:,.0f} to {high:,.0f}', f'{row["n"]}']
-    lines.append(line([row['what'], *cells, f'{cpu:,.0f} us']))
-  first = rows[0]
-  lines += [
-    '',
-    f'{first["hardware"]}, Python {first["python"]}, {first["date"]}, '
-    f'{first["images"]:,} training images; '
-    f'`{first["command"]}`.',
+def runs(rows: Rows) -> str:
+  """Every row of *_runs.json with its conditions."""
+  shown = [
+    row | ({'result': f'top-1 error {row["error"]}'} if row['error'] else {})
+    for row in map(_with_error, rows)
   ]
-  return '\n'.join(lines) + '\n'
+  return markdown(shown, columns=_RUNS)
 
 
-def speeds(rows: list[dict[str, Any]]) -> str:
-  """Steps and ten views beside PyTorch's, as Markdown."""
-  heads = [
-    'what', 'images', 'parts', 'mesh', 'dtype', 'images/s', 'PyTorch', 'ratio',
-    'range', 'of a matrix product', 'peak memory', 'of PyTorch', 'n',
-  ]  # fmt: skip
-  what = {'step': 'training step', 'eval': 'ten views'}
-  lines = begin(heads)
-  for row in rows:
-    low, high = row['ratio_range'] or (None, None)
-    cells = [
-      what[row['bench']], str(row['batch_size']), str(row['parts']),
-      row['mesh'], row['dtype'],
-      f'{row["images_per_second"]:,.1f}',
-      _number(row['peer_images_per_second'], ',.1f'),
-      _number(row['ratio'], '.2f'),
-      f'{low:.2f} to {high:.2f}' if low else '-',
-      f'{row["matmul_share"]:.0%}',
-      _gigabytes(row['peak_memory_bytes']),
-      _gigabytes(row['peer_peak_memory_bytes']),
-      str(row['n']),
-    ]  # fmt: skip
-    lines.append(line(cells))
-  return '\n'.join([*lines, '', *_measured(rows)]) + '\n'
+def _with_error(row: ResultRow) -> ResultRow:
+  """A run with the errors of its seeds; None without any."""
+  if not row['top1_error']:
+    return row | {'error': None}
+  errors = ', '.join(f'{error:.1%}' for error in row['top1_error'])
+  return row | {'error': _spaced(f'{errors}, {row["views"]} views')}
 
 
-def scaled(rows: list[dict[str, Any]]) -> str:
-  """What other meshes and other minibatches cost, as Markdown."""
-  heads = [
-    'images', 'mesh', 'images/s', 'of the first mesh', 'peak memory',
-    'bytes an image between devices', 'n',
-  ]  # fmt: skip
-  lines = begin(heads)
-  for row in rows:
-    if 'failed' in row:
-      lines.append(line([str(row['batch_size']), row['failed'], *'-----']))
-      continue
-    cells = [
-      str(row['batch_size']),
-      row['mesh'],
-      f'{row["images_per_second"]:,.1f}',
-      f'{row["ratio_to_first_mesh"]:.2f}',
-      _gigabytes(row['peak_memory_bytes']),
-      f'{row["moved_bytes_per_image"]:,}',
-      str(row['n']),
-    ]
-    lines.append(line(cells))
-  return '\n'.join([*lines, '', *_measured(rows)]) + '\n'
-
-
-def fed(rows: list[dict[str, Any]]) -> str:
-  """Training steps fed from records, as Markdown."""
-  return _relative(rows, ratio='of_step_alone', head='of the step alone')
-
-
-def processes(rows: list[dict[str, Any]]) -> str:
-  """Training by several processes beside one, as Markdown."""
-  return _relative(rows, ratio='of_one_process', head='of one process')
-
-
-def _relative(rows: list[dict[str, Any]], *, ratio: str, head: str) -> str:
-  """Images/s, and what share they are of the first row's, pair by pair."""
-  lines = begin(['what', 'images', 'images/s', head, 'range', 'n'])
-  for row in rows:
-    low, high = row[f'{ratio}_range']
-    cells = [
-      row['what'],
-      str(row['batch_size']),
-      f'{row["images_per_second"]:,.1f}',
-      f'{row[ratio]:.3f}',
-      f'{low:.3f} to {high:.3f}',
-      str(row['n']),
-    ]
-    lines.append(line(cells))
-  return '\n'.join([*lines, '', *_measured(rows)]) + '\n'
-
-
-def times(rows: list[dict[str, Any]]) -> str:
-  """Milliseconds of each operation, as Markdown."""
-  heads = [
-    'operation', 'ms', 'naive', 'PyTorch', 'a product or copy', 'GFLOP/s', 'n',
-  ]  # fmt: skip
-  lines = begin(heads)
-  kinds = ('ms', 'naive_ms', 'peer_ms', 'floor_ms')
-  for row in rows:
-    cells = [_number(row[kind], ',.2f') for kind in kinds]
-    rate = f'{row["gflops"]:,.0f}' if row['flop'] else '-'
-    lines.append(line([row['what'], *cells, rate, str(row['n'])]))
-  return '\n'.join([*lines, '', *_measured(rows)]) + '\n'
-
-
-def _number(value: float | None, form: str) -> str:
-  return '-' if value is None else format(value, form)
-
-
-def _gigabytes(size: int | None) -> str:
-  return '-' if size is None else f'{size / 1e9:.2f} GB'
-
-
-def _measured(rows: list[dict[str, Any]]) -> list[str]:
-  """Where, when and by what commands."""
-  firsts = {row['command']: row for row in rows}.values()
-  return [
-    f'{row["hardware"]}, Python {row["python"]}, {row["date"]}; '
-    f'`{row["command"]}`.'
-    for row in firsts
+def study(rows: Rows) -> str:
+  """Points of top-1 error that each ablation costs."""
+  shown = [
+    row
+    | {'ablation': row['what'].removeprefix('study ')}
+    | {'differs': 'yes' if row['tells'] else 'not shown'}
+    for row in rows
+    if 'points_interval' in row
   ]
+  return markdown(shown, columns=_STUDY)
 
 
-def begin(heads: list[str]) -> list[str]:
-  """The first two lines of a table."""
-  return [line(heads), '|' + '---|' * len(heads)]
+def results(
+  rows: Rows, *, expected: Mapping[str, tuple[float, float] | None]
+) -> str:
+  """The errors of all runs: the expected ones, then the others.
+
+  Args:
+    rows: of *_runs.json, *_presets.json and *_experiments.json.
+    expected: the paper's top-1 and top-5 error for each config that has a line
+      even if it was not trained on ImageNet.
+  """
+  runs = [row for row in rows if row['bench'] == 'runs']
+  made = [run for run in map(_with_error, runs) if run['error']]
+  shown = []
+  for config, errors in expected.items():
+    paper = errors and ' / '.join(f'{error:.1%}' for error in errors)
+    none = {'config': config, 'data': IMAGENET, 'error': 'not run', 'n': 0}
+    own = [r for r in made if (r['config'], r['data']) == (config, IMAGENET)]
+    shown += [row | {'paper': paper} for row in own or [none]]
+    made = [row for row in made if row not in own]
+  presets = [row for row in rows if row['bench'] == 'presets']
+  shown += made + list(map(_preset, _by_config(presets)))
+  for row in rows:
+    if row['bench'] == 'experiments':
+      shown += _experiment(row)
+  return _spaced(markdown(shown, columns=_RESULTS))
 
 
-def line(cells: list[str]) -> str:
-  """A line of a table."""
-  return '| ' + ' | '.join(cell.replace('|', r'\|') for cell in cells) + ' |'
+def _preset(row: ResultRow) -> ResultRow:
+  return {
+    'config': row['name'],
+    'data': 'drawn gratings, 80 steps',
+    'hardware': row['hardware'].split(',')[0],
+    'time': 'not recorded',
+    'error': f'{row["wrong"]} of 300 images, centre crop',
+    'n': row['n'],
+  }
+
+
+def _experiment(row: ResultRow) -> Rows:
+  """The row of an experiment that README names; none of another."""
+  paper = None
+  match row['what'].split():
+    case ['fig1']:
+      config, paper = 'cifar10_fig1.py', f'{row["paper_ratio"]} times'
+      need = f'tanh needs {row["ratio"]} times the epochs of ReLU'
+      error = f'25% training error: {need}'
+    case ['cifar10_lrn', which]:
+      config, paper = f'cifar10_lrn.py:{which}', which.replace('pct', '%')
+      error = f'{row["top1_by_epoch"][-1]:.1%}, centre crop'
+      row = row | {'data': f'{row["data"]}, {row["epochs"]} epochs'}
+    case ['study', 'base']:
+      config = 'study.py'
+      error = ', '.join(f'{each:.1f}%' for each in row['top1_error_by_seed'])
+    case ['transfer']:
+      kinds = ('fine_tuned', 'from_scratch')
+      tuned, scratch = (statistics.median(row[kind]) for kind in kinds)
+      steps = f'{tuned:g} steps fine-tuned, {scratch:g} from scratch (medians)'
+      config, error = 'transfer.py', f'{row["error"]:.0%} error after {steps}'
+    case _:
+      return []
+  minutes = row.get('minutes') or row.get('seconds', 0) / 60
+  time = f'{minutes:g} min' if minutes else 'not recorded'
+  shown = {'config': config, 'time': time, 'error': error, 'paper': paper}
+  return [row | shown]
+
+
+def _spaced(text: str) -> str:
+  """Percentages as the paper writes them: 40.7 %."""
+  return re.sub(r'(?<=\d)%', ' %', text)

@@ -11,45 +11,28 @@ line:
                                         "peak_memory_bytes": ..., FACTS}
 
 A worker builds, compiles and warms up a workload when it is first asked for it,
-and ends when its stdin closes. bench/baselines/torch_step.py speaks the same
-protocol.
+and ends when its stdin closes: bench/baselines/serve.py is its side.
 """
 
-import collections
 import contextlib
+import functools
+import itertools
 import json
 import os
 import pathlib
 import re
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, NamedTuple
+from typing import Any, TypeVar
 
+_Key = TypeVar('_Key')
+_Found = TypeVar('_Found')
 Answer = dict[str, Any]
 # Lines that name the error: the end of a Python traceback, XLA's fatal ones.
 _ERROR_LINE = re.compile(r'[\w.]*(Error|Exception): |F\d{4} ')
-# Calls dispatched ahead, as in train/guard.py. With about thirty, two CPU
-# devices deadlock (jax 0.10.2).
-_AHEAD = 2
-_ROOT = pathlib.Path(__file__).parents[2]
-
-
-class Workload(NamedTuple):
-  """A call that a worker can repeat.
-
-  Attributes:
-    start: dispatches one call; returns what `wait` takes.
-    wait: blocks until what `start` dispatched is done.
-    facts: added to each answer, such as the images of one call.
-  """
-
-  start: Callable[[], Any]
-  wait: Callable[[Any], Any]
-  facts: Answer
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 class WorkerError(ValueError):
@@ -66,7 +49,7 @@ class Worker:
   def __init__(self, command: Sequence[str]):
     self._errors = tempfile.TemporaryFile('w+')
     self._name = ' '.join(command[:-1])  # the last argument is all options
-    path = os.pathsep.join([str(_ROOT), os.environ.get('PYTHONPATH', '')])
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     self._process = subprocess.Popen(
       command,
       stdin=subprocess.PIPE,
@@ -118,65 +101,28 @@ class Worker:
     raise WorkerError(f'{self._name} ended with {code}: {line.strip()[:300]}')
 
 
-def serve(
-  workloads: Mapping[str, Callable[[], Workload]],
-  *,
-  info: Answer,
-  peak_memory: Callable[[], int],
-) -> None:
-  """The main loop of a worker: answers until stdin closes.
-
-  Args:
-    workloads: name -> what builds it.
-    info: the first message.
-    peak_memory: bytes, measured after each round.
-  """
-  out = _take_stdout()
-  print(json.dumps(info), file=out, flush=True)
-  built: dict[str, Workload] = {}
-  usual: dict[str, float] = {}
-  for line in sys.stdin:
-    request = json.loads(line)
-    name = request['workload']
-    if name not in built:
-      built[name] = workloads[name]()
-      timed(built[name], calls=1)  # warms up
-      usual[name] = timed(built[name], calls=1)
-    calls = max(1, round(request['seconds'] / usual[name]))
-    usual[name] = timed(built[name], calls=calls)
-    answer = {
-      'seconds': usual[name],
-      'calls': calls,
-      'peak_memory_bytes': peak_memory(),
-    }
-    print(json.dumps(answer | built[name].facts), file=out, flush=True)
+def interleave(
+  measures: Mapping[_Key, Callable[[], _Found]], *, rounds: int
+) -> dict[_Key, list[_Found]]:
+  """What each measures in so many rounds, all of them in every round."""
+  found: dict[_Key, list[_Found]] = {key: [] for key in measures}
+  for _, key in itertools.product(range(rounds), measures):
+    found[key].append(measures[key]())
+  return found
 
 
-def _take_stdout() -> IO[str]:
-  """Stdout for messages alone; all other output goes to stderr from now on."""
-  out = os.fdopen(os.dup(1), 'w')
-  sys.stdout.flush()
-  os.dup2(2, 1)
-  return out
+def measure(
+  series: Mapping[_Key, tuple[Worker, str]], *, seconds: float, rounds: int
+) -> dict[_Key, list[Answer]]:
+  """The answers of workers to their workloads, interleaved."""
+  measures = {
+    key: functools.partial(worker.measure, workload, seconds=seconds)
+    for key, (worker, workload) in series.items()
+  }
+  return interleave(measures, rounds=rounds)
 
 
-def timed(workload: Workload, *, calls: int) -> float:
-  """Seconds of a call, on average over so many."""
-  start, pending = time.perf_counter(), collections.deque()
-  for _ in range(calls):
-    pending.append(workload.start())
-    if len(pending) > _AHEAD:
-      workload.wait(pending.popleft())
-  while pending:
-    workload.wait(pending.popleft())
-  return (time.perf_counter() - start) / calls
-
-
-def host_peak_bytes() -> int:
-  """The peak resident memory of this process: VmHWM, or ru_maxrss."""
-  status = pathlib.Path('/proc/self/status')
-  if status.exists():
-    (line,) = (s for s in status.read_text().splitlines() if 'VmHWM' in s)
-    return int(line.split()[1]) * 1024
-  unit = 1 if sys.platform == 'darwin' else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def jax_command(module: str, options: dict[str, Any]) -> list[str]:
+  """The command of a worker of bench/, with its options as JSON."""
+  name = f'alexnet_jax.bench.{module}'
+  return [sys.executable, '-m', name, json.dumps(options)]

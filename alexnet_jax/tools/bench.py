@@ -19,27 +19,20 @@ import itertools
 import json
 import pathlib
 import sys
-import tempfile
 
 from absl import flags
 
 from alexnet_jax import cli, paper
-from alexnet_jax.bench import describe, ops, rows, step
+from alexnet_jax.bench import ops, rows, settings, step, tables
 from alexnet_jax.bench.baselines import pytorch
 from alexnet_jax.config import flags as flags_lib
-from alexnet_jax.runtime import malloc
 
 flags_lib.define()
-_MEASURE = {
-  'step': step.measure_steps,
-  'eval': step.measure_steps,
-  'ops': ops.measure_ops,
-  'scaling': step.measure_scaling,
-}
+_READING = ('input', 'end_to_end')
 _WHAT = flags.DEFINE_enum(
   'what',
   'input',
-  ['input', 'end_to_end', *_MEASURE, 'processes'],
+  [*_READING, 'step', 'eval', 'ops', 'scaling', 'processes'],
   'What to measure.',
 )
 _SOURCE = flags.DEFINE_string(
@@ -82,60 +75,48 @@ def main() -> None:
   """Measures, prints, and saves if asked to."""
   conditions = rows.conditions(_TYPED)
   what = _WHAT.value
-  reads = what in ('input', 'end_to_end')
-  found = _measure_reading() if reads else _measure_steps()
-  conditions |= {'images': _IMAGES.value} if reads else {}
+  found = list(itertools.chain.from_iterable(map(_measure, _settings())))
+  conditions |= {'images': _IMAGES.value} if what in _READING else {}
   conditions |= {'config': flags_lib.name()} if what != 'input' else {}
   if _SAVE.value:
     name = f'{what}_gpu' if found[0].get('platform') == 'gpu' else what
     rows.save([row | conditions for row in found], name=name)
   if _JSON.value:
-    first = {} if reads else found[0]
+    first = {} if what in _READING else found[0]
     print(json.dumps(first | {'rows': found, 'conditions': conditions}))
     return
-  print('\n'.join(map(describe.line, found)))
+  print(tables.text(found))
 
 
-def _measure_reading() -> list[rows.ResultRow]:
-  from alexnet_jax.bench import end_to_end  # imports grain and TFDS
-  from alexnet_jax.bench import input as input_bench
+def _measure(asked: settings.Settings) -> list[rows.ResultRow]:
+  """Measures; what few measurements need is imported by those alone."""
+  match asked.what:
+    case 'input':
+      from alexnet_jax.bench import input as input_bench
 
-  if not _SOURCE.value:
-    raise ValueError('--source is missing: give images, as for tools.prepare')
-  malloc.keep_freed_memory()
-  with tempfile.TemporaryDirectory() as folder:
-    settings = input_bench.InputSettings(
-      folder=pathlib.Path(folder),
-      source=_SOURCE.value,
-      images=_IMAGES.value,
-      seconds=_SECONDS.value,
-      rounds=_ROUNDS.value,
-      torch_python=_TORCH_PYTHON.value,
-    )
-    if _WHAT.value == 'input':
-      return input_bench.measure_input(settings)
-    for flag in (_BATCH_SIZE, _DTYPE, _MESH):
-      if len(flag.value) > 1:
-        given = f'--{flag.name}={",".join(flag.value)}'
-        raise ValueError(f'{given}: --what=end_to_end takes one at a time')
-    (one,) = _step_settings()
-    config = step.with_mesh(one, one.meshes[0])
-    return end_to_end.measure_end_to_end(settings, config)
+      return input_bench.measure_input(asked)
+    case 'end_to_end':
+      from alexnet_jax.bench import end_to_end
+
+      return end_to_end.measure_end_to_end(asked)
+    case 'processes':
+      from alexnet_jax.bench import multihost
+
+      return multihost.measure_processes(asked)
+    case 'ops':
+      return ops.measure_ops(asked)
+    case 'scaling':
+      return step.measure_scaling(asked)
+    case _:
+      return step.measure_steps(asked)
 
 
-def _measure_steps() -> list[rows.ResultRow]:
-  settings = _step_settings()
-  if _WHAT.value == 'processes':
-    from alexnet_jax.bench import multihost  # imports what training does
-
-    found = map(multihost.measure_processes, settings)
-  else:
-    found = map(_MEASURE[_WHAT.value], settings)
-  return list(itertools.chain.from_iterable(found))
-
-
-def _step_settings() -> list[step.StepSettings]:
-  """Settings for each dtype and batch size of the flags."""
+def _settings() -> list[settings.Settings]:
+  """Settings for each dtype and batch size of the flags; one for reading."""
+  for flag in (_BATCH_SIZE, _DTYPE, _MESH):
+    if _WHAT.value == 'end_to_end' and len(flag.value) > 1:
+      given = f'--{flag.name}={",".join(flag.value)}'
+      raise ValueError(f'{given}: --what=end_to_end takes one at a time')
   baseline = pytorch.Baseline(
     python=_TORCH_PYTHON.value,
     forms=tuple(map(pytorch.parse_form, _PEER_FORMS.value)),
@@ -143,16 +124,19 @@ def _step_settings() -> list[step.StepSettings]:
   config = flags_lib.value()
   if not any(map(_is_config, _TYPED)):
     config.batch_size = paper.BATCH_SIZE
-  return step.settings(
+  found = settings.parse(
     config,
     batch_sizes=_BATCH_SIZE.value,
     dtypes=_DTYPE.value,
     meshes=_MESH.value,
-    what='eval' if _WHAT.value == 'eval' else 'step',
+    what=_WHAT.value,
     seconds=_SECONDS.value,
     rounds=_ROUNDS.value,
     baseline=baseline if baseline.python else None,
+    source=_SOURCE.value,
+    images=_IMAGES.value,
   )
+  return found[:1] if _WHAT.value in _READING else found
 
 
 def with_config(argv: list[str]) -> list[str]:

@@ -13,33 +13,40 @@
   `Here:` what this program does.
 """
 
-import json
+import functools
 import pathlib
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from absl import flags
 
 from alexnet_jax import cli, paper
-from alexnet_jax.bench import runs, tables
+from alexnet_jax.bench import rows as rows_lib
+from alexnet_jax.bench import tables
 
 _ROOT = flags.DEFINE_string('root', '.', 'The folder of README.md.')
 
 _MARK = re.compile(r'(Paper silent|Paper differs from code|Deviation):\s*')
 _PARTS = re.compile(r'^(.*?)(?: 2012: (.*?))? Here: (.*)$')
-_RESULTS = 'alexnet_jax/bench/results'
 _FOLDERS = ('configs', 'alexnet_jax')
-_IMAGENET = 'ILSVRC-2012, ten views'
+_ONE_NET = paper.ERRORS['ILSVRC-2012 val, 1 CNN, 10 views']
+_EXPECTED = {  # configs for ImageNet: top-1 and top-5 error
+  'imagenet.py': _ONE_NET,
+  'source2012.py': _ONE_NET,
+  'source2012_automatic.py': (0.405, 0.180),  # run 170 of the 2012 notes
+  'source2012_256.py': None,
+  'throughput.py': None,
+  'chain2012.py:2012': paper.ERRORS['ILSVRC-2012 val, 1 CNN*, 10 views'],
+}
 
 
 class Deviation(NamedTuple):
   """One comment's row."""
 
   file: str
-  silent: bool  # the paper says nothing of it
-  paper: str
-  program: str
+  paper: str  # begins with "silent: " if it says nothing
+  program: str | None
   here: str
 
 
@@ -74,56 +81,37 @@ def _replace(text: str, *, name: str, part: str, page: str) -> str:
   return before + begin + part + closed + after
 
 
-def _newest(root: pathlib.Path, name: str) -> list[dict[str, Any]]:
-  """The rows of the newest results of that name; none, if there are none."""
-  files = sorted((root / _RESULTS).glob(f'*_{name}.json'))
-  return json.loads(files[-1].read_text()) if files else []
-
-
 def _table(
-  make: Callable[[list[dict[str, Any]]], str], *names: str
+  make: Callable[[tables.Rows], str], *names: str
 ) -> Callable[[pathlib.Path], str]:
   """Makes a table of the newest results of those names; '' if none."""
 
   def of(root: pathlib.Path) -> str:
-    rows = [row for name in names for row in _newest(root, name)]
+    folder = root / 'alexnet_jax' / 'bench' / 'results'
+    rows = [r for name in names for r in rows_lib.newest(name, folder=folder)]
     return make(rows) if rows else ''
 
   return of
 
 
-def _results(rows: list[dict[str, Any]]) -> str:
-  """The table of errors; runs on ImageNet are in it even if not made."""
-  errors = {
-    'imagenet.py': paper.ERRORS['ILSVRC-2012 val, 1 CNN, 10 views'],
-    'source2012.py': paper.ERRORS['ILSVRC-2012 val, 1 CNN, 10 views'],
-    'source2012_automatic.py': (0.405, 0.180),  # run 170 of the 2012 notes
-    'source2012_256.py': None,
-    'throughput.py': None,
-    'chain2012.py:2012': paper.ERRORS['ILSVRC-2012 val, 1 CNN*, 10 views'],
-  }
-  expected = [
-    runs.Expected(config, _IMAGENET, e) for config, e in errors.items()
-  ]
-  return runs.results(rows, expected=expected)
-
-
 PAGES: dict[str, dict[str, Callable[[pathlib.Path], str]]] = {
   'README.md': {
-    'results': _table(_results, 'runs', 'presets', 'experiments'),
+    'results': _table(
+      functools.partial(tables.results, expected=_EXPECTED),
+      *('runs', 'presets', 'experiments'),
+    ),
   },
   'docs/results.md': {
-    'runs': _table(runs.conditions, 'runs'),
+    'runs': _table(tables.runs, 'runs'),
     'presets': _table(tables.curves, 'presets'),
-    'study': _table(runs.study, 'experiments'),
+    'study': _table(tables.study, 'experiments'),
   },
   'docs/benchmarks.md': {
-    'input': _table(tables.rates, 'input'),
-    'step': _table(tables.speeds, 'step', 'eval'),
-    'ops': _table(tables.times, 'ops'),
-    'scaling': _table(tables.scaled, 'scaling'),
-    'end_to_end': _table(tables.fed, 'end_to_end'),
-    'processes': _table(tables.processes, 'processes'),
+    'step': _table(tables.benchmark, 'step', 'eval'),
+    **{
+      name: _table(tables.benchmark, name)
+      for name in ('input', 'ops', 'scaling', 'end_to_end', 'processes')
+    },
   },
   'docs/deviations.md': {
     'deviations': lambda root: table(deviations(root)),
@@ -157,8 +145,9 @@ def _in_file(path: pathlib.Path, *, name: str) -> Iterator[Deviation]:
         f'{name}: "{comment[mark.start() :][:60]}..." does not say what is '
         'done: add a line that begins with "Here:"'
       )
-    paper, program, here = (part or '' for part in parts.groups())
-    yield Deviation(name, mark[1] == 'Paper silent', paper, program, here)
+    what, program, here = parts.groups()
+    what = f'silent: {what}' if mark[1] == 'Paper silent' else what
+    yield Deviation(name, what, program, here)
 
 
 def _comments(text: str) -> Iterator[str]:
@@ -183,12 +172,13 @@ def _comments(text: str) -> Iterator[str]:
 
 def table(rows: list[Deviation]) -> str:
   """The rows as Markdown."""
-  lines = tables.begin(['where', 'the paper', 'the 2012 program', 'here'])
-  for row in rows:
-    paper = f'silent: {row.paper}' if row.silent else row.paper
-    cells = [f'`{row.file}`', paper, row.program or '-', row.here]
-    lines.append(tables.line(cells))
-  return '\n'.join(lines) + '\n'
+  columns = {
+    'where': '`{file}`',
+    'the paper': '{paper}',
+    'the 2012 program': '{program}',
+    'here': '{here}',
+  }
+  return tables.markdown([row._asdict() for row in rows], columns=columns)
 
 
 if __name__ == '__main__':

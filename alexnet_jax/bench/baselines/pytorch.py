@@ -7,52 +7,35 @@ without a C++ compiler) is only left out.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import pathlib
 import statistics
 import sys
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from alexnet_jax.bench import workers
 
 SCRIPTS = pathlib.Path(__file__).parent  # the torch_*.py
+# A form is one choice of each, such as 'channels_last/eager/shifts/kept'.
 _CHOICES = {
   'layout': ('contiguous', 'channels_last'),
   'mode': ('eager', 'compile'),
-  'lrn': ('torch', 'shifts', 'cumsum'),
-  'memory': ('returned', 'kept'),
+  'lrn': ('torch', 'shifts', 'cumsum'),  # the last two: ways to sum slices
+  'memory': ('returned', 'kept'),  # freed memory, see runtime/malloc.py
 }
-
-
-class Form(NamedTuple):
-  """One way to write the same network.
-
-  Attributes:
-    layout: memory format of images and kernels.
-    mode: 'eager', or 'compile' for torch.compile.
-    lrn: PyTorch's operation, or one of two ways to sum slices.
-    memory: whether the process returns or keeps freed memory
-      (runtime/malloc.py).
-  """
-
-  layout: str
-  mode: str
-  lrn: str
-  memory: str = 'returned'
-
-  def __str__(self) -> str:
-    return '/'.join(self)
-
-
 _ALL = tuple(
-  itertools.starmap(Form, itertools.product(*list(_CHOICES.values())[:3]))
+  form
+  for form in map('/'.join, itertools.product(*_CHOICES.values()))
+  if form.endswith('returned')
 )
 _FINALISTS = 3
 
 
-def parse_form(text: str) -> Form:
-  """A form from 'channels_last/eager/shifts', with or without '/kept'.
+def parse_form(text: str) -> str:
+  """The whole form, given with or without '/returned'.
 
   Raises:
     ValueError: if a part is not among its choices.
@@ -63,7 +46,7 @@ def parse_form(text: str) -> Form:
   for part, choices in zip(parts, _CHOICES.values(), strict=False):
     if part not in choices:
       raise ValueError(f'--peer_forms={text}: use {" or ".join(choices)}')
-  return Form(*parts)
+  return '/'.join([*parts, 'returned'][:4])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,19 +59,19 @@ class Baseline:
   """
 
   python: str
-  forms: tuple[Form, ...] = ()
+  forms: tuple[str, ...] = ()
 
   def command(
-    self, options: dict[str, Any], *, form: Form, script: str = 'torch_step'
+    self, options: dict[str, Any], *, form: str, script: str = 'torch_step'
   ) -> list[str]:
     """The command of a worker in one form."""
-    path = SCRIPTS / f'{script}.py'
-    options = options | {'form': form._asdict()}
-    return [self.python, str(path), json.dumps(options)]
+    choices = dict(zip(_CHOICES, form.split('/'), strict=True))
+    options = options | {'form': choices}
+    return [self.python, str(SCRIPTS / f'{script}.py'), json.dumps(options)]
 
   def fastest(
     self, options: dict[str, Any], *, seconds: float
-  ) -> tuple[Form, dict[str, float | str]]:
+  ) -> tuple[str, dict[str, float | str]]:
     """The fastest form; and for each its images/s, or why it does not run.
 
     Each form runs alone first; the best few are then measured interleaved.
@@ -100,57 +83,43 @@ class Baseline:
     Raises:
       workers.WorkerError: if no form runs.
     """
-    tried: dict[Form, float | str] = {}
+    rates, failed = {}, {}
+    measure = functools.partial(self._rates, options, seconds=seconds)
     for form in self.forms or _ALL:
-      tried[form] = self._attempt(options, form=form, seconds=seconds)
-    rates = {form: r for form, r in tried.items() if isinstance(r, float)}
+      try:
+        rates |= measure([form], rounds=2, best=max)
+      except workers.WorkerError as error:
+        failed[form] = str(error)
+        print(f'PyTorch, {form}: {error}', file=sys.stderr)
     if not rates:
-      why = next(iter(tried.values()))
+      why = next(iter(failed.values()))
       raise workers.WorkerError(f'--torch_python={self.python}: {why}')
     few = sorted(rates, key=lambda form: -rates[form])[:_FINALISTS]
     if not self.forms:
-      few.append(few[0]._replace(memory='kept'))
-    rates |= self._finals(options, forms=few, seconds=seconds)
-    best = max(few, key=lambda form: rates[form])
-    return best, {str(form): rate for form, rate in (tried | rates).items()}
+      few.append(few[0].replace('returned', 'kept'))
+    if len(few) > 1:
+      rates |= measure(few, rounds=3, best=statistics.median)
+    return max(few, key=lambda form: rates[form]), rates | failed
 
-  def _attempt(
-    self, options: dict[str, Any], *, form: Form, seconds: float
-  ) -> float | str:
-    """Images/s, the better of two rounds; or the error."""
-    try:
-      with workers.Worker(self.command(options, form=form)) as worker:
-        rate = max(_rate(worker, options, seconds=seconds) for _ in range(2))
-    except workers.WorkerError as error:
-      rate = str(error)
-    print(f'PyTorch, {form}: {rate}', file=sys.stderr, flush=True)
-    return rate
-
-  def _finals(
-    self, options: dict[str, Any], *, forms: list[Form], seconds: float
-  ) -> dict[Form, float]:
-    """Images/s of interleaved forms, the median of three rounds."""
-    if len(forms) == 1:
-      return {}
+  def _rates(
+    self,
+    options: dict[str, Any],
+    forms: Sequence[str],
+    *,
+    seconds: float,
+    rounds: int,
+    best: Callable[[list[float]], float],
+  ) -> dict[str, float]:
+    """Images/s of interleaved forms, the best or median of the rounds."""
     with contextlib.ExitStack() as stack:
-      started = [
-        stack.enter_context(workers.Worker(self.command(options, form=form)))
-        for form in forms
-      ]
-      rounds = [
-        [_rate(worker, options, seconds=seconds) for worker in started]
-        for _ in range(3)
-      ]
-    medians = map(statistics.median, zip(*rounds, strict=True))
-    finals = dict(zip(forms, medians, strict=True))
-    for form, rate in finals.items():
-      print(f'PyTorch, {form}, interleaved: {rate}', file=sys.stderr)
-    return finals
-
-
-def _rate(
-  worker: workers.Worker, options: dict[str, Any], *, seconds: float
-) -> float:
-  """Images/s of one round."""
-  answer = worker.measure(options['what'], seconds=seconds)
-  return round(answer['images'] / answer['seconds'], 2)
+      series = {}
+      for form in forms:
+        worker = workers.Worker(self.command(options, form=form))
+        series[form] = stack.enter_context(worker), options['what']
+      found = workers.measure(series, seconds=seconds, rounds=rounds)
+    rates = {}
+    for form, answers in found.items():
+      each = [round(a['images'] / a['seconds'], 2) for a in answers]
+      rates[form] = best(each)
+      print(f'PyTorch, {form}: {rates[form]}', file=sys.stderr)
+    return rates

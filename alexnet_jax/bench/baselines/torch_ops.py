@@ -73,11 +73,11 @@ def workload(bench, make, functions, shape, parameters):
     return make(bench, function, x.to(kind), parameters)
 
   def seconds(call):
-    torch_step.timed(call, bench.device, 1)
-    return torch_step.timed(call, bench.device, 2)
+    torch_step.timed(call, calls=1)
+    return torch_step.timed(call, calls=2)
 
   calls = [prepared(function) for function in functions]
-  return (min(calls, key=seconds) if len(calls) > 1 else calls[0]), {}
+  return min(calls, key=seconds), {}
 
 
 def update(bench):
@@ -99,7 +99,7 @@ def main():
   }
   workloads['update'] = functools.partial(update, bench)
   workloads['product'] = functools.partial(torch_step.product, options)
-  torch_step.serve(workloads, bench.device)
+  torch_step.answer(workloads)
 
 
 if __name__ == '__main__':

@@ -15,18 +15,13 @@ import contextlib
 import ctypes
 import json
 import os
-import pathlib
 import sys
 import time
 
+import serve  # pyright: ignore[reportMissingImports]
 import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
-
-LAYOUTS = {
-  'contiguous': torch.contiguous_format,
-  'channels_last': torch.channels_last,
-}
 
 
 def by_torch(x, c, alpha):
@@ -36,21 +31,22 @@ def by_torch(x, c, alpha):
 
 def by_shifts(x, c, alpha):
   """LRN of one column; the sum over neighbours is of n slices."""
-  channels, reach = x.shape[1], c['n'] // 2
-  squares = F.pad(x * x, (0, 0, 0, 0, reach, reach))
-  total = squares[:, :channels]
+  squares = padded_squares(x, c['n'] // 2, c['n'] // 2)
+  total = squares[:, : x.shape[1]]
   for step in range(1, c['n']):
-    total = total + squares[:, step : step + channels]
+    total = total + squares[:, step : step + x.shape[1]]
   return x * negative_power(c['k'] + alpha * total, c['beta'])
 
 
 def by_cumsum(x, c, alpha):
   """LRN of one column; the sum is a difference of cumulative sums."""
-  channels, reach = x.shape[1], c['n'] // 2
-  squares = F.pad(x * x, (0, 0, 0, 0, reach + 1, reach))
-  sums = squares.cumsum(1)
-  total = sums[:, c['n'] :] - sums[:, :channels]
+  sums = padded_squares(x, c['n'] // 2 + 1, c['n'] // 2).cumsum(1)
+  total = sums[:, c['n'] :] - sums[:, : x.shape[1]]
   return x * negative_power(c['k'] + alpha * total, c['beta'])
+
+
+def padded_squares(x, before, after):
+  return F.pad(x * x, (0, 0, 0, 0, before, after))
 
 
 def negative_power(d, beta):
@@ -159,7 +155,8 @@ class Benchmark:
   def __init__(self, options):
     self.config, self.form = options['config'], options['form']
     self.device = device(options)
-    self.layout = LAYOUTS[self.form['layout']]
+    last = self.form['layout'] == 'channels_last'
+    self.layout = torch.channels_last if last else torch.contiguous_format
     self.dtype = getattr(torch, options['dtype'])
     net = Net(self.config, self.form['lrn']).to(self.device)
     self.net = net.to(memory_format=self.layout)
@@ -256,22 +253,26 @@ def device(options):
   return torch.device('cuda' if options['platform'] == 'gpu' else 'cpu')
 
 
-def peak_memory(device):
-  if device.type == 'cuda':
-    return torch.cuda.max_memory_allocated()
-  lines = pathlib.Path('/proc/self/status').read_text().splitlines()
-  (line,) = (s for s in lines if s.startswith('VmHWM'))
-  return int(line.split()[1]) * 1024
-
-
-def timed(call, device, calls):
+def timed(call, *, calls):
   """Seconds of a call, on average over so many."""
   start = time.perf_counter()
   for _ in range(calls):
     call()
-  if device.type == 'cuda':
+  if torch.cuda.is_initialized():
     torch.cuda.synchronize()
   return (time.perf_counter() - start) / calls
+
+
+def peak_memory():
+  if torch.cuda.is_initialized():
+    return torch.cuda.max_memory_allocated()
+  return serve.host_peak_bytes()
+
+
+def answer(workloads):
+  """The main loop of a worker."""
+  info = {'version': torch.__version__, 'threads': torch.get_num_threads()}
+  serve.serve(workloads, info=info, timed=timed, peak_memory=peak_memory)
 
 
 def keep_freed_memory():
@@ -280,32 +281,6 @@ def keep_freed_memory():
   if mallopt is not None:
     for option, value in ((-4, 0), (-1, -1), (-2, 256 << 20), (-8, 1)):
       mallopt(option, value)
-
-
-def serve(workloads, device):
-  """The main loop of a worker, as in bench/workers.py."""
-  out = os.fdopen(os.dup(1), 'w')
-  os.dup2(2, 1)  # other output, such as torch's, goes to stderr
-  threads = torch.get_num_threads()
-  info = {'version': torch.__version__, 'threads': threads}
-  print(json.dumps(info), file=out, flush=True)
-  built, usual = {}, {}
-  for line in sys.stdin:
-    request = json.loads(line)
-    name = request['workload']
-    if name not in built:
-      built[name] = workloads[name]()
-      for _ in range(3):  # torch.compile may compile twice
-        usual[name] = timed(built[name][0], device, 1)
-    call, facts = built[name]
-    calls = max(1, round(request['seconds'] / usual[name]))
-    usual[name] = timed(call, device, calls)
-    answer = {
-      'seconds': usual[name],
-      'calls': calls,
-      'peak_memory_bytes': peak_memory(device),
-    }
-    print(json.dumps(answer | facts), file=out, flush=True)
 
 
 def set_up(options):
@@ -323,7 +298,7 @@ def main():
   options = json.loads(sys.argv[1])
   set_up(options)
   bench = Benchmark(options)
-  serve({'step': bench.training, 'eval': bench.ten_views}, bench.device)
+  answer({'step': bench.training, 'eval': bench.ten_views})
 
 
 if __name__ == '__main__':
