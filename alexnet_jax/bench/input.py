@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -136,12 +135,12 @@ def write_records(
   found = []
   for encoding in ('raw', 'jpeg'):
     work = run_lib.plan(layout, options=shards.Options(encoding=encoding))
-    start, cpu = time.perf_counter(), _children_cpu()
+    start, before = time.perf_counter(), os.times()
     run_lib.prepare(work, output=folder / encoding, workers=os.cpu_count() or 1)
     seconds = time.perf_counter() - start
     while multiprocessing.active_children():  # counted once they have ended
       time.sleep(0.01)
-    cpu = _children_cpu() - cpu
+    cpu = sum(os.times()[2:4]) - sum(before[2:4])  # of child processes
     each = Round(work.num_images / seconds, cpu / work.num_images * 1e6)
     found.append(_input_row(f'prepare, {encoding}', [each]))
   return found
@@ -151,12 +150,6 @@ def _renamed(member: layouts.Member, number: int) -> tar.Member:
   if not isinstance(member, tar.Member):
     raise ValueError('bench input reads files: give --source=PATH')
   return member._replace(name=f'{number:06d}-{pathlib.Path(member.name).name}')
-
-
-def _children_cpu() -> float:
-  """CPU seconds of child processes that have ended."""
-  usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-  return usage.ru_utime + usage.ru_stime
 
 
 def _write_copies(folder: pathlib.Path) -> None:

@@ -5,7 +5,6 @@ that of the second half of a run's steps, reading and augmenting included.
 """
 
 import functools
-import json
 import os
 import pathlib
 import socket
@@ -19,13 +18,10 @@ from alexnet_jax.train import log
 
 _STEPS = 10  # measured, after as many that are not
 _CONFIG = """
-import json
-import pathlib
 from alexnet_jax.config import schema
 
 def get_config():
-  text = pathlib.Path(__file__).with_suffix('.json').read_text()
-  return schema.Config(schema.from_json(json.loads(text)))
+  return schema.Config({})
 """
 
 
@@ -63,8 +59,7 @@ def write_config(
   config.data.embedded_val_images, config.eval.final_views = 20, 1
   config.report.at_end = False
   path = folder / 'config.py'
-  path.write_text(_CONFIG)
-  path.with_suffix('.json').write_text(json.dumps(config.to_dict()))
+  path.write_text(_CONFIG.format(config.to_dict()))
   return path
 
 

@@ -1,6 +1,6 @@
 """Result rows as tables: Markdown for tools/docs.py, text for tools/bench.py.
 
-A table is a dict of columns, from its head to the form of its cells. A cell is
+The columns of a table are a dict, from head to the form of the cells. A cell is
 "-" where a field of the form is missing or None.
 """
 
@@ -16,105 +16,83 @@ Rows = Sequence[ResultRow]
 IMAGENET = 'ILSVRC-2012, ten views'  # `data` of a row in *_runs.json
 _MEASURED = '{hardware}, Python {python}, {date}; `{command}`.'
 _MEASURED_INPUT = _MEASURED.replace(';', ', {images:,} training images;')
-_INPUT = {
-  'what': '{what}',
-  'images/s': '{images_per_second:,.0f}',
-  'range': '{range[0]:,.0f} to {range[1]:,.0f}',
-  'n': '{n}',
+_FORMS = {  # of the cells below each head
   'CPU time an image': '{cpu_us_per_image:,.0f} us',
-}
-_STEP = {
-  'what': '{what}',
-  'images': '{batch_size}',
-  'parts': '{parts}',
-  'mesh': '{mesh}',
-  'dtype': '{dtype}',
-  'images/s': '{images_per_second:,.1f}',
+  'GB/s': '{gb_per_second:,.0f}',
+  'GFLOP/s': '{gflops:,.0f}',
   'PyTorch': '{peer_images_per_second:,.1f}',
-  'ratio': '{ratio:.2f}',
-  'range': '{ratio_range[0]:.2f} to {ratio_range[1]:.2f}',
-  'of a matrix product': '{matmul_share:.0%}',
-  'peak memory': '{peak_memory_gb:.2f} GB',
-  'of PyTorch': '{peer_peak_memory_gb:.2f} GB',
-  'n': '{n}',
-}
-_SCALING = {
-  'images': '{batch_size}',
-  'mesh': '{mesh}',
-  'images/s': '{images_per_second:,.1f}',
-  'of the first mesh': '{ratio_to_first_mesh:.2f}',
-  'peak memory': '{peak_memory_gb:.2f} GB',
+  'a product or copy': '{floor_ms:,.2f}',
   'bytes an image between devices': '{moved_bytes_per_image:,}',
-  'n': '{n}',
-}
-_OPS = {
-  'operation': '{what}',
+  'compiled in': '{compile_seconds:.1f} s',
+  'config': '`{config}`',
+  'error here': '{error}',
+  'form of PyTorch': '{peer_form}',
+  'images': '{batch_size}',
+  'images/s': '{images_per_second:,.1f}',
+  'machine': '{hardware}',
   'ms': '{ms:,.2f}',
   'naive': '{naive_ms:,.2f}',
-  'PyTorch': '{peer_ms:,.2f}',
-  'a product or copy': '{floor_ms:,.2f}',
-  'GFLOP/s': '{gflops:,.0f}',
-  'n': '{n}',
-}
-
-
-def _relative(head: str, ratio: str) -> Columns:
-  """Images/s, and what share they are of the first row's, pair by pair."""
-  return {
-    'what': '{what}',
-    'images': '{batch_size}',
-    'images/s': '{images_per_second:,.1f}',
-    head: f'{{{ratio}:.3f}}',
-    'range': f'{{{ratio}_range[0]:.3f}} to {{{ratio}_range[1]:.3f}}',
-    'n': '{n}',
-  }
-
-
-# Also printed by tools/bench.py.
-_MORE = {
-  **_SCALING,
-  'dtype': '{dtype}',
+  'of PyTorch': '{peer_peak_memory_gb:.2f} GB',
   'of a matrix product': '{matmul_share:.0%}',
-  'images/s, range': '{images_per_second_range[0]:,.1f} to '
-  '{images_per_second_range[1]:,.1f}',
-  'compiled in': '{compile_seconds:.1f} s',
-  'form of PyTorch': '{peer_form}',
-  'GB/s': '{gb_per_second:,.0f}',
+  'of one process': '{of_one_process:.3f}',
+  'of the first mesh': '{ratio_to_first_mesh:.2f}',
+  'of the step alone': '{of_step_alone:.3f}',
+  'operation': '{what}',
+  'peak memory': '{peak_memory_gb:.2f} GB',
+  'points': '{points:+.1f}',
+  'ratio': '{ratio:.2f}',
+  'the paper': '{paper}',
 }
+
+
+def _columns(heads: str, **own: str) -> Columns:
+  """The columns with these heads; `own` forms are of this table alone."""
+  forms = _FORMS | own
+  return {head: forms.get(head, f'{{{head}}}') for head in heads.split('; ')}
+
+
+def _range(field: str, form: str) -> str:
+  return f'{{{field}[0]:{form}}} to {{{field}[1]:{form}}}'
+
+
+_STEP = _columns(
+  'what; images; parts; mesh; dtype; images/s; PyTorch; ratio; range; '
+  'of a matrix product; peak memory; of PyTorch; n',
+  range=_range('ratio_range', '.2f'),
+)
 _BENCHMARKS = {  # by `bench`
-  'input': _INPUT,
+  'input': _columns('what; images/s; range; n; CPU time an image')
+  | {'images/s': '{images_per_second:,.0f}', 'range': _range('range', ',.0f')},
   'step': _STEP,
   'eval': _STEP,
-  'scaling': _SCALING,
-  'ops': _OPS,
-  'end_to_end': _relative('of the step alone', 'of_step_alone'),
-  'processes': _relative('of one process', 'of_one_process'),
+  'scaling': _columns(
+    'images; mesh; images/s; of the first mesh; peak memory; '
+    'bytes an image between devices; n'
+  ),
+  'ops': _columns(
+    'operation; ms; naive; PyTorch; a product or copy; GFLOP/s; n',
+    PyTorch='{peer_ms:,.2f}',
+  ),
+  'end_to_end': _columns(
+    'what; images; images/s; of the step alone; range; n',
+    range=_range('of_step_alone_range', '.3f'),
+  ),
+  'processes': _columns(
+    'what; images; images/s; of one process; range; n',
+    range=_range('of_one_process_range', '.3f'),
+  ),
 }
-_RUNS = {
-  'config': '`{config}`',
-  'data': '{data}',
-  'steps': '{steps}',
-  'result': '{result}',
-  'images/s': '{images_per_second_range[0]} to {images_per_second_range[1]}',
-  'time': '{time}',
-  'machine': '{hardware}',
-  'n': '{n}',
+_MORE = _columns(  # also printed by tools/bench.py
+  'mesh; dtype; of a matrix product; of the first mesh; '
+  'bytes an image between devices; images/s, range; compiled in; '
+  'form of PyTorch; GB/s'
+) | {'images/s, range': _range('images_per_second_range', ',.1f')}
+_RUNS = _columns('config; data; steps; result; images/s; time; machine; n') | {
+  'images/s': _range('images_per_second_range', '')
 }
-_RESULTS = {
-  'config': '`{config}`',
-  'data': '{data}',
-  'machine': '{hardware}',
-  'time': '{time}',
-  'error here': '{error}',
-  'the paper': '{paper}',
-  'n': '{n}',
-}
-_STUDY = {
-  'ablation': '{ablation}',
-  'points': '{points:+.1f}',
-  '95 % interval': '{points_interval[0]:+.1f} to {points_interval[1]:+.1f}',
-  'differs': '{differs}',
-  'n': '{n}',
+_RESULTS = _columns('config; data; machine; time; error here; the paper; n')
+_STUDY = _columns('ablation; points; 95 % interval; differs; n') | {
+  '95 % interval': _range('points_interval', '+.1f')
 }
 
 
@@ -298,5 +276,5 @@ def _experiment(row: ResultRow) -> Rows:
 
 
 def _spaced(text: str) -> str:
-  """Percentages as the paper writes them: 40.7 %."""
+  """Percentages written as 40.7 %."""
   return re.sub(r'(?<=\d)%', ' %', text)
