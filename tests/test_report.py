@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import pathlib
+import re
 import shutil
 import sys
 
@@ -72,6 +73,7 @@ class _Page(html.parser.HTMLParser):
     self.words = ''
     self.feed(text)
     self.close()
+    self.words = re.sub('[ \n]+', ' ', self.words)  # as a browser shows them
     assert not self.open
 
   def handle_starttag(self, tag, attributes):
@@ -430,7 +432,7 @@ def test_hostile_names_are_text(hostile):
 _AROUND = {'name': 'n', 'over': 'o', 'title': 't', 'lead': 'l'}
 _IMPORT = """
 {% from 'report/macros.html.j2' import
-  evaluations, facts, figure, missing, numbers, second, table %}
+  evaluations, fact, figure, missing, numbers, second, table %}
 """
 
 
@@ -446,8 +448,8 @@ def _made(template: str, **values) -> str:
     '{{ x }}',
     '{{ missing(x) }}',
     "{{ missing('what', x) }}",
-    "{{ facts([(x, 'value')]) }}",
-    "{{ facts([('name', x)]) }}",
+    "{{ fact(x, 'value') }}",
+    "{{ fact('name', x) }}",
     '{% call table((x,)) %}{% endcall %}',
     '{% call table(("title",)) %}<tr>{{ numbers(x) }}</tr>{% endcall %}',
     '<p>a{{ second(x) }}</p>',

@@ -29,8 +29,8 @@ class Data(NamedTuple):
 
 def of(data: dataset_lib.Dataset) -> Data:
   """The provenance of a data set."""
-  sizes = map(len, (data.train, data.val, data.classes))
-  return Data(data.name, *sizes, data.fingerprint)
+  train, val, classes = map(len, (data.train, data.val, data.classes))
+  return Data(data.name, train, val, classes, data.fingerprint)
 
 
 def as_json(data: Data) -> dict[str, Any]:

@@ -50,13 +50,12 @@ class _Child(NamedTuple):
   begin: int  # byte in the log where its output begins
 
   def end(self) -> End:
-    code = self.process.wait()
+    code, said = self.process.wait(), b''
     if not code:
       return End(0, '')
     with contextlib.suppress(FileNotFoundError):  # a user removed it
-      said = self.job.log.read_bytes()[self.begin :].decode(errors='replace')
-      return End(code, _error(code, said.splitlines()))
-    return End(code, _error(code, []))
+      said = self.job.log.read_bytes()[self.begin :]
+    return End(code, _error(code, said.decode(errors='replace').splitlines()))
 
 
 def run_all(
@@ -65,16 +64,11 @@ def run_all(
   places: Sequence[Place],
   stop: signals.Stop,
   ended: Callable[[Job, End], None],
-  began: Callable[[Job], None] = lambda job: None,
 ) -> None:
-  """Runs every job, one at a time in each place; a failure stops no other.
+  """Runs jobs in order, one at a time in each place, and prints each beginning.
 
-  Args:
-    jobs: in the order in which they start.
-    places: of `divide_gpus`.
-    stop: once it is set, no job starts, and current ones are terminated.
-    ended: called with each job that ends.
-    began: called with each job that starts.
+  A failure stops no other job. Once `stop` is set, no job starts, and current
+  ones are terminated.
   """
   _wait_for_earlier(jobs, stop=stop)
   waiting, free = list(jobs), list(places)
@@ -82,8 +76,9 @@ def run_all(
   try:
     while children or (waiting and not stop.asked):
       while waiting and free and not stop.asked:
-        children.append(_start(waiting.pop(0), place=free.pop(0)))
-        began(children[-1].job)
+        job = waiting.pop(0)
+        children.append(_start(job, place=free.pop(0)))
+        print(f'{job.name}: begins; {job.log}', flush=True)
       if stop.asked:
         _terminate(children)
       for child in [c for c in children if c.process.poll() is not None]:
@@ -154,13 +149,10 @@ def _error(code: int, lines: Sequence[str]) -> str:
 
 
 def divide_gpus(*, devices: int, jobs: int | None) -> list[Place]:
-  """Places for jobs that need so many GPUs each.
+  """Places for jobs that need so many GPUs each: as many as are asked for.
 
-  On a CPU there is one place by default, as a job uses all cores.
-
-  Args:
-    devices: of each job.
-    jobs: places; None: as many as there are GPUs for.
+  None stands for as many as there are GPUs for, on a CPU for one, as a job uses
+  all cores.
 
   Raises:
     ValueError: if `jobs` is more than there are GPUs for.

@@ -41,7 +41,9 @@ def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
       if row.name != study.BASE
     ],
     ended=[(r, study.last_evaluation(r) if r.done else None) for r in runs],
-    asked=_settings(asked),
+    asked=asked,
+    data=provenance.describe(asked.data),
+    version=alexnet_jax.__version__,
   )
   text = page.render(
     [page.Section(p, t, getattr(macros, p)()) for p, t in _SECTIONS.items()],
@@ -62,17 +64,3 @@ def _drawn_costs(rows: Sequence[results.NetResult]) -> dict[str, Any]:
   if not found:
     raise pictures.NothingToDrawError('No pair of runs is done yet.')
   return {'rows': found}
-
-
-def _settings(asked: study.Study) -> list[tuple[str, str]]:
-  return [
-    ('Base', asked.base),
-    ('Data', provenance.describe(asked.data)),
-    ('Validation images', f'{asked.data.val_images:,}'),
-    ('Version', alexnet_jax.__version__),
-    ('Steps of each run', f'{asked.config.total_steps or "as the data has"}'),
-    ('Images a step', f'{asked.config.batch_size}'),
-    ('Views at the end', f'{asked.config.eval.final_views}'),
-    ('Seeds', ', '.join(map(str, asked.seeds))),
-    *(('Set', field) for field in asked.fields),
-  ]

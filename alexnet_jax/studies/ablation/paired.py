@@ -106,8 +106,7 @@ def verdict(name: str, found: Difference) -> str:
     return f'{points}: no interval from one seed'
   if found.low == found.high:
     return f'{points} in each of {found.n} pairs: no spread to judge by'
-  mean, interval = describe(found).split(' (')
-  said = f'{name}: {mean} points (95 %: {interval}'
-  if not found.is_significant:
-    return f'{said}: {found.n} seeds cannot tell'
-  return f'{said}: {"worse" if found.mean > 0 else "better"}'
+  _, interval = describe(found).split(' (')
+  told = 'worse' if found.mean > 0 else 'better'
+  told = told if found.is_significant else f'{found.n} seeds cannot tell'
+  return f'{points} (95 %: {interval}: {told}'

@@ -46,20 +46,16 @@ def collect(
   found: dict[str, _BySeed] = {run.name: {} for run in runs}
   for run in runs:
     if run.done:
-      found[run.name][run.seed] = _measures(run, chance=data.chance)
+      last = study.last_evaluation(run)
+      error, images = last['top1_error'], last['num_images']
+      found[run.name][run.seed] = {
+        'top1': 100 * error,
+        'top5': 100 * last['top5_error'],
+        'loss': last['loss'],
+        'at_chance': is_chance(error, images=images, chance=data.chance),
+      }
   base = found.get(study.BASE, {})
   return [_net_result(name, each, base=base) for name, each in found.items()]
-
-
-def _measures(run: study.Run, *, chance: float) -> dict[str, float]:
-  last = study.last_evaluation(run)
-  error, images = last['top1_error'], last['num_images']
-  return {
-    'top1': 100 * error,
-    'top5': 100 * last['top5_error'],
-    'loss': last['loss'],
-    'at_chance': is_chance(error, images=images, chance=chance),
-  }
 
 
 def is_chance(error: float, *, images: int, chance: float) -> bool:
@@ -76,23 +72,19 @@ def is_chance(error: float, *, images: int, chance: float) -> bool:
 def _net_result(name: str, found: _BySeed, *, base: _BySeed) -> NetResult:
   known = ablations.ABLATIONS.get(name)
   pairs = [seed for seed in found if seed in base and name != study.BASE]
+  errors, costs = {}, {}
+  for measure in MEASURES:
+    if found:
+      errors[measure] = paired.spread([run[measure] for run in found.values()])
+    if pairs:
+      ours, theirs = ([by[s][measure] for s in pairs] for by in (found, base))
+      costs[measure] = paired.difference(ours, base=theirs)
   return NetResult(
     name,
     runs=len(found),
     pairs=len(pairs),
-    errors={
-      measure: paired.spread([run[measure] for run in found.values()])
-      for measure in MEASURES
-      if found
-    },
-    costs={
-      measure: paired.difference(
-        [found[seed][measure] for seed in pairs],
-        base=[base[seed][measure] for seed in pairs],
-      )
-      for measure in MEASURES
-      if pairs
-    },
+    errors=errors,
+    costs=costs,
     paper=known.paper if known else (None, None),
     bound=bound(known.effect) if known else '',
     notes=notes(known.run) if known else (None, None),
@@ -150,8 +142,8 @@ def describe(found: Sequence[NetResult]) -> str:
   for net in found:
     top1, top5, loss = map(net.errors.get, MEASURES)
     lines.append(
-      f'{net.name:16}{net.runs:2}{errors(top1):>18}{mean(top5):>10}'
-      f'{errors(loss, digits=3):>18}'
+      f'{net.name:16}{net.runs:2}{errors(top1):>18}'
+      f'{errors(top5, spread=False):>10}{errors(loss, digits=3):>18}'
     )
   lines += [
     '',
@@ -172,19 +164,20 @@ def describe(found: Sequence[NetResult]) -> str:
   return '\n'.join([*lines, _CAVEAT, '', *verdicts(found)])
 
 
-def errors(found: paired.Spread | None, *, digits: int = 1) -> str:
+def errors(
+  found: paired.Spread | None, *, digits: int = 1, spread: bool = True
+) -> str:
   """A mean with its standard deviation, if there is one.
 
   >>> errors(paired.Spread(3, 12.345, 1.5))
   '12.3 ± 1.5'
   """
-  if found is None or found.stddev is None:
-    return mean(found, digits=digits)
-  return f'{found.mean:.{digits}f} ± {found.stddev:.{digits}f}'
-
-
-def mean(found: paired.Spread | None, *, digits: int = 1) -> str:
-  return _NONE if found is None else f'{found.mean:.{digits}f}'
+  if found is None:
+    return _NONE
+  mean = f'{found.mean:.{digits}f}'
+  if found.stddev is None or not spread:
+    return mean
+  return f'{mean} ± {found.stddev:.{digits}f}'
 
 
 def cost(found: paired.Difference | None, *, digits: int = 1) -> str:

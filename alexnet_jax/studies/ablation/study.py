@@ -67,11 +67,7 @@ class Run(NamedTuple):
 def with_budget(
   config: Config, *, epochs: int | None
 ) -> tuple[Config, provenance.Data]:
-  """The config with a length in epochs, and its data set.
-
-  Args:
-    config: of the base.
-    epochs: length of each run; None: as in the config.
+  """The base's config with a length in epochs, and its data set.
 
   Raises:
     ValueError: if the config cannot work, or its data is missing.
@@ -141,10 +137,8 @@ def train_all(
 ) -> list[Run]:
   """Trains every run that is not done; all runs, with how each ended.
 
-  Args:
-    study: what is compared.
-    places: of jobs.divide_gpus; each has one run at a time.
-    stop: set by signals; current runs are then asked to stop.
+  Each of the places, from jobs.divide_gpus, has one run at a time. Once `stop`
+  is set by a signal, current runs are asked to stop.
 
   Raises:
     ValueError: if the folder is in use, or holds another study.
@@ -154,9 +148,10 @@ def train_all(
     by_key = {run.key: run for run in all_runs(study, ends=ends)}
     others = [k for k, end in ends.items() if not end.code and k not in by_key]
     if others:
+      count = len(others)
+      runs = 'a finished run is' if count == 1 else f'{count} finished runs are'
       print(
-        f'{_finished(len(others))} in the folder not asked for, and left out: '
-        f'{", ".join(others)}'
+        f'{runs} in the folder not asked for, and left out: {", ".join(others)}'
       )
     todo = [_job(study, run) for run in by_key.values() if not run.done]
     clock = _Clock(len(todo))
@@ -167,17 +162,16 @@ def train_all(
         return
       ends[job.name] = end
       _write_manifest(study, ends=ends)
-      print(
-        f'{job.name}: {_outcome(by_key[job.name], end, log=job.log)}'
-        f'{clock.left()}',
-        flush=True,
-      )
+      if end.code:
+        outcome = f'failed: {cli.printable(end.error)}; {job.log}'
+      else:
+        outcome = log_lib.describe(last_evaluation(by_key[job.name]))
+      print(f'{job.name}: {outcome}{clock.left()}', flush=True)
 
-    print(
-      f'{len(by_key)} runs, {len(by_key) - len(todo)} of them done', flush=True
-    )
+    done = len(by_key) - len(todo)
+    print(f'{len(by_key)} runs, {done} of them done', flush=True)
     with stop.defer():
-      jobs.run_all(todo, places=places, stop=stop, ended=ended, began=_began)
+      jobs.run_all(todo, places=places, stop=stop, ended=ended)
     return list(all_runs(study, ends=ends))
 
 
@@ -211,31 +205,17 @@ class _Clock:
     return f'; {self._left} to go, about {minutes:.1f} min'
 
 
-def _finished(count: int) -> str:
-  return 'a finished run is' if count == 1 else f'{count} finished runs are'
-
-
-def _began(job: jobs.Job) -> None:
-  print(f'{job.name}: begins; {job.log}', flush=True)
-
-
-def _outcome(run: Run, end: jobs.End, *, log: pathlib.Path) -> str:
-  if end.code:
-    return f'failed: {cli.printable(end.error)}; {log}'
-  return log_lib.describe(last_evaluation(run))
-
-
 def _job(study: Study, run: Run) -> jobs.Job:
   """The command of a run; a later flag overrides an earlier one."""
   steps = study.config.total_steps
   fields = ['report.at_end=False', *study.fields, f'seed={run.seed}']
   fields += [f'num_epochs={study.config.num_epochs}']
   fields += [f'total_steps={steps}'] if steps is not None else []
-  command = [sys.executable, '-m', 'alexnet_jax.main', f'--config={study.base}']
-  command += [f'--config.{field}' for field in fields]
-  command += [f'--workdir={run.workdir}']
-  command += [f'--ablation={run.name}'] if run.name != BASE else []
-  return jobs.Job(run.key, tuple(command), run.log)
+  flags = [f'--config={study.base}', *(f'--config.{f}' for f in fields)]
+  flags += [f'--workdir={run.workdir}']
+  flags += [f'--ablation={run.name}'] if run.name != BASE else []
+  command = (sys.executable, '-m', 'alexnet_jax.main', *flags)
+  return jobs.Job(run.key, command, run.log)
 
 
 def _open_manifest(study: Study) -> dict[str, jobs.End]:
@@ -278,13 +258,7 @@ def _check_same(manifest: dict[str, Any], study: Study) -> None:
 
 
 def _write_manifest(study: Study, *, ends: dict[str, jobs.End]) -> None:
-  manifest = {
-    'base': study.base,
-    'fields': study.fields,
-    'config': study.config.to_dict(),
-    'ablations': study.ablations,
-    'seeds': study.seeds,
-    'runs': ends,
-    **provenance.as_json(study.data),
-  }
+  manifest = study._asdict() | provenance.as_json(study.data)
+  manifest |= {'config': study.config.to_dict(), 'runs': ends}
+  del manifest['output']
   log_lib.write_json(study.output / MANIFEST, manifest)

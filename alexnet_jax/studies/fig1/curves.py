@@ -101,10 +101,8 @@ def ratios(
 ) -> dict[int, float | None]:
   """Seed -> epochs of a net over those of the first; None if not reached."""
   theirs = first.epochs_to_target()
-  return {
-    seed: epochs / theirs[seed] if epochs and theirs.get(seed) else None
-    for seed, epochs in net.epochs_to_target().items()
-  }
+  pairs = {s: (e, theirs.get(s)) for s, e in net.epochs_to_target().items()}
+  return {seed: a / b if a and b else None for seed, (a, b) in pairs.items()}
 
 
 def as_json(

@@ -109,8 +109,8 @@ def _points(
   one = [r for r in finite if r['views'] == 1]
   ten = [r for r in finite if r['views'] > 1]
   size = 4.5 if len(one) <= _MANY else 2.5
-  filled = {'ls': '', 'marker': marker, 'ms': size, 'color': colour}
-  filled |= {'label': label or f'_{field}'}
+  filled: dict[str, Any] = {'ls': '', 'marker': marker, 'ms': size}
+  filled |= {'color': colour, 'label': label or f'_{field}'}
   hollow = _MANY_VIEWS | {'mec': colour, 'label': f'_{field}'}
   for some, look in ((one, filled), (ten, hollow)):
     if some:  # clip_on=False shows all of a point at 0 %

@@ -4,6 +4,7 @@ The differences that the paper prints (§3, §7) are marked beside them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib import ticker
 from matplotlib.axes import Axes
@@ -62,12 +63,13 @@ def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
 
 def _authors(axes: Axes, rows: Sequence[results.NetResult]) -> None:
   """Draws the authors' costs on ImageNet, below the dots."""
-  both = {'ls': '', 'mew': 1.4, 'ms': 6, 'color': style.palette().second}
-  for label, costs, look in (
+  look: dict[str, Any] = {'ls': '', 'mew': 1.4, 'ms': 6}
+  look |= {'color': style.palette().second}
+  for label, costs, shape in (
     ('paper', [r.paper for r in rows], {'marker': 'D', 'mfc': 'none'}),
     ('notes of 2012', [r.notes for r in rows], {'marker': 'x'}),
   ):
     marks = [(top1, n + _APART) for n, (top1, _) in enumerate(costs)]
     marks = [mark for mark in marks if mark[0] is not None]
     if marks:
-      axes.plot(*zip(*marks, strict=True), **both, **look, label=label)
+      axes.plot(*zip(*marks, strict=True), **look | shape, label=label)

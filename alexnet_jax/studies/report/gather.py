@@ -8,7 +8,8 @@ import json
 import math
 import pathlib
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -35,41 +36,32 @@ class Checkpoint(NamedTuple):
   step: int  # number of training steps
   meta: layout.Meta  # its description of itself
   params: PyTree  # kernels and biases, {'conv1': {'kernel', 'bias'}}
-  # The momentum's, as the same tree; None if there are none
-  velocities: PyTree | None
+  velocities: PyTree | None  # the momentum's, as the same tree
 
   @property
-  def conv1(self) -> tuple[np.ndarray, int]:
+  def conv1(self) -> dict[str, Any]:
     """Kernels of conv1, and the number of columns that they are split over."""
-    model = self.meta['config'].get('model', {})
-    return self.params['conv1']['kernel'], model.get('columns', 1)
+    columns = self.meta['config'].get('model', {}).get('columns', 1)
+    return {'kernels': self.params['conv1']['kernel'], 'columns': columns}
 
 
 class Run(NamedTuple):
   """What a workdir holds."""
 
   workdir: pathlib.Path  # as it was given
-  # Every field, unchecked; None if config.json is missing or damaged
-  config: Config | None
-  # Changes of the config in the middle of the run
-  history: list[dict[str, Any]]
+  config: Config | None  # unchecked; None if config.json cannot be read
+  history: list[dict[str, Any]]  # changes of the config during the run
   records: list[Record]  # the whole lines of metrics.jsonl
   health: list[dict[str, Any]]  # rows of health.json
   probed: int  # number of images that the rows were measured on
   checkpoint: Checkpoint | None = None  # the newest sound one
-  # Why each newer one cannot be read, in a sentence
-  damaged: tuple[str, ...] = ()
-  # The data set; None if it cannot be opened
-  data: dataset.Dataset | None = None
+  damaged: tuple[str, ...] = ()  # why each newer one cannot be read
+  data: dataset.Dataset | None = None  # None if it cannot be opened
   no_data: str = ''  # why it cannot
-  # metadata.json of a prepared data set
-  prepared: metadata.Metadata | None = None
-  # Of the validation set, by ten views
-  predictions: predictions_lib.Predictions | None = None
-  # Contents of retrieval.json, from tools.retrieve
-  retrieval: dict[str, Any] | None = None
-  # Contents of audit.json, from tools.audit
-  audit: dict[str, Any] | None = None
+  prepared: metadata.Metadata | None = None  # of a prepared data set
+  predictions: predictions_lib.Predictions | None = None  # by ten views
+  retrieval: dict[str, Any] | None = None  # retrieval.json, of tools.retrieve
+  audit: dict[str, Any] | None = None  # audit.json, of tools.audit
 
   @property
   def name(self) -> str:
@@ -162,7 +154,7 @@ def read(workdir: pathlib.Path) -> Run:
   checkpoint, damaged = _checkpoint(workdir / layout.FOLDER)
   return run._replace(
     checkpoint=checkpoint,
-    damaged=tuple(damaged),
+    damaged=damaged,
     data=data,
     no_data=no_data,
     prepared=_attempt(lambda: _prepared(run.config)) if run.config else None,
@@ -196,46 +188,42 @@ def _objects(value: Any) -> list[dict[str, Any]]:
   return [entry for entry in listed if isinstance(entry, dict)]
 
 
-_TRAIN = ('loss', 'top1_error', 'learning_rate', 'images_per_second')
-_EVALUATION = ('loss', 'top1_error', 'top5_error', 'views', 'num_images')
+_TRAIN = ('top1_error', 'learning_rate', 'images_per_second')
+_EVALUATION = ('top1_error', 'top5_error', 'views', 'num_images')
 
 
 def _records(path: pathlib.Path) -> list[Record]:
   """The lines that can be read; half-written and damaged ones are skipped."""
   text = _attempt(lambda: path.read_text(errors='replace')) or ''
-  return [record for line in text.split('\n') for record in _record(line)]
+  lines = [_attempt(partial(json.loads, one)) for one in text.split('\n')]
+  return [record for record in _objects(lines) if _is_whole(record)]
 
 
-def _record(line: str) -> Iterable[Record]:
-  record = _attempt(lambda: json.loads(line))
-  if not isinstance(record, dict):
-    return
+def _is_whole(record: Record) -> bool:
+  """Whether it has the numbers that are read; a loss may be NaN or infinite."""
   fields = _TRAIN if record.get('split') == 'train' else _EVALUATION
-  numbers = ('step', 'epoch', 'time', *fields)
-  if isinstance(record.get('split'), str) and all(
-    _is_number(record.get(name), any_value=name == 'loss') for name in numbers
-  ):
-    yield record
-
-
-def _is_number(value: Any, *, any_value: bool) -> bool:
-  """Whether JSON has a number here; `any_value` allows infinity and NaN."""
-  return isinstance(value, (int, float)) and (any_value or math.isfinite(value))
+  names = ('loss', 'step', 'epoch', 'time', *fields)
+  values: list[Any] = [record.get(name) for name in names]
+  return (
+    isinstance(record.get('split'), str)
+    and all(isinstance(value, (int, float)) for value in values)
+    and all(map(math.isfinite, values[1:]))
+  )
 
 
 def _checkpoint(
   directory: pathlib.Path,
-) -> tuple[Checkpoint | None, list[str]]:
+) -> tuple[Checkpoint | None, tuple[str, ...]]:
   """The newest sound checkpoint, and why each newer one is not."""
   try:
     found, damaged = restore.newest_sound(directory, read=_read_checkpoint)
   except _UNREADABLE as error:
     said = ' '.join(f'{type(error).__name__}: {error}'.split())
-    return None, [f'The checkpoints cannot be read ({said}).']
-  return found, [
+    return None, (f'The checkpoints cannot be read ({said}).',)
+  return found, tuple(
     f'The checkpoint of step {int(e.step.name):,} is damaged: {e.reason}.'
     for e in damaged
-  ]
+  )
 
 
 def _read_checkpoint(step: pathlib.Path) -> Checkpoint:

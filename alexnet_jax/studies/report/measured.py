@@ -2,53 +2,17 @@
 
 import math
 import statistics
+from typing import NamedTuple
 
 from alexnet_jax import paper
 from alexnet_jax.studies import communication
-from alexnet_jax.studies.report import gather, page
+from alexnet_jax.studies.report import gather
 from alexnet_jax.train import health
 
-Facts = list[tuple[str, str]]  # names with their values
 
-
-def data(run: gather.Run) -> Facts:
-  """The data set, if it can be opened."""
-  found = run.data
-  assert found
-  splits = {'Training': found.train, 'Validation': found.val}
-  splits |= {'Test': found.test} if found.test is not None else {}
-  facts = [
-    ('Name', found.name),
-    *((f'{name} images', f'{len(s):,}') for name, s in splits.items()),
-    ('Classes', f'{len(found.classes):,}'),
-    ('Image size', f'{found.image_size} × {found.image_size}'),
-    ('Fingerprint', found.fingerprint[:16]),
-  ]
-  if run.checkpoint and run.checkpoint.meta['fingerprint'] != found.fingerprint:
-    facts.append(('Trained on', 'other data, now replaced'))
-  return facts
-
-
-def losses(run: gather.Run) -> Facts:
-  """How the loss of minibatches went."""
-  facts: Facts = []
-  found = [(r['step'], r['loss']) for r in run.train]
-  if found:
-    step, lowest = min(found, key=lambda pair: pair[1])
-    facts += [
-      ('First training loss', f'{found[0][1]:.3f}'),
-      ('Lowest training loss', f'{lowest:.3f}, step {step:,}'),
-      ('Last training loss', f'{found[-1][1]:.3f}'),
-    ]
-    classes = len(run.class_names)
-    if classes > 1:
-      facts.append((f'Chance, ln({classes:,})', f'{math.log(classes):.3f}'))
-  if not all(math.isfinite(loss) for _, loss in found):
-    facts.append(('Loss', 'not finite at times'))
-  facts += [('Checkpoint', reason) for reason in run.damaged]
-  if run.checkpoint:
-    facts.append(('Steps not applied', f'{run.checkpoint.meta["skipped"]:,}'))
-  return facts
+def is_finite(run: gather.Run) -> bool:
+  """Whether every loss of a minibatch is a finite number."""
+  return all(math.isfinite(r['loss']) for r in run.train)
 
 
 def signal(run: gather.Run) -> tuple[str, str, str]:
@@ -64,39 +28,22 @@ def signal(run: gather.Run) -> tuple[str, str, str]:
   return warning.removeprefix('warning: '), spread, f'{floor:g}'
 
 
-def speed(run: gather.Run) -> Facts:
-  """Images per second, and on what."""
-  waits = [r.get('input_wait_fraction', 0.0) for r in _settled(run)]
-  seconds = run.records[-1]['time'] - run.records[0]['time']
-  facts = [
-    ('Median', f'{statistics.median(rates(run)):,.1f} images/s'),
-    (
-      'Waiting for images',
-      f'{page.percent(statistics.fmean(waits))} of the time',
-    ),
-    ('From the first line to the last', _duration(seconds)),
-  ]
-  config = run.config or {}
-  if 'mesh' in config:
-    mesh = config['mesh']
-    facts.append(('Devices', f'data {mesh.data} × column {mesh.column}'))
-  if 'dtype' in config:
-    facts.append(('Numbers', str(config['dtype'])))
-  if run.checkpoint:
-    versions = run.checkpoint.meta.get('versions', {})
-    facts.append(
-      ('Packages', ', '.join(f'{n} {v}' for n, v in versions.items()))
-    )
-  return facts
+class Speed(NamedTuple):
+  """How fast a run trained."""
+
+  median: float  # images/s
+  waiting: float  # share of the time that was spent waiting for images
+  duration: str  # from the first record to the last
 
 
-def rates(run: gather.Run) -> list[float]:
-  """Images/s of each record of training but the first."""
-  return [r['images_per_second'] for r in _settled(run)]
-
-
-def _settled(run: gather.Run) -> list[gather.Record]:
-  return run.train[1:] or run.train  # the first waits for the compiler
+def speed(run: gather.Run) -> Speed:
+  """How fast a run trained; its first record waits for the compiler."""
+  settled = run.train[1:] or run.train
+  return Speed(
+    statistics.median(r['images_per_second'] for r in settled),
+    statistics.fmean(r.get('input_wait_fraction', 0.0) for r in settled),
+    _duration(run.records[-1]['time'] - run.records[0]['time']),
+  )
 
 
 def _duration(seconds: float | int) -> str:

@@ -88,19 +88,6 @@ def draw_run(run: gather.Run, name: str, *, album: Album) -> Picture:
   return album.picture(name, lambda: _OF_A_RUN[name](run))
 
 
-def _kernels(run: gather.Run) -> dict[str, Any]:
-  assert run.checkpoint
-  kernels, columns = run.checkpoint.conv1
-  return {'kernels': kernels, 'columns': columns}
-
-
-def _classes(run: gather.Run) -> dict[str, Any]:
-  found = run.predictions
-  assert found
-  names = run.class_names
-  return {'labels': found.labels, 'ranks': found.ranks, 'classes': names}
-
-
 def _layers(run: gather.Run) -> dict[str, Any]:
   """Activations, and velocities if the newest checkpoint has some."""
   found, rows = run.checkpoint, []
@@ -163,9 +150,12 @@ def _image_of_row(run: gather.Run, position: int) -> np.ndarray | None:
   Raises:
     NothingToDrawError: if the split does not have it there.
   """
-  assert run.predictions and run.data
+  assert run.predictions and run.data and run.config
   name, split = run.predictions.names[position], run.data.val
-  last = min(position + _left_out(run), len(split) - 1)
+  # At most as many images as this have no row.
+  most = run.config.get('data', {}).get('max_bad_records', 0)
+  left_out = min(most, max(len(split) - len(run.predictions.names), 0))
+  last = min(position + left_out, len(split) - 1)
   damaged = False
   for index in range(position, last + 1):
     example = _example(split, index)
@@ -178,13 +168,6 @@ def _image_of_row(run: gather.Run, position: int) -> np.ndarray | None:
     'The images are not those that predictions.npz was made from: '
     f'{name} is none of the images {position:,} to {last:,} of the split.'
   )
-
-
-def _left_out(run: gather.Run) -> int:
-  """The largest possible number of images without a row."""
-  assert run.predictions and run.data and run.config
-  most = run.config.get('data', {}).get('max_bad_records', 0)
-  return min(most, max(len(run.data.val) - len(run.predictions.names), 0))
 
 
 def _example(split: dataset.Split, index: int) -> dataset.Example | None:
@@ -234,11 +217,15 @@ def _named_image(
 
 
 # The figures of a run, and the arguments of each.
-_OF_A_RUN: dict[str, Callable[[gather.Run], dict[str, Any]]] = {
+_OF_A_RUN: dict[str, Callable[[Any], dict[str, Any]]] = {
   'curves': lambda run: {'records': run.records},
-  'kernels': _kernels,
+  'kernels': lambda run: run.checkpoint.conv1,
   'examples': _examples,
   'neighbours': _neighbours,
-  'classes': _classes,
+  'classes': lambda run: {
+    'labels': run.predictions.labels,
+    'ranks': run.predictions.ranks,
+    'classes': run.class_names,
+  },
   'layers': _layers,
 }

@@ -23,7 +23,7 @@ class Evaluation(NamedTuple):
   split: str
   views: int
   step: int
-  images: int
+  num_images: int
   top1_error: float
   top5_error: float
 
@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
   def errors(self) -> list[tuple[str, str]]:
     """Top-1 and top-5 error as text, each with its 95 % interval."""
     return [
-      (page.percent(error), between(error, images=self.images))
+      (page.percent(error), between(error, images=self.num_images))
       for error in (self.top1_error, self.top5_error)
     ]
 
@@ -53,14 +53,7 @@ def newest(run: gather.Run) -> list[Evaluation]:
 
 
 def _evaluation(record: gather.Record) -> Evaluation:
-  return Evaluation(
-    record['split'],
-    int(record['views']),
-    int(record['step']),
-    int(record['num_images']),
-    float(record['top1_error']),
-    float(record['top5_error']),
-  )
+  return Evaluation(*(record[name] for name in Evaluation._fields))
 
 
 def newest_and_best(run: gather.Run) -> list[tuple[str, str, Evaluation]]:
@@ -79,10 +72,11 @@ def sentence(run: gather.Run) -> str:
   found = newest(run)
   if found:
     e = found[0]
-    wrong = round(e.top1_error * e.images)
+    wrong = round(e.top1_error * e.num_images)
+    interval = between(e.top1_error, images=e.num_images)
     return (
-      f'Top-1 error {page.percent(e.top1_error)} ({wrong:,} of {e.images:,}, '
-      f'95 %: {between(e.top1_error, images=e.images)}), top-5 error '
+      f'Top-1 error {page.percent(e.top1_error)} ({wrong:,} of '
+      f'{e.num_images:,}, 95 %: {interval}), top-5 error '
       f'{page.percent(e.top5_error)}, {views(e.views)}, {e.where}.'
     )
   if run.train:

@@ -5,7 +5,7 @@
 from its text, or decides what the text leaves open (configs/source2012.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ml_collections import config_dict
@@ -113,6 +113,10 @@ def _pixels(size: int) -> str:
   return f'{size} × {size}'
 
 
+def _each(numbers: Iterable[int]) -> str:
+  return ' · '.join(map(str, numbers))
+
+
 def _drops(times: int, factor: float) -> str:
   return f'{times} times by {1 / factor:g}'
 
@@ -132,27 +136,10 @@ def _lrn(config: Config) -> str | tuple[float | int, ...]:
   return lrn.n, lrn.k, lrn.alpha, lrn.beta
 
 
-def _kernels(config: Config) -> str:
-  layers = config.model.layer
-  return ' · '.join(str(layers[name].kernels) for name in paper.KERNELS)
-
-
-def _units(config: Config) -> str:
-  layers = config.model.layer
-  return f'{layers.fc6.units} · {layers.fc7.units} · {config.model.num_classes}'
-
-
 def _length(config: Config) -> str:
   if config.total_steps is not None:
     return f'{config.total_steps:,} steps'
   return f'about {config.num_epochs} epochs'
-
-
-def _plateau(config: Config) -> str:
-  plateau = config.plateau
-  if not plateau.enabled:
-    return 'by the clock'
-  return _drops(plateau.num_drops, plateau.factor)
 
 
 def _initial(config: Config) -> str:
@@ -169,25 +156,8 @@ def _initial(config: Config) -> str:
   return '; '.join([f'N(0, {most:g})', *others])
 
 
-def _one_biases(config: Config) -> list[str]:
-  return [n for n, layer in _layers(config).items() if layer.bias == 1]
-
-
-def _middle(config: Config) -> list[float]:
-  layers = config.model.layer
-  return sorted({layers[n].stddev for n in ('conv3', 'conv4', 'conv5')})
-
-
-def _colour_epochs(config: Config) -> str:
-  epochs = config.augment.colour_epochs
-  return 'throughout' if epochs is None else f'until epoch {epochs + 1}'
-
-
 _LRN = (paper.LRN_N, paper.LRN_K, paper.LRN_ALPHA, paper.LRN_BETA)
 _POOL = (paper.POOL_SIZE, paper.POOL_STRIDE)
-_KERNELS = ' · '.join(map(str, paper.KERNELS.values()))
-_UNITS = f'{paper.DENSE_UNITS} · {paper.DENSE_UNITS} · {paper.NUM_CLASSES}'
-_DROPS = _drops(paper.LEARNING_RATE_DROPS, paper.DROP_FACTOR)
 _RANDOM, _CENTRE = 'random', 'centre'
 _IN_ORDER = 'activation, lrn, pool'
 _CLOCK, _PLATEAU = 'by the clock', 'at a plateau'
@@ -202,8 +172,12 @@ _SETTINGS: tuple[tuple[str, str, Any, _Reader], ...] = (
   ('§3.3', 'Normalisation n, k, α, β', _LRN, _lrn),
   ('§3.4', 'Pooling z, s', _POOL,
    lambda c: (c.model.pool.size, c.model.pool.stride)),
-  ('§3.5', 'Kernels of conv1 to conv5', _KERNELS, _kernels),
-  ('§3.5', 'Units of fc6, fc7, fc8', _UNITS, _units),
+  ('§3.5', 'Kernels of conv1 to conv5', _each(paper.KERNELS.values()),
+   lambda c: _each(c.model.layer[name].kernels for name in paper.KERNELS)),
+  ('§3.5', 'Units of fc6, fc7, fc8',
+   _each((paper.DENSE_UNITS, paper.DENSE_UNITS, paper.NUM_CLASSES)),
+   lambda c: _each(
+     (c.model.layer.fc6.units, c.model.layer.fc7.units, c.model.num_classes))),
   ('§3.5', 'Layers left out', 'none', 'model.skip_layers'),
   ('§6', 'Sixth convolutional layer', False, 'model.conv6'),
   ('§4.2', 'Dropout rate', paper.DROPOUT_RATE, 'model.dropout_rate'),
@@ -221,11 +195,15 @@ _SETTINGS: tuple[tuple[str, str, Any, _Reader], ...] = (
   ('§5', 'Images a minibatch', paper.BATCH_SIZE, 'batch_size'),
   ('§5', 'Length', f'about {paper.NUM_EPOCHS} epochs', _length),
   ('§5', 'Learning rate', paper.LEARNING_RATE, 'optim.learning_rate'),
-  ('§5', 'Rate lowered at a plateau', _DROPS, _plateau),
+  ('§5', 'Rate lowered at a plateau',
+   _drops(paper.LEARNING_RATE_DROPS, paper.DROP_FACTOR),
+   lambda c: _drops(c.plateau.num_drops, c.plateau.factor)
+   if c.plateau.enabled else _CLOCK),
   ('§5', 'Momentum', paper.MOMENTUM, 'optim.momentum'),
   ('§5', 'Weight decay', paper.WEIGHT_DECAY, 'optim.weight_decay'),
   ('§5', 'Initial kernels', f'N(0, {paper.INIT_STDDEV})', _initial),
-  ('§5', 'Biases that start at 1', paper.ONE_BIASES, _one_biases),
+  ('§5', 'Biases that start at 1', paper.ONE_BIASES,
+   lambda c: [n for n, layer in _layers(c).items() if layer.bias == 1]),
 )  # fmt: skip
 
 # What, the text's value, the program's, and how to read this run's.
@@ -236,13 +214,16 @@ _CHOICES: tuple[tuple[str, str, str, _Reader], ...] = (
    'model.layer.conv2.ops'),
   ('α of the normalisation multiplies', 'the sum', 'the mean',
    lambda c: f'the {c.model.lrn.alpha_of}'),
-  ('Initial kernels of conv3 to conv5, N(0, ·)', '0.01', '0.03', _middle),
+  ('Initial kernels of conv3 to conv5, N(0, ·)', '0.01', '0.03',
+   lambda c: sorted({c.model.layer[f'conv{n}'].stddev for n in (3, 4, 5)})),
   ('Rate of biases', '1 ×', '2 ×', lambda c: f'{c.schedule.bias[0][1]:g} ×'),
   ('Rate of conv1', _ALIKE, _FROZEN,
    lambda c: _FROZEN if len(c.schedule.layer.conv1.kernel) > 1 else _ALIKE),
   ('Rates are lowered', _PLATEAU, _CLOCK,
    lambda c: _PLATEAU if c.plateau.enabled else _CLOCK),
-  ('Colours are shifted', 'throughout', 'until epoch 67', _colour_epochs),
+  ('Colours are shifted', 'throughout', 'until epoch 67',
+   lambda c: 'throughout' if c.augment.colour_epochs is None
+   else f'until epoch {c.augment.colour_epochs + 1}'),
   ('Shifted crops are divided by 1.1', 'no', 'yes', 'augment.divide_by_colour'),
   ('Images that share a crop and a mirror bit', '1', '32',
    'augment.images_per_draw'),

@@ -1,7 +1,7 @@
 """The report of one run: WORKDIR/report/index.html and its figures."""
 
+import math
 import pathlib
-import statistics as numbers
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -74,6 +74,7 @@ def document(
     paper_errors=results.paper_errors(),
     notes=notes2012.NOTES,
     views=results.views,
+    log=math.log,
     measured=measured,
     settings=settings,
     statistics=statistics,
@@ -118,4 +119,4 @@ def _key_figures(run: gather.Run) -> Iterator[tuple[str, str]]:
     yield 'Steps', f'{last["step"]:,}'
     yield 'Epochs', f'{last["epoch"]:.1f}'
   if run.train:
-    yield 'Images/s', f'{numbers.median(measured.rates(run)):,.1f}'
+    yield 'Images/s', f'{measured.speed(run).median:,.1f}'

@@ -82,14 +82,10 @@ def most_confused(
   images = np.bincount(labels)
   wrong = np.stack([labels, predicted], axis=1)[labels != predicted]
   pairs, counts = np.unique(wrong, axis=0, return_counts=True)
+  most = np.argsort(-counts, kind='stable')[:count]
   return [
-    Confusion(
-      label=int(pairs[i, 0]),
-      predicted=int(pairs[i, 1]),
-      count=int(counts[i]),
-      share=float(counts[i] / images[pairs[i, 0]]),
-    )
-    for i in np.argsort(-counts, kind='stable')[:count]
+    Confusion(int(label), int(other), int(n), float(n / images[label]))
+    for (label, other), n in zip(pairs[most], counts[most], strict=True)
   ]
 
 

@@ -110,11 +110,10 @@ def extract(
   Args:
     network: from a checkpoint.
     split: of its data set.
-    folder: for this split or sample; features of anything else are replaced.
+    folder: for this split or sample; `notify` says if it held something else.
     most_images: the size of a sample to draw, if the split has more images.
-    whole: a folder with features of the whole split, if there is one: a sample
-      of the same checkpoint is copied from it.
-    notify: called with a line if features of something else are replaced.
+    whole: a folder that may have features of the whole split, to copy from.
+    notify: called with a line.
     check: called before each minibatch; may raise to stop the extraction.
 
   Raises:

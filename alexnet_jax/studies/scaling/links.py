@@ -29,28 +29,19 @@ LATENCY_SOURCE = (
 )
 
 
-def _nvlink(gigabytes: float) -> Link:
-  return Link(gigabytes * 1e9, 3.4e-6, _NVLINK)
-
-
-def _pcie(gigabytes: float) -> Link:
-  return Link(gigabytes * 1e9, 5.7e-6, _OTHERS)
-
-
-def _network(gigabits: int) -> Link:
-  return Link(gigabits / 8 * 1e9, 14e-6, _OTHERS)
-
-
 LINKS = {
-  'nvlink4': _nvlink(18 * 20.6),
-  'nvlink3': _nvlink(12 * 20.0),
-  'pcie5': _pcie(48.0),
-  'pcie4': _pcie(24.0),
-  'infiniband-ndr': _network(400),
-  'infiniband-hdr': _network(200),
-  'ethernet-100': _network(100),
-  'ethernet-25': _network(25),
-  'ethernet-10': _network(10),
+  name: Link(gigabytes * 1e9, latency, source)
+  for name, gigabytes, latency, source in (
+    ('nvlink4', 18 * 20.6, 3.4e-6, _NVLINK),
+    ('nvlink3', 12 * 20.0, 3.4e-6, _NVLINK),
+    ('pcie5', 48.0, 5.7e-6, _OTHERS),
+    ('pcie4', 24.0, 5.7e-6, _OTHERS),
+    ('infiniband-ndr', 400 / 8, 14e-6, _OTHERS),
+    ('infiniband-hdr', 200 / 8, 14e-6, _OTHERS),
+    ('ethernet-100', 100 / 8, 14e-6, _OTHERS),
+    ('ethernet-25', 25 / 8, 14e-6, _OTHERS),
+    ('ethernet-10', 10 / 8, 14e-6, _OTHERS),
+  )
 }
 
 

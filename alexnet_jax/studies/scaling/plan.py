@@ -130,14 +130,16 @@ def _crossovers(
   """Crossovers by cluster and devices; {} for a network of one column."""
   if config.model.columns == 1:
     return {}
-  found: dict[str, dict[int, float]] = {name: {} for name in clusters}
-  for number in (n for n in devices if n > 1):
-    images = model.crossover(
-      config, devices=number, clusters=list(clusters.values())
-    )
-    for name, each in zip(clusters, images, strict=True):
-      found[name][number] = each
-  return found
+  joined = [*clusters.values()]
+  found = {
+    number: model.crossover(config, devices=number, clusters=joined)
+    for number in devices
+    if number > 1
+  }
+  return {
+    name: {number: images[at] for number, images in found.items()}
+    for at, name in enumerate(clusters)
+  }
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
