@@ -12,6 +12,7 @@ _HEADER = (
   'layer', 'direction', 'kind', 'axis', 'count', 'bytes an image', 'expected',
   'Figure 2', 'on each device',
 )  # fmt: skip
+_CELLS = '{:9} {:9} {:15} {:7}{:>5} {:>14} {:>14} {:>14}  {}'
 
 
 def as_json(report: communication.Report) -> dict[str, Any]:
@@ -67,9 +68,4 @@ def _row(m: communication.Movement, *, expected: float) -> str:
 
 
 def _line(*cells: str) -> str:
-  layer, direction, kind, axis, count, *numbers, shapes = cells
-  return (
-    f'{layer:9} {direction:9} {kind:15} {axis:7}{count:>5} '
-    + ' '.join(f'{number:>14}' for number in numbers)
-    + f'  {shapes}'
-  ).rstrip()
+  return _CELLS.format(*cells).rstrip()

@@ -65,10 +65,11 @@ def _authors(axes: Axes, rows: Sequence[results.NetResult]) -> None:
   """Draws the authors' costs on ImageNet, below the dots."""
   look: dict[str, Any] = {'ls': '', 'mew': 1.4, 'ms': 6}
   look |= {'color': style.palette().second}
-  for label, costs, shape in (
+  authors: tuple[tuple[str, list, dict[str, Any]], ...] = (
     ('paper', [r.paper for r in rows], {'marker': 'D', 'mfc': 'none'}),
     ('notes of 2012', [r.notes for r in rows], {'marker': 'x'}),
-  ):
+  )
+  for label, costs, shape in authors:
     marks = [(top1, n + _APART) for n, (top1, _) in enumerate(costs)]
     marks = [mark for mark in marks if mark[0] is not None]
     if marks:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from typing import NamedTuple
+from typing import Any
 
 from alexnet_jax import paper
 from alexnet_jax.studies import communication
@@ -28,22 +28,15 @@ def signal(run: gather.Run) -> tuple[str, str, str]:
   return warning.removeprefix('warning: '), spread, f'{floor:g}'
 
 
-class Speed(NamedTuple):
-  """How fast a run trained."""
-
-  median: float  # images/s
-  waiting: float  # share of the time that was spent waiting for images
-  duration: str  # from the first record to the last
-
-
-def speed(run: gather.Run) -> Speed:
-  """How fast a run trained; its first record waits for the compiler."""
-  settled = run.train[1:] or run.train
-  return Speed(
-    statistics.median(r['images_per_second'] for r in settled),
-    statistics.fmean(r.get('input_wait_fraction', 0.0) for r in settled),
-    _duration(run.records[-1]['time'] - run.records[0]['time']),
-  )
+def speed(run: gather.Run) -> dict[str, Any]:
+  """Images/s, share of the time spent waiting for images, and the duration."""
+  settled = run.train[1:] or run.train  # the first waits for the compiler
+  waits = (r.get('input_wait_fraction', 0.0) for r in settled)
+  return {
+    'median': statistics.median(r['images_per_second'] for r in settled),
+    'waiting': statistics.fmean(waits),
+    'duration': _duration(run.records[-1]['time'] - run.records[0]['time']),
+  }
 
 
 def _duration(seconds: float | int) -> str:

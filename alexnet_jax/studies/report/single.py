@@ -119,4 +119,4 @@ def _key_figures(run: gather.Run) -> Iterator[tuple[str, str]]:
     yield 'Steps', f'{last["step"]:,}'
     yield 'Epochs', f'{last["epoch"]:.1f}'
   if run.train:
-    yield 'Images/s', f'{measured.speed(run).median:,.1f}'
+    yield 'Images/s', f'{measured.speed(run)["median"]:,.1f}'

@@ -1,11 +1,15 @@
 """The tables of tools/plan.py: step times, crossovers, rates of reading."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import pathlib
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jinja2
 
 from alexnet_jax.studies.scaling import links, model
+
+TABLES = ('steps', 'columns', 'input')  # macros of plan.md.j2
 
 
 class Compute(NamedTuple):
@@ -165,81 +169,17 @@ def as_markdown(
   plan: Plan, *, tables: Iterable[str], devices_per_host: int
 ) -> str:
   """Tables of TABLES by name, as in docs/scaling.md."""
-  image = plan.compute.seconds_per_image * 1e6
-  lines = [
-    f'Links: {plan.links}.',
-    f'An image: {image:,.1f} us of compute ({plan.compute.source}).',
-    '',
-  ]
-  for name in tables:
-    lines += TABLES[name](plan, devices_per_host)
-  return '\n'.join(lines).strip()
-
-
-def _steps(plan: Plan, _: int) -> Iterator[str]:
-  yield from _table(
-    'devices', 'mesh', 'images', 'columns, MB', 'gradients, MB', 'compute, ms',
-    'columns, ms', 'gradients, ms', 'step, ms', 'efficiency', 'images/s',
-  )  # fmt: skip
-  for row in plan.rows:
-    low, high = row.fastest, row.slowest
-    yield _line(
-      f'{row.mesh.devices:,}',
-      f'{row.mesh.data} x {row.mesh.column}',
-      f'{row.images:,}',
-      f'{row.column_bytes / 1e6:,.1f}',
-      f'{row.gradient_bytes / 1e6:,.1f}',
-      f'{row.compute * 1e3:,.2f}',
-      f'{row.columns.total * 1e3:,.2f}',
-      f'{row.gradients.total * 1e3:,.2f}',
-      _range(low * 1e3, high * 1e3, ',.2f'),
-      _range(row.compute / high, row.compute / low, '.0%'),
-      _range(row.images / high, row.images / low, ',.0f'),
-    )
-  yield ''
-  if plan.left_out:
-    yield f'Left out: {"; ".join(plan.left_out)}.'
-    yield ''
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  template = environment.get_template('plan.md.j2')
+  return template.render(
+    plan=plan, tables=tables, devices_per_host=devices_per_host, range=_range
+  ).strip()
 
 
 def _range(low: float, high: float, form: str) -> str:
-  ends = dict.fromkeys(format(end, form) for end in (low, high))
-  return ' to '.join(ends)
-
-
-def _columns(plan: Plan, _: int) -> Iterator[str]:
-  if not plan.crossovers:
-    return
-  numbers = next(iter(plan.crossovers.values()))
-  heads = [f'{number:,} devices' for number in numbers]
-  yield from _table('columns pay up to images a device', *heads)
-  for name, found in plan.crossovers.items():
-    yield _line(name, *(f'{images:,.0f}' for images in found.values()))
-  yield ''
-
-
-def _input(plan: Plan, devices_per_host: int) -> Iterator[str]:
-  yield (
-    f'In these steps a host of {devices_per_host} devices takes up to '
-    f'{plan.host_images_per_second:,.0f} images/s.'
-  )
-  yield ''
-  yield from _table(
-    'records', 'images/s, measured', 'enough', 'cores that would be'
-  )
-  for feed in plan.feeds:
-    enough = 'yes' if feed.keeps_up else 'no'
-    yield _line(feed.what, f'{feed.measured:,.0f}', enough, f'{feed.cores:,}')
-  yield ''
-
-
-TABLES = {'steps': _steps, 'columns': _columns, 'input': _input}
-
-
-def _table(*heads: str) -> list[str]:
-  """The first two lines of a Markdown table."""
-  return [_line(*heads), '|' + '---|' * len(heads)]
-
-
-def _line(*cells: str) -> str:
-  return f'| {" | ".join(cells)} |'
+  return ' to '.join(dict.fromkeys(form.format(end) for end in (low, high)))
