@@ -148,7 +148,7 @@ def test_the_fastest_form_of_the_baseline_is_found(fake_torch):
   assert tried['channels_last/eager/torch/returned'] == 800
   assert tried[form] == 1600
   assert tried[form.replace('returned', 'kept')] == 800
-  assert 'no C++ compiler' in tried['contiguous/compile/shifts/returned']
+  assert 'no C++ compiler' in str(tried['contiguous/compile/shifts/returned'])
 
 
 def test_forms_are_given_by_name_and_one_that_runs_is_enough(fake_torch):

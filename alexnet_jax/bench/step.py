@@ -9,6 +9,7 @@ on the device; bench/input.py measures reading them.
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from alexnet_jax.bench import rows, workers
 from alexnet_jax.bench.settings import Mesh, Settings
@@ -26,7 +27,7 @@ def measure_steps(settings: Settings) -> list[rows.ResultRow]:
     ValueError: if the config does not fit a mesh, or a worker fails.
   """
   what, first = settings.what, str(settings.meshes[0])
-  options = {
+  options: dict[str, dict[str, Any]] = {
     str(mesh): {'config': settings.with_mesh(mesh).to_dict()}
     | {'what': what, 'dtype': settings.dtype}
     for mesh in settings.meshes

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from alexnet_jax.bench.rows import ResultRow
 
-Columns = Mapping[str, str]
+Columns = dict[str, str]
 Rows = Sequence[ResultRow]
 
 IMAGENET = 'ILSVRC-2012, ten views'  # `data` of a row in *_runs.json

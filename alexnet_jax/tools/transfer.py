@@ -8,8 +8,6 @@ by seed, and which was faster how often. The same command continues where it was
 stopped.
 """
 
-import pathlib
-
 from absl import flags
 
 from alexnet_jax import cli
@@ -38,9 +36,7 @@ def main() -> None:
   stop.listen()
   rows = transfer.train_seeds(
     config,
-    output=paths.expand(_OUTPUT.value)
-    if _OUTPUT.value
-    else pathlib.Path('runs') / flags_lib.name(),
+    output=paths.expand(_OUTPUT.value or f'runs/{flags_lib.name()}'),
     seeds=seeds,
     error=_ERROR.value,
     stop=stop,

@@ -29,19 +29,14 @@ def operations(bench):
     for op in layer['ops']:
       functions = [functools.partial(net.apply_op, op)]
       if op == 'lrn':
-        functions = [functools.partial(norm, net, n) for n in torch_step.NORMS]
+        norms = torch_step.NORMS.values()
+        functions = [functools.partial(net.normalise, norm=n) for n in norms]
       yield f'{name}/{op}', functions, x.shape[1:], []
       x = net.apply_op(op, x)
 
 
-def norm(net, name, x):
-  net.norm = torch_step.NORMS[name]
-  return net.normalise(x)
-
-
-def forward(bench, function, x, parameters):
+def forward(bench, function, x, _):
   """A function that computes the operation."""
-  del parameters
 
   @torch.no_grad()
   def call():

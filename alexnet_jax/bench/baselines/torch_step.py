@@ -141,11 +141,11 @@ class Net(nn.Module):
         return x * (1 - self.model['dropout_rate'])
     raise ValueError(f'PyTorch: no operation {op}')
 
-  def normalise(self, x):
+  def normalise(self, x, norm=None):
     """LRN (§3.3), each column over its own channels."""
-    c = self.model['lrn']
+    c, norm = self.model['lrn'], norm or self.norm
     alpha = c['alpha'] / c['n'] if c['alpha_of'] == 'mean' else c['alpha']
-    parts = [self.norm(p, c, alpha) for p in x.chunk(self.model['columns'], 1)]
+    parts = [norm(p, c, alpha) for p in x.chunk(self.model['columns'], 1)]
     return torch.cat(parts, 1).to(x.dtype)
 
 
@@ -167,9 +167,8 @@ class Benchmark:
     return images.to(self.device, memory_format=self.layout)
 
   def compiled(self, function):
-    return (
-      torch.compile(function) if self.form['mode'] == 'compile' else function
-    )
+    eager = self.form['mode'] == 'eager'
+    return function if eager else torch.compile(function)
 
   def autocast(self):
     if self.dtype == torch.float32:
