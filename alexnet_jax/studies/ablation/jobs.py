@@ -93,10 +93,7 @@ def run_all(
 def _wait_for_earlier(jobs: Sequence[Job], *, stop: signals.Stop) -> None:
   """Waits for processes that a killed study left behind."""
   printed = False
-  while not stop.asked:
-    going = [job.name for job in jobs if _is_going(job)]
-    if not going:
-      return
+  while not stop.asked and (going := [j.name for j in jobs if _is_going(j)]):
     if not printed:
       print(f'waiting for {", ".join(going)}, which still runs', flush=True)
     printed = True

@@ -219,11 +219,7 @@ def _job(study: Study, run: Run) -> jobs.Job:
 
 
 def _open_manifest(study: Study) -> dict[str, jobs.End]:
-  """Writes the manifest; how runs of earlier calls ended.
-
-  Raises:
-    ValueError: if the folder holds another study.
-  """
+  """Writes the manifest; how runs of earlier calls ended."""
   manifest = log_lib.read_json(study.output / MANIFEST)
   ends: dict[str, jobs.End] = {}
   if manifest:
@@ -237,11 +233,7 @@ def _open_manifest(study: Study) -> dict[str, jobs.End]:
 
 
 def _check_same(manifest: dict[str, Any], study: Study) -> None:
-  """Refuses changes to what all runs share; ablations and seeds may be added.
-
-  Raises:
-    ValueError: naming the first field that differs.
-  """
+  """Refuses changes to what all runs share; ablations and seeds may grow."""
   if not {'base', 'config', 'runs'} <= {*manifest}:
     raise ValueError(
       f'{study.output / MANIFEST} is of no study: give another --output'

@@ -25,10 +25,8 @@ def figure(
   """Draws the top-1 error of each class, worst first; both ends if many.
 
   A dashed line marks the error over all images. Classes without images are
-  left out. `ranks` are those of metrics.ranks, `classes` names by label.
-
-  Raises:
-    ValueError: if there are no images.
+  left out. `ranks` are those of metrics.ranks, `classes` names by label. Raises
+  ValueError without images.
   """
   if not len(labels):
     raise ValueError('no images: no class has an error rate')

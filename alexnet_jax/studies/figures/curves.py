@@ -29,8 +29,7 @@ _TICKS_APART = 1.5  # the smallest ratio between two ticks
 def figure(records: Sequence[dict]) -> Figure:
   """Draws three panels over epochs; dashed lines mark drops of the rate.
 
-  Raises:
-    ValueError: if no record is from training or validation.
+  Raises ValueError if no record is from training or validation.
   """
   train = [r for r in records if r['split'] == 'train']
   val = [r for r in records if r['split'] == 'val']

@@ -29,10 +29,7 @@ def figure(
 
   A full bar is a probability of 1, of which there may be more than classes. The
   right class has a check mark, bold type and its own colour. Images are RGB, 0
-  to 255.
-
-  Raises:
-    ValueError: if there are no images.
+  to 255. Raises ValueError without images.
   """
   if not len(images):
     raise ValueError('no images: nothing to show')

@@ -44,10 +44,8 @@ def figure(
 ) -> Figure:
   """Draws curves: activation -> per seed, the training error of each epoch.
 
-  Errors are 0 to 1; `of` names the data, for the axis of epochs.
-
-  Raises:
-    ValueError: if no run has a whole epoch.
+  Errors are 0 to 1; `of` names the data, for the axis of epochs. Raises
+  ValueError if no run has a whole epoch.
   """
   drawn = {name: [c for c in lines if c] for name, lines in curves.items()}
   every = [errors for lines in drawn.values() for errors in lines]

@@ -34,10 +34,8 @@ def figure(health_rows: Sequence[dict], statistics: Sequence[dict]) -> Figure:
   Left, each stage's standard deviation over images (mean over units), and the
   share of ReLUs that are zero on all images. Right, the root mean square of the
   velocity divided by that of the kernel. The rows are those of health.json and
-  of statistics.layer_statistics; a side without any is left out.
-
-  Raises:
-    ValueError: if both are empty.
+  of statistics.layer_statistics; a side without any is left out. Raises
+  ValueError if both are empty.
   """
   widths = [3] * bool(health_rows) + [2] * bool(statistics)
   if not widths:

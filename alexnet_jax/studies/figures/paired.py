@@ -22,9 +22,7 @@ def figure(rows: Sequence[results.NetResult]) -> Figure:
   """Draws a row per ablation: points of top-1 error left, the loss right.
 
   A dot is filled if the interval excludes 0. A single seed has no interval.
-
-  Raises:
-    ValueError: if there are no rows.
+  Raises ValueError without rows.
   """
   if not rows:
     raise ValueError('no pair of runs: nothing to draw')

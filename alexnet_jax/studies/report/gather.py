@@ -143,11 +143,7 @@ def read_outline(workdir: pathlib.Path) -> Run:
 
 
 def read(workdir: pathlib.Path) -> Run:
-  """Reads everything.
-
-  Raises:
-    ValueError: if there is no such folder, or no run in it.
-  """
+  """Reads everything; raises what read_outline raises."""
   run = read_outline(workdir)
   data, no_data = _data(run.config)
   predicted = workdir / predictions_lib.OF_A_RUN

@@ -34,12 +34,12 @@ def render(
   over: str,
   title: str,
   lead: str,
-  key_figures: Iterable[tuple[str, str]] = (),
+  key_figures: str = '',
 ) -> str:
   """The whole page as HTML.
 
   `name` is that of the browser's window, `over` a small line above the title,
-  `lead` the result in a sentence. Key figures, (what, how much), are large.
+  `lead` the result in a sentence. Key figures are facts that are shown large.
   """
   return environment().get_template('report/page.html.j2').render(locals())
 

@@ -97,11 +97,7 @@ def _layers(run: gather.Run) -> dict[str, Any]:
 
 
 def _examples(run: gather.Run) -> dict[str, Any]:
-  """The arguments of examples.figure, which draws Figure 4, left.
-
-  Raises:
-    NothingToDrawError: if no image can be read, or they are others.
-  """
+  """Eight images with what is said of them (Figure 4, left)."""
   found = run.predictions
   assert found
   chosen = _chosen(found.ranks, found.labels)
@@ -146,9 +142,6 @@ def _image_of_row(run: gather.Run, position: int) -> np.ndarray | None:
   """The image of a row of the predictions; None if it is damaged now.
 
   Unreadable images have no row, so the image may lie further on in the split.
-
-  Raises:
-    NothingToDrawError: if the split does not have it there.
   """
   assert run.predictions and run.data and run.config
   name, split = run.predictions.names[position], run.data.val
@@ -178,11 +171,7 @@ def _example(split: dataset.Split, index: int) -> dataset.Example | None:
 
 
 def _neighbours(run: gather.Run) -> dict[str, Any]:
-  """The arguments of neighbours.figure, which draws Figure 4, right.
-
-  Raises:
-    NothingToDrawError: if an image cannot be read, or is another one.
-  """
+  """Five queries with their neighbours (Figure 4, right)."""
   assert run.retrieval and run.data
   found = run.retrieval['queries'][:5]
   images = {'queries': np.stack([_named_image(run.data.val, q) for q in found])}
@@ -198,11 +187,7 @@ def _neighbours(run: gather.Run) -> dict[str, Any]:
 def _named_image(
   split: dataset.Split, entry: dict
 ) -> UInt8[np.ndarray, 's s 3']:
-  """The image that an entry of retrieval.json names.
-
-  Raises:
-    NothingToDrawError: if it cannot be read, or has another name now.
-  """
+  """The image that an entry of retrieval.json names."""
   example = _example(split, entry['index'])
   if example is None:
     raise NothingToDrawError(

@@ -67,27 +67,6 @@ def newest_and_best(run: gather.Run) -> list[tuple[str, str, Evaluation]]:
   return rows
 
 
-def sentence(run: gather.Run) -> str:
-  """The result in one sentence."""
-  found = newest(run)
-  if found:
-    e = found[0]
-    wrong = round(e.top1_error * e.num_images)
-    interval = between(e.top1_error, images=e.num_images)
-    return (
-      f'Top-1 error {page.percent(e.top1_error)} ({wrong:,} of '
-      f'{e.num_images:,}, 95 %: {interval}), top-5 error '
-      f'{page.percent(e.top5_error)}, {views(e.views)}, {e.where}.'
-    )
-  if run.train:
-    last = run.train[-1]
-    return (
-      f'Not evaluated yet: a training loss of {last["loss"]:.3f} at step '
-      f'{last["step"]:,}, epoch {last["epoch"]:.2f}.'
-    )
-  return 'Nothing is measured yet.'
-
-
 def between(error: float, *, images: int) -> str:
   """The 95 % interval of an error counted on that many images."""
   if not (images > 0 and 0 <= error <= 1):

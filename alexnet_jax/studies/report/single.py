@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tqdm
@@ -63,17 +63,16 @@ def document(
   on_section: Callable[[], object] = lambda: None,
 ) -> str:
   """The page as HTML, with its figures in the album; counts the sections."""
-  lead = results.sentence(run)
   macros = page.macros(
     'report/run.html.j2',
     run=run,
-    lead=lead,
     draw=lambda name: pictures.draw_run(run, name, album=album),
     evaluated=results.newest_and_best(run),
     ilsvrc=results.ilsvrc(run.data_name),
     paper_errors=results.paper_errors(),
     notes=notes2012.NOTES,
     views=results.views,
+    between=results.between,
     log=math.log,
     measured=measured,
     settings=settings,
@@ -88,8 +87,8 @@ def document(
     name=run.name,
     over='report of a run',
     title=run.name,
-    lead=lead,
-    key_figures=list(_key_figures(run)),
+    lead=macros.lead(),
+    key_figures=macros.key_figures(),
   )
 
 
@@ -107,16 +106,3 @@ def _html(macros: Any, place: str) -> str:
     reason = f'{type(error).__name__}: {error}'
     tqdm.tqdm.write(f'warning: report, {SECTIONS[place]}: {reason}')
     return macros.failed(reason)
-
-
-def _key_figures(run: gather.Run) -> Iterator[tuple[str, str]]:
-  found = results.newest(run)
-  if found:
-    yield 'Top-1 error', page.percent(found[0].top1_error)
-    yield 'Top-5 error', page.percent(found[0].top5_error)
-  if run.records:
-    last = run.records[-1]
-    yield 'Steps', f'{last["step"]:,}'
-    yield 'Epochs', f'{last["epoch"]:.1f}'
-  if run.train:
-    yield 'Images/s', f'{measured.speed(run)["median"]:,.1f}'

@@ -126,11 +126,7 @@ def train(
 
 
 def check_bits(bits: int) -> None:
-  """Checks the length of a code.
-
-  Raises:
-    ValueError: if bits is not a positive multiple of 8.
-  """
+  """Raises ValueError if bits is not a positive multiple of 8."""
   if bits < 8 or bits % 8:
     raise ValueError(f'codes of {bits} bits: use a multiple of 8, such as 128')
 

@@ -121,11 +121,6 @@ def extract(
       folder, too many images are damaged, or none can be read.
   """
   images: dataset.Split = getattr(network.setup.dataset, split)
-  if not len(images):
-    raise ValueError(
-      f'{split} of {network.setup.dataset.name} has 0 images: prepare the data '
-      'with at least one'
-    )
   seed = network.setup.config.seed
   chosen = sample(len(images), most=most_images, seed=seed)
   with locks.locked(folder, fix='use a copy of the workdir'):
@@ -135,7 +130,8 @@ def extract(
     start = progress['done']
     if start < len(chosen):
       key = _key(network, split=split, chosen=np.arange(len(images)))
-      if whole and _is_finished(whole, key=key):
+      there = log.read_json(whole / _PROGRESS) if whole else {}
+      if whole and _is_of(there, key) and there['done'] == len(images):
         parts = _copied(open_(whole), chosen, start=start)
       else:
         part = Subset(images, chosen)
@@ -234,11 +230,6 @@ def _begin(
 
 def _is_of(progress: dict[str, Any], key: dict[str, Any]) -> bool:
   return all(progress.get(name) == value for name, value in key.items())
-
-
-def _is_finished(folder: pathlib.Path, *, key: dict[str, Any]) -> bool:
-  there = log.read_json(folder / _PROGRESS)
-  return _is_of(there, key) and there['done'] == there['images']
 
 
 def _copied(

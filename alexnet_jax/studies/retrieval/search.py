@@ -35,16 +35,16 @@ def search(
 ) -> dict[str, Any]:
   """Extracts features, searches them, and writes WORKDIR/retrieval.json.
 
+  Features go to WORKDIR/features/train and val, those of a sample to
+  features/train-NUMBER; those of another checkpoint are replaced.
+
   Args:
     network: from a checkpoint.
-    workdir: receives the result, and features in features/train and
-      features/val, those of a sample in features/train-NUMBER. Features of
-      another checkpoint are replaced.
+    workdir: that of its run, or another folder.
     queries: validation images, at most; a sample if there are more.
     most_images: training images, at most, likewise; None for all.
     bits: lengths of the codes to train.
-    notify: called with a line for each damaged image, and when features of
-      another checkpoint are replaced.
+    notify: called with a line for each damaged image and replaced folder.
 
   Returns:
     the contents of retrieval.json: `step`, `split` (of the queries),

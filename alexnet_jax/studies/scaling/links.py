@@ -46,11 +46,7 @@ LINKS = {
 
 
 def parse(text: str) -> Link:
-  """A link of LINKS by name, or a custom one, 'GB/S:MICROSECONDS'.
-
-  Raises:
-    ValueError: if the text is neither.
-  """
+  """A link of LINKS by name, or 'GB/S:MICROSECONDS'; else a ValueError."""
   if text in LINKS:
     return LINKS[text]
   try:

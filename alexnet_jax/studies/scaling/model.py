@@ -142,11 +142,7 @@ def step_cost(
 def movements(
   config: Config, *, mesh: Mesh, images: int
 ) -> list[communication.Movement]:
-  """Collectives of a training step of so many images on a mesh.
-
-  Raises:
-    ValueError: if the images do not divide over the data axis.
-  """
+  """Collectives of a training step of so many images on a mesh."""
   if images % mesh.data:
     raise ValueError(uneven(images, mesh=mesh))
   config = config.copy_and_resolve_references()
