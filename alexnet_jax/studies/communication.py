@@ -105,7 +105,7 @@ def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
   }
   shape = (config.eval.batch_size, size, size, 3)
   images = array(shape, jnp.uint8, mesh_lib.DATA)
-  view = preprocess.View(array((2,), jnp.int32), array((), jnp.bool_))
+  view = preprocess.DeviceView(array((2,), jnp.int32), array((), jnp.bool_))
   state = programs.state
   train = programs.train.lower(state, mean_image, batch)
   predict = programs.predict.lower(state.variables, mean_image, images, view)
