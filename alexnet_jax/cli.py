@@ -102,8 +102,8 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 def _hint(error: str) -> str:
   """Says what to use in place of a flag's value, or where to look."""
-  for said, use in _NO_VALUE:
-    if said in error:
+  for message, use in _NO_VALUE:
+    if message in error:
       return use
   return _HELP
 
@@ -143,16 +143,16 @@ def guard(main: Callable[[], int | None]) -> int:
   except (MemoryError, RuntimeError) as error:
     if isinstance(error, RuntimeError) and _XLA_NO_MEMORY not in str(error):
       raise
-    return _refuse(error, said=f'out of memory: {error}'.split('\n')[0])
+    return _refuse(error, message=f'out of memory: {error}'.split('\n')[0])
 
 
-def _refuse(error: Exception, *, said: str = '') -> int:
+def _refuse(error: Exception, *, message: str = '') -> int:
   if flags.FLAGS.is_parsed() and _TRACEBACK.value:
     raise error  # with its traceback
   fix = _FIX.get(error.errno or 0) if isinstance(error, OSError) else None
-  if said:
+  if message:
     fix = 'use a smaller --config.batch_size, more devices or fewer --workers'
-  _fail(said or error, hint=f': {fix}' if fix else '')
+  _fail(message or error, hint=f': {fix}' if fix else '')
   return 1
 
 

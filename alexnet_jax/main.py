@@ -31,6 +31,8 @@ from alexnet_jax.train import profile
 from alexnet_jax.train import workdir as workdir_lib
 
 flags_lib.define()
+flags.adopt_module_key_flags(flags_lib)
+flags.adopt_module_key_flags(parallel_flags)
 _WORKDIR = flags.DEFINE_string(
   'workdir',
   None,

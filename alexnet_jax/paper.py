@@ -9,7 +9,6 @@ compare with them. Numbers marked (calc) follow from the paper's by arithmetic.
 NUM_CLASSES = 1000
 IMAGE_SIZE = 256  # shorter side after resizing, then the centre square
 ILSVRC2012_TRAIN_IMAGES = 1_281_167  # of the files; §2: "1.2 million"
-ILSVRC2012_VAL_IMAGES = 50_000
 
 # §3.1, Figure 1
 FIGURE_1_TRAINING_ERROR = 0.25

@@ -11,7 +11,7 @@ r"""Pre-training and fine-tuning, as for the rows with an asterisk (§6).
       --workdir=runs/chain2012
 
 Each step is the net with the sixth convolutional
-layer and takes layers of the step before it; SOURCE_2012.md section 7 has the
+layer and takes layers of the step before it; has the
 files. The paper: 39.0 % top-1 and 16.6 % top-5 error on ILSVRC-2012's
 validation set with ten views after the last step. Fall 2009 (10,184 classes) is
 divided by tools.prepare --halves. Not yet run to the end here; tried on a few
@@ -74,7 +74,7 @@ def _ilsvrc_2012(config: config_dict.ConfigDict) -> None:
   # Paper silent: the rates of fine-tuning (§6).
   # 2012: epsW is a tenth of the others' in conv1, which is frozen from epoch 7
   # on, and ten times theirs in fc8 from minibatch 300 to epoch 9; biases are
-  # not named (SOURCE_2012.md section 7).
+  # not named.
   # Here: the same, in fc8 from the first minibatch; biases of conv1 at twice
   # its kernels' rate, all others at twice 0.001 to the end (source2012.py).
   rates.layer.conv1.kernel = ((0.0, 0.1), (6.0, 0.0))
@@ -85,7 +85,7 @@ def _ilsvrc_2012(config: config_dict.ConfigDict) -> None:
 def _constant(config: config_dict.ConfigDict) -> None:
   """One rate for all layers, twice that for biases, to the end."""
   # Paper silent: the rates of pre-training (§6).
-  # 2012: not in the notes that were released (SOURCE_2012.md section 7).
+  # 2012: not in the notes that were released.
   # Here: 0.01 throughout, as run 145 begins.
   always = ((0.0, 1.0),)
   config.schedule.kernel = always

@@ -135,7 +135,7 @@ def test_ten_views_in_the_order_of_2012():
   expected = [(y, x, False) for y, x in places]
   expected += [(y, x, True) for y, x in places]
   assert list(augment.views(image_size=256, crop_size=224)) == expected
-  centre = augment.centre_view(image_size=256, crop_size=224)
+  centre = augment.views(1, image_size=256, crop_size=224)[0]
   assert centre == (16, 16, False)
 
 

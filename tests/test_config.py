@@ -165,7 +165,11 @@ def test_more_steps_than_can_be_counted_are_refused():
   [
     ('model.leave_out', (), 'use config.model.skip_layers'),
     ('model.layer.conv2.then', (), 'use config.model.layer.conv2.ops'),
-    ('model.layer.conv2.sees', 'own', 'inputs, its new name (own is own_column'),
+    (
+      'model.layer.conv2.sees',
+      'own',
+      'inputs, its new name (own is own_column',
+    ),
   ],
 )
 def test_an_old_name_costs_one_line_with_the_new_one(old, value, advice):
@@ -191,6 +195,8 @@ def test_a_config_of_an_old_run_is_read_with_the_names_of_today():
   assert config.model.layer.conv1.ops == ('activation', 'lrn', 'pool')
 
 
-@pytest.mark.parametrize('damaged', [{}, {'model': 3}, {'model': {'layer': []}}])
+@pytest.mark.parametrize(
+  'damaged', [{}, {'model': 3}, {'model': {'layer': []}}]
+)
 def test_what_is_no_config_passes_unchanged(damaged):
   assert schema.upgrade(damaged) == damaged

@@ -2,8 +2,12 @@
 
 import gzip
 import json
+import os
+import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -141,32 +145,50 @@ def test_another_networks_workdir_is_left_as_it_was(command, run):
   assert _times(workdir) == before
 
 
-_STOPPED_IN_THE_REPORT = """
-import os, runpy, signal, subprocess, sys, time
-def run(command, **options):
-  assert 'alexnet_jax.tools.report' in command
-  os.kill(os.getpid(), signal.SIGINT)
-  time.sleep(60)
-  raise AssertionError('the signal was not heard')
-subprocess.run = run
-sys.argv = ['main', *sys.argv[1:]]
-runpy.run_module('alexnet_jax.main', run_name='__main__')
+_SLOW_REPORT = """
+import os, pathlib, sys, time
+if 'alexnet_jax.tools.report' in sys.orig_argv:
+  pathlib.Path(os.environ['REPORT_PID']).write_text(str(os.getpid()))
+  time.sleep(100)
 """
 
 
-def test_ctrl_c_in_the_report_leaves_a_finished_run(tmp_path):
-  """The run is saved: nothing is to be run again."""
-  args = f'--workdir={tmp_path}', '--config.report.at_end=True'
-  done = subprocess.run(
+@pytest.mark.parametrize(
+  'number, code', [(signal.SIGINT, 0), (signal.SIGTERM, 143)]
+)
+def test_a_signal_in_the_report_leaves_a_finished_run(tmp_path, number, code):
+  """The run is saved, and the process of the report is gone."""
+  (tmp_path / 'sitecustomize.py').write_text(_SLOW_REPORT)
+  pid = tmp_path / 'pid'
+  args = f'--workdir={tmp_path / "run"}', '--config.report.at_end=True'
+  process = subprocess.Popen(
     [
-      *(sys.executable, '-c', _STOPPED_IN_THE_REPORT, SMOKE, *args),
+      *(sys.executable, '-P', '-m', MAIN, SMOKE, *args),
       '--config.total_steps=1',
     ],
     cwd=commands.ROOT,
-    capture_output=True,
+    env=os.environ
+    | {
+      'PYTHONPATH': f'{tmp_path}:{commands.ROOT}',
+      'REPORT_PID': str(pid),
+    },
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
     text=True,
-    timeout=300,
   )
-  assert done.returncode == 0, done.stderr
-  assert 'there is no report (interrupted)' in done.stdout
-  assert 'run the command again' not in done.stderr
+  end = time.monotonic() + 120
+  while not (pid.exists() and pid.read_text()):
+    assert process.poll() is None and time.monotonic() < end
+    time.sleep(0.05)
+  process.send_signal(number)
+  out, err = process.communicate(timeout=60)
+  assert process.returncode == code, err
+  assert ('there is no report (interrupted)' in out) == (code == 0)
+  assert 'run the command again' not in err
+  assert not pathlib.Path('/proc', pid.read_text()).exists()
+
+
+def test_help_lists_the_flags_of_configs_and_of_several_processes(command):
+  shown = command(MAIN, '--help').stdout
+  for flag in ('config', 'ablation', 'coordinator', 'heartbeat', 'workdir'):
+    assert f'--{flag}' in shown

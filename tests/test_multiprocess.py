@@ -251,7 +251,9 @@ def test_a_bucket_that_refuses_the_last_copy_ends_all(on_bucket):
 
 def test_a_bucket_that_is_missing_ends_all(on_bucket):
   job = on_bucket.start(url='fake://missing/a')
-  _fail_alike(job.finish(), 'fake://missing/a/owner.json or its bucket does not exist')
+  _fail_alike(
+    job.finish(), 'fake://missing/a/owner.json or its bucket does not exist'
+  )
 
 
 def _fail_alike(done, said):

@@ -50,7 +50,7 @@ def test_test_crops_lose_the_centre_of_the_mean_image_if_so_asked():
   config = nets.config()
   images = nets.batch()['image']
   wholes = np.pad(images, ((0, 0), (0, 13), (0, 13), (0, 0)))
-  corner = preprocess.View(
+  corner = preprocess.DeviceView(
     offset=np.array([0, 0], np.int32), mirror=np.array(False)
   )
   edge = np.zeros((nets.IMAGE, nets.IMAGE, 3), np.float32)

@@ -129,7 +129,7 @@ def ten_views(config: Config) -> serve.Workload:
   sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
   views = [
     mesh_lib.replicate(
-      preprocess.View(np.array([v.y, v.x], np.int32), np.array(v.mirror)),
+      preprocess.DeviceView(np.array([v.y, v.x], np.int32), np.array(v.mirror)),
       mesh=mesh,
     )
     for v in augment.views(**sizes)

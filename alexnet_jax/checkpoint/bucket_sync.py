@@ -226,15 +226,15 @@ class Mirror:
     }
     # On the bucket: files.json of complete steps, incomplete steps, names in
     # set_aside, and (mtime, size) of other files.
-    self._there: dict[str, bytes] = {}
-    self._broken: set[str] = set()
-    self._aside: set[str] = set()
+    self._complete: dict[str, bytes] = {}
+    self._incomplete: set[str] = set()
+    self._quarantined: set[str] = set()
     self._pushed: dict[str, tuple[int, int]] = {}
 
   def pull(self) -> None:
     """Makes the folder equal to the bucket, and this run the owner."""
     sizes = self._bucket.sizes()
-    self._look(sizes)  # what is complete, what is not
+    self._list_steps(sizes)  # what is complete, what is not
     ours = self._is_ours(_OWNER in sizes)
     if not ours:
       self._empty()
@@ -243,19 +243,19 @@ class Mirror:
     self._bucket.write(_OWNER, content=text.encode())
     (self._folder / _OWNER).write_text(text)
 
-  def _look(self, sizes: dict[str, int]) -> None:
+  def _list_steps(self, sizes: dict[str, int]) -> None:
     for name in sizes:
       top, _, rest = name.partition('/')
       step = rest.split('/')[0]
       if top == layout.FOLDER and step.isdecimal():
-        self._broken.add(step)
+        self._incomplete.add(step)
       if top == layout.SET_ASIDE:
-        self._aside.add(step)
-    for step in [*self._broken]:  # those with a files.json are complete
+        self._quarantined.add(step)
+    for step in [*self._incomplete]:  # those with a files.json are complete
       sums = f'{_CHECKPOINTS}{step}/{layout.SUMS}'
       if sums in sizes:
-        self._broken.remove(step)
-        self._there[step] = self._bucket.read(sums)
+        self._incomplete.remove(step)
+        self._complete[step] = self._bucket.read(sums)
 
   def _is_ours(self, owned: bool) -> bool:
     """Whether this folder is the one that was copied there last."""
@@ -267,7 +267,9 @@ class Mirror:
 
   def _empty(self) -> None:
     """Removes all but the steps that are on the bucket as well."""
-    same = [step for step, sums in self._there.items() if self._has(step, sums)]
+    same = [
+      step for step, sums in self._complete.items() if self._has(step, sums)
+    ]
     self._steps.mkdir(parents=True, exist_ok=True)
     for path in [*self._folder.iterdir(), *self._steps.iterdir()]:
       if path == self._steps or (
@@ -285,10 +287,10 @@ class Mirror:
 
     def lacks(step: str, sums: bytes) -> bool:
       own = self._steps / step
-      complete = _is_whole(own) or layout.hidden_path(own).exists()
+      complete = _is_complete(own) or layout.hidden_path(own).exists()
       return not (ours and complete) and not self._has(step, sums)
 
-    todo = [step for step, sums in self._there.items() if lacks(step, sums)]
+    todo = [step for step, sums in self._complete.items() if lacks(step, sums)]
     names = {
       step: [n for n in sizes if n.startswith(f'{_CHECKPOINTS}{step}/')]
       for step in todo
@@ -308,7 +310,7 @@ class Mirror:
       if name in sizes and not (self._folder / name).exists():
         (self._folder / name).write_bytes(self._bucket.read(name))
 
-  def _here(self, step: str) -> bool:
+  def _is_local(self, step: str) -> bool:
     """Whether the folder has a step, if under its hidden name."""
     path = self._steps / step
     return path.exists() or layout.hidden_path(path).exists()
@@ -317,9 +319,9 @@ class Mirror:
     """Whether a complete checkpoint is not on the bucket yet."""
     with contextlib.suppress(FileNotFoundError):  # it is no longer kept
       return any(
-        self._there.get(step.name) != (step / layout.SUMS).read_bytes()
+        self._complete.get(step.name) != (step / layout.SUMS).read_bytes()
         for step in layout.steps(self._steps)
-        if _is_whole(step)
+        if _is_complete(step)
       )
     return False
 
@@ -332,7 +334,7 @@ class Mirror:
     """
     self._check_owner()
     # Listed before the log is read, which then covers all of these steps.
-    steps = [p.name for p in layout.steps(self._steps) if _is_whole(p)]
+    steps = [p.name for p in layout.steps(self._steps) if _is_complete(p)]
     for path in self._files():
       self._push_file(path)
     self._push_aside()
@@ -376,11 +378,11 @@ class Mirror:
     """Moves quarantined steps to the bucket, under names that are free."""
     place = self._folder / layout.SET_ASIDE
     for step in sorted(place.iterdir()) if place.is_dir() else []:
-      name = layout.free_name(step.name, taken=self._aside)
+      name = layout.free_name(step.name, taken=self._quarantined)
       for path in sorted(p for p in step.rglob('*') if p.is_file()):
         inside = path.relative_to(step).as_posix()
         self._bucket.put(path, name=f'{layout.SET_ASIDE}/{name}/{inside}')
-      self._aside.add(name)
+      self._quarantined.add(name)
       shutil.rmtree(step)  # it is on the bucket now
 
   def _push_step(self, step: str) -> None:
@@ -388,11 +390,11 @@ class Mirror:
     folder, prefix = self._steps / step, f'{_CHECKPOINTS}{step}/'
     try:
       sums = (folder / layout.SUMS).read_bytes()
-      if self._there.get(step) == sums:
+      if self._complete.get(step) == sums:
         return
-      if self._there.pop(step, None):  # written again, with its evaluation
+      if self._complete.pop(step, None):  # written again, with its evaluation
         self._bucket.remove([prefix + layout.SUMS])
-      self._broken.add(step)
+      self._incomplete.add(step)
       files = [p for p in folder.rglob('*') if p.is_file()]
       names = [p.relative_to(self._folder).as_posix() for p in files]
       names.remove(prefix + layout.SUMS)
@@ -401,16 +403,16 @@ class Mirror:
     except FileNotFoundError:  # it is no longer kept
       return
     self._bucket.write(prefix + layout.SUMS, content=sums)
-    self._broken.remove(step)
-    self._there[step] = sums
+    self._incomplete.remove(step)
+    self._complete[step] = sums
 
   def _remove_old(self) -> None:
     """Removes steps that the run no longer keeps, and incomplete ones."""
-    for step in sorted({*self._there, *self._broken}):
-      if not self._here(step):
+    for step in sorted({*self._complete, *self._incomplete}):
+      if not self._is_local(step):
         self._remove(self._bucket.sizes(f'{_CHECKPOINTS}{step}/'))
-        self._there.pop(step, None)
-        self._broken.discard(step)
+        self._complete.pop(step, None)
+        self._incomplete.discard(step)
 
   def _remove(self, names: set[str] | dict[str, int]) -> None:
     """Removes objects, files.json first: a step without it is incomplete."""
@@ -419,5 +421,5 @@ class Mirror:
     )
 
 
-def _is_whole(step: pathlib.Path) -> bool:
+def _is_complete(step: pathlib.Path) -> bool:
   return (step / layout.SUMS).is_file()

@@ -8,7 +8,7 @@ from alexnet_jax.config import schema
 from alexnet_jax.data import dataset as dataset_lib
 
 # Fields that change what the network reads of an image, besides config.model.
-_INPUT = ('data.crop_size', 'data.mean_at')
+INPUT = ('data.crop_size', 'data.mean_at')
 # Fields that the order of images, or the draws for them, depend on.
 _ORDER = ('seed', 'batch_size', 'augment.images_per_draw', 'data.reshuffle')
 
@@ -81,7 +81,7 @@ def changes(before: dict[str, Any], now: schema.Config) -> list[Change]:
 
 def _check_network(changed: list[Change], *, path: pathlib.Path) -> None:
   other = [
-    c for c in changed if c.field.startswith('model.') or c.field in _INPUT
+    c for c in changed if c.field.startswith('model.') or c.field in INPUT
   ]
   if not other:
     return

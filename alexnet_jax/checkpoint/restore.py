@@ -172,9 +172,9 @@ def read_arrays(
   Raises:
     DamagedError: as `read_state` does.
   """
-  place = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
+  sharding = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
   state = jax.tree.map(
-    lambda text: jax.ShapeDtypeStruct(*_parse_shape(text), sharding=place),
+    lambda text: jax.ShapeDtypeStruct(*_parse_shape(text), sharding=sharding),
     _on_host0(step, lambda: _shapes(step)),
   )
   return read_state(step, meta=meta, state=state)
@@ -206,13 +206,13 @@ def _restore_on_host0(step: pathlib.Path, state: PyTree) -> PyTree:
     other_error=DamagedError.on_other_hosts(step),
   )
 
-  def place(array: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
+  def shard(array: Any, spec: jax.ShapeDtypeStruct) -> jax.Array:
     whole = hosts.broadcast_from_host0(  # one array at a time: memory
       array, shape=spec.shape, dtype=spec.dtype
     )
     return mesh_lib.put(whole, sharding=spec.sharding)
 
-  return jax.tree.map(place, read, state)
+  return jax.tree.map(shard, read, state)
 
 
 def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
@@ -237,6 +237,8 @@ def restore_iterator(
   batches: grain.DatasetIterator, *, step: pathlib.Path
 ) -> None:
   """Puts an iterator where it was when the step was written."""
-  place = _on_host0(step, lambda: _read_json(step, f'data/{layout.ITERATOR}'))
-  batches.set_state(place)  # the step, see data/pipeline.py
+  iterator_state = _on_host0(
+    step, lambda: _read_json(step, f'data/{layout.ITERATOR}')
+  )
+  batches.set_state(iterator_state)  # the step, see data/pipeline.py
   batches.start_prefetch()  # while the rest is prepared

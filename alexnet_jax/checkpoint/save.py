@@ -112,11 +112,11 @@ class CheckpointSaver:
     if distributed.is_multihost():
       state = hosts.gather_to_host0(state)  # None on the others
     hosts.on_host0(
-      lambda: self._begin(state, place=batches.get_state(), meta=meta)
+      lambda: self._begin(state, iterator_state=batches.get_state(), meta=meta)
     )
 
   def _begin(
-    self, state: PyTree, *, place: dict[str, Any], meta: layout.Meta
+    self, state: PyTree, *, iterator_state: dict[str, Any], meta: layout.Meta
   ) -> None:
     """Starts to write a step; host 0 only."""
     assert self._manager
@@ -127,7 +127,7 @@ class CheckpointSaver:
         self._step,
         args=ocp.args.Composite(
           state=ocp.args.PyTreeSave(state),
-          data=ocp.args.JsonSave(place),
+          data=ocp.args.JsonSave(iterator_state),
           meta=ocp.args.JsonSave(dict(meta)),
         ),
         metrics={} if error is None else {'top1_error': error},

@@ -59,8 +59,8 @@ class Number(NamedTuple):
       (self.high, 'at most {}'),
       (self.below, 'below {}'),
     )
-    said = [text.format(x) for x, text in limits if abs(x) < math.inf]
-    return f' {" and ".join(said)}' if said else ' that is finite'
+    parts = [text.format(x) for x, text in limits if abs(x) < math.inf]
+    return f' {" and ".join(parts)}' if parts else ' that is finite'
 
 
 class Choice(NamedTuple):

@@ -174,7 +174,7 @@ def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
 def _colour(
   rng: np.random.Generator, *, n: int, pca: stats.RgbPca, stddev: float
 ) -> Float32[np.ndarray, 'n 3']:
-  """[p1 p2 p3] [alpha1 l1, alpha2 l2, alpha3 l3]^T for n images (§4.1)."""
+  """Draws shifts [p1 p2 p3] [alpha1 l1, alpha2 l2, alpha3 l3]^T (§4.1)."""
   alpha = np.float32(stddev) * rng.standard_normal((n, 3), np.float32)
   return (alpha * pca.stddevs) @ pca.components.T  # [N, 3] RGB
 
@@ -201,11 +201,6 @@ def views(
     return tuple(View(y, x, False) for y in places for x in places)
   corners = ((0, 0), (0, end), (middle, middle), (end, 0), (end, end))  # (y, x)
   return tuple(View(y, x, m) for m in (False, True) for y, x in corners)
-
-
-def centre_view(*, image_size: int, crop_size: int) -> View:
-  """Returns the view of the centre, not mirrored."""
-  return views(1, image_size=image_size, crop_size=crop_size)[0]
 
 
 def reference(

@@ -33,23 +33,20 @@ from alexnet_jax.data import dataset as dataset_lib
 ALL = slice(None)
 
 
-# A minibatch of training crops, not mirrored yet: the fields of `batch_spec`.
+# A minibatch of training crops, not mirrored yet: fields of augment.batch_spec.
 TrainBatch = dict[str, np.ndarray]
-
-
-# Defined in augment, which the steps can import without grain.
-batch_spec = augment_lib.batch_spec
 
 
 def blank_batch(images: int, *, crop_size: int) -> TrainBatch:
   """Makes a batch of black images of class 0, with neutral draws."""
-  blank_batch = {
+  spec = augment_lib.batch_spec(crop_size=crop_size)
+  batch = {
     name: np.zeros((images, *shape), dtype)
-    for name, (shape, dtype) in batch_spec(crop_size=crop_size).items()
+    for name, (shape, dtype) in spec.items()
   }
   for name, draw in augment_lib.DRAWS.items():
-    blank_batch[name][:] = draw.neutral
-  return blank_batch
+    batch[name][:] = draw.neutral
+  return batch
 
 
 class EvalBatch(TypedDict):

@@ -37,6 +37,8 @@ def evaluate(
     ValueError: if a checkpoint, a weight or the place cannot be used.
   """
   steps = [layout.find(path) for path in checkpoints if path]
+  if not steps:
+    raise ValueError('--restore names no checkpoint: give a WORKDIR')
   shares = parse_weights(weights, members=len(steps))  # before hours of work
   save_as = hosts.from_host0(  # fails early if it cannot be written
     lambda: _writable_places(save_predictions, checkpoints=steps)
@@ -93,15 +95,15 @@ def members(
       print(f'{path}:')
     found = []
     for views in sorted({1, config.eval.final_views}):  # 1 alone, or 1 and 10
-      said = predict.predict(
+      made = predict.predict(
         network.setup, variables=network.variables, views=views
       )
-      found.append(said._replace(step=network.step).as_saved())
+      found.append(made._replace(step=network.step).as_saved())
       for fault in network.setup.bad_records.drain():
         print(f'warning: an image is left out: {fault}')
-      told = describe(found[-1])
+      text = describe(found[-1])
       at = f'step {network.step}, epoch {network.epoch:.2f}'
-      print(f'{at}, val: {told}', flush=True)
+      print(f'{at}, val: {text}', flush=True)
     yield found
 
 

@@ -15,8 +15,9 @@ from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.config import schema, validate
 from alexnet_jax.steps.state import TrainState
 
-# Fields that describe the network's input, besides config.model.
-_INPUT = ('crop_size', 'mean_at', 'image_size')
+# Fields of the network's input, besides config.model. Views are cut from images
+# of the size that the network was trained on.
+_INPUT = (*compatible.INPUT, 'data.image_size')
 
 
 class Network(NamedTuple):
@@ -92,9 +93,8 @@ def _with_network(
 ) -> schema.Config:
   """The config with the checkpoint's network in place of its own."""
   theirs = schema.Config(schema.from_json(meta['config']))
-  of_network = {f'data.{name}' for name in _INPUT}
   for field, value in schema.leaves(theirs):
-    if not (field.startswith('model.') or field in of_network):
+    if not (field.startswith('model.') or field in _INPUT):
       continue
     if field in typed and schema.get(config, field) != value:
       raise ValueError(
@@ -105,7 +105,8 @@ def _with_network(
   with ours.unlocked():
     ours.model = theirs.model
     ours.ablations = theirs.ablations  # made in its network
-    for name in _INPUT:
+    for field in _INPUT:
+      name = field.removeprefix('data.')
       ours.data[name] = theirs.data[name]
   # A net of one column uses one device along `column`.
   ours.mesh.column = min(ours.mesh.column, ours.model.columns)

@@ -154,12 +154,12 @@ def features(
 
 def place_views(
   config: config_dict.ConfigDict, *, views: int, mesh: Mesh
-) -> list[preprocess.View]:
+) -> list[preprocess.DeviceView]:
   """Puts the corners and mirror bits of 1, 9 or 10 views on the mesh."""
   sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
   return [
     mesh_lib.replicate(
-      preprocess.View(
+      preprocess.DeviceView(
         offset=np.array([view.y, view.x], np.int32),  # pixels
         mirror=np.array(view.mirror),
       ),

@@ -210,7 +210,7 @@ def _add_bias(
 def _flatten(
   x: Float[Array, 'b ...'], *, groups: int
 ) -> Float[Array, 'b groups d']:
-  """[B, 6, 6, 256] -> [B, 1, 9216], or [B, groups, 9216/groups] by column."""
+  """Flattens maps, by group: [B, 6, 6, 256] -> [B, groups, 9216 / groups]."""
   x = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
   return jnp.moveaxis(x, -2, 1).reshape(x.shape[0], groups, -1)  # [B, 2, 4608]
 

@@ -118,7 +118,7 @@ def _cut(x, *sizes, axes):
 
 
 def _blocks(x, size):
-  """[B, H, W, C] -> [B, H / size, W / size, size * size * C]."""
+  """Joins blocks of pixels: [B, H, W, C] -> [B, H/size, W/size, size^2 C]."""
   b, h, w, c = x.shape
   x = x.reshape(b, h // size, size, w // size, size, c)
   return lax.collapse(x.transpose(0, 1, 3, 2, 4, 5), 3)

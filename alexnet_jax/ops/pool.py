@@ -55,7 +55,7 @@ def _max_pool(x, size, stride):
 
 
 def _max_pool_forward(x, size, stride):
-  """[B, H, W, C] -> [B, H, W', C] -> [B, H', W', C]."""
+  """Pools W, then H: [B, H, W, C] -> [B, H, W', C] -> [B, H', W', C]."""
   across = functools.reduce(jnp.maximum, _taps(x, 2, size, stride))
   y = _reduce_windows(across, (1,), size, stride)  # [B, H', W', C]
   return y, (x, across, y)

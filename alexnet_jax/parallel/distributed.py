@@ -109,13 +109,13 @@ def join(cluster: Cluster) -> None:
 
 
 def _refusal(cluster: Cluster, error: Exception) -> str:
-  said = str(error).splitlines()[0]
-  if cluster.coordinator is None and 'coordinator_address' in said:
+  message = str(error).splitlines()[0]
+  if cluster.coordinator is None and 'coordinator_address' in message:
     return (
       '--distributed: no scheduler that JAX knows has started this process; '
       'give --coordinator, --num_processes and --process_id'
     )
-  return f'{_late(cluster)} ({said})'
+  return f'{_late(cluster)} ({message})'
 
 
 def _late(cluster: Cluster) -> str:

@@ -25,8 +25,8 @@ def expand(path: str) -> pathlib.Path:
   """
   if is_remote(path):
     raise ValueError(
-      f'{path} is on a bucket: give a local path; only --workdir, --restore '
-      'and --config.data.dir may be on a bucket'
+      f'{path} is on a bucket: give a local path; docs/operations.md '
+      'lists what may be on a bucket'
     )
   try:
     return pathlib.Path(path).expanduser()

@@ -23,6 +23,21 @@ class Stopped(SystemExit):
     super().__init__(EXIT_CODE)
 
 
+@contextlib.contextmanager
+def sigterm_exits() -> Iterator[None]:
+  """Inside, SIGTERM raises SystemExit, which unwinds what is open."""
+
+  def leave(number: int, frame: FrameType | None) -> None:
+    del frame
+    raise SystemExit(128 + number)
+
+  before = signal.signal(signal.SIGTERM, leave)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
 class Stop:
   """Whether the run has been asked to stop.
 

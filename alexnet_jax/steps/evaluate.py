@@ -45,7 +45,7 @@ def output_step(
     variables: PyTree,
     mean_image: Float[Array, 't t 3'],  # 256 x 256
     images: UInt8[Array, 'b t t 3'],  # whole images, 256 x 256
-    view: preprocess.View,
+    view: preprocess.DeviceView,
   ) -> Float[Array, 'b d']:
     crops = preprocess.of_view(
       config, mean_image=mean_image, images=images, view=view

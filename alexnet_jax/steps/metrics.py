@@ -80,11 +80,11 @@ def describe(errors: Errors, *, views: int, intervals: bool = False) -> str:
 
   def rate(name: str, error: float) -> str:
     images = errors.num_images
-    told = f'{name} error {error:.4f} ({round(error * images)} of {images})'
+    text = f'{name} error {error:.4f} ({round(error * images)} of {images})'
     if intervals:
       low, high = interval(error, images=images)
-      told += f', 95 % interval {low:.4f} to {high:.4f}'
-    return told
+      text += f', 95 % interval {low:.4f} to {high:.4f}'
+    return text
 
   return (
     f'{rate("top-1", errors.top1_error)}, {rate("top-5", errors.top5_error)}, '

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 from ml_collections import config_dict
 
 
-class View(NamedTuple):
-  """One of the views of an image at test time (§4.1)."""
+class DeviceView(NamedTuple):
+  """A view of an image at test time (§4.1), as arrays on the device."""
 
   offset: PyTree  # int32 [2], (y, x) of the crop in the whole image
   mirror: PyTree  # bool []
@@ -79,7 +79,7 @@ def of_view(
   *,
   mean_image: Float[Array, 't t 3'],
   images: UInt8[Array, 'b t t 3'],
-  view: View,
+  view: DeviceView,
 ) -> Float[Array, 'b s s 3']:
   """Cuts one view out of whole images and subtracts its mean."""
   size = config.data.crop_size  # 224

@@ -42,7 +42,10 @@ def train_step(
   key: Key[Array, ''],
   specs: TrainState,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-  """Returns (state, mean image, batch) -> (state, outputs), see Steps.train.
+  """Returns the function (state, mean image, batch) -> (state, outputs).
+
+  Outputs are 'loss', 'top1_error', 'top5_error' and 'learning_rate' of the
+  minibatch before the update, and 'finite', whether each layer's gradients are.
 
   `model` is the module for this device's columns, `key` that of the dropout
   masks of the whole run, `specs` the PartitionSpecs of the state.
@@ -191,7 +194,7 @@ class FiniteCheck(NamedTuple):
 
   The loss is known on every device. A non-finite gradient is visible only to
   the device that computed it, unless config.guard.max_skipped_steps lets the
-  columns agree. The run ends then, so what the others have done is never saved.
+  columns agree. Without that the run ends, so what others did is never saved.
 
   Attributes:
     layers: whether each layer's gradients here are finite, layers sorted by

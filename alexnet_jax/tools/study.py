@@ -66,7 +66,7 @@ def main() -> int:
     error = run.end.error if run.end else ''
     print(f'{run.key} failed: {cli.printable(error)}; {run.log}')
   if stop.asked:
-    print('stopped: run the same command again to go on')
+    print('stopped: run the same command again to resume')
     return signals.EXIT_CODE
   return 1 if failed else 0
 

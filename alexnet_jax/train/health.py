@@ -228,7 +228,7 @@ class LossWatch:
     self._steps = steps
     self._tolerance = tolerance
     self._lines: collections.deque[tuple[int, float]] = collections.deque()
-    self._said = False  # warns once
+    self._warned = False  # warns once
 
   def replay(self, records: Iterable[Mapping[str, Any]]) -> None:
     """Takes the records that the run logged before it was resumed."""
@@ -247,9 +247,9 @@ class LossWatch:
     seen = sum(n for n, _ in lines)
     mean = sum(n * value for n, value in lines) / seen  # weighted by steps
     learned = mean < (1 - self._tolerance) * self._chance
-    if self._said or learned or seen < self._steps:
+    if self._warned or learned or seen < self._steps:
       return ''
-    self._said = True
+    self._warned = True
     return (
       f'warning: the loss, {mean:.3f} on average over {seen:,} steps, is no '
       f'better than chance, ln({self._classes}) = {self._chance:.3f}: nothing '
@@ -268,14 +268,14 @@ class InputWatch:
     """Watches for a share of the time (0 to 1) above `most`."""
     self._most = most
     self._lines = 0
-    self._said = False
+    self._warned = False
 
   def see(self, wait_fraction: float) -> str:
     """Takes the share of one log line; returns a warning or ''."""
     self._lines = self._lines + 1 if wait_fraction > self._most else 0
-    if self._said or self._lines < self._LINES:
+    if self._warned or self._lines < self._LINES:
       return ''
-    self._said = True
+    self._warned = True
     return (
       f'warning: training waits for images {wait_fraction:.0%} of the time '
       f'(config.health.max_input_wait = {self._most:.0%}). Try '

@@ -202,7 +202,7 @@ class Progress:
   ):
     live = sys.stderr.isatty() if live is None else live
     self._total, self._now = total_steps, now
-    self._said = now() - _LINE_SECONDS  # the first line comes at once
+    self._printed_at = now() - _LINE_SECONDS  # the first line comes at once
     self._bar = tqdm.tqdm(
       total=total_steps,
       initial=step,
@@ -225,8 +225,8 @@ class Progress:
     )
     if not self._bar.disable:
       self._bar.set_postfix_str(figures, refresh=False)
-    elif self._now() - self._said >= _LINE_SECONDS:
-      self._said = self._now()
+    elif self._now() - self._printed_at >= _LINE_SECONDS:
+      self._printed_at = self._now()
       print(f'step {record["step"]} of {self._total}: {figures}', flush=True)
 
   def say(self, text: str) -> None:

@@ -82,7 +82,7 @@ class Loop:
       setup, consensus=consensus, skipped=meta['skipped'] if meta else 0
     )
     # Numbers of the steps since the last log line.
-    self._rows = list(meta['pending']) if meta else []
+    self._unlogged = list(meta['pending']) if meta else []
     self._over = bool(stop_when and stop_when(start.kept))
     self._clock = timer.Clock()
     self._progress = log_lib.Progress(
@@ -101,7 +101,7 @@ class Loop:
     setup, total = self._setup, self._setup.plan.total_steps
     self._over = self._over or plateaued(setup.config, state.plateau)
     if self._evaluation_due:  # stopped within its evaluation
-      state = self._end_epoch(state)
+      state = self._evaluate_and_save_if_due(state)
     while self._step < total and not self._over:
       self._stop_if_requested(state)  # before the batch is taken
       with self._clock.waiting():  # counts as input wait
@@ -118,7 +118,9 @@ class Loop:
         self._profile.end(self._step, state=state)
       if self._step % setup.config.log.every_steps == 0 or self._step == 1:
         self._log_train(state)
-      state = self._end_epoch(state)  # after the log line: see the class
+      state = self._evaluate_and_save_if_due(
+        state
+      )  # after the log line: see the class
       if self._consensus.save_due:  # every_minutes, by the clock
         self._save(state)
     last, views = self._workdir.last_record, setup.config.eval.final_views
@@ -147,7 +149,7 @@ class Loop:
 
   def _collect(self, state: TrainState, *, wait: bool = False) -> None:
     """Takes the numbers of steps that have finished; waits for all if asked."""
-    self._rows += self._guard.drain(variables=state.variables, wait=wait)
+    self._unlogged += self._guard.drain(variables=state.variables, wait=wait)
     for warning in self._guard.warnings:
       self._progress.say(warning)
     self._guard.warnings.clear()
@@ -163,7 +165,7 @@ class Loop:
       self._workdir.wait_for_checkpoint()
       raise signals.Stopped
 
-  def _end_epoch(self, state: TrainState) -> TrainState:
+  def _evaluate_and_save_if_due(self, state: TrainState) -> TrainState:
     """Evaluates, lowers the rate and saves, where this step calls for it."""
     config, plan = self._setup.config, self._setup.plan
     last = self._step == plan.total_steps
@@ -267,7 +269,7 @@ class Loop:
   def _log_train(self, state: TrainState) -> None:
     """Logs the means over the steps since the last line, if any."""
     self._collect(state, wait=True)
-    rows, self._rows = self._rows, []
+    rows, self._unlogged = self._unlogged, []
     if not rows:
       return
     rates = self._clock.read(images=len(rows) * self._setup.plan.batch_size)
@@ -319,6 +321,6 @@ class Loop:
       'digests': digests.arrays,
       'top1_error': error,
       'evaluation_due': evaluation_due,
-      'pending': self._rows,  # not logged yet
+      'pending': self._unlogged,  # not logged yet
       'skipped': self._guard.skipped,
     }

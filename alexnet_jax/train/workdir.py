@@ -69,20 +69,23 @@ def write_report(workdir: pathlib.Path, *, name: str) -> None:
 
 def _write_report(workdir: pathlib.Path, *, name: str) -> None:
   tool = ['-m', 'alexnet_jax.tools.report']  # the core does not import it
+  print('writing the report', flush=True)
   try:
-    done = subprocess.run(
-      [sys.executable, '-P', *tool, f'--workdir={workdir}'],
-      env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
-      capture_output=True,
-      text=True,
-    )
+    with signals.sigterm_exits():  # an exit ends the process started here, too
+      done = subprocess.run(
+        [sys.executable, '-P', *tool, f'--workdir={workdir}'],
+        env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+      )
     reason = ' '.join(done.stderr.splitlines()[-1:]).removeprefix('error: ')
   except KeyboardInterrupt:
     done, reason = None, 'interrupted'  # Ctrl-C skips the report alone
   except OSError as error:
     done, reason = None, str(error)
   if done and not done.returncode:
-    print(f'report: {done.stdout.strip()}')
+    *warnings, page = done.stdout.strip().split('\n')
+    print(*warnings, f'report: {page}', sep='\n')
     return
   print(
     f'warning: there is no report ({reason}); the run is finished and saved, '
