@@ -61,11 +61,7 @@ class Round(NamedTuple):
 
 
 def measure_input(settings: Settings) -> list[rows.ResultRow]:
-  """Rows of preparing, then of feeding, one for each kind.
-
-  Raises:
-    ValueError: if there is no source of images, or it has no files.
-  """
+  """Rows of preparing, then of feeding; ValueError without files of images."""
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     prepared = write_records(settings, folder=folder)
@@ -211,8 +207,7 @@ def _as_tfds(folder: pathlib.Path) -> sources.Dataset:
   beside = tfds_lib.statistics_folder(str(builder.data_dir), image_size=IMAGE)
   beside.mkdir()
   records.write_statistics(beside, statistics=statistics)
-  data_dir = str(folder / 'tfds')
-  return tfds_lib.load('jpegs', data_dir=data_dir, image_size=IMAGE)
+  return tfds_lib.load('jpegs', data_dir=f'{folder}/tfds', image_size=IMAGE)
 
 
 def _on_device(

@@ -33,27 +33,17 @@ from alexnet_jax.ops import lrn, pool
 from alexnet_jax.optim import sgd
 from alexnet_jax.runtime import compile
 
-Make = Callable[[], serve.Workload]
 Shape = tuple[int, ...]
 
 
 class Op(NamedTuple):
-  """An operation and its arguments.
-
-  Attributes:
-    function: takes activations, then parameters.
-    shapes: of its arguments: activations in the measured dtype, then
-      parameters, which are always float32.
-    naive: the shortest JAX form of the same function; None: there is no other.
-    flop: of the forward pass on weights, for the whole batch.
-    first: index of the first argument whose gradient training needs.
-  """
+  """An operation and its arguments: activations, then parameters."""
 
   function: Callable[..., Array]
-  shapes: tuple[Shape, ...]
-  naive: Callable[..., Array] | None
-  flop: int = 0
-  first: int = 0
+  shapes: tuple[Shape, ...]  # activations in the measured dtype, others float32
+  naive: Callable[..., Array] | None  # the shortest JAX form of it, if another
+  flop: int = 0  # of the forward pass on weights, for the whole batch
+  first: int = 0  # index of the first argument whose gradient training needs
 
 
 def main() -> None:
@@ -72,9 +62,7 @@ def main() -> None:
   jax_step.answer(workloads, info=info)
 
 
-def operations(
-  config: config_dict.ConfigDict,
-) -> Iterator[tuple[str, Op]]:
+def operations(config: config_dict.ConfigDict) -> Iterator[tuple[str, Op]]:
   """Operations of the network in order: (stage, operation)."""
   model, images = config.model, config.batch_size
   crop = config.data.crop_size
@@ -92,9 +80,8 @@ def operations(
 
 def _parameters(config: config_dict.ConfigDict) -> Any:
   """Shapes of the parameters, by layer and kind; nothing is computed."""
-  make = functools.partial(
-    alexnet.initialise, config.model, crop_size=config.data.crop_size
-  )
+  crop = config.data.crop_size
+  make = functools.partial(alexnet.initialise, config.model, crop_size=crop)
   return jax.eval_shape(make, jax.random.key(0))
 
 
@@ -186,7 +173,7 @@ _OPS = {'conv': _conv, 'dense': _dense, 'lrn': _lrn, 'pool': _pool}
 
 def _workloads(
   config: config_dict.ConfigDict, *, dtype: str
-) -> Iterator[tuple[str, Make]]:
+) -> Iterator[tuple[str, Callable[[], serve.Workload]]]:
   """Both directions of each operation and of its naive form; the update."""
   ops = dict(operations(config))
   for stage, op in ops.items():

@@ -28,8 +28,7 @@ def get_config():
 def measure_processes(settings: Settings) -> list[rows.ResultRow]:
   """A row of one process, and one of as many as the mesh has devices.
 
-  Raises:
-    ValueError: if the mesh has one device, or a process fails.
+  Raises ValueError if the mesh has one device, or a process fails.
   """
   mesh = settings.meshes[0]
   devices = mesh.data * mesh.column

@@ -64,11 +64,8 @@ def _op_row(
   own, *others = ([1e3 * a['seconds'] for a in each] for each in found)
   naive = others.pop(0) if len(works) == 2 else []
   best = min(others, key=statistics.median, default=[])
-  flop, size, ms = (
-    found[0][0]['flop'],
-    found[0][0]['bytes'],
-    statistics.median(own),
-  )
+  flop, size = (found[0][0][name] for name in ('flop', 'bytes'))
+  ms = statistics.median(own)
   floor = 1e3 * max(flop / limits['flop'], size / limits['bytes'])
   return {
     'what': op,

@@ -37,8 +37,7 @@ def spread(name: str, values: Sequence[float], *, digits: int = 3) -> ResultRow:
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
   """Ours over theirs, round by round; [] without any of theirs."""
-  pairs = zip(ours, theirs, strict=bool(theirs))
-  return [one / other for one, other in pairs]
+  return [a / b for a, b in zip(ours, theirs, strict=bool(theirs))]
 
 
 def relative(
@@ -59,13 +58,15 @@ def relative(
 
 def conditions(arguments: Sequence[str]) -> ResultRow:
   """Date, machine, versions and the command that has these arguments."""
+  spec = getattr(sys.modules['__main__'], '__spec__', None)
+  module = spec.name if spec else pathlib.Path(sys.argv[0]).name
   return {
     'date': datetime.date.today().isoformat(),
     'hardware': f'{_processor()}, {os.cpu_count()} cores',
     'python': platform.python_version(),
     'versions': dict(_versions()),
     'commit': _commit(),
-    'command': ' '.join(['python -m', _module(), *map(_short, arguments)]),
+    'command': ' '.join(['python -m', module, *map(_short, arguments)]),
   }
 
 
@@ -102,11 +103,6 @@ def _short(argument: str) -> str:
   path = pathlib.PurePath(value)
   own = path.is_absolute() or '..' in path.parts
   return f'{name}{equals}{path.name}' if own else argument
-
-
-def _module() -> str:
-  spec = getattr(sys.modules['__main__'], '__spec__', None)
-  return spec.name if spec else pathlib.Path(sys.argv[0]).name
 
 
 def _processor() -> str:

@@ -26,38 +26,21 @@ class Mesh(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-  """What to measure.
+  """What to measure."""
 
-  Attributes:
-    what: as --what of tools.bench.
-    config: the network and the update rule.
-    batch_size: images of a step, or of each view.
-    meshes: each is measured, interleaved.
-    dtype: of the network's arithmetic.
-    seconds: of a round, which has one call at least.
-    rounds: of each worker.
-    baseline: PyTorch; None: without.
-    source: images to prepare and read, as tools.prepare takes them.
-    images: training images to read; those of the source are repeated.
-  """
-
-  what: str
-  config: Config
-  batch_size: int
-  meshes: Sequence[Mesh]
-  dtype: str
-  seconds: float
-  rounds: int
-  baseline: pytorch.Baseline | None = None
-  source: str = ''
-  images: int = 0
+  what: str  # as --what of tools.bench
+  config: Config  # the network and the update rule
+  batch_size: int  # images of a step, or of each view
+  meshes: Sequence[Mesh]  # each is measured, interleaved
+  dtype: str  # of the network's arithmetic
+  seconds: float  # of a round, which has one call at least
+  rounds: int  # of each worker
+  baseline: pytorch.Baseline | None = None  # PyTorch
+  source: str = ''  # images to prepare and read, as tools.prepare takes them
+  images: int = 0  # training images to read; those of the source are repeated
 
   def with_mesh(self, mesh: Mesh) -> Config:
-    """The config to measure, for one mesh.
-
-    Raises:
-      ValueError: if it does not fit the mesh.
-    """
+    """The config to measure; ValueError if it does not fit the mesh."""
     config = self.config.copy_and_resolve_references()
     config.mesh.data, config.mesh.column = mesh
     config.batch_size = config.eval.batch_size = self.batch_size
@@ -78,8 +61,7 @@ def parse(
 ) -> list[Settings]:
   """Settings for each dtype and batch size; those of the config if not given.
 
-  Raises:
-    ValueError: if a value cannot be used.
+  Raises ValueError if a value cannot be used.
   """
   dtypes = [*dtypes] or [config.dtype]
   for dtype in dtypes:

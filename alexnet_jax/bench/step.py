@@ -21,11 +21,7 @@ SCALING_BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 
 
 def measure_steps(settings: Settings) -> list[rows.ResultRow]:
-  """One row for each mesh.
-
-  Raises:
-    ValueError: if the config does not fit a mesh, or a worker fails.
-  """
+  """A row for each mesh; ValueError if one does not fit, or a worker fails."""
   what, first = settings.what, str(settings.meshes[0])
   options: dict[str, dict[str, Any]] = {
     str(mesh): {'config': settings.with_mesh(mesh).to_dict()}

@@ -214,10 +214,9 @@ def results(
 ) -> str:
   """The errors of all runs: the expected ones, then the others.
 
-  Args:
-    rows: of *_runs.json, *_presets.json and *_experiments.json.
-    expected: the paper's top-1 and top-5 error for each config that has a line
-      even if it was not trained on ImageNet.
+  Rows are of *_runs.json, *_presets.json and *_experiments.json; `expected` has
+  the paper's top-1 and top-5 error for each config that has a line even if it
+  was not trained on ImageNet.
   """
   runs = [row for row in rows if row['bench'] == 'runs']
   made = [run for run in map(_with_error, runs) if run['error']]
@@ -230,9 +229,8 @@ def results(
     made = [row for row in made if row not in own]
   presets = [row for row in rows if row['bench'] == 'presets']
   shown += made + list(map(_preset, _by_config(presets)))
-  for row in rows:
-    if row['bench'] == 'experiments':
-      shown += _experiment(row)
+  experiments = (row for row in rows if row['bench'] == 'experiments')
+  shown += [line for row in experiments for line in _experiment(row)]
   return _spaced(markdown(shown, columns=_RESULTS))
 
 

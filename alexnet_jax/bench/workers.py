@@ -42,8 +42,7 @@ class WorkerError(ValueError):
 class Worker:
   """A worker's process, as a context manager; `info` is its first message.
 
-  Raises:
-    WorkerError: with the error line of its stderr, if it ends early.
+  If it ends early, it raises WorkerError with the error line of its stderr.
   """
 
   def __init__(self, command: Sequence[str]):

@@ -84,8 +84,8 @@ def main() -> None:
   if _JSON.value:
     first = {} if what in _READING else found[0]
     print(json.dumps(first | {'rows': found, 'conditions': conditions}))
-    return
-  print(tables.text(found))
+  else:
+    print(tables.text(found))
 
 
 def _measure(asked: settings.Settings) -> list[rows.ResultRow]:

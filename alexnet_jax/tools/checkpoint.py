@@ -55,9 +55,8 @@ def _list(path: str) -> int:
 
 def _table(reports: list[inspect.StepReport]) -> str:
   """A line for each checkpoint, then the data sets."""
-  lines = [
-    f'{"step":>9} {"top-1 error":>12} {"MB":>9}  {"sound":11} digest of arrays'
-  ]
+  head = f'{"step":>9} {"top-1 error":>12} {"MB":>9}  {"sound":11} '
+  lines = [head + 'digest of arrays']
   for r in reports:
     error = '-' if r.top1_error is None else f'{r.top1_error:.4f}'
     sound = {None: 'not checked', True: 'yes', False: 'NO'}[r.sound]

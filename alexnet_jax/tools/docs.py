@@ -61,12 +61,10 @@ def main() -> None:
 def rewrite(text: str, *, page: str, root: pathlib.Path) -> str:
   """The page's text with its tables made from the tree at `root`.
 
-  Raises:
-    ValueError: if the text lacks the marks of a table that has results.
+  Raises ValueError if the text lacks the marks of a table that has results.
   """
   for name, make in PAGES[page].items():
-    part = make(root)
-    if part:
+    if part := make(root):
       text = _replace(text, name=name, part=part, page=page)
   return text
 
@@ -120,11 +118,7 @@ PAGES: dict[str, dict[str, Callable[[pathlib.Path], str]]] = {
 
 
 def deviations(root: pathlib.Path) -> list[Deviation]:
-  """Every marked comment below configs/ and alexnet_jax/, in order.
-
-  Raises:
-    ValueError: if one lacks its `Here:`.
-  """
+  """Every marked comment below configs/ and alexnet_jax/, in order."""
   return [
     deviation
     for folder in _FOLDERS
@@ -136,8 +130,7 @@ def deviations(root: pathlib.Path) -> list[Deviation]:
 
 def _in_file(path: pathlib.Path, *, name: str) -> Iterator[Deviation]:
   for comment in _comments(path.read_text()):
-    mark = _MARK.search(comment)
-    if mark is None:
+    if (mark := _MARK.search(comment)) is None:
       continue
     parts = _PARTS.match(comment[mark.end() :])
     if parts is None:

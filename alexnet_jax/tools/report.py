@@ -8,6 +8,8 @@ second writes compare.html. A page is one file that needs no other file and no
 network. Where a run lacks something, it gives the command that makes it.
 """
 
+import pathlib
+
 import jax
 from absl import flags
 
@@ -62,11 +64,9 @@ def _write_to_bucket(url: str) -> str:
   with bucket_sync.downloaded(url) as workdir:
     report.write(workdir)
     bucket = bucket_lib.Folder(url)
-    files = [path for path in (workdir / single.FOLDER).rglob('*')]
-    bucket.put_all(
-      workdir,
-      names=[p.relative_to(workdir).as_posix() for p in files if p.is_file()],
-    )
+    files = filter(pathlib.Path.is_file, (workdir / single.FOLDER).rglob('*'))
+    names = [path.relative_to(workdir).as_posix() for path in files]
+    bucket.put_all(workdir, names=names)
   return f'{bucket.url}/{single.FOLDER}/{single.PAGE}'
 
 

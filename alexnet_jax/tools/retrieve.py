@@ -54,7 +54,6 @@ def main() -> int:
     )
   bits = [_bits(text) for text in _BITS.value]
   step = _step(_RESTORE.value)
-  workdir = _workdir(step)
   config = load.own_config(restore.read_meta(step))
   config.data.dir = _DATA_DIR.value or config.data.dir
   config.mesh.data = 1
@@ -66,7 +65,7 @@ def main() -> int:
   compile.keep_programs()
   result = search.search(
     load.network(step, config=config),
-    workdir=workdir,
+    workdir=_workdir(step),
     queries=_QUERIES.value,
     most_images=_MOST_IMAGES.value,
     bits=bits,

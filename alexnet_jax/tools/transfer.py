@@ -41,14 +41,9 @@ def main() -> None:
     error=_ERROR.value,
     stop=stop,
   )
-  print(
-    transfer.describe(
-      rows,
-      error=_ERROR.value,
-      most_steps=config.total_steps,
-      every=transfer.resolution(config),
-    )
-  )
+  error, every = _ERROR.value, transfer.resolution(config)
+  most = config.total_steps
+  print(transfer.describe(rows, error=error, most_steps=most, every=every))
 
 
 if __name__ == '__main__':

@@ -26,20 +26,13 @@ _CHOICES = {
   'lrn': ('torch', 'shifts', 'cumsum'),  # the last two: ways to sum slices
   'memory': ('returned', 'kept'),  # freed memory, see runtime/malloc.py
 }
-_ALL = tuple(
-  form
-  for form in map('/'.join, itertools.product(*_CHOICES.values()))
-  if form.endswith('returned')
-)
+_EACH = map('/'.join, itertools.product(*_CHOICES.values()))
+_ALL = tuple(form for form in _EACH if form.endswith('returned'))
 _FINALISTS = 3
 
 
 def parse_form(text: str) -> str:
-  """The whole form, given with or without '/returned'.
-
-  Raises:
-    ValueError: if a part is not among its choices.
-  """
+  """The whole form, given with or without '/returned'; else a ValueError."""
   parts = text.split('/')
   if len(parts) not in (3, 4):
     raise ValueError(f'--peer_forms={text}: use LAYOUT/MODE/LRN[/MEMORY]')
@@ -51,14 +44,10 @@ def parse_form(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Baseline:
-  """PyTorch in an interpreter of its own.
-
-  Attributes:
-    python: the interpreter.
-    forms: to try; empty: all, and the fastest with kept memory too.
-  """
+  """PyTorch in an interpreter of its own."""
 
   python: str
+  # To try; (): all, and the fastest with kept memory too
   forms: tuple[str, ...] = ()
 
   def command(
@@ -74,14 +63,9 @@ class Baseline:
   ) -> tuple[str, dict[str, float | str]]:
     """The fastest form; and for each its images/s, or why it does not run.
 
-    Each form runs alone first; the best few are then measured interleaved.
-
-    Args:
-      options: `what`, `config`, `dtype` and `platform` of torch_step.py.
-      seconds: of a round.
-
-    Raises:
-      workers.WorkerError: if no form runs.
+    Each form runs alone first; the best few are then measured interleaved, in
+    rounds of so many seconds. `options` are `what`, `config`, `dtype` and
+    `platform` of torch_step.py. Raises WorkerError if no form runs.
     """
     rates, failed = {}, {}
     measure = functools.partial(self._rates, options, seconds=seconds)

@@ -31,11 +31,8 @@ def serve(
 ) -> None:
   """The main loop of a worker: answers until stdin closes.
 
-  Args:
-    workloads: name -> what builds it.
-    info: the first message.
-    timed: mean seconds of `calls` calls of its argument.
-    peak_memory: bytes, measured after each round.
+  The first message is `info`. `timed` gives the mean seconds of `calls` calls
+  of its argument, and `peak_memory` bytes, measured after each round.
   """
   out = os.fdopen(os.dup(1), 'w')
   sys.stdout.flush()
