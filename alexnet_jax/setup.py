@@ -20,32 +20,21 @@ from alexnet_jax.steps import build
 
 
 class Setup(NamedTuple):
-  """The parts of a run.
+  """The parts of a run."""
 
-  Attributes:
-    config: every field.
-    dataset: its splits, classes, mean image and RGB components.
-    plan: durations in steps.
-    mesh: (data, column) devices.
-    programs: the compiled steps.
-    mean_image: float32 [S, S, 3], 0-255, on every device.
-    bad_records: counts damaged images.
-  """
-
-  config: schema.Config
-  dataset: sources.Dataset
-  plan: durations.Plan
-  mesh: Mesh
-  programs: build.Steps
-  mean_image: Float[Array, 's s 3']
-  bad_records: bad_records_lib.BadRecords
+  config: schema.Config  # every field
+  dataset: sources.Dataset  # splits, classes, mean image and RGB components
+  plan: durations.Plan  # in steps
+  mesh: Mesh  # (data, column) devices
+  programs: build.Steps  # compiled
+  mean_image: Float[Array, 's s 3']  # float32, 0-255, on every device
+  bad_records: bad_records_lib.BadRecords  # counts damaged images
 
 
 def set_up(config: schema.Config) -> Setup:
   """Opens the data and builds the programs.
 
-  Raises:
-    ValueError: if the config, the data or the machine do not fit each other.
+  Raises ValueError if the config, the data and the machine do not fit.
   """
   validate.check(config)
   dataset = load_data(config)
@@ -65,8 +54,7 @@ def set_up(config: schema.Config) -> Setup:
 def load_data(config: schema.Config) -> sources.Dataset:
   """Opens the data set that the config names.
 
-  Raises:
-    ValueError: if it is missing, or has more classes than fc8 has units.
+  Raises ValueError if it is missing, or has more classes than fc8 has units.
   """
   dataset = sources.load(config.data, seed=config.seed)
   classes, units = len(dataset.classes), config.model.num_classes
@@ -83,10 +71,7 @@ def train_batches(
 ) -> grain.DatasetIterator:
   """Returns an iterator over minibatches 0 to total_steps - 1 of a run.
 
-  Args:
-    setup: of the run.
-    total_steps: number of minibatches.
-    all_hosts: whether to read whole minibatches, not only this host's images.
+  With `all_hosts` it reads whole minibatches, not only this host's images.
   """
   config = setup.config
   own = mesh_lib.host_images(config.batch_size, mesh=setup.mesh)

@@ -60,15 +60,11 @@ class Guard:
   def drain(
     self, *, variables: PyTree, wait: bool = False
   ) -> list[StepNumbers]:
-    """Returns the numbers of the finished steps that are finite.
+    """Returns the numbers of finished steps (`wait`: of all) that are finite.
 
-    Args:
-      variables: the current ones, to find the layer that is not finite.
-      wait: whether to wait for every pending step.
-
-    Raises:
-      DivergedError: if a step is not finite and no more may be skipped.
-      ValueError: the error of a host that failed; likewise OSError.
+    The current `variables` show which layer is not. Raises DivergedError if a
+    step is not finite and no more may be skipped, and the ValueError or OSError
+    of a host that failed.
     """
     rows = []
     while len(self._pending) > (0 if wait else _LAG):
@@ -108,11 +104,8 @@ class Guard:
     if bad:
       return f'the array {bad[0]} holds values that are not finite'
     if not math.isfinite(loss):
-      moments = hosts.to_host(
-        self._setup.programs.probe(
-          variables, self._setup.mean_image, pending.batch
-        )
-      )
+      probe, mean_image = self._setup.programs.probe, self._setup.mean_image
+      moments = hosts.to_host(probe(variables, mean_image, pending.batch))
       for stage in alexnet.stages(self._setup.config.model):
         if not np.isfinite(moments[stage].mean).all():
           return f'the activations of {stage} are the first that are not finite'
@@ -132,16 +125,9 @@ _ADVICE = (
 
 
 def check_state_finite(digests: checksums.Digests, *, step: int) -> None:
-  """Refuses to save parameters or velocities that are not finite.
-
-  Raises:
-    DivergedError: naming the first array.
-  """
-  bad = [
-    n
-    for n in digests.not_finite
-    if n.startswith(('params/', 'opt_state/', 'model_state/'))
-  ]
+  """Raises DivergedError, with the first array's name, if one is not finite."""
+  kinds = ('params/', 'opt_state/', 'model_state/')
+  bad = [name for name in digests.not_finite if name.startswith(kinds)]
   if bad:
     raise DivergedError(
       f'step {step}: the array {bad[0]} holds values that are not finite and '
@@ -150,11 +136,7 @@ def check_state_finite(digests: checksums.Digests, *, step: int) -> None:
 
 
 def check_loss_finite(loss: float, *, step: int) -> None:
-  """Refuses a validation loss that is not finite.
-
-  Raises:
-    DivergedError: with the step.
-  """
+  """Raises DivergedError if a validation loss is not finite."""
   if not math.isfinite(loss):
     raise DivergedError(
       f'step {step}: the validation loss is {loss}. {_ADVICE}'

@@ -25,30 +25,18 @@ _CAFFE_BGR = np.array([103.94, 116.78, 123.68])
 
 
 class ActivationSummary(NamedTuple):
-  """The spread of one activation over images.
+  """The spread of one activation over images."""
 
-  Attributes:
-    stage: name of the activation, such as 'conv1/activation'.
-    stddev: standard deviation over images, mean over units.
-    dead: share of units that are zero on every image, if it is a ReLU's output;
-      else None.
-  """
-
-  stage: str
-  stddev: float
-  dead: float | None
+  stage: str  # name of the activation, such as 'conv1/activation'
+  stddev: float  # standard deviation over images, mean over units
+  dead: float | None  # share of units at 0 on every image; None: not of a ReLU
 
 
 class Report(NamedTuple):
-  """The spread of every activation.
+  """The spread of every activation."""
 
-  Attributes:
-    rows: in the order of the network; the logits are the last.
-    images: how many it was measured on.
-  """
-
-  rows: list[ActivationSummary]
-  images: int
+  rows: list[ActivationSummary]  # in the network's order; last the logits
+  images: int  # how many it was measured on
 
 
 def check(
@@ -161,11 +149,9 @@ def input_warnings(
 ) -> list[str]:
   """Warns of pixels on another scale or in another channel order.
 
-  Prepared data are uint8; floats come from users who feed the network directly.
-
-  Args:
-    images: crops before the mean is subtracted, RGB 0-255 if all is well.
-    mean_image: of the training split, on the same scale.
+  `images` are crops before the mean is subtracted; they and `mean_image` are
+  RGB 0-255 if all is well. Prepared data are uint8; floats come from users who
+  feed the network directly.
   """
   warnings = []
   lowest, highest = float(images.min()), float(images.max())  # uint8: 0, 255
@@ -216,12 +202,9 @@ class LossWatch:
   """Warns once if the loss stays at chance for many steps."""
 
   def __init__(self, *, classes: int, steps: int, tolerance: float):
-    """Watches the mean loss over `steps` steps.
+    """Watches the mean loss over `steps` steps; chance is ln(classes).
 
-    Args:
-      classes: in the training split; chance is a loss of ln(classes).
-      steps: length of the mean.
-      tolerance: how far below chance still counts as chance, relative.
+    `tolerance` is how far below chance still counts as chance, relative.
     """
     self._chance = math.log(classes)  # 6.908 for 1000 classes
     self._classes = classes

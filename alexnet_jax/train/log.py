@@ -26,11 +26,7 @@ _LINE_SECONDS = 20  # between progress lines in a log file
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Replaces a file by an object as JSON, whole or not at all.
-
-  Raises:
-    WriteError: if it cannot; the old file is then still there.
-  """
+  """Replaces a file by an object as JSON; on a WriteError the old one stays."""
   with write_errors(path):
     _replace(path, json.dumps(value, indent=2, sort_keys=True) + '\n')
 
@@ -57,8 +53,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 def read_metrics(path: pathlib.Path) -> list[Record]:
   """Reads the whole lines of a metrics.jsonl; [] if there is no file.
 
-  Raises:
-    ValueError: naming a line that is damaged.
+  Raises ValueError, with its number, if a line is damaged.
   """
   if not path.exists():
     return []
@@ -109,9 +104,8 @@ class MetricsLog:
   def write(self, record: Record) -> None:
     """Appends a line; its floats go to TensorBoard under the split.
 
-    Raises:
-      WriteError: if the disk is full, or the file was removed; no part of the
-        line is then written.
+    Raises WriteError if the disk is full, or the file was removed; no part of
+    the line is then written.
     """
     with write_errors(self._path):
       self._append((json.dumps(record) + '\n').encode())

@@ -118,9 +118,8 @@ class Loop:
         self._profile.end(self._step, state=state)
       if self._step % setup.config.log.every_steps == 0 or self._step == 1:
         self._log_train(state)
-      state = self._evaluate_and_save_if_due(
-        state
-      )  # after the log line: see the class
+      # After the log line: see the class.
+      state = self._evaluate_and_save_if_due(state)
       if self._consensus.save_due:  # every_minutes, by the clock
         self._save(state)
     last, views = self._workdir.last_record, setup.config.eval.final_views
@@ -155,11 +154,7 @@ class Loop:
     self._guard.warnings.clear()
 
   def _stop_if_requested(self, state: TrainState) -> None:
-    """Saves and stops if any host has had a signal.
-
-    Raises:
-      signals.Stopped: then.
-    """
+    """Saves, and raises signals.Stopped, if any host has had a signal."""
     if self._consensus.stop_requested:
       self._save(state)
       self._workdir.wait_for_checkpoint()
@@ -186,8 +181,7 @@ class Loop:
   def _evaluate_epoch(self, state: TrainState) -> tuple[float, TrainState]:
     """Returns the validation error, and the state after the plateau rule.
 
-    Raises:
-      signals.Stopped: if a signal comes; the state before is saved.
+    Raises signals.Stopped if a signal comes; the state before is saved.
     """
     self._log_train(state)
     with self._clock.paused():

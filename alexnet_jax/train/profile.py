@@ -12,13 +12,10 @@ from jaxtyping import PyTree
 
 
 def parse(text: str) -> range:
-  """Parses 'START:STOP', both included, into a range of steps.
+  """Parses 'START:STOP', both included; raises ValueError if it names no step.
 
   >>> parse('10:12')
   range(10, 13)
-
-  Raises:
-    ValueError: if it names none.
   """
   ends = text.split(':')
   if len(ends) == 2 and all(end.isdecimal() for end in ends):
@@ -53,8 +50,7 @@ class Profile:
   def check(self, *, step: int, total_steps: int) -> str:
     """Returns a message if a run at `step` has passed these steps; else ''.
 
-    Raises:
-      ValueError: if the run ends before them.
+    Raises ValueError if the run ends before them.
     """
     if not self._steps:
       return ''

@@ -19,23 +19,14 @@ from alexnet_jax.train import workdir as workdir_lib
 
 
 class Resume(NamedTuple):
-  """Where a run starts.
+  """Where a run starts."""
 
-  Attributes:
-    step: minibatches seen so far.
-    state: after them, on the mesh.
-    batches: iterator whose next minibatch is that of step + 1.
-    meta: of the checkpoint; None at the start of a run.
-    kept: records of metrics.jsonl up to that step.
-    damaged: newer steps that cannot be used.
-  """
-
-  step: int
-  state: TrainState
-  batches: grain.DatasetIterator
-  meta: layout.Meta | None
-  kept: list[log_lib.Record]
-  damaged: list[restore.DamagedError]
+  step: int  # minibatches seen so far
+  state: TrainState  # after them, on the mesh
+  batches: grain.DatasetIterator  # the next minibatch is that of step + 1
+  meta: layout.Meta | None  # of the checkpoint; None at the start of a run
+  kept: list[log_lib.Record]  # of metrics.jsonl, up to that step
+  damaged: list[restore.DamagedError]  # newer steps that cannot be used
 
   @property
   def evaluation_due(self) -> bool:
@@ -46,8 +37,7 @@ class Resume(NamedTuple):
 def find(setup: setup_lib.Setup, *, workdir: workdir_lib.Workdir) -> Resume:
   """Reads the newest sound checkpoint, or builds the state before step 1.
 
-  Raises:
-    ValueError: if the newest sound checkpoint is of another run.
+  Raises ValueError if the newest sound checkpoint is of another run.
   """
 
   def read(path: pathlib.Path) -> tuple[layout.Meta, int, TrainState]:
@@ -92,15 +82,9 @@ def _check_not_beyond(path: pathlib.Path, setup: setup_lib.Setup) -> None:
 
 
 def assert_same_run(setup: setup_lib.Setup) -> None:
-  """Refuses hosts whose config, packages, program or data differ.
-
-  The place of the data may differ: the fingerprint counts.
-
-  Raises:
-    ValueError: naming what differs, and on which host.
-  """
+  """Raises ValueError if config, packages, program or data of hosts differ."""
   fields = dict(schema.leaves(setup.config))
-  del fields['data.dir']  # hosts may mount it elsewhere
+  del fields['data.dir']  # hosts may mount it elsewhere: the fingerprint counts
   hosts.assert_equal(
     {f'config.{field}': repr(value) for field, value in fields.items()}
     | {f'version of {k}': v for k, v in layout.versions().items()}

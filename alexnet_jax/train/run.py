@@ -32,8 +32,7 @@ def train(
 
   Args:
     config: every field.
-    workdir: folder of the run, made if need be; one run at a time. Host 0 alone
-      reads and writes it.
+    workdir: folder of the run, made if need be; one run at a time.
     stop: set by signals; None: signals end the process.
     profile: steps that are traced into WORKDIR/profile.
     stop_when: called with the metrics log after each epoch and on resuming;

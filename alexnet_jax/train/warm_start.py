@@ -32,10 +32,9 @@ _TAKEN: dict[str, Callable[[str], bool]] = {
 def initial_state(setup: setup_lib.Setup) -> TrainState:
   """Builds the state before step 1, with layers of config.init_from.
 
-  Raises:
-    ValueError: if config.init_from is required and missing, is no checkpoint,
-      or has none of these layers, or one of another size.
-    DamagedError: if the checkpoint is damaged.
+  Raises ValueError if config.init_from is required and missing, is no
+  checkpoint, or has none of these layers, or one of another size, and
+  DamagedError if the checkpoint is damaged.
   """
   config, state = setup.config, setup.programs.init()
   if config.init_from == REQUIRED:

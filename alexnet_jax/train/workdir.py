@@ -31,16 +31,11 @@ T = TypeVar('T')
 
 @contextlib.contextmanager
 def local_folder(place: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
-  """Yields the workdir as a folder of host 0.
+  """Yields the workdir at `place`, a path or an address, as a folder of host 0.
 
-  A workdir on a bucket is synced with a local folder until the end.
-
-  Args:
-    place: path or address that the user gave.
-    stop: set if another run takes over a workdir on a bucket.
-
-  Raises:
-    ValueError: if the bucket cannot be read or written, or another run has it.
+  A workdir on a bucket is synced with a local folder until the end; `stop` is
+  set if another run takes it over. Raises ValueError if the bucket cannot be
+  read or written, or another run has it.
   """
   with contextlib.ExitStack() as stack:
 
@@ -60,9 +55,7 @@ def local_folder(place: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
 def write_report(workdir: pathlib.Path, *, name: str) -> None:
   """Starts tools.report on host 0; if it fails, the run is finished anyway.
 
-  Args:
-    workdir: its local folder.
-    name: of the workdir, as the user gave it.
+  `workdir` is its local folder, and `name` what the user called it.
   """
   hosts.on_host0(lambda: _write_report(workdir, name=name))
 
@@ -107,11 +100,7 @@ class Workdir:
 
   @contextlib.contextmanager
   def locked(self) -> Iterator[None]:
-    """Makes the folder and keeps other runs out of it.
-
-    Raises:
-      ValueError: if another run is in it.
-    """
+    """Makes the folder and locks it; raises ValueError if a run is in it."""
     with contextlib.ExitStack() as stack:
       lock = locks.locked(self.path, fix='give another --workdir')
       hosts.on_host0(lambda: stack.enter_context(lock))
@@ -136,10 +125,8 @@ class Workdir:
   ) -> None:
     """Quarantines damaged steps and removes incomplete ones.
 
-    Args:
-      step: that the run starts from.
-      damaged: newer steps that cannot be used.
-      rewrite: whether the run will write `step` again, with its evaluation.
+    The run starts from `step`; with `rewrite` it will write that step again,
+    with its evaluation.
     """
 
     def act() -> None:
@@ -168,11 +155,8 @@ class Workdir:
   ) -> None:
     """Writes config.json, with the fields that were changed at which step.
 
-    Args:
-      config: every field.
-      resumed: config of the checkpoint that the run continues, in case that
-        config.json was lost; None at the start of a run.
-      step: at which the run starts.
+    `resumed` is the config of the checkpoint that the run continues at `step`,
+    in case that config.json was lost; None at the start of a run.
     """
 
     def act() -> None:
@@ -203,16 +187,9 @@ class Workdir:
   ) -> Iterator[None]:
     """Opens metrics.jsonl and the checkpoints for the methods below.
 
-    Args:
-      kept: records up to the step that the run starts from; later ones go.
-      keep_newest: see CheckpointSaver.
-      consensus: learns of an error of host 0 before it is raised everywhere.
+    `kept` are the records up to the step that the run starts from; later ones
+    go. `consensus` learns of an error of host 0 before it is raised everywhere.
     """
-
-    def open_checkpoints() -> save_lib.CheckpointSaver:
-      return save_lib.CheckpointSaver(
-        self._checkpoints, keep_newest=keep_newest
-      )
 
     def open_log() -> log_lib.MetricsLog | None:
       if distributed.is_host0():
@@ -221,7 +198,11 @@ class Workdir:
 
     self.last_record = kept[-1] if kept else None
     self._consensus = consensus
-    self._saver = hosts.run_everywhere(open_checkpoints)  # host 0 writes
+    self._saver = hosts.run_everywhere(  # host 0 writes
+      lambda: save_lib.CheckpointSaver(
+        self._checkpoints, keep_newest=keep_newest
+      )
+    )
     with contextlib.ExitStack() as closing:
       closing.callback(self._saver.close)  # after the log: reverse order
       self._log = hosts.run_everywhere(open_log)
@@ -239,8 +220,7 @@ class Workdir:
   def sync(self) -> None:
     """Waits until the disk of host 0 has every record.
 
-    Raises:
-      WriteError: on all hosts, if it or an earlier record cannot be written.
+    Raises WriteError, on all hosts, if one of them cannot be written.
     """
     assert self._consensus
     with self._defer_errors():
