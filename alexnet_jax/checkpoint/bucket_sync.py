@@ -52,15 +52,9 @@ class TakenOverError(ValueError):
 def synced_workdir(url: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
   """Yields a local folder with the contents of a workdir on a bucket.
 
-  Until the end, new files are copied back to the bucket.
-
-  Args:
-    url: of the workdir.
-    stop: set if another run takes the workdir over.
-
-  Raises:
-    ValueError: in one line, if the bucket cannot be read or written, another
-      run of this machine is in the folder, or another has taken over.
+  Until the end, new files are copied back to the bucket. Raises ValueError, in
+  one line, if the bucket cannot be read or written, another run of this machine
+  is in the folder, or another has taken over, which also sets `stop`.
   """
   bucket = bucket_lib.Folder(url)
   place = bucket_lib.cache_folder('runs') / bucket_lib.copy_name(url)
@@ -119,8 +113,7 @@ def _copying(mirror: 'Mirror', *, stop: signals.Stop) -> Iterator[None]:
 def downloaded(url: str) -> Iterator[pathlib.Path]:
   """Yields a temporary folder with all of a workdir on a bucket.
 
-  Raises:
-    ValueError: if there is nothing, or it cannot be read.
+  Raises ValueError if there is nothing, or it cannot be read.
   """
   bucket = bucket_lib.Folder(url)
   sizes = bucket.sizes()
@@ -138,8 +131,7 @@ def downloaded(url: str) -> Iterator[pathlib.Path]:
 def download_step(url: str) -> pathlib.Path:
   """Downloads the newest complete step of a run on a bucket, or a step itself.
 
-  Raises:
-    ValueError: if there is none.
+  Raises ValueError if there is none.
   """
   source = bucket_lib.Folder(url)
   sizes = source.sizes()
@@ -158,11 +150,8 @@ def download_step(url: str) -> pathlib.Path:
   prefix = found[-1]
   step = pathlib.PurePosixPath(prefix).name or own
   run = source.url.removesuffix(f'/{step}').removesuffix(f'/{layout.FOLDER}')
-  place = (
-    bucket_lib.cache_folder('checkpoints')
-    / bucket_lib.copy_name(run)
-    / layout.FOLDER
-  )
+  runs = bucket_lib.cache_folder('checkpoints')
+  place = runs / bucket_lib.copy_name(run) / layout.FOLDER
   names = [name for name in sizes if name.startswith(prefix)]
   with locks.locked(place, fix='', waits=True):
     return fetch_step(source, names, prefix=prefix, to=place / step)
@@ -175,11 +164,8 @@ def ends_a_step(name: str) -> bool:
   (True, True)
   """
   *above, step, file = ('', *name.split('/'))
-  return (
-    file == layout.SUMS
-    and step.isdecimal()
-    and above in (['', layout.FOLDER], [''])
-  )
+  in_place = above in (['', layout.FOLDER], [''])
+  return in_place and file == layout.SUMS and step.isdecimal()
 
 
 def fetch_step(
@@ -189,15 +175,10 @@ def fetch_step(
   prefix: str,
   to: pathlib.Path,
 ) -> pathlib.Path:
-  """Copies a step from a bucket, unless it is here already.
+  """Copies a step from a bucket, unless it is here already, and returns `to`.
 
+  `names` are the step's objects in `source`; local paths lack their `prefix`.
   restore.py checks that its files are what was written.
-
-  Args:
-    source: a folder on a bucket.
-    names: of the step's objects in it.
-    prefix: that the names start with, and local paths do not.
-    to: the step's local folder, which is returned.
   """
   sums = source.read(prefix + layout.SUMS)  # it came last: the step is complete
   if (to / layout.SUMS).is_file() and (to / layout.SUMS).read_bytes() == sums:
@@ -310,11 +291,6 @@ class Mirror:
       if name in sizes and not (self._folder / name).exists():
         (self._folder / name).write_bytes(self._bucket.read(name))
 
-  def _is_local(self, step: str) -> bool:
-    """Whether the folder has a step, if under its hidden name."""
-    path = self._steps / step
-    return path.exists() or layout.hidden_path(path).exists()
-
   def has_new_step(self) -> bool:
     """Whether a complete checkpoint is not on the bucket yet."""
     with contextlib.suppress(FileNotFoundError):  # it is no longer kept
@@ -328,9 +304,8 @@ class Mirror:
   def push(self) -> None:
     """Copies new files to the bucket.
 
-    Raises:
-      TakenOverError: if it is another run's by now.
-      RemoteError: if it cannot be written.
+    Raises TakenOverError if it is another run's by now, and RemoteError if it
+    cannot be written.
     """
     self._check_owner()
     # Listed before the log is read, which then covers all of these steps.
@@ -409,7 +384,8 @@ class Mirror:
   def _remove_old(self) -> None:
     """Removes steps that the run no longer keeps, and incomplete ones."""
     for step in sorted({*self._complete, *self._incomplete}):
-      if not self._is_local(step):
+      path = self._steps / step
+      if not (path.exists() or layout.hidden_path(path).exists()):
         self._remove(self._bucket.sizes(f'{_CHECKPOINTS}{step}/'))
         self._complete.pop(step, None)
         self._incomplete.discard(step)

@@ -39,15 +39,10 @@ _BLOCK = 2**18  # bytes read at a time
 
 
 class Digests(NamedTuple):
-  """Digests of the arrays of a tree.
+  """Digests of the arrays of a tree."""
 
-  Attributes:
-    arrays: {'params/conv1/kernel': 16 hexadecimal digits}.
-    not_finite: names of arrays that hold a NaN or an infinity.
-  """
-
-  arrays: dict[str, str]
-  not_finite: list[str]
+  arrays: dict[str, str]  # {'params/conv1/kernel': 16 hexadecimal digits}
+  not_finite: list[str]  # names of arrays that hold a NaN or an infinity
 
   @property
   def whole(self) -> str:

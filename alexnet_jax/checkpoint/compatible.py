@@ -30,8 +30,7 @@ def check_resumable(
 ) -> None:
   """Refuses to continue a checkpoint with another network, order or data.
 
-  Raises:
-    ValueError: naming the field that differs, with both values.
+  Raises ValueError naming the field that differs, with both values.
   """
   changed = changes(meta['config'], config)
   _check_network(changed, path=path)  # first: it names the layer that differs
@@ -55,11 +54,7 @@ def check_resumable(
 def check_classes(
   meta: layout.Meta, dataset: dataset_lib.Dataset, *, path: pathlib.Path
 ) -> None:
-  """Refuses a checkpoint whose classes are not those of the data.
-
-  Raises:
-    ValueError: with both numbers of classes.
-  """
+  """Raises ValueError if a checkpoint's classes are not those of the data."""
   ours = [c._asdict() for c in dataset.classes]
   if meta['classes'] != ours:
     raise ValueError(

@@ -8,36 +8,23 @@ from alexnet_jax.checkpoint import checksums, layout, restore
 
 
 class StepReport(NamedTuple):
-  """One checkpoint; also the keys of tools.checkpoint --json.
+  """One checkpoint; also the keys of tools.checkpoint --json."""
 
-  Attributes:
-    step: minibatches trained.
-    sound: whether all files and arrays match their sums; None: not checked.
-    reason: why it is not sound.
-    top1_error: of the validation split's centre crops; None: not evaluated.
-    digest: of all arrays together.
-    bytes: of all files.
-    dataset: its name.
-  """
-
-  step: int
-  sound: bool | None
-  reason: str | None
-  top1_error: float | None
-  digest: str | None
-  bytes: int
-  dataset: str | None
+  step: int  # minibatches trained
+  sound: bool | None  # files and arrays match their sums; None: not checked
+  reason: str | None  # why it is not sound
+  top1_error: float | None  # centre crop, validation; None: not evaluated
+  digest: str | None  # of all arrays together
+  bytes: int  # of all files
+  dataset: str | None  # its name
 
 
 def report(path: str, *, verify: bool) -> list[StepReport]:
   """Reports on checkpoints, the oldest first.
 
-  Args:
-    path: a WORKDIR, its folder checkpoints, or one STEP in it.
-    verify: whether to read every byte and compare it with its checksum.
-
-  Raises:
-    ValueError: if there is no checkpoint.
+  `path` is a WORKDIR, its folder checkpoints, or one STEP in it; with `verify`
+  every byte is read and compared with its checksum. Raises ValueError if there
+  is no checkpoint.
   """
   newest = layout.find(path)  # or the step itself
   one = newest == pathlib.Path(path)

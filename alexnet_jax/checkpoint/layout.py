@@ -54,15 +54,9 @@ def steps(directory: pathlib.Path) -> list[pathlib.Path]:
 
 
 def find(path: str) -> pathlib.Path:
-  """Finds a checkpoint on host 0: a step folder, or the newest of a run.
+  """Finds on host 0 the newest checkpoint of a WORKDIR, or a checkpoints/STEP.
 
-  A checkpoint on a bucket is downloaded first.
-
-  Args:
-    path: a WORKDIR or one of its checkpoints/STEP, here or on a bucket.
-
-  Raises:
-    ValueError: if the path is neither.
+  One on a bucket is downloaded first. Raises ValueError if it is neither.
   """
   return pathlib.Path(hosts.from_host0(lambda: str(_find(path))))
 
@@ -106,10 +100,7 @@ def free_name(name: str, *, taken: Collection[str]) -> str:
 
 
 def clean_partial(directory: pathlib.Path) -> list[pathlib.Path]:
-  """Removes incomplete steps of a killed process, and returns their folders.
-
-  A step that was being written is not named as a step yet.
-  """
+  """Removes incomplete steps of a killed process, and returns their folders."""
   recover(directory)  # first: it renames steps
   half_written = list(directory.glob(f'*{BEING_WRITTEN}*'))
   for folder in half_written:

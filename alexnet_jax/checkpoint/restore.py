@@ -48,9 +48,7 @@ class DamagedError(ValueError):
     self.reason = reason
 
   @classmethod
-  def on_other_hosts(
-    cls, step: pathlib.Path
-  ) -> Callable[[str], 'DamagedError']:
+  def on_other_hosts(cls, step: pathlib.Path) -> hosts.MakeError:
     """Returns a function from host 0's message to the same error."""
 
     def make(message: str) -> DamagedError:
@@ -71,16 +69,9 @@ def newest_sound(
 ) -> tuple[T | None, list[DamagedError]]:
   """Applies `read` to the newest step for which it raises no DamagedError.
 
-  Args:
-    directory: WORKDIR/checkpoints.
-    read: called with the folder of a step, newest first.
-
-  Returns:
-    What `read` returned (None if no step is sound), and the errors of newer
-    steps.
-
-  Raises:
-    OSError: if the disk fails, which says nothing of the step.
+  Returns what `read` returned (None if no step of WORKDIR/checkpoints is sound)
+  and the errors of newer steps. Raises OSError if the disk fails, which says
+  nothing of the step.
   """
   damaged = []
   names = _on_host0(
@@ -97,9 +88,8 @@ def newest_sound(
 def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
   """Reads a step's metadata; if `check`, compares all checksums first.
 
-  Raises:
-    DamagedError: if a file is missing or not what was written, or the folder
-      was not written by this program.
+  Raises DamagedError if a file is missing or not what was written, or the
+  folder was not written by this program.
   """
   return _on_host0(step, lambda: _read_meta(step, check=check))
 
@@ -147,9 +137,8 @@ def read_state(
 ) -> PyTree:
   """Restores the arrays of a step; `state` has shapes, dtypes and shardings.
 
-  Raises:
-    DamagedError: if they cannot be read, or their digests are not those in
-      `meta`.
+  Raises DamagedError if they cannot be read, or their digests are not those in
+  `meta`.
   """
   if distributed.is_multihost():
     restored = _restore_on_host0(step, state)
@@ -167,11 +156,7 @@ def read_state(
 def read_arrays(
   step: pathlib.Path, *, meta: layout.Meta, device: jax.Device | None = None
 ) -> PyTree:
-  """Restores a step as dicts and lists on one device, without a config.
-
-  Raises:
-    DamagedError: as `read_state` does.
-  """
+  """Like read_state, as dicts and lists on one device, without a config."""
   sharding = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
   state = jax.tree.map(
     lambda text: jax.ShapeDtypeStruct(*_parse_shape(text), sharding=sharding),

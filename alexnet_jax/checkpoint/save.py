@@ -41,10 +41,8 @@ class CheckpointSaver:
   def __init__(self, directory: pathlib.Path, *, keep_newest: int):
     """Opens the folder, made if need be; call layout.clean_partial first.
 
-    Args:
-      directory: WORKDIR/checkpoints.
-      keep_newest: how many of the newest steps stay; the one with the lowest
-        validation error stays besides.
+    The `keep_newest` newest steps stay; the one with the lowest validation
+    error stays besides.
     """
     self._directory = directory.absolute()
     self._step = -1  # being written
@@ -101,11 +99,9 @@ class CheckpointSaver:
   ) -> None:
     """Writes a step in the background; waits for the one before it first.
 
-    All hosts call it, each with its shards of the state.
-
-    Raises:
-      SaveError: on host 0, if this step or the one before cannot be written.
-      OtherHostError: then, on the other hosts.
+    All hosts call it, each with its shards of the state. If this step or the
+    one before cannot be written, host 0 raises SaveError and the other hosts
+    OtherHostError.
     """
     self.wait()  # from here on `_write_sums` is this step's
     self._step = step
@@ -136,12 +132,7 @@ class CheckpointSaver:
       raise RuntimeError(f'orbax would not save step {self._step}')
 
   def wait(self) -> None:
-    """Waits until the step that is being written is complete; on all hosts.
-
-    Raises:
-      SaveError: on host 0, if it cannot be written.
-      OtherHostError: then, on the other hosts.
-    """
+    """Waits on all hosts until the step is complete; raises as `save` does."""
     hosts.on_host0(self._wait)
 
   def _wait(self) -> None:
@@ -152,8 +143,7 @@ class CheckpointSaver:
   def close(self) -> None:
     """Waits, and ends the threads that write; on this host alone.
 
-    Raises:
-      SaveError: if a step cannot be written.
+    Raises SaveError if a step cannot be written.
     """
     with self._quiet, self._save_errors():
       if self._manager:

@@ -26,15 +26,10 @@ def evaluate(
 ) -> None:
   """Prints the error rates of checkpoints, and those of their average.
 
-  Args:
-    checkpoints: WORKDIRs or steps, here or on buckets.
-    config: the data, the devices, and the number of views.
-    typed: fields that the user set by name, see load.network.
-    weights: of each checkpoint in the average; none: equal.
-    save_predictions: file or folder for the predictions; '': none.
-
-  Raises:
-    ValueError: if a checkpoint, a weight or the place cannot be used.
+  `checkpoints` are WORKDIRs or steps, here or on buckets. `config` gives the
+  data, the devices and the number of views; `typed`: see load.network. Without
+  `weights` they count equally. `save_predictions` is a file or a folder; '':
+  none. Raises ValueError if a checkpoint, a weight or the place cannot be used.
   """
   steps = [layout.find(path) for path in checkpoints if path]
   if not steps:
@@ -74,18 +69,11 @@ def members(
   config: schema.Config,
   typed: Collection[str] = (),
 ) -> Iterator[list[predictions.Predictions]]:
-  """Yields each checkpoint's predictions for the validation split.
+  """Yields each step's predictions for validation, and prints their errors.
 
-  Prints a line for each, too.
-
-  Args:
-    paths: folders of steps, of any networks.
-    config: the data, the devices, and the number of views.
-    typed: fields that the user set by name, see load.network.
-
-  Yields:
-    Predictions from the centre crop and, if the config asks for nine or ten
-    views, from those.
+  They are from the centre crop and, if the config asks for nine or ten views,
+  from those. `paths` are folders of steps, of any networks; `config` and
+  `typed` as in `evaluate`.
   """
   if len(paths) > 1:
     _check_can_be_averaged(paths)
@@ -141,8 +129,7 @@ def describe(found: predictions.Predictions) -> str:
 def parse_weights(given: Sequence[str], *, members: int) -> list[float] | None:
   """Parses the weights of a flag; None if there are none.
 
-  Raises:
-    ValueError: if one is not a number, or there is not one for each network.
+  Raises ValueError if one is not a number, or there is not one a network.
   """
   if not given:
     return None
@@ -161,12 +148,8 @@ def places(
 ) -> list[pathlib.Path]:
   """Returns the file for the predictions of each checkpoint.
 
-  Args:
-    path: what the user gave: a file for one checkpoint, else a folder.
-    checkpoints: folders of steps, WORKDIR/checkpoints/STEP.
-
-  Raises:
-    ValueError: if a file is given for several.
+  `path` is a file for one checkpoint, else a folder; `checkpoints` are folders
+  WORKDIR/checkpoints/STEP. Raises ValueError if a file is given for several.
 
   >>> folder, step = pathlib.Path('out'), pathlib.Path('runs/a/checkpoints/80')
   >>> places(folder, checkpoints=[step, step])[1].as_posix()

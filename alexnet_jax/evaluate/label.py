@@ -46,13 +46,9 @@ def load_networks(
 ) -> list[load.Network]:
   """Loads the networks of checkpoints, each on one device.
 
-  Args:
-    steps: folders, as layout.find gives them.
-    data_dir: the data set's folder, if it has moved; '': as in the checkpoint.
-
-  Raises:
-    ValueError: if they are of different image sizes, or data_dir is given for
-      embedded data.
+  `steps` are folders, as layout.find gives them; `data_dir` is the data set's,
+  if it has moved; '': as in the checkpoint. Raises ValueError if they are of
+  different image sizes, or data_dir is given for embedded data.
   """
   networks = []
   for step in steps:

@@ -21,21 +21,13 @@ _INPUT = (*compatible.INPUT, 'data.image_size')
 
 
 class Network(NamedTuple):
-  """A network and what it is evaluated on.
+  """A network and what it is evaluated on."""
 
-  Attributes:
-    path: folder of the checkpoint.
-    step: minibatches that it was trained for.
-    meta: metadata of the checkpoint.
-    setup: data, mesh and programs.
-    variables: on the mesh: TrainState.variables.
-  """
-
-  path: pathlib.Path
-  step: int
-  meta: layout.Meta
-  setup: setup_lib.Setup
-  variables: PyTree
+  path: pathlib.Path  # folder of the checkpoint
+  step: int  # minibatches that it was trained for
+  meta: layout.Meta  # of the checkpoint
+  setup: setup_lib.Setup  # data, mesh and programs
+  variables: PyTree  # on the mesh: TrainState.variables
 
   @property
   def epoch(self) -> float:
@@ -49,14 +41,11 @@ def network(
 ) -> Network:
   """Restores a checkpoint and builds its network.
 
-  Args:
-    path: folder of the step, as layout.find returns it.
-    config: the data and devices; its network is ignored, but for `typed`.
-    typed: fields that the user set by name: they must be as in the checkpoint.
-
-  Raises:
-    DamagedError: if the checkpoint is not what was written.
-    ValueError: if the data set or the machine do not fit the network.
+  `path` is the step's folder, from layout.find. `config` gives the data and the
+  devices; its network is ignored, but `typed`, fields that the user set by
+  name, must be as in the checkpoint. Raises DamagedError if the checkpoint is
+  not what was written, and ValueError if the data set or the machine do not fit
+  the network.
   """
   meta = restore.read_meta(path)
   setup = setup_lib.set_up(_with_network(config, meta, typed=typed, path=path))
@@ -69,8 +58,7 @@ def network(
 def own_config(meta: layout.Meta) -> schema.Config:
   """The config that a checkpoint was trained with, data set and all.
 
-  Raises:
-    ValueError: if this version of the program cannot work with it.
+  Raises ValueError if this version of the program cannot work with it.
   """
   config = schema.Config(schema.from_json(meta['config']))
   try:

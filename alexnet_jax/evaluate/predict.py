@@ -35,13 +35,10 @@ def predict(
 ) -> predictions.Predictions:
   """Predicts the class of every image of a split, each exactly once.
 
-  Args:
-    setup: data, mesh and programs; `setup.bad_records` counts damaged images,
-      which are left out.
-    variables: of the network, on the mesh: TrainState.variables.
-    views: 1, the centre crop; 10; or 9, for CIFAR-10 (augment.views).
-    split: None: the validation split.
-    check: called between minibatches; an error that it raises ends this.
+  `setup.bad_records` counts damaged images, which are left out. `variables` are
+  TrainState.variables, on the mesh. `views` are 1, the centre crop; 10; or 9,
+  for CIFAR-10 (augment.views). `split` is by default the validation split.
+  `check` runs between minibatches; an error that it raises ends this.
   """
   crops = place_views(setup.config, views=views, mesh=setup.mesh)
   names, rows = [], []  # a row: arrays of one minibatch
@@ -77,23 +74,14 @@ def predict(
 
 
 class Minibatch(NamedTuple):
-  """Whole images of a split, in order.
+  """Whole images of a split, in order."""
 
-  Attributes:
-    images: uint8 [B, S, S, 3], on the mesh; padded at the end of the split.
-    labels: int32 [B], on the mesh; likewise.
-    readable: bool [B], which rows hold an image that could be read.
-    names: of these N images.
-    host_labels: int32 [N], their labels on the host.
-    indices: int32 [N], their positions in the split.
-  """
-
-  images: Array
-  labels: Int[Array, ' b']
-  readable: np.ndarray
-  names: list[str]
-  host_labels: Int[np.ndarray, 'n']
-  indices: Int[np.ndarray, 'n']
+  images: Array  # uint8 [B, S, S, 3], on the mesh; padded at the split's end
+  labels: Int[Array, ' b']  # int32, on the mesh; likewise
+  readable: np.ndarray  # bool [B], which rows hold an image that could be read
+  names: list[str]  # of these N images
+  host_labels: Int[np.ndarray, 'n']  # int32, their labels on the host
+  indices: Int[np.ndarray, 'n']  # int32, their positions in the split
 
 
 def minibatches(
@@ -105,11 +93,8 @@ def minibatches(
 ) -> Iterator[Minibatch]:
   """Yields every image of a split once, with a progress bar if it takes long.
 
-  Args:
-    setup: data and mesh; its `bad_records` counts damaged images.
-    split: of its data set, or a part of one.
-    title: of the progress bar.
-    check: called before each minibatch; an error that it raises ends this.
+  `setup.bad_records` counts damaged images. `check` runs before each minibatch;
+  an error that it raises ends this.
   """
   size = _batch_size(setup.config, images=len(split), mesh=setup.mesh)
   own = mesh_lib.host_images(size, mesh=setup.mesh)  # this host's rows

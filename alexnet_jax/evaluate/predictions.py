@@ -29,25 +29,17 @@ _TINY = np.finfo(np.float32).tiny  # a probability may round to zero
 class Predictions(NamedTuple):
   """Predictions for the N readable images of a split, in its order.
 
-  Attributes:
-    names: where each image came from.
-    labels: [N], the right classes.
-    probabilities: [N, units], 0 to 1, averaged over the views.
-    losses: [N], -log of the right class's probability, before any rounding.
-    ranks: [N], classes ahead of the right one, before any rounding.
-    views: 1, the centre crop; 10; or 9.
-    classes: ids, in the order of the labels; the network may have more units.
-    step: training steps of the network; -1: an average of different steps.
+  Losses and ranks are computed before any rounding of the probabilities.
   """
 
-  names: list[str]
-  labels: Int[np.ndarray, 'n']
-  probabilities: Float[np.ndarray, 'n units']
-  losses: Float[np.ndarray, 'n']
-  ranks: Int[np.ndarray, 'n']
-  views: int
-  classes: list[str]
-  step: int = -1
+  names: list[str]  # where each image came from
+  labels: Int[np.ndarray, 'n']  # the right classes
+  probabilities: Float[np.ndarray, 'n units']  # 0 to 1, averaged over views
+  losses: Float[np.ndarray, 'n']  # -log of the right class's probability
+  ranks: Int[np.ndarray, 'n']  # number of classes ahead of the right one
+  views: int  # 1, the centre crop; 10; or 9
+  classes: list[str]  # ids, by label; the network may have more units
+  step: int = -1  # training steps; -1: an average of different steps
 
   @property
   def errors(self) -> metrics.Errors:
@@ -64,12 +56,8 @@ def average(
 ) -> Predictions:
   """Averages the probabilities of several networks for the same images.
 
-  Args:
-    members: predictions for the same images and classes, in the same order.
-    weights: one for each member, 0 or more; None: equal.
-
-  Raises:
-    ValueError: if images or classes differ, or the weights cannot be used.
+  There is a weight of 0 or more for each member; None: equal. Raises ValueError
+  if images, their order or classes differ, or the weights cannot be used.
 
   >>> one = Predictions(['a'], np.array([1]), np.array([[0.75, 0.25]]),
   ...   np.array([1.4]), np.array([1]), 10, ['cat', 'dog'])
@@ -107,8 +95,8 @@ def shares(
 ) -> Float[np.ndarray, ' members']:
   """Scales weights to a sum of 1.
 
-  Raises:
-    ValueError: unless there is one for each member, 0 or more, and one above 0.
+  Raises ValueError unless there is one for each member, 0 or more, and one
+  above 0.
   """
   given = np.ones(members) if weights is None else np.array(weights, float)
   if len(given) != members:
@@ -168,8 +156,7 @@ _KINDS = {  # of the arrays in a file: numpy's kind, axes
 def save(found: Predictions, path: pathlib.Path) -> None:
   """Writes an .npz; `probabilities` is float16, the rest is exact.
 
-  Raises:
-    OSError: if it cannot be written; the old file is then unchanged.
+  On an OSError the old file is unchanged.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
   scratch = path.with_name(f'.{path.name}.tmp')
@@ -202,11 +189,7 @@ _UNREADABLE = (  # what numpy raises for files of other kinds
 
 
 def probe(path: pathlib.Path) -> None:
-  """Checks that a file can be written, before a long evaluation.
-
-  Raises:
-    ValueError: if not, with the path.
-  """
+  """Raises ValueError if a file cannot be written, before a long evaluation."""
   scratch = path.with_name(f'.{path.name}.tmp')
   try:
     if path.is_dir():
@@ -221,11 +204,7 @@ def probe(path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> Predictions:
-  """Reads a file of `save`; executes nothing in it.
-
-  Raises:
-    ValueError: if it is not such a file.
-  """
+  """Reads a file of `save`, executing nothing in it; else raises ValueError."""
   try:
     with open(path, 'rb') as opened:
       file = np.load(opened, allow_pickle=False)  # a pickle could run code
@@ -243,20 +222,11 @@ def load(path: pathlib.Path) -> Predictions:
   if not images or labels.min() < 0 or labels.max() >= units:
     raise _not_predictions(path, 'its labels are not those of its classes')
   p, ranks = arrays['probabilities'], arrays['ranks']
-  if not (np.isfinite(arrays['losses']).all() and (0 <= p).all()):
+  sound = np.isfinite(arrays['losses']).all() and ((0 <= p) & (p <= 1)).all()
+  if not sound or ranks.min() < 0 or ranks.max() >= units:
     raise _not_predictions(path, 'its values are out of range')
-  if not (p <= 1).all() or ranks.min() < 0 or ranks.max() >= units:
-    raise _not_predictions(path, 'its values are out of range')
-  return Predictions(
-    names=arrays['names'].tolist(),
-    labels=labels,
-    probabilities=arrays['probabilities'],
-    losses=arrays['losses'],
-    ranks=arrays['ranks'],
-    views=int(arrays['views']),
-    classes=arrays['classes'].tolist(),
-    step=int(arrays['step']),
-  )
+  plain = ('names', 'views', 'classes', 'step')  # lists and numbers
+  return Predictions(**arrays | {name: arrays[name].tolist() for name in plain})
 
 
 def _not_predictions(path: pathlib.Path, reason: str) -> ValueError:
