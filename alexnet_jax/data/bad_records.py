@@ -9,21 +9,16 @@ from alexnet_jax.data import dataset
 
 
 class BadRecords:
-  """Counts damaged images up to a limit; thread-safe."""
+  """Counts damaged images, of which there may be `most`; thread-safe."""
 
   def __init__(self, *, most: int):
-    """Starts at zero; `most` images may be damaged."""
     self._most = most
     self._seen: set[str] = set()
     self._new: list[str] = []
     self._lock = threading.Lock()
 
   def add(self, bad: dataset.Unreadable) -> None:
-    """Counts a damaged image, only once however often it is read.
-
-    Raises:
-      ValueError: if more than `most` images are damaged.
-    """
+    """Counts a damaged image once; ValueError for more than `most` of them."""
     with self._lock:
       if str(bad) in self._seen:
         return

@@ -49,12 +49,7 @@ class Split(Protocol):
   def __len__(self) -> int: ...
 
   def __getitem__(self, index: int) -> Example:
-    """Reads one example.
-
-    Raises:
-      Unreadable: if its record is damaged.
-      IndexError: if there is no such example.
-    """
+    """Reads one example; Unreadable if it is damaged, IndexError if missing."""
     ...
 
   def take(self, indices: Sequence[int]) -> Sequence[Example | Unreadable]:

@@ -21,8 +21,7 @@ _PART = '.part'  # ends the names of incomplete files
 def local_copy(directory: str) -> str:
   """The local copy of a data set on a bucket; a local path is returned as is.
 
-  Raises:
-    ValueError: if it is no prepared data set, or cannot be copied.
+  Raises ValueError if it is no prepared data set, or cannot be copied.
   """
   if not paths.is_remote(directory):
     return directory

@@ -26,11 +26,9 @@ def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
   """Scales the shorter side to `size` pixels and crops the centre square.
 
   Grey, palette, CMYK, YCCK and 16-bit images are converted to 8-bit RGB, EXIF
-  rotations are applied, and images smaller than `size` are enlarged.
-
-  Raises:
-    Unreadable: if PIL cannot decode the image, or it has more than 179 million
-      pixels (a decompression bomb).
+  rotations are applied, and images smaller than `size` are enlarged. Raises
+  Unreadable if PIL cannot decode the image, or it has more than 179 million
+  pixels (a decompression bomb).
   """
   if not data:
     raise dataset.Unreadable('the file is empty')

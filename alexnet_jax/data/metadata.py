@@ -91,11 +91,7 @@ def _json(content: Any) -> str:
 
 
 def read(folder: pathlib.Path) -> Metadata:
-  """Reads and checks metadata.json, and that every shard exists.
-
-  Raises:
-    ValueError: if a file is missing, or metadata.json is damaged.
-  """
+  """Reads and checks metadata.json; ValueError if a shard is missing, too."""
   if not (folder / FILE).is_file():
     raise ValueError(
       f'no prepared data set at {str(folder)!r} (it has no {FILE}): '
@@ -112,11 +108,7 @@ def read(folder: pathlib.Path) -> Metadata:
 
 
 def parse(text: bytes, *, place: str) -> Metadata:
-  """Parses and checks a metadata.json; `place` is its folder, for the message.
-
-  Raises:
-    ValueError: if it is damaged.
-  """
+  """Parses a metadata.json of the folder `place`; ValueError if it is damaged."""
   try:
     metadata = _record(json.loads(text.decode('utf-8')), Metadata)
     _check(metadata)

@@ -62,8 +62,7 @@ def decode(
 ) -> dataset.Example:
   """Decodes a record. A raw image is a read-only view of it.
 
-  Raises:
-    ValueError, OSError, struct.error: if the record is damaged.
+  Raises ValueError, OSError or struct.error if the record is damaged.
   """
   label, length = _HEADER.unpack_from(record)
   start = _HEADER.size + length
@@ -83,8 +82,7 @@ def decode(
 def load(directory: str, *, image_size: int) -> dataset.Dataset:
   """Opens a prepared folder of this machine.
 
-  Raises:
-    ValueError: if it is missing, damaged, or has images of another size.
+  Raises ValueError if it is missing, damaged, or has images of another size.
   """
   if not directory:
     raise ValueError(
@@ -150,11 +148,9 @@ def read_statistics(
 ) -> stats.Statistics:
   """Reads mean_image.npy and rgb_pca.npz.
 
-  `fix` are the flags of tools.prepare that write the files again, for the
-  message; by default those for a prepared folder.
-
-  Raises:
-    ValueError: if the files are damaged or of another image size.
+  Raises ValueError if they are damaged or of another image size. `fix` are the
+  flags of tools.prepare that write them again, for the message; by default
+  those for a prepared folder.
   """
   mean_file, pca_file = (folder / name for name in STATISTICS_FILES)
   try:
@@ -199,17 +195,12 @@ class PreparedSplit:
   """
 
   def __init__(
-    self,
-    folder: pathlib.Path,
-    *,
-    metadata: metadata_lib.Metadata,
-    split: str,
+    self, folder: pathlib.Path, *, metadata: metadata_lib.Metadata, split: str
   ) -> None:
     """Opens the shards, and reads a few images.
 
-    Raises:
-      ValueError: if a shard or all of these images are damaged, or the number
-        of images is wrong.
+    Raises ValueError if a shard or all of these images are damaged, or the
+    number of images is wrong.
     """
     info = metadata.splits[split]
     self.image_size = metadata.image_size

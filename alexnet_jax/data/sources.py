@@ -19,10 +19,8 @@ def load(data: config_dict.ConfigDict, *, seed: int) -> Dataset:
   """Opens the data set that `config.data` describes.
 
   `data.dir` is a prepared folder (here or on a bucket) or the data_dir of TFDS;
-  `seed` is that of the drawn images, >= 0.
-
-  Raises:
-    ValueError: if there is no such data set, or it does not fit `data`.
+  `seed` is that of the drawn images, >= 0. Raises ValueError if there is no
+  such data set, or it does not fit `data`.
   """
   match data.source:
     case 'embedded':

@@ -62,10 +62,8 @@ def finish(sums: Sums) -> Statistics:
   """Mean image and RGB components of the summed images.
 
   The covariance is E[x x^T] - E[x] E[x]^T over the RGB values x of all pixels
-  of all images: about one mean colour, not about the mean image.
-
-  Raises:
-    ValueError: if no images were summed.
+  of all images: about one mean colour, not about the mean image. Raises
+  ValueError if no images were summed.
   """
   if not sums.count:
     raise ValueError('no images, so no mean image: the training split is empty')

@@ -77,10 +77,7 @@ def load(
 ) -> dataset.Dataset:
   """Opens the embedded data set; its splits share no image.
 
-  `classes` are indices in CLASSES, () for all ten; `seed` is >= 0.
-
-  Raises:
-    ValueError: if a class does not exist or is given twice.
+  `classes` are different indices in CLASSES, () for all ten; `seed` is >= 0.
   """
   if len({*classes} & {*range(len(CLASSES))}) < len(classes):
     raise ValueError(

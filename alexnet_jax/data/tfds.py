@@ -46,8 +46,7 @@ class Prepared(NamedTuple):
 def load(name: str, *, data_dir: str, image_size: int) -> dataset.Dataset:
   """Opens a data set as TFDS wrote it, without preparing it first.
 
-  Raises:
-    ValueError: if it, or its statistics, are missing or damaged.
+  Raises ValueError if it, or its statistics, are missing or damaged.
   """
   found = find(name, data_dir=data_dir)
   folder = statistics_folder(found.folder, image_size=image_size)
@@ -157,11 +156,8 @@ def data_source(folder: str, *, split: str) -> Any:
 def find(name: str, *, data_dir: str) -> Prepared:
   """Finds a prepared data set, and describes it.
 
-  `data_dir` is where TFDS keeps its data; '' is its default.
-
-  Raises:
-    ValueError: if it is not prepared, or is no set of labelled images in
-      array_records.
+  `data_dir` is where TFDS keeps its data; '' is its default. Raises ValueError
+  if it is not prepared, or is no set of labelled images in array_records.
   """
   builder = _builder(name, data_dir=data_dir)
   info = builder.info

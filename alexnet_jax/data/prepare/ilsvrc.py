@@ -29,13 +29,10 @@ from alexnet_jax.data import dataset, metadata
 from alexnet_jax.data.prepare import layouts, tar
 
 # Year, how the names of its tars begin, and all names of its devkit.
+_DEVKITS_2010 = ('ILSVRC2010_devkit-1.0.tar.gz', 'devkit-1.0.tar.gz')
 _EDITIONS = (
-  ('ILSVRC2012', 'ILSVRC2012_img', ['ILSVRC2012_devkit_t12.tar.gz']),
-  (
-    'ILSVRC2010',
-    'ILSVRC2010_images',
-    ['ILSVRC2010_devkit-1.0.tar.gz', 'devkit-1.0.tar.gz'],
-  ),
+  ('ILSVRC2012', 'ILSVRC2012_img', ('ILSVRC2012_devkit_t12.tar.gz',)),
+  ('ILSVRC2010', 'ILSVRC2010_images', _DEVKITS_2010),
 )
 _Found = Iterator[tuple[str | int, tar.Member]]  # WordNet id or devkit's number
 
@@ -43,8 +40,7 @@ _Found = Iterator[tuple[str | int, tar.Member]]  # WordNet id or devkit's number
 def find_layout(source: pathlib.Path) -> layouts.Layout | None:
   """Lists the images of a folder of downloads; None if it is no such folder.
 
-  Raises:
-    ValueError: if a file of the edition is missing or damaged.
+  Raises ValueError if a file of the edition is missing or damaged.
   """
   for edition in _EDITIONS:
     if (source / f'{edition[1]}_train.tar').is_file():

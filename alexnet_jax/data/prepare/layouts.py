@@ -67,9 +67,7 @@ def class_folders(source: pathlib.Path, *, need_val: bool = True) -> Layout:
   """Lists the images SPLIT/CLASS/IMAGE of a folder or an uncompressed tar.
 
   The classes are sorted by name; `need_val` asks for validation or test images.
-
-  Raises:
-    ValueError: if a split is missing or found twice.
+  Raises ValueError if a split is missing or found twice.
   """
   skipped: list[metadata.Skipped] = []
   find = _files if source.is_dir() else tar.members

@@ -62,8 +62,7 @@ class Plan(NamedTuple):
 def plan(layout: layouts.Layout, *, options: shards.Options) -> Plan:
   """Divides the images of each split into shards; shuffles the training split.
 
-  Raises:
-    ValueError: if a split has no images.
+  Raises ValueError if a split has no images.
   """
   divided = []
   for split, items in layout.splits.items():
@@ -103,11 +102,9 @@ def prepare(
   """Writes OUTPUT; continues where an earlier run of the same plan stopped.
 
   One worker is this process. `max_skipped` files may be left out, or any number
-  of them. Returns the metadata of OUTPUT.
-
-  Raises:
-    ValueError: if OUTPUT exists, the disk is too small, OUTPUT.partial belongs
-      to another plan, or more than `max_skipped` files cannot be used.
+  of them. Returns the metadata of OUTPUT. Raises ValueError if OUTPUT exists,
+  the disk is too small, OUTPUT.partial belongs to another plan, or more than
+  `max_skipped` files cannot be used.
   """
   check_output(output)
   partial = _partial(output)
@@ -206,15 +203,10 @@ def _write(
   skipped = list(work.layout.skipped)
   _check_skipped(skipped, most=max_skipped)
   write = functools.partial(shards.write, folder=folder, options=work.options)
-  splits = {
-    split: metadata_lib.SplitInfo(0, ()) for split in work.layout.splits
-  }
+  splits = dict.fromkeys(work.layout.splits, metadata_lib.SplitInfo(0, ()))
   sums, checksums = stats.empty(work.options.image_size), {}
-  for shard, result in zip(
-    work.shards,
-    workers_lib.run(write, work.shards, workers=workers, progress=progress),
-    strict=True,
-  ):
+  run = workers_lib.run(write, work.shards, workers=workers, progress=progress)
+  for shard, result in zip(work.shards, run, strict=True):
     skipped += result.skipped
     _check_skipped(skipped, most=max_skipped)
     count, files = splits[shard.split]

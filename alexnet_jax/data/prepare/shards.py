@@ -64,9 +64,7 @@ def write(
   """Writes a shard and its note, unless an earlier run finished them.
 
   The sums are over the images as training will read them, so a JPEG is decoded.
-
-  Raises:
-    OSError: if the disk is full.
+  Raises OSError if the disk is full.
   """
   path = folder / shard.file
   if (result := _read_note(path)) is not None:

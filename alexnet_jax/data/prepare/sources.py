@@ -17,10 +17,8 @@ def find_layout(
   """Lists the images of a path or of 'tfds:NAME', by split and with labels.
 
   `tfds_data_dir` is where TFDS keeps its data, '' its default; `halves` is for
-  layouts.in_halves.
-
-  Raises:
-    ValueError: if the source does not exist, or its layout is not known.
+  layouts.in_halves. Raises ValueError if the source does not exist, or its
+  layout is not known.
   """
   path = paths.expand(source).resolve()
   if source.startswith(tfds.PREFIX):

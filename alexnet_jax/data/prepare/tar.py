@@ -36,8 +36,7 @@ def members(
 ) -> Iterator[Member]:
   """Lists the files of an uncompressed tar; adds those left out to `skipped`.
 
-  Raises:
-    ValueError: if it is damaged, cut short or compressed.
+  Raises ValueError if it is damaged, cut short or compressed.
   """
   with open(path, 'rb') as file:
     yield from _scan(file, end=path.stat().st_size, skipped=skipped)
@@ -48,8 +47,7 @@ def nested(
 ) -> Iterator[tuple[str, Member]]:
   """Lists the files of a tar of tars: (stem of the inner tar, member).
 
-  Raises:
-    ValueError: if one of them is damaged, cut short or compressed.
+  Raises ValueError if one of them is damaged, cut short or compressed.
   """
   with open(path, 'rb') as outer, open(path, 'rb') as inner:
     for tar in _scan(outer, end=path.stat().st_size, skipped=skipped):

@@ -32,10 +32,8 @@ def run(
 ) -> Iterator[_Result]:
   """Yields `work(part, progress=...)` of each part in order.
 
-  With one worker this process does the work.
-
-  Raises:
-    ValueError: if a worker is killed.
+  With one worker this process does the work. Raises ValueError if a worker is
+  killed.
   """
   if workers == 1:
     yield from (work(part, progress=progress) for part in parts)
