@@ -108,7 +108,7 @@ def read(folder: pathlib.Path) -> Metadata:
 
 
 def parse(text: bytes, *, place: str) -> Metadata:
-  """Parses a metadata.json of the folder `place`; ValueError if it is damaged."""
+  """Parses a metadata.json of the folder `place`; ValueError if damaged."""
   try:
     metadata = _record(json.loads(text.decode('utf-8')), Metadata)
     _check(metadata)

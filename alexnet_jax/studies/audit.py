@@ -17,7 +17,6 @@ _CELLS = '{:9} {:9} {:15} {:7}{:>5} {:>14} {:>14} {:>14}  {}'
 
 def as_json(report: communication.Report) -> dict[str, Any]:
   """The report as --json prints it."""
-
   train, evaluation, *expected = (
     [{k: v for k, v in m._asdict().items() if v != ()} for m in movements]
     for movements in report

@@ -13,6 +13,7 @@ norms of each kernel. Nothing else may move.
 """
 
 import collections
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -63,16 +64,14 @@ class Report(NamedTuple):
   @property
   def problems(self) -> list[str]:
     """A line for each difference between measured and expected movements."""
-    return _differences(
-      'train', self.train, self.expected_train
-    ) + _differences('eval', self.eval, self.expected_eval)
+    lines = _differences('train', self.train, self.expected_train)
+    return lines + _differences('eval', self.eval, self.expected_eval)
 
 
 def report(config: config_dict.ConfigDict) -> Report:
   """Compiles both steps of a config for its mesh, and counts their bytes.
 
-  Raises:
-    ValueError: if the config is invalid, or there are too few devices.
+  Raises ValueError if the config is invalid, or there are too few devices.
   """
   validate.check(config)
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
@@ -97,11 +96,10 @@ def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
   programs = build.build(config, mesh=mesh, plan=plan)
   size = config.data.image_size
   mean_image = array((size, size, 3), jnp.float32)
+  spec = augment.batch_spec(crop_size=config.data.crop_size)
   batch = {
     name: array((config.batch_size, *shape), dtype, mesh_lib.DATA)
-    for name, (shape, dtype) in augment.batch_spec(
-      crop_size=config.data.crop_size
-    ).items()
+    for name, (shape, dtype) in spec.items()
   }
   shape = (config.eval.batch_size, size, size, 3)
   images = array(shape, jnp.uint8, mesh_lib.DATA)
@@ -155,28 +153,24 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
   sums = [1] * bool(config.guard.max_skipped_steps)  # are all finite?
   sums += [2 * len(rows)] * config.batch_scaling.lars  # norms: kernels, updates
   sent = 2 * (column - 1) * data * sum(sums) * _BYTES / config.batch_size
-  count = len(sums)
-  found.append(Movement('', 'backward', 'all-reduce', 'column', count, sent))
+  key = ('', 'backward', 'all-reduce')
+  found.append(Movement(*key, 'column', len(sums), sent))
   values = _gradient_values(config) + _METRICS
   sent = 2 * (data - 1) * column * values * _BYTES / config.batch_size
-  found.append(Movement('', 'backward', 'all-reduce', 'data', 1, sent))
+  found.append(Movement(*key, 'data', 1, sent))
   return sorted((m for m in found if m.bytes_per_image), key=_order)
 
 
 def _gradient_values(config: config_dict.ConfigDict) -> int:
   """Number of parameters on one device."""
-  params = jax.eval_shape(
-    lambda key: alexnet.initialise(
-      config.model, key, crop_size=config.data.crop_size
-    ),
-    jax.random.key(0),
-  )
-  specs = alexnet.partition_specs(params)
-  shares = jax.tree.map(
-    lambda leaf, spec: leaf.size // (config.mesh.column if any(spec) else 1),
-    params,
-    specs,
-  )
+  crop = config.data.crop_size
+  make = functools.partial(alexnet.initialise, config.model, crop_size=crop)
+  params = jax.eval_shape(make, jax.random.key(0))
+
+  def share(leaf: jax.ShapeDtypeStruct, spec: P) -> int:
+    return leaf.size // (config.mesh.column if any(spec) else 1)
+
+  shares = jax.tree.map(share, params, alexnet.partition_specs(params))
   return sum(jax.tree.leaves(shares))
 
 
@@ -188,10 +182,7 @@ def _order(m: Movement) -> tuple[bool, bool, str, str, str]:
 def _differences(
   program: str, found: Iterable[Movement], wanted: Iterable[Movement]
 ) -> list[str]:
-  """One line for each key whose bytes or number of operations differ.
-
-  Only the sum of gradients may have any number of operations.
-  """
+  """A line for each key whose bytes or, off the data axis, counts differ."""
   moved = {m.key: m for m in found}
   needed = {m.key: m for m in wanted}
   lines = []

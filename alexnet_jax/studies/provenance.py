@@ -1,8 +1,4 @@
-"""The data set of a study's results.
-
-Results are kept with the data set's digest, so that a folder never mixes those
-of two data sets.
-"""
+"""The data set of a study's results, so that no folder mixes those of two."""
 
 import pathlib
 from collections.abc import Mapping
@@ -41,12 +37,9 @@ def as_json(data: Data) -> dict[str, Any]:
 def refuse_other(
   before: Mapping[str, Any], now: Data, *, folder: pathlib.Path
 ) -> None:
-  """Refuses to continue in a folder with results of another data set.
+  """Raises ValueError if a folder has results of another data set.
 
   `before` holds what `as_json` gave; {} and older files pass.
-
-  Raises:
-    ValueError: naming both data sets.
   """
   old = before.get('data')
   if old and old['fingerprint'] != now.fingerprint:

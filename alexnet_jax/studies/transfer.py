@@ -49,15 +49,11 @@ def train_seeds(
 ) -> list[SeedResult]:
   """Trains three networks for each seed; finished ones are not trained again.
 
-  Args:
-    config: of embedded data; fine-tuning starts with its init_layers.
-    output: folder of the runs, each with its log beside it.
-    seeds: of data, initial values and order, the same for the three networks.
-    error: top-1 validation error to reach, 0 to 1.
-    stop: as in train.train.
-
-  Raises:
-    ValueError: if the config has other data, or no number of steps.
+  The config is of embedded data and has a number of steps, else a ValueError;
+  fine-tuning starts with its init_layers. Each run in `output` has its log
+  beside it. A seed is that of data, initial values and order of the three;
+  `error` is the top-1 validation error to reach, 0 to 1; `stop` as in
+  train.train.
   """
   if config.data.source != 'embedded':
     raise ValueError(
@@ -94,10 +90,8 @@ def first_step(
   records: Sequence[log_lib.Record], *, error: float
 ) -> int | None:
   """The first step evaluated with at most that error; None if there is none."""
-  for record in records:
-    if record['split'] == 'val' and record['top1_error'] <= error:
-      return record['step']
-  return None
+  val = (record for record in records if record['split'] == 'val')
+  return next((r['step'] for r in val if r['top1_error'] <= error), None)
 
 
 def resolution(config: config_dict.ConfigDict) -> int:
@@ -132,11 +126,11 @@ def describe(
     'steps',
     f'{"seed":>6}{"from scratch":>15}{"fine-tuned":>14}{"ratio":>9}',
   ]
-  for row in rows:
-    lines.append(
-      f'{row.seed:>6}{_steps(row.scratch, most_steps):>15}'
-      f'{_steps(row.tuned, most_steps):>14}{_ratio(row, most_steps):>9}'
-    )
+  lines += [
+    f'{row.seed:>6}{_steps(row.scratch, most_steps):>15}'
+    f'{_steps(row.tuned, most_steps):>14}{_ratio(row, most_steps):>9}'
+    for row in rows
+  ]
   medians = [
     _steps(_median([getattr(row, name) for row in rows]), most_steps)
     for name in ('scratch', 'tuned')
@@ -185,7 +179,5 @@ def _difference(rows: Sequence[SeedResult]) -> str:
   scratch = [float(r.scratch) for r in rows if r.scratch is not None]
   tuned = [float(r.tuned) for r in rows if r.tuned is not None]
   found = paired.difference(scratch, base=tuned)
-  return (
-    'scratch minus fine-tuned, mean (95 % interval): '
-    f'{paired.describe(found)} steps'
-  )
+  what = 'scratch minus fine-tuned, mean (95 % interval)'
+  return f'{what}: {paired.describe(found)} steps'

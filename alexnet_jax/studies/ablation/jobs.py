@@ -149,10 +149,7 @@ def divide_gpus(*, devices: int, jobs: int | None) -> list[Place]:
   """Places for jobs that need so many GPUs each: as many as are asked for.
 
   None stands for as many as there are GPUs for, on a CPU for one, as a job uses
-  all cores.
-
-  Raises:
-    ValueError: if `jobs` is more than there are GPUs for.
+  all cores. Raises ValueError if `jobs` is more than there are GPUs for.
   """
   found = gpus()
   if not found:

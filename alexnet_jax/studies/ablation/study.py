@@ -69,8 +69,7 @@ def with_budget(
 ) -> tuple[Config, provenance.Data]:
   """The base's config with a length in epochs, and its data set.
 
-  Raises:
-    ValueError: if the config cannot work, or its data is missing.
+  Raises ValueError if the config cannot work, or its data is missing.
   """
   config = config.copy_and_resolve_references()
   if epochs is not None:
@@ -86,9 +85,8 @@ def with_budget(
 def check(study: Study) -> None:
   """Refuses a study that cannot work, before any run.
 
-  Raises:
-    ValueError: for an unknown or repeated ablation, a base that is ablated
-      itself, and an ablation that does not fit the base.
+  Raises ValueError for an unknown or repeated ablation, a base that is ablated
+  itself, and an ablation that does not fit the base.
   """
   names = study.ablations
   if not names:
@@ -116,8 +114,7 @@ def _check_ablation(study: Study, name: str) -> None:
   """Raises what main would raise, once the base had been trained."""
   config = study.config.copy_and_resolve_references()
   changed = ablations.apply(config, [name])
-  given = [field.split('=')[0] for field in study.fields]
-  for field in given:
+  for field in (field.split('=')[0] for field in study.fields):
     was, made = (schema.get(c, field) for c in (study.config, config))
     if field in changed and was != made:
       raise ValueError(
@@ -138,10 +135,8 @@ def train_all(
   """Trains every run that is not done; all runs, with how each ended.
 
   Each of the places, from jobs.divide_gpus, has one run at a time. Once `stop`
-  is set by a signal, current runs are asked to stop.
-
-  Raises:
-    ValueError: if the folder is in use, or holds another study.
+  is set by a signal, current runs are asked to stop. Raises ValueError if the
+  folder is in use, or holds another study.
   """
   with locks.locked(study.output, fix='give another --output'):
     ends = _open_manifest(study)

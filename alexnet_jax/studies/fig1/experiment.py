@@ -37,14 +37,9 @@ _MAY_CHANGE = ('num_epochs', 'log.', 'eval.', 'checkpoint.', 'health.')
 
 
 def check(config: Config) -> None:
-  """Refuses a regularised network: those of Figure 1 are not (§3.1).
-
-  Raises:
-    ValueError: naming the first field that is on.
-  """
+  """Raises ValueError for a regularised network; Figure 1's are not (§3.1)."""
   for field in _REGULARISERS:
-    value = schema.get(config, field)
-    if value:
+    if value := schema.get(config, field):
       raise ValueError(
         f'config.{field} = {value}, but no net of Figure 1 is regularised: use '
         f'--config.{field}={type(value)(0)}'
@@ -52,11 +47,7 @@ def check(config: Config) -> None:
 
 
 def parse_rates(texts: Sequence[str]) -> list[float]:
-  """The value of the --rates flag.
-
-  Raises:
-    ValueError: if one is not a positive number, or there are none.
-  """
+  """The value of the --rates flag: positive numbers, or a ValueError."""
   try:
     rates = [float(text) for text in texts]
   except ValueError:
@@ -98,8 +89,7 @@ class Experiment:
   ) -> curves_lib.ActivationResult:
     """Chooses the rate with the first seed, then trains each to the target.
 
-    Raises:
-      signals.Stopped: if a signal came; the run is saved.
+    Raises signals.Stopped if a signal came; the run is saved.
     """
     train_run = functools.partial(self.training_errors, activation)
     searched = {

@@ -113,11 +113,7 @@ class Run(NamedTuple):
 
 
 def read_outline(workdir: pathlib.Path) -> Run:
-  """Reads config, metrics and health alone, which is quick.
-
-  Raises:
-    ValueError: if there is no such folder, or no run in it.
-  """
+  """Reads config, metrics and health alone; ValueError if it is no run."""
   if not workdir.is_dir():
     what = 'is no folder' if workdir.exists() else 'does not exist'
     raise ValueError(f'{workdir} {what}: give the WORKDIR of a run')
@@ -239,10 +235,8 @@ def _cpu() -> jax.Device | None:
 
 def _velocities(state: PyTree) -> PyTree | None:
   """The velocities of optim/sgd.py, wherever they are in its chain."""
-  for part in state.get('opt_state') or ():
-    if isinstance(part, dict) and 'trace' in part:
-      return part['trace']
-  return None
+  parts = _objects(list(state.get('opt_state') or ()))
+  return next((part['trace'] for part in parts if 'trace' in part), None)
 
 
 def _data(config: Config | None) -> tuple[dataset.Dataset | None, str]:

@@ -23,9 +23,8 @@ def compare(
 ) -> pathlib.Path:
   """Writes one page about several runs, with its figure; returns its path.
 
-  Raises:
-    ValueError: if there are fewer than 2 or more than 8, one is no run, or the
-      output's name does not end in .html.
+  Raises ValueError if there are fewer than 2 or more than 8, one is no run, or
+  the output's name does not end in .html.
   """
   if output.suffix != '.html':
     raise ValueError(

@@ -39,11 +39,8 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
   """Writes WORKDIR/report/index.html and its figures; returns the page's path.
 
   The run may be unfinished, or lack anything but a folder with a config.json
-  or a line of metrics.jsonl.
-
-  Raises:
-    ValueError: if there is no such folder, or no run in it.
-    OSError: if the report cannot be written; an older one is then still there.
+  or a line of metrics.jsonl; else it raises ValueError. An OSError leaves an
+  older report there.
   """
   path = workdir / FOLDER / PAGE
   with tqdm.tqdm(
@@ -93,14 +90,10 @@ def document(
 
 
 def _html(macros: Any, place: str) -> str:
-  """A section, or why a damaged file leaves it empty.
-
-  Raises:
-    OSError: if a figure cannot be written, since the page cannot be either.
-  """
+  """A section, or why a damaged file leaves it empty."""
   try:
     return getattr(macros, place)()
-  except OSError:
+  except OSError:  # a figure cannot be written, so the page cannot be either
     raise
   except Exception as error:
     reason = f'{type(error).__name__}: {error}'

@@ -71,12 +71,8 @@ class Coder(NamedTuple):
     self, features: Real[np.ndarray, 'n units']
   ) -> UInt8[np.ndarray, 'n bytes']:
     """Codes, eight bits a byte, of features that may be memory-mapped."""
-    return np.concatenate(
-      [
-        np.packbits(values > self.thresholds[None], axis=1)
-        for values in self.values(features)
-      ]
-    )
+    bits = (values > self.thresholds[None] for values in self.values(features))
+    return np.concatenate([np.packbits(block, axis=1) for block in bits])
 
   def values(
     self, features: Real[np.ndarray, 'n units']
@@ -95,15 +91,10 @@ def train(
 ) -> Coder:
   """Trains an auto-encoder and returns its encoder.
 
-  Args:
-    features: may be memory-mapped; at most 20,000, drawn from all, are used.
-    bits: length of a code, a multiple of 8.
-    seed: draws the rows, the initial values and the noise.
-    steps: of Adam, with minibatches of 256.
-
-  Raises:
-    ValueError: if bits is not a positive multiple of 8, or there are fewer
-      than two features.
+  Features may be memory-mapped; at most 20,000, drawn from all, are used. A
+  code has `bits`, a positive multiple of 8. The seed draws the rows, the
+  initial values and the noise; `steps` are of Adam, with minibatches of 256.
+  Raises ValueError for other bits, or fewer than two features.
   """
   check_bits(bits)
   if len(features) < 2:

@@ -45,7 +45,6 @@ _SECONDS = 30  # or seconds
 _ROWS = 2048  # copied at once
 _STREAM = 0x5A3B1E  # separates the sample's random numbers from others
 
-
 # A row per image of each array, and the number of images done after them.
 _Parts = Iterator[tuple[dict[str, np.ndarray], int]]
 
@@ -108,12 +107,9 @@ def extract(
   """Extracts features into the folder; resumes, or opens finished ones.
 
   Args:
-    network: from a checkpoint.
-    split: of its data set.
     folder: for this split or sample; `notify` says if it held something else.
     most_images: the size of a sample to draw, if the split has more images.
     whole: a folder that may have features of the whole split, to copy from.
-    notify: called with a line.
     check: called before each minibatch; may raise to stop the extraction.
 
   Raises:
@@ -150,8 +146,7 @@ def extract(
 def open_(folder: pathlib.Path) -> Features:
   """Opens what `extract` wrote, without running any pickled code.
 
-  Raises:
-    ValueError: if the folder is missing, unfinished or damaged.
+  Raises ValueError if the folder is missing, unfinished or damaged.
   """
   progress = log.read_json(folder / _PROGRESS)
   if not progress or progress['done'] < progress['images']:

@@ -51,11 +51,9 @@ def nearest(
   """The `count` rows of the database at the least Euclidean distance.
 
   Equal distances come in the order of the database, which may be a
-  memory-mapped file larger than memory.
-
-  Raises:
-    ValueError: if the database has fewer than `count` rows or another number
-      of columns, or a value is not finite, or is 1e15 or more.
+  memory-mapped file larger than memory. Raises ValueError if the database has
+  fewer than `count` rows or another number of columns, or a value is not
+  finite, or is 1e15 or more.
 
   >>> nearest(np.array([[0., 1.]]), np.array([[3., 5.], [0., 0.]]), count=2)
   Neighbours(indices=array([[1, 0]]), distances=array([[1., 5.]]))
@@ -84,11 +82,9 @@ def hamming(
   """The `count` codes of the database that differ in the fewest bits.
 
   Equal distances come in the order of the database. Of vectors of zeros and
-  ones |a - b|^2 is the number of bits that differ, and exact in float32.
-
-  Raises:
-    ValueError: if the database has fewer than `count` codes, or their length
-      is not that of the queries.
+  ones |a - b|^2 is the number of bits that differ, and exact in float32. Raises
+  ValueError if the database has fewer than `count` codes, or their length is
+  not that of the queries.
 
   >>> codes = np.array([[0b1100], [0b1111], [0b1000]], np.uint8)
   >>> hamming(np.array([[0b1000]], np.uint8), codes, count=2)
@@ -120,7 +116,7 @@ def _search(
   """
   starts = range(0, len(queries), _QUERIES)
   groups = [jnp.asarray(queries[start : start + _QUERIES]) for start in starts]
-  shapes = [(len(group), count) for group in groups]
+  shapes = ((len(group), count) for group in groups)
   best: list[_Best] = [
     (jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32)) for shape in shapes
   ]
@@ -210,10 +206,8 @@ def blocks(
 ) -> Iterator[tuple[int, Float[np.ndarray, 'b d']]]:
   """Yields (first row, copy as float32) for each block of the database.
 
-  `what` names the progress bar.
-
-  Raises:
-    ValueError: if a value is not finite, or is 1e15 or more.
+  `what` names the progress bar. Raises ValueError if a value is not finite, or
+  is 1e15 or more.
   """
   for start in tqdm.trange(
     0, len(database), rows, desc=what, delay=5, leave=False

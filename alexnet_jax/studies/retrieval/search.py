@@ -38,25 +38,17 @@ def search(
   Features go to WORKDIR/features/train and val, those of a sample to
   features/train-NUMBER; those of another checkpoint are replaced.
 
-  Args:
-    network: from a checkpoint.
-    workdir: that of its run, or another folder.
-    queries: validation images, at most; a sample if there are more.
-    most_images: training images, at most, likewise; None for all.
-    bits: lengths of the codes to train.
-    notify: called with a line for each damaged image and replaced folder.
+  At most `queries` validation and `most_images` training images are used, a
+  sample if there are more; `bits` are the lengths of the codes to train, and
+  `notify` is called with a line for each damaged image and replaced folder.
 
-  Returns:
-    the contents of retrieval.json: `step`, `split` (of the queries),
-    `database_images` (searched), `of_images` (in the split), `num_queries`,
-    `pixels` (side of the images that are compared by pixels), `precision` (of
-    fc7, pixels and chance), `codes` (bits, precision, recall of fc7's
-    neighbours), and `queries`: some of them with their neighbours, where
-    `index` is the position in the split.
-
-  Raises:
-    ValueError: if the data set or the disk is too small, or a number of
-      bits, queries or images cannot be used.
+  Returns the contents of retrieval.json: `step`, `split` (of the queries),
+  `database_images` (searched), `of_images` (in the split), `num_queries`,
+  `pixels` (side of the images that are compared by pixels), `precision` (of
+  fc7, pixels and chance), `codes` (bits, precision, recall of fc7's
+  neighbours), and `queries`: some of them with their neighbours, where `index`
+  is the position in the split. Raises ValueError if the data set or the disk is
+  too small, or a number of bits, queries or images cannot be used.
   """
   for size in bits:
     codes.check_bits(size)

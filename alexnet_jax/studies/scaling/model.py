@@ -96,8 +96,7 @@ def assumed_seconds(config: Config) -> float:
 def meshes(devices: int, *, columns: int) -> list[Mesh]:
   """The meshes of so many devices: (n, 1) and, as in the paper, (n / 2, 2).
 
-  Raises:
-    ValueError: if there are too many devices, or no multiple of the columns.
+  Raises ValueError for too many devices, or no multiple of the columns.
   """
   if not 1 <= devices <= MOST_DEVICES:
     raise ValueError(f'{devices} devices: use 1 to {MOST_DEVICES:,}')
@@ -120,8 +119,7 @@ def step_cost(
 ) -> StepCost:
   """The cost of a training step of so many images on a mesh.
 
-  Raises:
-    ValueError: if the images do not divide over the data axis.
+  Raises ValueError if the images do not divide over the data axis.
   """
   moved = movements(config, mesh=mesh, images=images)
   columns, gradients = (
@@ -220,10 +218,8 @@ def crossover(
 
   Compares the meshes (n / 2, 2) and (n, 1) at the same images and devices. A
   device of the first sums half as many gradients, and gathers activations. The
-  time of the gathers grows with the images; that of the sum does not.
-
-  Returns:
-    One number for each cluster, without overlap; 0 where the split never pays.
+  time of the gathers grows with the images; that of the sum does not. Gives one
+  number for each cluster, without overlap; 0 where the split never pays.
   """
   whole, split = meshes(devices, columns=config.model.columns)
   moved = {

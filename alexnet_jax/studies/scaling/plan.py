@@ -42,10 +42,8 @@ def compute(
 ) -> Compute:
   """The time of an image as measured on one device, else an assumed one.
 
-  `step_seconds` is that of a step of config.batch_size images.
-
-  Raises:
-    ValueError: if both are given, or one is out of range.
+  `step_seconds` is that of a step of config.batch_size images. Raises
+  ValueError if both are given, or one is out of range.
   """
   step, rate = step_seconds, images_per_second
   if step is not None and rate is not None:
@@ -82,10 +80,8 @@ def make(
 
   Each number gives one mesh, or two with columns. Without images_per_device
   config.batch_size is divided. `input_rows` are those of
-  bench/results/*_input.json.
-
-  Raises:
-    ValueError: if no mesh can take its images, or the hosts do not fit.
+  bench/results/*_input.json. Raises ValueError if no mesh can take its images,
+  or the hosts do not fit.
   """
   name, joined = cluster
   rows, left_out = [], []
@@ -109,18 +105,17 @@ def make(
     raise ValueError(f'{"; ".join(left_out)}: use fewer --devices')
   rate = model.host_rate(rows, devices_per_host=joined.devices_per_host)
   clusters = {n: model.Cluster(link) for n, link in links.LINKS.items()}
+  note, crossovers = '', {}
   if config.dtype != 'float32' and jax.default_backend() == 'cpu':
     note = f'; columns send float32, as on a CPU: a GPU sends {config.dtype}'
-  else:
-    note = ''
+  if with_crossovers:
+    crossovers = _crossovers(config, devices, clusters | {name: joined})
   return Plan(
     compute=compute,
     links=name + note,
     rows=rows,
     left_out=left_out,
-    crossovers=_crossovers(config, devices, clusters | {name: joined})
-    if with_crossovers
-    else {},
+    crossovers=crossovers,
     host_images_per_second=rate,
     feeds=model.input_rates(input_rows, images_per_second=rate),
   )
