@@ -56,12 +56,7 @@ _arguments: list[str] | None = None  # None: a command of flags alone
 def run(
   main: Callable[[], int | None], *, takes_arguments: bool = False
 ) -> None:
-  """Parses the flags, calls `main`, and exits with what it returns.
-
-  Args:
-    main: the command.
-    takes_arguments: whether it takes arguments besides flags, see `arguments`.
-  """
+  """Parses the flags, calls `main`, and exits with what it returns."""
   global _arguments
   _arguments = [] if takes_arguments else None
   if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be UTF-8
@@ -77,7 +72,7 @@ def run(
 
 
 def arguments() -> list[str]:
-  """Returns the arguments of the command line besides the flags."""
+  """Returns the arguments besides flags, after run(takes_arguments=True)."""
   return list(_arguments or [])
 
 
@@ -88,7 +83,8 @@ def parse(argv: Sequence[str]) -> list[str]:
   except SystemExit:  # --help and its kin: absl exits with 1
     sys.exit(0)
   except (flags.Error, *USER_ERRORS) as error:
-    _fail(error, hint=_hint(str(error)))
+    uses = [use for message, use in _NO_VALUE if message in str(error)]
+    _fail(error, hint=uses[0] if uses else _HELP)
     sys.exit(2)
   if _arguments is not None:
     _arguments[:] = rest[1:]
@@ -100,20 +96,8 @@ def parse(argv: Sequence[str]) -> list[str]:
   return rest
 
 
-def _hint(error: str) -> str:
-  """Says what to use in place of a flag's value, or where to look."""
-  for message, use in _NO_VALUE:
-    if message in error:
-      return use
-  return _HELP
-
-
 def seeds(texts: Sequence[str]) -> tuple[int, ...]:
-  """Parses the value of a --seeds flag.
-
-  Raises:
-    ValueError: if one is not a seed or repeated, or there are none.
-  """
+  """Parses --seeds; raises ValueError if empty, or one is bad or repeated."""
   given = f'--seeds={",".join(texts)}'
   if not texts or not all(map(str.isdecimal, texts)):
     raise ValueError(f'{given}: use one or more whole numbers, such as 0,1,2')

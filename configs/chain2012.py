@@ -24,14 +24,7 @@ from configs import source2012
 
 
 def get_config(step: str = '2012') -> config_dict.ConfigDict:
-  """One step of the chain.
-
-  Args:
-    step: '2009', '2011' or '2012'.
-
-  Raises:
-    ValueError: if it is another.
-  """
+  """Step '2009', '2011' or '2012'; raises ValueError for another."""
   if step not in _STEPS:
     raise ValueError(f'step {step!r}: use {", ".join(_STEPS)}')
   config = source2012.get_config()

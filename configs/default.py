@@ -30,7 +30,9 @@ def get_config() -> config_dict.ConfigDict:
   # Of activations and their gradients; or 'bfloat16', for devices that are
   # faster at it. Parameters, velocities and the loss are always float32.
   config.dtype = 'float32'
-  config.mesh = mesh()
+  config.mesh = config_dict.ConfigDict()  # devices: data x column of them, §3.2
+  config.mesh.data = 1  # along the data axis: each takes a share of images
+  config.mesh.column = paper.COLUMNS  # a device a column; 1: one has both
   config.model = model()
   config.optim = optim(layers=tuple(config.model.layer))
   config.batch_scaling = batch_scaling()
@@ -40,10 +42,15 @@ def get_config() -> config_dict.ConfigDict:
   config.augment = augment()
   config.eval = evaluation()
   config.checkpoint = checkpoint()
-  config.guard = guard()
+  # Steps with a loss or gradient that is not finite that may be skipped before
+  # the run ends. Above 0 the columns exchange one more word in each step than
+  # in the paper.
+  config.guard = config_dict.ConfigDict(dict(max_skipped_steps=0))
   config.log = log()
   config.health = health()
-  config.report = report()
+  # Whether to write WORKDIR/report/index.html; alexnet_jax.tools.report does it
+  # by hand.
+  config.report = config_dict.ConfigDict(dict(at_end=True))
   config.ablations = ()  # set by --ablation, for the record
   # Pre-training (§6): a WORKDIR or checkpoints/STEP from which a run takes its
   # initial layers: 'conv', 'all_but_fc8' or 'all'. The other layers and all
@@ -63,14 +70,6 @@ def get_config() -> config_dict.ConfigDict:
   config.optim.learning_rate = paper.LEARNING_RATE / 4
   config.total_steps = 80
   config.log.every_steps = 1
-  return config
-
-
-def mesh() -> config_dict.ConfigDict:
-  """Devices: data x column of them (§3.2)."""
-  config = config_dict.ConfigDict()
-  config.data = 1  # devices along the data axis: each takes a share of images
-  config.column = paper.COLUMNS  # 2: a device a column; 1: one device has both
   return config
 
 
@@ -169,10 +168,10 @@ def model() -> config_dict.ConfigDict:
 def conv(
   kernels: int,
   *,
-  inputs: str,
   size: int = 3,
   stride: int = 1,
   padding: int = 1,
+  inputs: str,
   ops: tuple[str, ...] = ('activation',),
   bias: float = 0.0,
   stddev: float = paper.INIT_STDDEV,
@@ -181,31 +180,19 @@ def conv(
   """A convolutional layer of both columns together.
 
   Args:
-    kernels: kernels of both columns.
-    inputs: what each column of the layer reads: the 'image', the maps of its
-      'own_column', or those of 'both_columns'.
+    kernels: of both columns.
     size: height and width of a kernel, pixels.
     stride: pixels between neighbouring windows.
     padding: rows and columns of zeros on each side; more follow at the bottom
       and right if the last window needs them.
+    inputs: what each column of the layer reads: the 'image', the maps of its
+      'own_column', or those of 'both_columns'.
     ops: what follows, in order: 'activation', 'lrn', 'spatial_norm', 'pool'.
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial kernels, §5.
     local: separate kernels at each position, not shared; not in the paper.
   """
-  return config_dict.ConfigDict(
-    dict(
-      kernels=kernels,
-      size=size,
-      stride=stride,
-      padding=padding,
-      inputs=inputs,
-      ops=ops,
-      bias=bias,
-      stddev=stddev,
-      local=local,
-    ),
-  )
+  return config_dict.ConfigDict(locals())  # the arguments
 
 
 def dense(
@@ -227,9 +214,7 @@ def dense(
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial weights, §5.
   """
-  return config_dict.ConfigDict(
-    dict(units=units, inputs=inputs, ops=ops, bias=bias, stddev=stddev)
-  )
+  return config_dict.ConfigDict(locals())  # the arguments
 
 
 def optim(layers: tuple[str, ...]) -> config_dict.ConfigDict:
@@ -390,26 +375,10 @@ def checkpoint() -> config_dict.ConfigDict:
   return config
 
 
-def guard() -> config_dict.ConfigDict:
-  """What to do with a loss or gradient that is not finite."""
-  config = config_dict.ConfigDict()
-  # Steps that may be skipped before the run ends. Above 0 the columns exchange
-  # one more word in each step than in the paper.
-  config.max_skipped_steps = 0
-  return config
-
-
 def log() -> config_dict.ConfigDict:
   """What is written to metrics.jsonl and TensorBoard."""
   config = config_dict.ConfigDict()
   config.every_steps = 20  # a line holds the mean over these
-  return config
-
-
-def report() -> config_dict.ConfigDict:
-  """Whether to write WORKDIR/report/index.html."""
-  config = config_dict.ConfigDict()
-  config.at_end = True  # or by hand: python -m alexnet_jax.tools.report
   return config
 
 

@@ -15,36 +15,21 @@ Overrides = dict[str, Any]  # dotted path: value
 
 
 class Ablation(NamedTuple):
-  """One comparison.
+  """One comparison."""
 
-  Attributes:
-    section: of the paper.
-    what: the change, in a line.
-    effect: on the error rates, top-1 / top-5 in percentage points; or in words.
-    overrides: returns the fields to set, from the config so far.
-    family: at most one ablation of a family can be applied.
-    conflicts: others that it cannot be combined with.
-    paper: percentage points of top-1 and top-5 error that it costs in the
-      paper; None: not given.
-    run: number in the 2012 notes of a run with it; '': there is none.
-  """
-
-  section: str
-  what: str
-  effect: str
-  overrides: Callable[[Config], Overrides]
-  family: str = ''
-  conflicts: tuple[str, ...] = ()
-  paper: tuple[float | None, float | None] = (None, None)
-  run: str = ''
+  section: str  # of the paper
+  what: str  # the change, in a line
+  effect: str  # on top-1 / top-5 error in percentage points; or in words
+  overrides: Callable[[Config], Overrides]  # the fields to set
+  family: str = ''  # at most one ablation of a family can be applied
+  conflicts: tuple[str, ...] = ()  # others that it cannot be combined with
+  # Percentage points of top-1 and top-5 error that it costs in the paper.
+  paper: tuple[float | None, float | None] = (None, None)  # None: not given
+  run: str = ''  # number of a run with it in the 2012 notes; '': none
 
 
 def apply(config: Config, names: Sequence[str]) -> dict[str, str]:
-  """Applies ablations in place; returns {field that was set: ablation}.
-
-  Raises:
-    ValueError: if a name is unknown, or two cannot be combined.
-  """
+  """Applies ablations in place; returns {field that was set: ablation}."""
   refuse_conflicts(names)
   changed = {}
   for name in sorted(names):  # the order of flags must not matter

@@ -7,17 +7,11 @@ from alexnet_jax.config import schema
 
 
 class Plan(NamedTuple):
-  """Durations of a run in steps.
+  """Durations of a run in steps."""
 
-  Attributes:
-    total_steps: minibatches in the whole run.
-    images_per_epoch: training images; an epoch may end within a minibatch.
-    batch_size: images in a minibatch, over all devices.
-  """
-
-  total_steps: int
-  images_per_epoch: int
-  batch_size: int
+  total_steps: int  # minibatches in the whole run
+  images_per_epoch: int  # training images; an epoch may end within a minibatch
+  batch_size: int  # images in a minibatch, over all devices
 
   def epoch(self, step: int) -> float:
     """Passes over the training set after `step` minibatches."""
@@ -36,11 +30,7 @@ class Plan(NamedTuple):
 
 
 def plan(config: schema.Config, *, train_images: int) -> Plan:
-  """Turns epochs into steps, for a training split of `train_images` images.
-
-  Raises:
-    ValueError: if there are more steps than can be counted.
-  """
+  """Turns epochs into steps; raises ValueError beyond schema.MOST_STEPS."""
   steps = config.total_steps
   if steps is None:
     steps = math.ceil(config.num_epochs * train_images / config.batch_size)
@@ -49,8 +39,4 @@ def plan(config: schema.Config, *, train_images: int) -> Plan:
       f'config.num_epochs = {config.num_epochs} of {train_images:,} images are '
       f'{steps:,} steps, more than {schema.MOST_STEPS:,}: use fewer'
     )
-  return Plan(
-    total_steps=steps,
-    images_per_epoch=train_images,
-    batch_size=config.batch_size,
-  )
+  return Plan(steps, train_images, config.batch_size)

@@ -20,7 +20,7 @@ from alexnet_jax.config import ablations, schema, validate
 
 _OVERRIDE = re.compile(r'^--?(no)?config\.([^=]*)')
 _FILE = re.compile(r'^--?config=(.*)$')
-_ABLATION_HELP = re.compile(r'^--?ablation=help$')
+_ABLATION_HELP = re.compile(r'(?:^|\0)--?ablation[=\0]help(?:\0|$)')
 
 
 def define() -> None:
@@ -41,9 +41,8 @@ def define() -> None:
 def value() -> schema.Config:
   """Returns the file's config with --config.FIELD and --ablation applied.
 
-  Raises:
-    ValueError: if ablations conflict with each other or with a flag, or a value
-      cannot work.
+  Raises ValueError if ablations conflict with each other or with a flag, or a
+  value cannot work.
   """
   config = flags.FLAGS.config.copy_and_resolve_references()
   if 'ablations' in _flag().override_values:
@@ -82,19 +81,12 @@ def _flag() -> Any:
 
 
 def asks_for_ablations(argv: Sequence[str]) -> bool:
-  """Whether the command line holds --ablation=help."""
-  pairs = itertools.pairwise(argv)  # --ablation help, in two words
-  return any(_ABLATION_HELP.match('='.join(pair)) for pair in pairs) or any(
-    _ABLATION_HELP.match(arg) for arg in argv
-  )
+  """Whether the command line holds --ablation=help, in one word or two."""
+  return bool(_ABLATION_HELP.search('\0'.join(argv)))
 
 
 def check(argv: Sequence[str]) -> None:
-  """Refuses a config file that cannot be used, and fields that it lacks.
-
-  Raises:
-    ValueError: in one line, with the nearest existing field.
-  """
+  """Raises ValueError for an unusable config file, and fields that it lacks."""
   files = [m.group(1) for m in map(_FILE.match, argv) if m]
   files += [b for a, b in itertools.pairwise(argv) if a == '--config']
   fields = [m.group(2) for m in map(_OVERRIDE.match, argv) if m]
@@ -107,9 +99,9 @@ def check(argv: Sequence[str]) -> None:
     raise ValueError(
       f'--config={path} is no Python file: use one such as configs/default.py'
     )
-  config = _load(files[-1])
+  known = [name for name, _ in schema.leaves(_load(files[-1]))]
   for field in fields:
-    _check_field(config, field)
+    _check_field(field, known=known)
 
 
 def _load(flag: str) -> schema.Config:
@@ -139,18 +131,16 @@ def _place(error: Exception, *, path: str) -> str:
   return f'line {lines[-1]}: ' if lines else ''
 
 
-def _check_field(config: schema.Config, field: str) -> None:
-  known = [name for name, _ in schema.leaves(config)]
+def _check_field(field: str, *, known: Sequence[str]) -> None:
   inside = [name for name in known if name.startswith(f'{field}.')]
   if inside:
     raise ValueError(
       f'--config.{field} has fields of its own: set one, such as '
       f'--config.{inside[0]}'
     )
-  if field not in known and schema.rename_advice(field):
-    raise ValueError(f'--config.{field}: {schema.rename_advice(field)}')
   if field not in known:
-    there = ', '.join(schema.nearest(field, known=known))
+    near = ', '.join(schema.nearest(field, known=known))
+    unknown = f'the config has no such field; there is {near}'
     raise ValueError(
-      f'--config.{field}: the config has no such field; there is {there}'
+      f'--config.{field}: {schema.rename_advice(field) or unknown}'
     )

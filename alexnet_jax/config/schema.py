@@ -259,17 +259,12 @@ def rename_advice(path: str) -> str:
   'use config.model.layer.conv2.ops, its new name'
   """
   section, _, name = path.rpartition('.')
-  names = {}
-  if section == 'model':
-    names = _OLD_MODEL_FIELDS
-  elif section.startswith('model.layer.'):
-    names = _OLD_LAYER_FIELDS
-  if name not in names:
+  in_layer = section.startswith('model.layer.')
+  names = _OLD_LAYER_FIELDS if in_layer else _OLD_MODEL_FIELDS
+  if name not in names or not (in_layer or section == 'model'):
     return ''
-  values = ''
-  if name == 'sees':
-    pairs = [f'{old} is {new}' for old, new in _OLD_INPUTS.items()]
-    values = f' ({", ".join(pairs)})'
+  pairs = ', '.join(f'{old} is {new}' for old, new in _OLD_INPUTS.items())
+  values = f' ({pairs})' if name == 'sees' else ''
   return f'use config.{section}.{names[name]}, its new name{values}'
 
 

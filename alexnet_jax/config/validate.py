@@ -25,12 +25,11 @@ def _check_fields(config: Config) -> None:
   """Refuses missing fields, unknown ones, and values that FIELDS forbids."""
   there = dict(schema.leaves(config))
   for path, value in there.items():
-    if path not in schema.FIELDS and schema.rename_advice(path):
-      raise ValueError(f'config.{path}: {schema.rename_advice(path)}')
     if path not in schema.FIELDS:
       near = ', '.join(schema.nearest(path, known=list(schema.FIELDS)))
+      unknown = f'no such field is read by anything; there is {near}'
       raise ValueError(
-        f'config.{path}: no such field is read by anything; there is {near}'
+        f'config.{path}: {schema.rename_advice(path) or unknown}'
       )
     advice = schema.FIELDS[path].advice(value)
     if advice:
@@ -50,10 +49,8 @@ def _check_mesh(config: Config) -> None:
       f'config.mesh.column = {mesh.column}: the network has {columns} columns, '
       'use --config.mesh.column=1, one device for all of them, or one for each'
     )
-  for field, value in (
-    ('batch_size', config.batch_size),
-    ('eval.batch_size', config.eval.batch_size),
-  ):
+  for field in ('batch_size', 'eval.batch_size'):
+    value = schema.get(config, field)
     if value % mesh.data:
       fits = value - value % mesh.data or mesh.data
       raise ValueError(
@@ -185,10 +182,11 @@ _OPERATIONS = {  # of convolutional and of fully-connected layers
 def _check_model(config: Config) -> None:
   model = config.model
   for field in ('lrn.n', 'spatial_norm.size'):
-    if schema.get(model, field) % 2 == 0:
+    size = schema.get(model, field)
+    if size % 2 == 0:
       raise ValueError(
-        f'config.model.{field} = {schema.get(model, field)}: use an odd '
-        'number, since a window has a middle'
+        f'config.model.{field} = {size}: use an odd number, since a window has '
+        'a middle'
       )
   inner = list(model.layer)[1:-1]  # conv1 reads the image, fc8 gives scores
   for name in model.skip_layers:

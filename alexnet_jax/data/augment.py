@@ -26,24 +26,14 @@ _STREAM = 0xA06  # keeps these draws apart from other uses of the seed
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augment:
-  """The random changes to training images; the defaults are the paper's.
+  """The random changes to training images; the defaults are the paper's."""
 
-  Attributes:
-    random_crop: whether to take any of the crops (§4.1); else the centre one.
-    mirror: whether to mirror with probability 1/2 (§4.1).
-    images_per_draw: how many consecutive images of a batch share one crop and
-      one mirror decision.
-    colour_stddev: §4.1, standard deviation of alpha; 0: no colour shift.
-    colour_epochs: epochs with a colour shift; None: all.
-    divide_by_colour: whether crops that may be shifted are then divided by
-      1 + colour_stddev.
-  """
-
-  random_crop: bool = True
-  mirror: bool = True
-  images_per_draw: int = 1
-  colour_stddev: float = 0.1
-  colour_epochs: int | None = None
+  random_crop: bool = True  # any of the crops (§4.1); else the centre one
+  mirror: bool = True  # with probability 1/2 (§4.1)
+  images_per_draw: int = 1  # images in a row that share a crop and a mirror bit
+  colour_stddev: float = 0.1  # of alpha (§4.1); 0: no colour shift
+  colour_epochs: int | None = None  # epochs with a colour shift; None: all
+  # Whether crops that may be shifted are then divided by 1 + colour_stddev.
   divide_by_colour: bool = False
 
   def colour_stddev_in(self, epoch: int) -> float:
@@ -63,19 +53,12 @@ class EpochDraws(NamedTuple):
 
 
 class DrawSpec(NamedTuple):
-  """Shape and type of one kind of draw in a minibatch.
+  """Shape and type of one kind of draw in a minibatch."""
 
-  Attributes:
-    shape: of one image's entry.
-    dtype: in the minibatch.
-    neutral: the value that changes nothing.
-    per_group: whether Augment.images_per_draw images share it.
-  """
-
-  shape: tuple[int, ...]
+  shape: tuple[int, ...]  # of one image's entry
   dtype: type[np.generic]
-  neutral: float = 0
-  per_group: bool = False
+  neutral: float = 0  # the value that changes nothing
+  per_group: bool = False  # whether Augment.images_per_draw images share it
 
 
 # The fields of EpochDraws that travel with a minibatch to the device.
@@ -129,7 +112,7 @@ def draw_epoch(
     augment: which changes are made.
     border: image_size - crop_size, 32 pixels in the paper.
     num_images: in the training split.
-    pca: principal components of the training split's RGB values.
+    pca: of the training split's RGB values.
     seed: of the run.
     epoch: counted from 0.
     reshuffle: whether each epoch has a new order; else it is that of epoch 0.

@@ -131,10 +131,10 @@ def eval_batches(
   All hosts make the same number of batches, each host its `rows` of them.
   """
   source = _EvalSource(
-    split,
-    batch_size,
-    np.arange(batch_size)[rows],
-    bad_records or bad_records_lib.BadRecords(most=0),
+    split=split,
+    batch_size=batch_size,
+    rows=np.arange(batch_size)[rows],
+    bad_records=bad_records or bad_records_lib.BadRecords(most=0),
   )
   return _iterate(source, threads=threads, prefetch=prefetch)
 
@@ -235,10 +235,7 @@ class _TrainSource:
     }
 
   def _crops(
-    self,
-    indices: Int32[np.ndarray, 'b'],
-    *,
-    offsets: np.ndarray,
+    self, indices: Int32[np.ndarray, 'b'], *, offsets: np.ndarray
   ) -> tuple[UInt8[np.ndarray, 'b c c 3'], Int32[np.ndarray, 'b']]:
     size = self.crop_size
     image = np.empty((len(indices), size, size, 3), np.uint8)
@@ -266,38 +263,32 @@ class _TrainSource:
     return sound
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _EvalSource:
   """Random access to evaluation batches."""
 
-  def __init__(
-    self,
-    split: dataset_lib.Split,
-    batch_size: int,
-    rows: Int64[np.ndarray, 'b'],
-    bad_records: bad_records_lib.BadRecords,
-  ):
-    self._split = split
-    self._batch_size = batch_size
-    self._rows = rows
-    self._bad_records = bad_records
+  split: dataset_lib.Split
+  batch_size: int
+  rows: Int64[np.ndarray, 'b']
+  bad_records: bad_records_lib.BadRecords
 
   def __len__(self) -> int:
-    return -(-len(self._split) // self._batch_size)  # rounded up
+    return -(-len(self.split) // self.batch_size)  # rounded up
 
   def __getitem__(self, batch: int) -> EvalBatch:
-    position = batch * self._batch_size + self._rows  # [B] in the split
-    mask = position < len(self._split)  # [B], False for padding
+    position = batch * self.batch_size + self.rows  # [B] in the split
+    mask = position < len(self.split)  # [B], False for padding
     index = np.where(mask, position, 0).astype(np.int32)
-    size = self._split.image_size
+    size = self.split.image_size
     image = np.zeros((len(index), size, size, 3), np.uint8)  # padding is black
     label = np.zeros(len(index), np.int32)
     name = [''] * len(index)
     (rows,) = np.nonzero(mask)
     for row, example in zip(
-      rows.tolist(), self._split.take(index[rows].tolist()), strict=True
+      rows.tolist(), self.split.take(index[rows].tolist()), strict=True
     ):
       if isinstance(example, dataset_lib.Unreadable):
-        self._bad_records.add(example)
+        self.bad_records.add(example)
         mask[row] = False
       else:
         image[row], label[row] = example.image, example.label

@@ -63,8 +63,6 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   'tanh': jnp.tanh,
   'logistic': jax.nn.sigmoid,
 }
-
-
 # Layers that are there only if a field of config.model says so.
 _OPTIONAL = {'conv6': 'conv6', 'fc7_bottleneck': 'bottleneck'}
 
@@ -106,16 +104,11 @@ class Conv(nn.Module):
 
   A `local` layer has kernels and biases of its own at every position.
   Arithmetic is in the dtype of x; kernels and biases are kept as float32.
-
-  Attributes:
-    config: `config.model.layer.NAME`.
-    kernels: kernels on this device.
-    groups: columns on this device that each read only their own maps.
   """
 
-  config: config_dict.FrozenConfigDict
-  kernels: int
-  groups: int
+  config: config_dict.FrozenConfigDict  # config.model.layer.NAME
+  kernels: int  # on this device
+  groups: int  # columns on this device that each read only their own maps
 
   @nn.compact
   def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j k']:
@@ -164,16 +157,12 @@ class Dense(nn.Module):
   """A fully-connected layer: its weights and biases (§3.5).
 
   Arithmetic is in the dtype of x; sums over columns are float32.
-
-  Attributes:
-    config: `config.model.layer.NAME`.
-    units: output units on this device.
-    sum_columns: fc8: whether each column computes its share of every unit from
-      its own inputs, and the shares are then summed over the columns.
   """
 
-  config: config_dict.FrozenConfigDict
-  units: int
+  config: config_dict.FrozenConfigDict  # config.model.layer.NAME
+  units: int  # output units on this device
+  # fc8: whether each column computes its share of every unit from its own
+  # inputs, and the shares are then summed over the columns.
   sum_columns: bool = False
 
   @nn.compact
@@ -216,33 +205,24 @@ def _flatten(
 
 
 class AlexNet(nn.Module):
-  """The network; call it inside `shard_map`, or through `whole`.
+  """The network; call it inside `shard_map`, or through `whole`."""
 
-  Attributes:
-    config: `config.model` of configs/default.py.
-    columns_here: columns that this device holds.
-    dtype: of activations and their gradients: float32 or bfloat16. Parameters,
-      their gradients and the logits are always float32.
-  """
-
-  config: config_dict.FrozenConfigDict
-  columns_here: int = 1
+  config: config_dict.FrozenConfigDict  # config.model of configs/default.py
+  columns_here: int = 1  # columns that this device holds
+  # Of activations and their gradients: float32 or bfloat16. Parameters, their
+  # gradients and the logits are always float32.
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(
     self, images: Float[Array, 'b s s 3'], *, dropout: Dropout | None = None
   ) -> tuple[Float[Array, 'b classes'], Activations]:
-    """Returns class scores of images, and every activation by name.
+    """Returns logits [B, classes] of images, and every activation by name.
 
-    Args:
-      images: RGB 0-255 minus the mean image; 224 x 224 in the paper.
-      dropout: given in training; None: the factor of test time instead.
-
-    Returns:
-      Logits [B, classes], and a dict with the output of each layer ('conv1':
-      before its activation) and of each op after it ('conv1/activation',
-      'conv1/pool'), of this device's columns.
+    Those are the output of each layer ('conv1': before its activation) and of
+    each op after it ('conv1/activation', 'conv1/pool'), of this device's
+    columns. Images are RGB 0-255 minus the mean image; 224 x 224 in the paper.
+    `dropout` is given in training; None: the factor of test time instead.
     """
     activations = {}  # features and health read them
     x = images.astype(self.dtype)  # [B, 224, 224, 3]

@@ -15,23 +15,14 @@ Shape = tuple[int, ...]
 
 
 class LayerSummary(NamedTuple):
-  """Sizes of one layer, both columns together.
+  """Sizes of one layer, both columns together."""
 
-  Attributes:
-    name: conv1 to fc8.
-    input: shape of its input if it reads all columns.
-    output: [height, width, kernels] or [units] of the layer itself.
-    after: shape after its ops: activation, normalisation, pooling.
-    parameters: weights and biases.
-    multiply_adds: of weights, for one image forward.
-  """
-
-  name: str
-  input: Shape
-  output: Shape
-  after: Shape
-  parameters: int
-  multiply_adds: int
+  name: str  # conv1 to fc8
+  input: Shape  # if it reads all columns
+  output: Shape  # [height, width, kernels] or [units] of the layer itself
+  after: Shape  # after its ops: activation, normalisation, pooling
+  parameters: int  # weights and biases
+  multiply_adds: int  # of weights, for one image forward
 
   @property
   def neurons(self) -> int:
@@ -80,37 +71,30 @@ def table(config: alexnet.ModelConfig, *, crop_size: int) -> str:
     )
   ]  # fmt: skip
   for row in found:
-    columns = 1 if config.layer[row.name].inputs == 'summed' else config.columns
+    layer = config.layer[row.name]
+    columns = 1 if layer.inputs == 'summed' else config.columns
     share = (*row.output[:-1], row.output[-1] // columns)  # one column
+    printed = paper.FIGURE_2_NEURONS.get(row.name)
     lines.append(
       _line(
         row.name,
-        _times(row.output),
-        _times(share),
-        _times(row.after),
+        *(
+          'x'.join(map(str, shape)) for shape in (row.output, share, row.after)
+        ),
         f'{row.parameters:,}',
         f'{row.neurons:,}',
-        f'{paper.FIGURE_2_NEURONS[row.name]:,}'
-        if row.name in paper.FIGURE_2_NEURONS
-        else '-',
+        f'{printed:,}' if printed else '-',
         f'{row.multiply_adds:,}',
-        config.layer[row.name].inputs,
-        ', '.join(config.layer[row.name].ops),
+        layer.inputs,
+        ', '.join(layer.ops),
       )
     )
-  totals = [
-    ('parameters', sum(r.parameters for r in found), paper.PARAMETERS),
-    ('neurons', sum(r.neurons for r in found), paper.NEURONS),
-    (
-      'multiply-adds',
-      sum(r.multiply_adds for r in found),
-      paper.MULTIPLY_ADDS,
-    ),
-  ]
-  lines += [''] + [
-    f"{name:14} {here:>13,}   the paper's net {theirs:>13,}"
-    for name, here, theirs in totals
-  ]
+  lines.append('')
+  for field in ('parameters', 'neurons', 'multiply_adds'):
+    here = sum(getattr(row, field) for row in found)
+    theirs = getattr(paper, field.upper())
+    name = field.replace('_', '-')
+    lines.append(f"{name:14} {here:>13,}   the paper's net {theirs:>13,}")
   return '\n'.join(lines)
 
 
@@ -124,10 +108,8 @@ def operations(
   """
   found = layers(config, crop_size=crop_size)
   forward = 2 * sum(row.multiply_adds for row in found)  # 1.45 GFLOP
-  return {
-    'train': 3 * forward - 2 * found[0].multiply_adds,
-    'eval': forward,
-  }
+  train = 3 * forward - 2 * found[0].multiply_adds
+  return {'train': train, 'eval': forward}
 
 
 def _line(name: str, *cells: str) -> str:
@@ -137,7 +119,3 @@ def _line(name: str, *cells: str) -> str:
     f'{cell:>{width}}' for cell, width in zip(numbers, widths, strict=True)
   )
   return (f'{name:6}' + ' '.join(padded) + f'  {inputs:14}{ops}').rstrip()
-
-
-def _times(shape: Shape) -> str:
-  return 'x'.join(map(str, shape))

@@ -23,12 +23,7 @@ def local(
 
       y[b,h,w,k] = sum_{i,j,c} x[b, s*h + i, s*w + j, c] kernel[h,w,i,j,c,k]
 
-  Args:
-    x: images or activities.
-    kernel: I is the number of channels that one group sees, C / groups.
-    stride: s, the same down and across.
-    padding: rows of zeros (top, bottom) and columns of zeros (left, right).
-    groups: equal blocks of input channels and of kernels, as in conv.conv.
+  Arguments are as in conv.conv, but for the kernels' positions [H', W'].
 
   >>> x = jnp.arange(3.0).reshape(1, 1, 3, 1)
   >>> kernel = jnp.array([[1.0, 1.0], [10.0, 100.0]])  # 1 x 2 at two places

@@ -21,10 +21,7 @@ def max_pool(
 
       out = 1 + ceil((in - size) / stride)
 
-  Args:
-    x: activities.
-    size: z of §3.4.
-    stride: s of §3.4, at most `size`.
+  `size` is z of §3.4, `stride` is s, at most z.
 
   >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
   >>> max_pool(x)[0, :, :, 0]

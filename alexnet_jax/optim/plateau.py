@@ -32,13 +32,10 @@ def observe(
 
   Args:
     state: of the evaluations so far; its scale multiplies the learning rate.
-    error: validation error, 0 to 1.
+    error: validation error, 0 to 1; FloatingPointError if it is not finite.
     factor: by which a plateau multiplies the scale; 0.1 in the paper.
     patience_epochs: evaluations without improvement that make a plateau.
     min_improvement: least improvement, relative to the best error.
-
-  Raises:
-    FloatingPointError: if the error is not finite.
 
   >>> state = init()
   >>> for error in (0.5, 0.4, 0.4, 0.4):

@@ -32,11 +32,8 @@ def factors(
 ) -> PyTree:
   """Returns factors of the rate: {'conv1': {'kernel', 'bias'}, ...}.
 
-  Args:
-    schedule: `config.schedule`.
-    layers: names of the layers.
-    step: minibatches seen so far.
-    steps_per_unit: steps in an epoch or, if tables count fractions, in the run.
+  `schedule` is config.schedule, `step` the minibatches seen so far,
+  `steps_per_unit` those in an epoch or, if tables count fractions, in the run.
   """
 
   def at(table: Table) -> Float[Array, '']:
@@ -86,13 +83,9 @@ def batch_scaling(
       1 + (k - 1) min(step / steps of the warm-up, 1)
 
   The factors of the plateau and of config.schedule multiply it, also during
-  the warm-up, whose epochs they count.
-
-  Args:
-    scaling: `config.batch_scaling`.
-    batch_size: images in a minibatch, on all devices and in all its parts.
-    step: minibatches seen so far.
-    steps_per_epoch: need not be whole.
+  the warm-up, whose epochs they count. `batch_size` counts the images of a
+  minibatch on all devices and in all its parts, `step` the minibatches seen so
+  far; `steps_per_epoch` need not be whole.
 
   >>> scaling = config_dict.ConfigDict(
   ...   dict(rule='linear', base_batch_size=128, warmup_epochs=2)

@@ -20,12 +20,9 @@ from alexnet_jax.runtime import paths
 CACHE = 'ALEXNET_JAX_CACHE'  # environment variable: folder for local copies
 _NUM_PARALLEL = 8  # transfers at a time
 _PACKAGES = {  # scheme -> package that fsspec needs for it
-  'gs': 'gcsfs',
-  'gcs': 'gcsfs',
-  's3': 's3fs',
-  's3a': 's3fs',
-  'az': 'adlfs',
-  'abfs': 'adlfs',
+  **dict.fromkeys(('gs', 'gcs'), 'gcsfs'),
+  **dict.fromkeys(('s3', 's3a'), 's3fs'),
+  **dict.fromkeys(('az', 'abfs'), 'adlfs'),
   'hf': 'huggingface_hub',
 }
 
@@ -42,10 +39,8 @@ def cache_folder(kind: str) -> pathlib.Path:
   """The local folder for copies of one kind; it may not exist yet.
 
   It is below $ALEXNET_JAX_CACHE, $XDG_CACHE_HOME/alexnet_jax or
-  ~/.cache/alexnet_jax, whichever is known first.
-
-  Raises:
-    ValueError: if none is known, or the path is relative.
+  ~/.cache/alexnet_jax, whichever is known first. Raises ValueError if none is
+  known, or the path is relative.
   """
   named = os.environ.get(CACHE)
   folder = pathlib.Path(named) if named else paths.cache_folder()
@@ -80,14 +75,16 @@ def check_disk_space(folder: pathlib.Path, *, size: int, url: str) -> None:
 
 
 class Folder:
-  """A folder on a bucket: all objects whose names begin with its address."""
+  """A folder on a bucket: all objects whose names begin with its address.
+
+  Each method raises RemoteError if the bucket fails.
+  """
 
   def __init__(self, url: str):
     """Connects to the bucket; the folder may be empty.
 
-    Raises:
-      RemoteError: if the package for the scheme is not installed, or the login
-        fails.
+    Raises RemoteError if the package for the scheme is not installed, or the
+    login fails.
     """
     self.url = url.rstrip('/')
     scheme = url.split('://')[0]
@@ -110,8 +107,7 @@ class Folder:
   def sizes(self, under: str = '') -> dict[str, int]:
     """Sizes in bytes of all objects below `under`, by name in this folder.
 
-    Raises:
-      RemoteError: if the listing fails, or a name leads out of the folder.
+    Raises RemoteError if the listing fails or a name leads out of the folder.
     """
     top = self._at(under)
     with self._one_line_errors(under, 'listed'):
@@ -134,12 +130,7 @@ class Folder:
     return sizes
 
   def read(self, name: str) -> bytes:
-    """Reads an object.
-
-    Raises:
-      MissingError: if it does not exist.
-      RemoteError: if it cannot be read.
-    """
+    """Reads an object; raises MissingError if there is none."""
     with self._one_line_errors(name, 'read'):
       self._fs.invalidate_cache()  # owner.json must be read afresh
       return self._fs.cat_file(self._at(name))
@@ -152,9 +143,8 @@ class Folder:
   def get(self, name: str, *, to: pathlib.Path) -> None:
     """Downloads an object to a new file; creates the file's folder.
 
-    Raises:
-      RemoteError: if the object cannot be read.
-      OSError: if the file cannot be written.
+    Raises RemoteError if the object cannot be read, OSError if the file cannot
+    be written.
     """
     to.parent.mkdir(parents=True, exist_ok=True)
     to.touch()  # a full local disk is no error of the bucket
@@ -162,12 +152,7 @@ class Folder:
       self._fs.get_file(self._at(name), str(to))
 
   def put(self, path: pathlib.Path, *, name: str) -> None:
-    """Uploads a file to an object.
-
-    Raises:
-      FileNotFoundError: if the file does not exist.
-      RemoteError: if the object cannot be written.
-    """
+    """Uploads a file; raises FileNotFoundError if there is none."""
     with self._one_line_errors(name, 'written', local=path):
       self._fs.put_file(str(path), self._at(name))
 
@@ -197,10 +182,8 @@ class Folder:
   ) -> Iterator[None]:
     """Turns errors into a RemoteError of one line, except for local files.
 
-    Args:
-      name: the object, '' for the folder.
-      done: what failed, such as 'read', for the message.
-      local: a local file that takes part; its own errors pass unchanged.
+    `name` is the object, '' for the folder; `done` what failed, such as 'read';
+    `local` a file that takes part, whose own errors pass unchanged.
     """
     url = f'{self.url}/{name}' if name else self.url
     try:

@@ -12,13 +12,8 @@ def locked(
 ) -> Iterator[None]:
   """Makes a folder and locks it; the lock ends with the process at the latest.
 
-  Args:
-    folder: to lock.
-    fix: what to do if another process has locked it, for the message.
-    waits: whether to wait until it is free.
-
-  Raises:
-    ValueError: if another process has locked it, or it is a file.
+  If another process has locked it, waits if `waits`, else raises ValueError
+  with `fix`, what to do; also if it is a file.
   """
   if folder.exists() and not folder.is_dir():
     raise ValueError(f'{folder} is a file: {fix}')

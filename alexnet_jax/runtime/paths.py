@@ -18,11 +18,7 @@ def is_remote(path: str) -> bool:
 
 
 def expand(path: str) -> pathlib.Path:
-  """Expands ~ and ~NAME in a local path.
-
-  Raises:
-    ValueError: if there is no such user, or `path` is the address of a bucket.
-  """
+  """Expands ~ and ~NAME; ValueError if no such user, or a bucket's address."""
   if is_remote(path):
     raise ValueError(
       f'{path} is on a bucket: give a local path; docs/operations.md '

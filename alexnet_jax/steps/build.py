@@ -97,7 +97,13 @@ def build(
   )
   batch_specs, output_specs = _batch_and_output_specs(config, mesh=mesh)
   return Steps(
-    state=jax.tree.map(_with_sharding, abstract, shardings),
+    state=jax.tree.map(
+      lambda leaf, where: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=where
+      ),
+      abstract,
+      shardings,
+    ),
     init=jax.jit(init, out_shardings=shardings),  # each device makes its part
     train=compiled(
       step, (specs, P(), batch_specs), (specs, output_specs), donate_argnums=0
@@ -126,12 +132,6 @@ def _batch_and_output_specs(
     batch[consensus.FLAGS] = consensus.FLAGS_SPEC
     return batch, outputs | {'finite': P(), consensus.FLAGS: P()}
   return batch, outputs | {'finite': P(mesh_lib.COLUMN)}  # by column
-
-
-def _with_sharding(
-  leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding
-) -> jax.ShapeDtypeStruct:
-  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _norms(tree: PyTree) -> PyTree:

@@ -58,9 +58,7 @@ def of_batch(
     batch['image'],
     mean_image=mean_image,
     offset=_mean_offset(batch['offset'], config=config),
-    mirror=batch['mirror'],
-    colour=batch['colour'],
-    scale=batch['scale'],
+    **{name: batch[name] for name in ('mirror', 'colour', 'scale')},
   )
 
 

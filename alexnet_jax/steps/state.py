@@ -17,22 +17,17 @@ from alexnet_jax.optim import plateau
 
 @struct.dataclass
 class TrainState:
-  """The arrays; also a tree of their shardings or PartitionSpecs.
+  """The arrays; also a tree of their shardings or PartitionSpecs."""
 
-  Attributes:
-    step: int32 [], minibatches seen.
-    params: float32, {'conv1': {'kernel', 'bias'}, ...}; whole arrays (HWIO,
-      [in, out]) on every mesh.
-    opt_state: the velocities, shaped and sharded as the parameters.
-    plateau: plateau.State, whose scale multiplies the learning rate.
-    model_state: other collections of variables that the module updates while
-      training, such as {'batch_stats': ...}; {} for the paper's net.
-  """
-
-  step: PyTree  # the time of schedules, the seed of dropout
+  # int32 [], minibatches seen: the time of schedules, the seed of dropout.
+  step: PyTree
+  # float32, {'conv1': {'kernel', 'bias'}, ...}; whole arrays (HWIO, [in, out])
+  # on every mesh.
   params: PyTree
-  opt_state: PyTree
-  plateau: PyTree
+  opt_state: PyTree  # the velocities, shaped and sharded as the parameters
+  plateau: PyTree  # plateau.State, whose scale multiplies the learning rate
+  # Other collections of variables that the module updates while training, such
+  # as {'batch_stats': ...}; {} for the paper's net.
   model_state: PyTree = struct.field(default_factory=dict)
 
   @property

@@ -44,8 +44,7 @@ def train_step(
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
   """Returns the function (state, mean image, batch) -> (state, outputs).
 
-  Outputs are 'loss', 'top1_error', 'top5_error' and 'learning_rate' of the
-  minibatch before the update, and 'finite', whether each layer's gradients are.
+  Outputs are those of build.Steps.train.
 
   `model` is the module for this device's columns, `key` that of the dropout
   masks of the whole run, `specs` the PartitionSpecs of the state.
@@ -150,10 +149,7 @@ def _accumulate_grads(
   parts: int,
   data: mesh_lib.DataAxis,
 ) -> Callable[..., tuple[PyTree, PyTree]]:
-  """Returns a function that sums over parts of its images, one by one.
-
-  A part needs only its share of the memory for activations.
-  """
+  """Returns a function that sums over parts of its images, to save memory."""
   if parts == 1:
     return gradients
 
@@ -195,17 +191,13 @@ class FiniteCheck(NamedTuple):
   The loss is known on every device. A non-finite gradient is visible only to
   the device that computed it, unless config.guard.max_skipped_steps lets the
   columns agree. Without that the run ends, so what others did is never saved.
-
-  Attributes:
-    layers: whether each layer's gradients here are finite, layers sorted by
-      name; with LARS, its updates too.
-    split: whether arrays that are split over `column` may be updated.
-    replicated: whether arrays that every column has a copy of may be.
   """
 
+  # Whether each layer's gradients here are finite, and with LARS its updates;
+  # layers are sorted by name.
   layers: Bool[Array, ' layers']
-  split: Bool[Array, '']
-  replicated: Bool[Array, '']
+  split: Bool[Array, '']  # whether arrays split over `column` may be updated
+  replicated: Bool[Array, '']  # the same of those with a copy on every column
 
   def choose(self, new: PyTree, old: PyTree, *, specs: PyTree) -> PyTree:
     """Returns the new arrays, or the old ones where the check failed."""
