@@ -50,10 +50,9 @@ def psum_flags(flags: Int[Array, '1 3']) -> Int[Array, ' 3']:
 
 
 def stop_before_step_1(stop: signals.Stop) -> None:
-  """Ends all hosts if one got a signal; one host alone ends by its handler.
+  """Raises signals.Stopped on all hosts, if there are several, after a signal.
 
-  Raises:
-    signals.Stopped: if so.
+  One host alone ends by its handler.
   """
   if distributed.is_multihost() and any(hosts.all_sum([int(stop.asked)])):
     print('stopped before the first step: run the same command again')
@@ -64,12 +63,9 @@ class HostConsensus:
   """What this host knows of the flags of all hosts."""
 
   def __init__(self, stop: signals.Stop, *, mesh: Mesh, save_seconds: float):
-    """Starts with no flag raised.
+    """Starts with no flag raised; `stop` is set by this host's signals.
 
-    Args:
-      stop: set by this host's signals.
-      mesh: of the run.
-      save_seconds: time between checkpoints; 0: none are due by the clock.
+    With `save_seconds` = 0 no checkpoint is due by the clock.
     """
     self._stop = stop
     self._mesh = mesh
@@ -114,8 +110,7 @@ class HostConsensus:
   def update(self, sums: Sequence[int] | None) -> None:
     """Takes the flags that a training step has summed; None: it had none.
 
-    Raises:
-      ValueError: the error of the host that failed; likewise OSError.
+    Raises the ValueError or OSError of the host that failed.
     """
     if sums is None:
       return
@@ -126,8 +121,7 @@ class HostConsensus:
   def poll(self) -> None:
     """Exchanges flags now, between steps; a stop waits for the next save.
 
-    Raises:
-      ValueError: the error of the host that failed; likewise OSError.
+    Raises the ValueError or OSError of the host that failed.
     """
     if self._multihost:
       self.update(hosts.all_sum(list(self._own_flags())))  # a collective
@@ -135,9 +129,7 @@ class HostConsensus:
   def poll_and_stop(self) -> None:
     """Exchanges flags now and stops, as between batches of an evaluation.
 
-    Raises:
-      signals.Stopped: if a host was asked to stop.
-      ValueError: the error of the host that failed; likewise OSError.
+    Raises signals.Stopped if a host was asked to stop, else as `poll` does.
     """
     self.poll()
     if self.stop_requested:

@@ -36,21 +36,13 @@ _keep: list[object] = []  # the C handler must outlive its installation
 
 
 class Cluster(NamedTuple):
-  """The processes of a run, from flags; None: the scheduler knows.
+  """The processes of a run, from flags; None: the scheduler knows."""
 
-  Attributes:
-    coordinator: HOST:PORT of process 0, as the others reach it.
-    processes: number of processes.
-    process: number of this one, 0 to processes - 1.
-    timeout: seconds within which all must connect.
-    heartbeat: seconds without a heartbeat after which a process counts as dead.
-  """
-
-  coordinator: str | None
-  processes: int | None
-  process: int | None
-  timeout: int
-  heartbeat: int
+  coordinator: str | None  # HOST:PORT of process 0, as the others reach it
+  processes: int | None  # how many
+  process: int | None  # number of this one, 0 to processes - 1
+  timeout: int  # seconds within which all must connect
+  heartbeat: int  # seconds without one after which a process counts as dead
 
   def check(self) -> None:
     """Raises ValueError unless all three flags are given, or none, and fit."""
@@ -83,10 +75,8 @@ class Cluster(NamedTuple):
 def join(cluster: Cluster) -> None:
   """Connects this process with the others; call it before JAX runs anything.
 
-  Afterwards process 0 alone writes to stdout.
-
-  Raises:
-    ValueError: if not all connect in time, or no scheduler is found.
+  Afterwards process 0 alone writes to stdout. Raises ValueError if not all
+  connect in time, or no scheduler is found.
   """
   cluster.check()
   jax.config.update('jax_enable_preemption_service', False)  # takes SIGTERM

@@ -40,8 +40,7 @@ _HEARTBEAT = flags.DEFINE_integer(
 def join() -> None:
   """Connects with the other processes, if the flags name any.
 
-  Raises:
-    ValueError: if the flags do not fit each other, or not all connect in time.
+  Raises ValueError if the flags do not fit, or not all connect in time.
   """
   cluster = distributed.Cluster(
     coordinator=_COORDINATOR.value,

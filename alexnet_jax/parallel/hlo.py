@@ -10,7 +10,7 @@ groups of one device move nothing.
 import collections
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -50,30 +50,23 @@ Groups = list[list[int]]
 class Collective(NamedTuple):
   """One collective operation.
 
-  Attributes:
-    layer: 'conv3', or '' outside the layers (the sum of gradients).
-    direction: 'forward' or 'backward'.
-    kind: as HLO names it.
-    axis: of the mesh: 'data', 'column', or 'data,column' for both at once.
-    shapes: of what each device gets, as 'f32[32,13,13,256]'.
-    bytes: sent between devices, over all devices and iterations; for a sum the
-      least possible: 2 (g - 1) / g of the array in a group of g.
+  Of a sum, `bytes` are the least possible: 2 (g - 1) / g of the array in a
+  group of g devices.
   """
 
-  layer: str
-  direction: str
-  kind: str
-  axis: str
-  shapes: tuple[str, ...]
-  bytes: int
+  layer: str  # 'conv3', or '' outside the layers (the sum of gradients)
+  direction: str  # 'forward' or 'backward'
+  kind: str  # as HLO names it
+  axis: str  # of the mesh: 'data', 'column', or 'data,column' for both at once
+  shapes: tuple[str, ...]  # of what each device gets, as 'f32[32,13,13,256]'
+  bytes: int  # sent between devices, over all devices and iterations
 
 
 def collectives(hlo: str, *, mesh: Mesh) -> list[Collective]:
   """Returns the operations in a program's text that move data on this mesh.
 
-  Raises:
-    ValueError: if one joins devices that are no axis of the mesh, or is in a
-      loop of unknown length.
+  Raises ValueError if one joins devices that are no axis of the mesh, or is in
+  a loop of unknown length.
   """
   callers = _callers(hlo)
   found = []
@@ -134,7 +127,7 @@ def _collective(
   path = name.group(1) if name else ''
   layer = _LAYER.search(path)  # of jax.named_scope
   kind = match['kind']
-  arrays = list(_arrays(match['type']))
+  arrays = _ARRAY.findall(match['type'])  # (dtype, shape) of each
   if match['start'] and kind != 'all-reduce':
     arrays = arrays[len(arrays) // 2 :]  # the first half are the operands
   size = sum(_size(dtype, shape) for dtype, shape in arrays)
@@ -146,11 +139,6 @@ def _collective(
     shapes=tuple(f'{dtype}[{shape}]' for dtype, shape in arrays),
     bytes=round(_moved(kind, size, group=len(groups[0])) * mesh.size),
   )
-
-
-def _arrays(type_: str) -> Iterator[tuple[str, str]]:
-  for match in _ARRAY.finditer(type_):
-    yield match['dtype'], match['shape']
 
 
 def _size(dtype: str, shape: str) -> int:
@@ -215,15 +203,9 @@ def _axis(groups: Groups, *, mesh: Mesh) -> str:
   places = np.arange(mesh.size).reshape(mesh.devices.shape)  # [data, column]
   names = mesh.axis_names
   rows = {names[1]: places, names[0]: places.T, ','.join(names): places[None]}
+  joined = set(map(frozenset, groups))  # in any order
   for name, expected in rows.items():
-    if _same(groups, expected.reshape(-1, _width(name, mesh=mesh)).tolist()):
+    width = math.prod(mesh.shape[axis] for axis in name.split(','))
+    if joined == set(map(frozenset, expected.reshape(-1, width).tolist())):
       return name
   raise ValueError(f'{groups} is no axis of the mesh {dict(mesh.shape)}')
-
-
-def _width(name: str, *, mesh: Mesh) -> int:
-  return math.prod(mesh.shape[axis] for axis in name.split(','))
-
-
-def _same(a: Sequence[list[int]], b: Sequence[list[int]]) -> bool:
-  return {frozenset(g) for g in a} == {frozenset(g) for g in b}  # in any order

@@ -44,9 +44,8 @@ def gather_text(text: str) -> list[str]:
 def gather_rows(arrays: dict[str, Any], *, first: int) -> dict[str, Any]:
   """Joins the hosts' rows of a batch, in the order of the batch.
 
-  Args:
-    arrays: numpy arrays or lists of this host's rows, by name.
-    first: position of its first row; hosts may hold the same rows.
+  `arrays` are numpy arrays or lists of this host's rows, by name; `first` is
+  the position of its first row. Hosts may hold the same rows.
   """
   plain = {name: np.asarray(part).tolist() for name, part in arrays.items()}
   rows: dict[int, list[Any]] = {}  # by position: columns hold the same rows
@@ -76,15 +75,10 @@ def run_everywhere(
 ) -> T:
   """Runs `action` on every host; if it fails on one, it fails on all.
 
-  Args:
-    action: must not itself exchange anything with other hosts.
-    other_error: makes the error that is raised on the other hosts, from
-      'process 2: ' and the message of host 2's ValueError. An OSError, which
-      concerns that host's disk, becomes an OtherHostError there.
-
-  Raises:
-    ValueError: if it fails on a host.
-    OSError: likewise, on the host where it was raised.
+  It must not itself exchange anything with other hosts. A host raises its own
+  ValueError or OSError; the others raise what `other_error` makes of 'process
+  2: ' and the message of host 2's ValueError, and an OtherHostError for an
+  OSError, which concerns that host's disk.
   """
   if not distributed.is_multihost():
     return action()
@@ -127,14 +121,8 @@ def from_host0(
 ) -> T:
   """Runs `action` on host 0 and broadcasts its result or its error.
 
-  Args:
-    action: must not itself exchange anything with other hosts. Its result must
-      come through JSON unchanged.
-    other_error: as in `run_everywhere`.
-
-  Raises:
-    ValueError: if it fails on host 0.
-    OSError: likewise, on host 0.
+  It must not itself exchange anything with other hosts, and its result must
+  come through JSON unchanged. Errors are those of `run_everywhere`.
   """
   if not distributed.is_multihost():
     return action()
@@ -191,11 +179,7 @@ def broadcast_from_host0(
 
 
 def assert_equal(facts: dict[str, str]) -> None:
-  """Refuses to run where a fact differs between hosts.
-
-  Raises:
-    ValueError: naming the facts that differ, with their values.
-  """
+  """Raises ValueError, with the values, if a fact differs between hosts."""
   lines = [f'{name} = {value}' for name, value in sorted(facts.items())]
   texts = [text.split('\n') for text in gather_text('\n'.join(lines))]
   for host, theirs in enumerate(texts):

@@ -30,8 +30,7 @@ def make_cpu_devices(number: int) -> None:
   Call it before JAX runs anything, and after distributed.join. It has no effect
   on a mesh where JAX finds accelerators.
 
-  Raises:
-    ValueError: if the hosts cannot have the same number of devices each.
+  Raises ValueError if the hosts cannot have the same number of devices each.
   """
   processes = distributed.host_count()
   if number % processes:
@@ -46,8 +45,7 @@ def make_cpu_devices(number: int) -> None:
 def create(*, data: int, column: int) -> Mesh:
   """Returns the mesh of data x column devices.
 
-  Raises:
-    ValueError: if there are fewer devices, or several hosts have more.
+  Raises ValueError if there are fewer devices, or several hosts have more.
   """
   devices = jax.devices()  # of all hosts
   needed = data * column
@@ -128,12 +126,9 @@ def put_batch(
 ) -> PyTree:
   """Shards arrays by image over `data`; every column gets the same images.
 
-  Args:
-    batch: host arrays whose first axis is images.
-    mesh: of the run. If it spans hosts, each host fills its own devices and
-      nothing is sent.
-    images: in the whole minibatch, of which `batch` is the slice that
-      `host_images` names; None: `batch` is the whole.
+  `batch` holds host arrays whose first axis is images: all of the minibatch, or
+  of its `images` the slice that `host_images` names. If the mesh spans hosts,
+  each host fills its own devices and nothing is sent.
   """
   sharding = NamedSharding(mesh, P(DATA))
   if not spans_hosts(mesh):
