@@ -32,10 +32,7 @@ class Setup(NamedTuple):
 
 
 def set_up(config: schema.Config) -> Setup:
-  """Opens the data and builds the programs.
-
-  Raises ValueError if the config, the data and the machine do not fit.
-  """
+  """Opens the data and builds the programs; ValueError if they do not fit."""
   validate.check(config)
   dataset = load_data(config)
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)

@@ -248,9 +248,7 @@ class Mirror:
 
   def _empty(self) -> None:
     """Removes all but the steps that are on the bucket as well."""
-    same = [
-      step for step, sums in self._complete.items() if self._has(step, sums)
-    ]
+    same = [s for s, sums in self._complete.items() if self._has(s, sums)]
     self._steps.mkdir(parents=True, exist_ok=True)
     for path in [*self._folder.iterdir(), *self._steps.iterdir()]:
       if path == self._steps or (

@@ -64,10 +64,8 @@ def digest(tree: PyTree) -> Digests:
   >>> one.arrays['w'] == other.arrays['w'], one.not_finite
   (False, [])
   """
-  names = [
-    name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)
-  ]
-  leaves = jax.tree.leaves(tree)
+  named = jax.tree_util.tree_leaves_with_path(tree)
+  names, leaves = [name_of(path) for path, _ in named], jax.tree.leaves(tree)
   shardings = tuple(leaf.sharding for leaf in leaves)
   sums = jax.device_get(_program(shardings)(leaves))  # [devices.., 3] each
   arrays, not_finite = {}, []

@@ -140,10 +140,8 @@ def read_state(
   Raises DamagedError if they cannot be read, or their digests are not those in
   `meta`.
   """
-  if distributed.is_multihost():
-    restored = _restore_on_host0(step, state)
-  else:
-    restored = _restore(step, state)
+  restore = _restore_on_host0 if distributed.is_multihost() else _restore
+  restored = restore(step, state)
   found = checksums.digest(restored).arrays  # on the devices
   for name in sorted({*meta['digests'], *found}):
     if meta['digests'].get(name) != found.get(name):

@@ -141,10 +141,7 @@ class CheckpointSaver:
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits, and ends the threads that write; on this host alone.
-
-    Raises SaveError if a step cannot be written.
-    """
+    """Waits, and ends the threads of this host that write; else SaveError."""
     with self._quiet, self._save_errors():
       if self._manager:
         self._manager.close()

@@ -94,14 +94,11 @@ def label(
 ) -> dict[str, list[tuple[str, float]]]:
   """Returns the most probable (class, probability)s of each image by name."""
   split = ImageSplit(list(squares.values()))
-  mean = predictions.average(  # [N, classes]
-    [
-      predict.predict(
-        network.setup, variables=network.variables, views=views, split=split
-      )
-      for network in networks
-    ]
-  )
+  found = [
+    predict.predict(n.setup, variables=n.variables, views=views, split=split)
+    for n in networks
+  ]
+  mean = predictions.average(found)  # [N, classes]
   classes = [c.name for c in networks[0].setup.dataset.classes]
   rows = zip(squares, mean.probabilities, strict=True)
   return {name: _best(row, classes=classes) for name, row in rows}

@@ -41,13 +41,9 @@ def predict(
   `check` runs between minibatches; an error that it raises ends this.
   """
   crops = place_views(setup.config, views=views, mesh=setup.mesh)
+  split = setup.dataset.val if split is None else split
   names, rows = [], []  # a row: arrays of one minibatch
-  for batch in minibatches(
-    setup,
-    setup.dataset.val if split is None else split,
-    title=f'views: {views}',
-    check=check,
-  ):
+  for batch in minibatches(setup, split, title=f'views: {views}', check=check):
     each = [
       setup.programs.predict(variables, setup.mean_image, batch.images, view)
       for view in crops
@@ -102,9 +98,8 @@ def minibatches(
     split, batch_size=size, rows=own, bad_records=setup.bad_records
   )
   rounds = -(-len(split) // size)  # rounded up
-  for batch in tqdm.tqdm(
-    batches, total=rounds, desc=title, delay=5, leave=False
-  ):
+  bar = tqdm.tqdm(batches, total=rounds, desc=title, delay=5, leave=False)
+  for batch in bar:
     check()
     images, labels = mesh_lib.put_batch(  # sharded over `data`
       [batch['image'], batch['label']], mesh=setup.mesh, images=size

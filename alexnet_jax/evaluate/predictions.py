@@ -95,8 +95,7 @@ def shares(
 ) -> Float[np.ndarray, ' members']:
   """Scales weights to a sum of 1.
 
-  Raises ValueError unless there is one for each member, 0 or more, and one
-  above 0.
+  Raises ValueError unless each member has one, 0 or more, and one is above 0.
   """
   given = np.ones(members) if weights is None else np.array(weights, float)
   if len(given) != members:

@@ -158,9 +158,8 @@ def is_lost(error: BaseException) -> bool:
   """
   within: BaseException | None = error
   while within:
-    if isinstance(within, (RuntimeError, ValueError)) and _FAILED.match(
-      str(within)
-    ):
+    named = isinstance(within, (RuntimeError, ValueError))
+    if named and _FAILED.match(str(within)):
       return True
     within = within.__cause__ or within.__context__
   return False
@@ -224,8 +223,7 @@ def defer_aborts() -> None:
   JAX aborts it when it sees that other processes have ended.
   """
 
-  def wait(number: int) -> None:
-    del number
+  def wait(_: int) -> None:
     while True:
       time.sleep(60)  # the aborting thread stays here until the exit
 
@@ -235,8 +233,7 @@ def defer_aborts() -> None:
 def _translate_aborts(line: str, *, to: int) -> None:
   """Makes an abort of JAX write `line` and exit with code 1."""
 
-  def end(number: int) -> None:
-    del number
+  def end(_: int) -> None:
     os.write(to, line.encode())  # print is not safe in a signal handler
     os._exit(1)
 

@@ -45,7 +45,12 @@ def find(setup: setup_lib.Setup, *, workdir: workdir_lib.Workdir) -> Resume:
     compatible.check_resumable(
       meta, setup.config, dataset=setup.dataset, path=path
     )
-    _check_not_beyond(path, setup)
+    if int(path.name) > setup.plan.total_steps:
+      raise ValueError(
+        f'{path} is beyond the {setup.plan.total_steps:,} steps of this '
+        'config: use more of --config.total_steps or --config.num_epochs, or '
+        'another --workdir'
+      )
     tree = setup.programs.state.to_tree()  # shapes, dtypes and shardings
     state = TrainState(**restore.read_state(path, meta=meta, state=tree))
     if int(state.step) != int(path.name):  # a renamed folder
@@ -70,15 +75,6 @@ def _initial_state(setup: setup_lib.Setup) -> TrainState:
   from alexnet_jax.train import warm_start
 
   return warm_start.initial_state(setup)
-
-
-def _check_not_beyond(path: pathlib.Path, setup: setup_lib.Setup) -> None:
-  if int(path.name) > setup.plan.total_steps:
-    raise ValueError(
-      f'{path} is beyond the {setup.plan.total_steps:,} steps of this '
-      'config: use more of --config.total_steps or --config.num_epochs, or '
-      'another --workdir'
-    )
 
 
 def assert_same_run(setup: setup_lib.Setup) -> None:

@@ -31,7 +31,6 @@ def train(
   """Trains to the end of the config, from the newest checkpoint or step 0.
 
   Args:
-    config: every field.
     workdir: folder of the run, made if need be; one run at a time.
     stop: set by signals; None: signals end the process.
     profile: steps that are traced into WORKDIR/profile.

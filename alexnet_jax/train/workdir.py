@@ -44,9 +44,8 @@ def local_folder(place: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
         return str(paths.expand(place))
       from alexnet_jax.checkpoint import bucket_sync
 
-      return str(
-        stack.enter_context(bucket_sync.synced_workdir(place, stop=stop))
-      )
+      synced = bucket_sync.synced_workdir(place, stop=stop)
+      return str(stack.enter_context(synced))
 
     yield pathlib.Path(hosts.from_host0(open_folder))
     hosts.on_host0(stack.close)  # copies to the bucket what is not there yet
@@ -218,10 +217,7 @@ class Workdir:
         self._log.write(self.last_record)
 
   def sync(self) -> None:
-    """Waits until the disk of host 0 has every record.
-
-    Raises WriteError, on all hosts, if one of them cannot be written.
-    """
+    """Waits until host 0's disk has all records; WriteError on all if not."""
     assert self._consensus
     with self._defer_errors():
       if self._log:
