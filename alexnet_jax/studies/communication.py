@@ -45,8 +45,7 @@ class Movement(NamedTuple):
   axis: str  # of the mesh, 'data' or 'column'
   count: int  # operations in the program
   bytes_per_image: float  # sent, summed over all devices
-  # Of what each device receives; () if expected, not measured
-  shapes: tuple[str, ...] = ()
+  shapes: tuple[str, ...] = ()  # that each device receives, if measured
 
   @property
   def key(self) -> tuple[str, ...]:

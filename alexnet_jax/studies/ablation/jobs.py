@@ -101,9 +101,7 @@ def _wait_for_earlier(jobs: Sequence[Job], *, stop: signals.Stop) -> None:
 
 
 def _is_going(job: Job) -> bool:
-  if not job.log.is_file():
-    return False
-  with open(job.log, 'rb') as log:
+  with contextlib.suppress(FileNotFoundError), open(job.log, 'rb') as log:
     try:
       fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -170,9 +168,8 @@ def gpus() -> list[str]:
   CUDA_VISIBLE_DEVICES and JAX_PLATFORMS exclude some; CUDA ignores all that
   follows the first invalid id in the former.
   """
-  if os.environ.get('JAX_PLATFORMS') == 'cpu':
-    return []
-  if not any(map(importlib.util.find_spec, _PLUGINS)):
+  on_cpu = os.environ.get('JAX_PLATFORMS') == 'cpu'
+  if on_cpu or not any(map(importlib.util.find_spec, _PLUGINS)):
     return []
   if _VISIBLE in os.environ:
     ids = [i.strip() for i in os.environ[_VISIBLE].split(',')]

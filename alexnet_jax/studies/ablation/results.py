@@ -31,8 +31,7 @@ class NetResult(NamedTuple):
   runs: int  # that are done
   pairs: int  # runs whose base is done too; 0 for the base
   errors: dict[str, paired.Spread]  # over runs, by measure; {} without runs
-  # Over pairs, by measure; {} without pairs
-  costs: dict[str, paired.Difference]
+  costs: dict[str, paired.Difference]  # over pairs, likewise
   paper: Points  # the paper's cost on ImageNet
   bound: str  # how exact that is: '> ', '~ ' or ''
   notes: Points  # the cost in the authors' notes of 2012
@@ -103,10 +102,9 @@ def notes(run: str) -> Points:
     return None, None
   note = by_run[run]
   whole = by_run[_BASES[note.data]]
-  return (
-    round(100 * (note.top1_error - whole.top1_error), 4),
-    round(100 * (note.top5_error - whole.top5_error), 4),
-  )
+  top1 = note.top1_error - whole.top1_error
+  top5 = note.top5_error - whole.top5_error
+  return round(100 * top1, 4), round(100 * top5, 4)
 
 
 def bound(effect: str) -> str:
@@ -175,9 +173,8 @@ def errors(
   if found is None:
     return _NONE
   mean = f'{found.mean:.{digits}f}'
-  if found.stddev is None or not spread:
-    return mean
-  return f'{mean} ± {found.stddev:.{digits}f}'
+  wide = spread and found.stddev is not None
+  return f'{mean} ± {found.stddev:.{digits}f}' if wide else mean
 
 
 def cost(found: paired.Difference | None, *, digits: int = 1) -> str:
@@ -192,7 +189,7 @@ def points(value: float | None, *, bound: str = '') -> str:
   """
   if value is None:
     return _NONE
-  return f'{bound}{paired.signed(value, digits=0 if bound else 1)}'
+  return bound + paired.signed(value, digits=0 if bound else 1)
 
 
 def both(found: Points, *, bound: str = '') -> str:

@@ -35,8 +35,7 @@ class Study(NamedTuple):
   fields: tuple[str, ...]  # FIELD=VALUE, as the command line sets them
   config: Config  # of the base with these fields and the budget
   ablations: tuple[str, ...]  # names; each is applied alone
-  # Each gives a run of the base and one of each ablation
-  seeds: tuple[int, ...]
+  seeds: tuple[int, ...]  # each of a run of the base, and one per ablation
   output: pathlib.Path  # folder of the study
   data: provenance.Data  # the data set of the config
 
@@ -142,8 +141,7 @@ def train_all(
     ends = _open_manifest(study)
     by_key = {run.key: run for run in all_runs(study, ends=ends)}
     others = [k for k, end in ends.items() if not end.code and k not in by_key]
-    if others:
-      count = len(others)
+    if count := len(others):
       runs = 'a finished run is' if count == 1 else f'{count} finished runs are'
       print(
         f'{runs} in the folder not asked for, and left out: {", ".join(others)}'

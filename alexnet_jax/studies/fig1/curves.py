@@ -32,8 +32,7 @@ class ActivationResult(NamedTuple):
   """The search for an activation's rate, and the runs with that rate."""
 
   activation: str  # of all layers but the last
-  # Rate -> training error of each epoch of the search
-  searched: dict[float, list[float]]
+  searched: dict[float, list[float]]  # rate -> training error of each epoch
   rate: float  # the chosen one
   curves: dict[int, list[float]]  # seed -> training error of each epoch
 

@@ -60,7 +60,11 @@ def parse_rates(texts: Sequence[str]) -> list[float]:
 
 
 class Experiment:
-  """Trains all runs of the figure, and prints a line for each epoch."""
+  """Trains all runs of the figure, and prints a line for each epoch.
+
+  The config is that of every run, except for activation, rate, seed and length:
+  a run ends after `most_epochs`, at the target or not.
+  """
 
   def __init__(
     self,
@@ -70,11 +74,6 @@ class Experiment:
     most_epochs: int,
     stop: signals.Stop | None = None,
   ):
-    """Trains nothing yet.
-
-    The config is that of every run, except for activation, rate, seed and
-    length: a run ends after `most_epochs`, at the target or not.
-    """
     self._config, self._folder = config, folder
     self._most_epochs, self._stop = most_epochs, stop
     self._stdout = sys.stdout  # a run redirects sys.stdout to its log
@@ -141,8 +140,7 @@ def _refuse_other(config: Config, *, workdir: pathlib.Path) -> None:
   """Raises ValueError if a workdir holds a run of another config."""
   before = schema.upgrade(log_lib.read_json(workdir / 'config.json'))
   before.pop('history', None)
-  changed = compatible.changes(before, config) if before else ()
-  for field, old, new in changed:
+  for field, old, new in compatible.changes(before, config) if before else ():
     if not field.startswith(_MAY_CHANGE):
       raise ValueError(
         f'{workdir}: config.{field} was {old}, is {new}: use another --output, '
@@ -166,16 +164,13 @@ class _Watch:
   def is_done(self, lines: list[log_lib.Record]) -> bool:
     """Whether the run has reached the target; the stop_when of train.train."""
     errors = curves_lib.epoch_errors(lines)
-    if len(errors) > self._printed:
-      self._printed = len(errors)
-      self._print_epoch(errors[-1], speed=lines[-1]['images_per_second'])
+    if (done := len(errors)) > self._printed:
+      self._printed, speed = done, lines[-1]['images_per_second']
+      took = (time.monotonic() - self._start) / (done - self._begun)
+      left = took * (self._epochs - done) / 60
+      self._print(
+        f'{self._name}: epoch {done}, training error {errors[-1]:.1%}; '
+        f'{speed:.0f} images/s, {took:.0f} s an epoch, at most {left:.1f} min '
+        'left of this run'
+      )
     return curves_lib.crossing(errors) is not None
-
-  def _print_epoch(self, error: float, *, speed: float) -> None:
-    took = (time.monotonic() - self._start) / (self._printed - self._begun)
-    left = took * (self._epochs - self._printed) / 60
-    self._print(
-      f'{self._name}: epoch {self._printed}, training error {error:.1%}; '
-      f'{speed:.0f} images/s, {took:.0f} s an epoch, at most {left:.1f} min '
-      'left of this run'
-    )

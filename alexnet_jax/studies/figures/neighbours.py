@@ -49,9 +49,8 @@ def figure(
 
   def cell(left: float, top: float) -> Axes:
     size = side * (1 - _PAD)
-    return made.add_axes(
-      (left / _WIDTH, (top - size) / height, size / _WIDTH, size / height)
-    )
+    x, y = left / _WIDTH, (top - size) / height
+    return made.add_axes((x, y, size / _WIDTH, size / height))
 
   lefts = [n * side for n in (0.0, 1 + _APART, 1 + count + 2 * _APART)]
   heads = ('query', 'nearest in fc7', 'nearest in pixels')

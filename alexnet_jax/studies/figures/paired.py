@@ -33,13 +33,11 @@ def figure(rows: Sequence[results.NetResult]) -> Figure:
   _dots(losses, [row.costs['loss'] for row in rows])
   errors.set_title('top-1 error, points')
   losses.set_title('loss')
-  errors.set_yticks(
-    range(len(rows)), [style.label(r.name, width=_LETTERS) for r in rows]
-  )
+  names = [style.label(row.name, width=_LETTERS) for row in rows]
+  errors.set_yticks(range(len(rows)), names)
   errors.set_ylim(len(rows) - 0.5, -0.5)
-  made.legend(
-    *errors.get_legend_handles_labels(), loc='outside lower left', ncols=3
-  )
+  labels = errors.get_legend_handles_labels()
+  made.legend(*labels, loc='outside lower left', ncols=3)
   return made
 
 

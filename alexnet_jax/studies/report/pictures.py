@@ -22,8 +22,7 @@ INSTALL = "pip install 'alexnet-jax[analysis]'"
 _TYPES = {'svg': 'image/svg+xml', 'png': 'image/png'}
 _OF_PIXELS = {'kernels', 'examples', 'neighbours'}
 _EXAMPLES = 8  # as many as Figure 4, left, has
-# Gives the arguments of a module's `figure`.
-Arguments = Callable[[], dict[str, Any]]
+Arguments = Callable[[], dict[str, Any]]  # those of a module's `figure`
 
 
 class NothingToDrawError(ValueError):
@@ -119,12 +118,11 @@ def _chosen(ranks: np.ndarray, labels: np.ndarray) -> list[int]:
 
   The same predictions give the same images: their place in the split decides.
   """
-  wrong = _spread(np.flatnonzero(ranks > 0), labels, count=_EXAMPLES // 2)
-  right = _spread(
-    np.flatnonzero(ranks == 0), labels, count=_EXAMPLES - len(wrong)
-  )
+  errors, others = np.flatnonzero(ranks > 0), np.flatnonzero(ranks == 0)
+  wrong = _spread(errors, labels, count=_EXAMPLES // 2)
+  right = _spread(others, labels, count=_EXAMPLES - len(wrong))
   more = _EXAMPLES - len(right) - len(wrong)
-  rest = [i for i in np.flatnonzero(ranks > 0) if i not in wrong][:more]
+  rest = [i for i in errors if i not in wrong][:more]
   return sorted([*right, *wrong, *map(int, rest)])
 
 

@@ -85,9 +85,9 @@ def ablated(config: Config) -> dict[str, ablations.Ablation]:
 def _read(config: Config, here: _Reader) -> str:
   """The value as text; configs of other versions may lack fields."""
   try:
-    return _text(
-      schema.get(config, here) if isinstance(here, str) else here(config)
-    )
+    if isinstance(here, str):
+      return _text(schema.get(config, here))
+    return _text(here(config))
   except (AttributeError, KeyError, TypeError, ValueError):
     return _UNKNOWN
 
@@ -136,23 +136,14 @@ def _lrn(config: Config) -> str | tuple[float | int, ...]:
   return lrn.n, lrn.k, lrn.alpha, lrn.beta
 
 
-def _length(config: Config) -> str:
-  if config.total_steps is not None:
-    return f'{config.total_steps:,} steps'
-  return f'about {config.num_epochs} epochs'
-
-
 def _initial(config: Config) -> str:
   """The standard deviation of most layers, and of those that differ."""
   by_width: dict[float, list[str]] = {}
   for name, layer in _layers(config).items():
     by_width.setdefault(layer.stddev, []).append(name)
   most = max(by_width, key=lambda stddev: len(by_width[stddev]))
-  others = [
-    f'N(0, {stddev:g}) in {_text(names)}'
-    for stddev, names in by_width.items()
-    if stddev != most
-  ]
+  del by_width[most]
+  others = [f'N(0, {n:g}) in {_text(of)}' for n, of in by_width.items()]
   return '; '.join([f'N(0, {most:g})', *others])
 
 
@@ -193,7 +184,9 @@ _SETTINGS: tuple[tuple[str, str, Any, _Reader], ...] = (
    'augment.colour_stddev'),
   ('§4.1', 'Views at test time', paper.VIEWS, 'eval.final_views'),
   ('§5', 'Images a minibatch', paper.BATCH_SIZE, 'batch_size'),
-  ('§5', 'Length', f'about {paper.NUM_EPOCHS} epochs', _length),
+  ('§5', 'Length', f'about {paper.NUM_EPOCHS} epochs',
+   lambda c: f'about {c.num_epochs} epochs' if c.total_steps is None
+   else f'{c.total_steps:,} steps'),
   ('§5', 'Learning rate', paper.LEARNING_RATE, 'optim.learning_rate'),
   ('§5', 'Rate lowered at a plateau',
    _drops(paper.LEARNING_RATE_DROPS, paper.DROP_FACTOR),

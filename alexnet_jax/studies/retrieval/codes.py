@@ -54,10 +54,8 @@ class AutoEncoder(nn.Module):
     z = z / (z.std(axis=0, keepdims=True) + _TINY)
     c = jnp.tanh(z + _NOISE * jax.random.normal(key, z.shape))
     # Zeros start y at the mean: |c|^2 is many times |x|^2.
-    decoder = nn.Dense(
-      self.units, kernel_init=nn.initializers.zeros, name='decoder'
-    )
-    return decoder(c)
+    zeros = nn.initializers.zeros
+    return nn.Dense(self.units, kernel_init=zeros, name='decoder')(c)
 
 
 class Coder(NamedTuple):
@@ -97,10 +95,8 @@ def train(
   Raises ValueError for other bits, or fewer than two features.
   """
   check_bits(bits)
-  if len(features) < 2:
-    raise ValueError(
-      f'{len(features)} features to train codes on: use at least 2'
-    )
+  if (count := len(features)) < 2:
+    raise ValueError(f'{count} features to train codes on: use at least 2')
   rng = np.random.default_rng(seed)
   few = min(len(features), _MOST_ROWS)
   chosen = np.sort(rng.choice(len(features), few, replace=False))
@@ -149,9 +145,8 @@ def _fit(
     updates, state = optimizer.update(gradients, state)
     return optax.apply_updates(params, updates), state
 
-  for number in tqdm.trange(
-    steps, desc=f'codes of {bits} bits', delay=5, leave=False
-  ):
+  title = f'codes of {bits} bits'
+  for number in tqdm.trange(steps, desc=title, delay=5, leave=False):
     rows = jnp.asarray(x[rng.integers(0, len(x), _BATCH)])
     params, state = step(params, state, rows, jax.random.fold_in(noise, number))
   return np.asarray(params['params']['encoder']['kernel'])

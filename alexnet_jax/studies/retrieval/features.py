@@ -120,9 +120,8 @@ def extract(
   seed = network.setup.config.seed
   chosen = sample(len(images), most=most_images, seed=seed)
   with locks.locked(folder, fix='use a copy of the workdir'):
-    progress = _begin(
-      folder, key=_key(network, split=split, chosen=chosen), notify=notify
-    )
+    key = _key(network, split=split, chosen=chosen)
+    progress = _begin(folder, key=key, notify=notify)
     start = progress['done']
     if start < len(chosen):
       key = _key(network, split=split, chosen=np.arange(len(images)))
@@ -255,14 +254,12 @@ def _extracted(
   places = np.minimum(np.arange(start, -(-end // size) * size), end - 1)
   rest = Subset(part.split, part.index[places])
   done = start
-  for batch in predict.minibatches(
-    network.setup, rest, title=title, check=check
-  ):
+  batches = predict.minibatches(network.setup, rest, title=title, check=check)
+  for batch in batches:
     kept = batch.indices < end - start
+    fc7 = predict.features(network.setup, batch, variables=network.variables)
     rows = {
-      'features': predict.features(
-        network.setup, batch, variables=network.variables
-      ),
+      'features': fc7,
       'pixels': shrink(jax.device_get(batch.images)[batch.readable]),
       'labels': batch.host_labels.astype(np.int32),
       'index': rest.index[batch.indices].astype(np.int32),

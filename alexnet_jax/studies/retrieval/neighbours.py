@@ -62,13 +62,10 @@ def nearest(
   _check_values(queries)
   # Distances stay the same, and short vectors lose less to rounding.
   mean = _mean(database)[None]
-  centred = (
-    (start, block - mean)
-    for start, block in blocks(database, rows=block_rows, what='neighbours')
-  )
-  _, rows = _search(
-    _float32(queries) - mean, centred, count=_spare(count, of=len(database))
-  )
+  parts = blocks(database, rows=block_rows, what='neighbours')
+  centred = ((start, block - mean) for start, block in parts)
+  spare = _spare(count, of=len(database))
+  _, rows = _search(_float32(queries) - mean, centred, count=spare)
   return _measured(queries, database, rows=rows, count=count)
 
 
@@ -95,11 +92,8 @@ def hamming(
     0, len(database), block_rows, desc='codes compared', delay=5, leave=False
   )
   bits = _bits(queries)
-  scores, rows = _search(
-    bits,
-    ((start, _bits(database[start : start + block_rows])) for start in starts),
-    count=count,
-  )
+  parts = ((at, _bits(database[at : at + block_rows])) for at in starts)
+  scores, rows = _search(bits, parts, count=count)
   return Neighbours(rows, (bits.sum(axis=1)[:, None] - scores).astype(np.int64))
 
 

@@ -12,9 +12,8 @@ class Link(NamedTuple):
   """A link between two neighbours of a ring."""
 
   bandwidth: float  # bytes/s that leave a device, in one direction
-  latency: float  # seconds a hop
-  # Where the bandwidth is from; all latencies are of LATENCY_SOURCE
-  source: str
+  latency: float  # seconds a hop, of LATENCY_SOURCE
+  source: str  # of the bandwidth
 
 
 # The figures by which NCCL plans its own collectives: GB/s of each NVLink (an
@@ -27,7 +26,6 @@ _OTHERS = f'{_NCCL}b6475625fbcaa2c3c0e50eed2fa1255d7514d4a2/src/graph/topo.cc'
 LATENCY_SOURCE = (
   f'{_NCCL}b6475625fbcaa2c3c0e50eed2fa1255d7514d4a2/src/graph/tuning.cc'
 )
-
 
 LINKS = {
   name: Link(gigabytes * 1e9, latency, source)

@@ -36,10 +36,8 @@ ASSUMED_SHARE = 0.3
 class Cluster(NamedTuple):
   """The links of a cluster."""
 
-  # Between any two devices; with host_link, between hosts only
-  link: links.Link
-  # Between devices of one host; None: the same as `link`
-  host_link: links.Link | None = None
+  link: links.Link  # between any two devices; with host_link, hosts only
+  host_link: links.Link | None = None  # inside a host; None: the same
   devices_per_host: int = 8
 
 
@@ -122,10 +120,8 @@ def step_cost(
   Raises ValueError if the images do not divide over the data axis.
   """
   moved = movements(config, mesh=mesh, images=images)
-  columns, gradients = (
-    [m for m in moved if m.axis == axis]
-    for axis in (mesh_lib.COLUMN, mesh_lib.DATA)
-  )
+  columns = [m for m in moved if m.axis == mesh_lib.COLUMN]
+  gradients = [m for m in moved if m.axis == mesh_lib.DATA]
   of_step = {'mesh': mesh, 'images': images}
   return StepCost(
     **of_step,

@@ -28,10 +28,8 @@ class Plan(NamedTuple):
   left_out: list[str]  # why other meshes are missing
   # Link name -> devices -> images a device; {} if not asked for
   crossovers: dict[str, dict[int, float]]
-  # The most that a host consumes in any of the rows
-  host_images_per_second: float
-  # Measured rates of reading records, compared with it
-  feeds: list[model.InputRate]
+  host_images_per_second: float  # the most in any of the rows
+  feeds: list[model.InputRate]  # measured rates of reading, compared with it
 
 
 def compute(
