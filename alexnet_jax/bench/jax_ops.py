@@ -141,14 +141,8 @@ def _lrn(model: Any, name: str, x: Shape, params: Any, y: Shape) -> Op:
     parts = parts / (c.k + alpha * total) ** c.beta
     return jnp.concatenate(list(parts), axis=-1)
 
-  own = functools.partial(
-    lrn.local_response_norm,
-    n=c.n,
-    k=c.k,
-    alpha=alpha,
-    beta=c.beta,
-    columns=columns,
-  )
+  of_config = {'n': c.n, 'k': c.k, 'alpha': alpha, 'beta': c.beta}
+  own = functools.partial(lrn.local_response_norm, **of_config, columns=columns)
   return Op(own, (x,), naive)
 
 

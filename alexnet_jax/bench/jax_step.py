@@ -149,11 +149,10 @@ def ten_views(config: Config) -> serve.Workload:
 
 def product(dtype: str) -> serve.Workload:
   """A product of square matrices: the machine's peak."""
-  size = _PRODUCT
-  key = jax.random.key(0)
-  a = jax.random.normal(key, (size, size)).astype(dtype)
+  shape = (_PRODUCT, _PRODUCT)
+  a = jax.random.normal(jax.random.key(0), shape).astype(dtype)
   multiply = jax.jit(operator.matmul)
-  return serve.Workload(lambda: multiply(a, a), {'flop': 2 * size**3})
+  return serve.Workload(lambda: multiply(a, a), {'flop': 2 * _PRODUCT**3})
 
 
 def _programs(config: Config) -> tuple[jax.sharding.Mesh, build.Steps]:
@@ -182,10 +181,7 @@ def _facts(config: Config, *, what: str, since: float) -> serve.Facts:
 
 
 def draw_batch(config: Config) -> dict[str, np.ndarray]:
-  """A training batch: random images and labels, draws that change nothing.
-
-  The time of a step does not depend on the values of the draws.
-  """
+  """Random images and labels; draws that change nothing, not even the time."""
   rng = np.random.default_rng(0)
   images = config.batch_size
   batch = {

@@ -146,8 +146,7 @@ def _in_file(path: pathlib.Path, *, name: str) -> Iterator[Deviation]:
 def _comments(text: str) -> Iterator[str]:
   """Paragraphs of comments and docstrings, each on one line.
 
-  A mark begins a paragraph of its own; so does any change between comments and
-  other lines.
+  A mark begins one; so does any change between comments and other lines.
   """
   paragraph, was_comment = [], False
   for line in [*text.splitlines(), '']:

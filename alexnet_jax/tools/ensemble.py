@@ -28,9 +28,9 @@ def main() -> None:
       'no files: give those that --mode=eval --save_predictions wrote'
     )
   output = paths.expand(_OUTPUT.value)
-  if _OUTPUT.value and output.suffix != predictions.SUFFIX:
-    raise ValueError(f'--output={output} is no .npz: give it that ending')
   if _OUTPUT.value:
+    if output.suffix != predictions.SUFFIX:
+      raise ValueError(f'--output={output} is no .npz: give it that ending')
     predictions.probe(output)
   weights = ensemble.parse_weights(_WEIGHTS.value, members=len(files))
   members = [predictions.load(paths.expand(file)) for file in files]

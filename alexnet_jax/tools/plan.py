@@ -64,9 +64,12 @@ def main() -> None:
   for name in _TABLES.value:
     if name not in plan.TABLES:
       raise ValueError(f'--tables={name}: use {", ".join(plan.TABLES)}')
+  for number in _DEVICES.value:
+    if not number.isdecimal():
+      raise ValueError(f'--devices={number}: use whole numbers, such as 1,2,8')
   found = plan.make(
     config,
-    devices=[_whole(number) for number in _DEVICES.value],
+    devices=[*map(int, _DEVICES.value)],
     compute=plan.compute(
       config,
       step_seconds=_STEP_SECONDS.value,
@@ -83,12 +86,6 @@ def main() -> None:
   per_host = _DEVICES_PER_HOST.value
   tables = _TABLES.value
   print(plan.as_markdown(found, tables=tables, devices_per_host=per_host))
-
-
-def _whole(number: str) -> int:
-  if not number.isdecimal():
-    raise ValueError(f'--devices={number}: use whole numbers, such as 1,2,8')
-  return int(number)
 
 
 def _cluster() -> tuple[str, model.Cluster]:

@@ -43,11 +43,8 @@ def main() -> int:
   size = networks[0].setup.config.data.image_size
   squares, unread = label.read_images(names, size=size)
   for name, reason in unread.items():
-    print(
-      f'error: {cli.printable(name)}: {reason}; give a JPEG, PNG or another '
-      'image',
-      file=sys.stderr,
-    )
+    failed = f'error: {cli.printable(name)}: {reason}'
+    print(f'{failed}; give a JPEG, PNG or another image', file=sys.stderr)
   if squares:
     found = label.label(networks, squares, views=int(_VIEWS.value))
     for name in filter(found.__contains__, names):

@@ -46,11 +46,7 @@ _ENCODING = flags.DEFINE_enum(
   'raw: fastest to train from, 197 kB per image. jpeg: about 25 kB.',
 )
 _JPEG_QUALITY = flags.DEFINE_integer(
-  'jpeg_quality',
-  90,
-  'For --encoding=jpeg.',
-  lower_bound=1,
-  upper_bound=95,
+  'jpeg_quality', 90, 'For --encoding=jpeg.', lower_bound=1, upper_bound=95
 )
 _WORKERS = flags.DEFINE_integer(
   'workers',

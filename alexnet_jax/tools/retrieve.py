@@ -52,7 +52,9 @@ def main() -> int:
     raise ValueError(
       '--restore is missing: give a WORKDIR, such as runs/default'
     )
-  bits = [_bits(text) for text in _BITS.value]
+  for text in _BITS.value:
+    if not text.isdecimal():
+      raise ValueError(f'--bits={text}: use whole numbers, such as 64,128')
   step = _step(_RESTORE.value)
   config = load.own_config(restore.read_meta(step))
   config.data.dir = _DATA_DIR.value or config.data.dir
@@ -68,7 +70,7 @@ def main() -> int:
     workdir=_workdir(step),
     queries=_QUERIES.value,
     most_images=_MOST_IMAGES.value,
-    bits=bits,
+    bits=[*map(int, _BITS.value)],
   )
   print(search.precision_table(result))
   return 0
@@ -97,12 +99,6 @@ def _workdir(step: pathlib.Path) -> pathlib.Path:
       'where results are to go'
     )
   return folder.parent
-
-
-def _bits(text: str) -> int:
-  if not text.isdecimal():
-    raise ValueError(f'--bits={text}: use whole numbers, such as 64,128')
-  return int(text)
 
 
 if __name__ == '__main__':

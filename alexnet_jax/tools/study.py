@@ -74,7 +74,6 @@ def main() -> int:
 def _study() -> study.Study:
   if not _BASE.value:
     raise ValueError('--base is missing: use one such as configs/imagenet.py')
-  seeds = cli.seeds(_SEEDS.value)
   name = pathlib.Path(_BASE.value.split(':')[0]).stem
   config, data = study.with_budget(_config(), epochs=_BUDGET.value)
   return study.Study(
@@ -82,7 +81,7 @@ def _study() -> study.Study:
     fields=tuple(_SET.value),
     config=config,
     ablations=tuple(_ABLATIONS.value),
-    seeds=seeds,
+    seeds=cli.seeds(_SEEDS.value),
     output=paths.expand(_OUTPUT.value or f'runs/study-{name}'),
     data=data,
   )

@@ -61,8 +61,7 @@ def main():
     prefetch_factor=4,
   )
   batches = itertools.chain.from_iterable(itertools.repeat(loader))
-  count, seen = 0, 8 * BATCH
-  before = cpu()
+  count, seen, before = 0, 8 * BATCH, cpu()
   for _ in range(8):
     next(batches)
   start = time.perf_counter()

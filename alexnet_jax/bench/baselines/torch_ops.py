@@ -17,8 +17,7 @@ import torch_step  # pyright: ignore[reportMissingImports]
 
 def operations(bench):
   """Yields (name, equivalent functions, shape of the input, parameters)."""
-  net, config = bench.net, bench.config
-  side = config['data']['crop_size']
+  net, side = bench.net, bench.config['data']['crop_size']
   x = torch.zeros((2, 3, side, side), device=bench.device)
   net.eval()
   for name, layer in net.used():

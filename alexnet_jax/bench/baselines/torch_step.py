@@ -58,8 +58,6 @@ def negative_power(d, beta):
 
 
 NORMS = {'torch': by_torch, 'shifts': by_shifts, 'cumsum': by_cumsum}
-
-
 _OPTIONAL = ('conv6', 'fc7_bottleneck')  # layers that Net lacks
 
 
@@ -177,12 +175,11 @@ class Benchmark:
 
   def training(self):
     """A training step: (function, facts)."""
-    config = self.config
+    config, optimizer = self.config, self.optimizer()
     number = config['batch_size']
     images = self.images(number, config['data']['crop_size'])
     labels = torch.randint(0, config['model']['num_classes'], (number,))
     labels = labels.to(self.device)
-    optimizer = self.optimizer()
 
     @self.compiled
     def loss(images):
@@ -205,15 +202,12 @@ class Benchmark:
     biases = [p for p in self.net.parameters() if p.ndim == 1]
     kernels = [p for p in self.net.parameters() if p.ndim > 1]
     decay = optim['weight_decay']
-    return torch.optim.SGD(
-      [
-        {'params': kernels, 'weight_decay': decay},
-        {'params': biases, 'weight_decay': decay * optim['decay_biases']},
-      ],
-      lr=optim['learning_rate'],
-      momentum=optim['momentum'],
-      fused=True,
-    )
+    groups = [
+      {'params': kernels, 'weight_decay': decay},
+      {'params': biases, 'weight_decay': decay * optim['decay_biases']},
+    ]
+    settings = {'lr': optim['learning_rate'], 'momentum': optim['momentum']}
+    return torch.optim.SGD(groups, **settings, fused=True)
 
   def ten_views(self):
     """Probabilities averaged over ten views: (function, facts)."""
