@@ -53,8 +53,8 @@ def _rgb(image: Image.Image) -> Image.Image:
     # PIL's own conversion clips 16-bit grey values at 255.
     pixels = np.asarray(image).astype(np.float64)
     scale = 257 if pixels.max() > 255 else 1
-    grey = np.clip(np.round(pixels / scale), 0, 255).astype(np.uint8)
-    image = Image.fromarray(grey)
+    grey = np.clip(np.round(pixels / scale), 0, 255)
+    image = Image.fromarray(grey.astype(np.uint8))
   return image.convert('RGB')
 
 

@@ -110,8 +110,7 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
     train=splits['train'],
     val=splits['val'],
     test=splits.get('test'),
-    mean_image=statistics.mean_image,
-    pca=statistics.pca,
+    **statistics._asdict(),
     fingerprint=metadata_lib.fingerprint(metadata),
   )
 
@@ -123,9 +122,8 @@ def replace_statistics(
   metadata = metadata_lib.read(folder)
   new = write_statistics(folder, statistics=statistics)
   checksums = {**metadata.checksums, **new}
-  metadata_lib.write(
-    folder, metadata=dataclasses.replace(metadata, checksums=checksums)
-  )
+  metadata = dataclasses.replace(metadata, checksums=checksums)
+  metadata_lib.write(folder, metadata=metadata)
 
 
 def write_statistics(
@@ -265,10 +263,9 @@ class PreparedSplit:
     if isinstance(record, dataset.Unreadable):
       return record
     place = f'image {index} of {self._split}'
+    size, encoding = self.image_size, self._encoding
     try:
-      example = decode(
-        record, image_size=self.image_size, encoding=self._encoding
-      )
+      example = decode(record, image_size=size, encoding=encoding)
     except (ValueError, OSError, struct.error) as error:
       reason = re.sub(r' at 0x[0-9a-f]+', '', str(error))
       return dataset.Unreadable(f'{place}: {reason}')

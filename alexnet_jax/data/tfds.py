@@ -65,8 +65,7 @@ def load(name: str, *, data_dir: str, image_size: int) -> dataset.Dataset:
     classes=found.classes,
     train=found.split('train', image_size=image_size),
     val=found.split('val', image_size=image_size),
-    mean_image=statistics.mean_image,
-    pca=statistics.pca,
+    **statistics._asdict(),
     fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
   )
 
@@ -82,8 +81,7 @@ class Split:
   def __init__(self, folder: str, *, split: str, image_size: int):
     """Opens a split by its name in TFDS; `image_size` is in pixels."""
     self.image_size = image_size
-    self._folder = folder
-    self._split = split
+    self._folder, self._split = folder, split
 
   def __len__(self) -> int:
     return len(data_source(self._folder, split=self._split))
@@ -175,13 +173,11 @@ def find(name: str, *, data_dir: str) -> Prepared:
       f'{info.full_name} has the splits {", ".join(info.splits)}: train and '
       'validation or test are needed'
     )
+  names = info.features['label'].names
   return Prepared(
     name=info.full_name,
     folder=str(builder.data_dir),
-    classes=tuple(
-      dataset.ClassInfo(label, label, label)
-      for label in info.features['label'].names
-    ),
+    classes=tuple(dataset.ClassInfo(name, name, name) for name in names),
     splits=splits,
     num_images={k: split.num_examples for k, split in info.splits.items()},
   )

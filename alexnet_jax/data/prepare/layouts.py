@@ -79,9 +79,8 @@ def class_folders(source: pathlib.Path, *, need_val: bool = True) -> Layout:
       skipped.append(metadata.Skipped(member.name, 'not in SPLIT/CLASS/'))
     else:
       placed.append((parts[depth + 1], member, parts[: depth + 1]))
-  trees = _split_trees(
-    sorted({tree for *_, tree in placed}), source=source, need_val=need_val
-  )
+  found = sorted({tree for *_, tree in placed})
+  trees = _split_trees(found, source=source, need_val=need_val)
   placed.sort(key=lambda item: (item[0], item[1].name))
   kinds = sorted({kind for kind, *_ in placed})
   labels = {kind: label for label, kind in enumerate(kinds)}

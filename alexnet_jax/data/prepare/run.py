@@ -11,6 +11,7 @@ The next run with the same source and options keeps the finished shards.
 
 import functools
 import hashlib
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -80,14 +81,11 @@ def _divide(
 ) -> list[shards.Shard]:
   # Small data sets get up to eight shards, so that eight workers are busy.
   count = max(-(-len(items) // _SHARD_IMAGES), min(8, -(-len(items) // 64)))
-  borders = [len(items) * i // count for i in range(count + 1)]
+  spans = itertools.pairwise(len(items) * i // count for i in range(count + 1))
+  files = [f'{split}-{i:05d}-of-{count:05d}.array_record' for i in range(count)]
   return [
-    shards.Shard(
-      split,
-      f'{split}-{i:05d}-of-{count:05d}.array_record',
-      tuple(items[borders[i] : borders[i + 1]]),
-    )
-    for i in range(count)
+    shards.Shard(split, file, tuple(items[start:end]))
+    for file, (start, end) in zip(files, spans, strict=True)
   ]
 
 
@@ -210,9 +208,8 @@ def _write(
     skipped += result.skipped
     _check_skipped(skipped, most=max_skipped)
     count, files = splits[shard.split]
-    splits[shard.split] = metadata_lib.SplitInfo(
-      count + result.num_images, (*files, shard.file)
-    )
+    count, files = count + result.num_images, (*files, shard.file)
+    splits[shard.split] = metadata_lib.SplitInfo(count, files)
     sums = stats.merge(sums, b=result.sums)
     checksums[shard.file] = result.checksum
   for split, info in splits.items():

@@ -98,9 +98,8 @@ def _write_records(
   """Writes the records; returns the sums, and the images left out."""
   size, encoding = options.image_size, options.encoding
   sums, skipped = stats.empty(size), []
-  writer = array_record_module.ArrayRecordWriter(
-    str(path), records.WRITER_OPTIONS
-  )
+  make_writer = array_record_module.ArrayRecordWriter
+  writer = make_writer(str(path), records.WRITER_OPTIONS)
   for member, label in shard.items:
     try:
       image = images.square(member.read(), size=size)
@@ -110,11 +109,9 @@ def _write_records(
     except dataset.Unreadable as error:
       skipped.append(metadata_lib.Skipped(member.name, str(error)))
     else:
-      record = records.encode(
-        dataset.Example(image, label, member.name),
-        encoding=encoding,
-        jpeg_quality=options.jpeg_quality,
-      )
+      example = dataset.Example(image, label, member.name)
+      quality = options.jpeg_quality
+      record = records.encode(example, encoding=encoding, jpeg_quality=quality)
       writer.write(record)
       if shard.split == 'train':
         read = records.decode(record, image_size=size, encoding=encoding)

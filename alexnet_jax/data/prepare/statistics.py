@@ -20,10 +20,10 @@ def compute(
   number of `workers` gives the same result.
   """
   starts = range(0, len(split), _PART_IMAGES)
+  sum_part = functools.partial(_sums, split)
+  parts = workers_lib.run(sum_part, starts, workers=workers, progress=progress)
   total, skipped = stats.empty(split.image_size), []
-  for part, left_out in workers_lib.run(
-    functools.partial(_sums, split), starts, workers=workers, progress=progress
-  ):
+  for part, left_out in parts:
     total = stats.merge(total, b=part)
     skipped += left_out
   return stats.finish(total), skipped

@@ -32,10 +32,8 @@ DASHED = {'lw': 1, 'ls': (0, (4, 3))}
 
 # Marks whose shape alone tells right from wrong.
 _STROKE = {'ls': '', 'mfc': 'none', 'mew': 2.2}
-CHECK = _STROKE | {
-  'ms': 8,
-  'marker': Path([(-0.5, 0), (-0.15, -0.4), (0.5, 0.45)]),
-}
+_HOOK = Path([(-0.5, 0), (-0.15, -0.4), (0.5, 0.45)])
+CHECK = _STROKE | {'ms': 8, 'marker': _HOOK}
 CROSS = _STROKE | {'ms': 7, 'marker': 'x'}
 
 

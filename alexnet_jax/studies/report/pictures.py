@@ -100,13 +100,13 @@ def _examples(run: gather.Run) -> dict[str, Any]:
   found = run.predictions
   assert found
   chosen = _chosen(found.ranks, found.labels)
-  places = [(position, _image_of_row(run, position)) for position in chosen]
-  kept = [(position, image) for position, image in places if image is not None]
+  images = {position: _image_of_row(run, position) for position in chosen}
+  kept = {at: image for at, image in images.items() if image is not None}
   if not kept:
     raise NothingToDrawError('None of the images can be read any more.')
-  indices = [position for position, _ in kept]
+  indices = [*kept]
   return {
-    'images': np.stack([image for _, image in kept]),
+    'images': np.stack([*kept.values()]),
     'labels': found.labels[indices],
     'probabilities': found.probabilities[indices].astype(np.float32),
     'classes': run.class_names,
@@ -186,8 +186,7 @@ def _named_image(
   split: dataset.Split, entry: dict
 ) -> UInt8[np.ndarray, 's s 3']:
   """The image that an entry of retrieval.json names."""
-  example = _example(split, entry['index'])
-  if example is None:
+  if (example := _example(split, entry['index'])) is None:
     raise NothingToDrawError(
       'An image that retrieval.json names cannot be read any more.'
     )
