@@ -33,10 +33,8 @@ def measure_end_to_end(settings: Settings) -> list[rows.ResultRow]:
       jax_step.timed(step, calls=2)
     usual = jax_step.timed(steps['step alone'], calls=2)
     calls = max(2, round(settings.seconds / usual))
-    measures = {
-      what: functools.partial(jax_step.timed, step, calls=calls)
-      for what, step in steps.items()
-    }
+    timed = functools.partial(jax_step.timed, calls=calls)
+    measures = {k: functools.partial(timed, step) for k, step in steps.items()}
     found = workers.interleave(measures, rounds=settings.rounds)
   rates = {
     what: [config.batch_size / seconds for seconds in each]

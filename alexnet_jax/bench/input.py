@@ -120,9 +120,8 @@ def write_records(
     raise ValueError('--source is missing: give images, as for tools.prepare')
   malloc.keep_freed_memory()
   layout = sources_lib.find_layout(settings.source)
-  train = itertools.islice(
-    itertools.cycle(layout.splits['train']), settings.images
-  )
+  repeated = itertools.cycle(layout.splits['train'])
+  train = itertools.islice(repeated, settings.images)
   renamed = tuple(
     layouts.Labelled(_renamed(item.member, number), item.label)
     for number, item in enumerate(train)
@@ -151,11 +150,9 @@ def _renamed(member: layouts.Member, number: int) -> tar.Member:
 def _write_copies(folder: pathlib.Path) -> None:
   """Writes the images as JPEGs in class folders, and as one array."""
   train = records.load(str(folder / 'raw'), image_size=IMAGE).train
+  shape = (len(train), IMAGE, IMAGE, 3)
   array = np.lib.format.open_memmap(
-    folder / 'images.npy',
-    mode='w+',
-    dtype=np.uint8,
-    shape=(len(train), IMAGE, IMAGE, 3),
+    folder / 'images.npy', mode='w+', dtype=np.uint8, shape=shape
   )
   for index in range(len(train)):
     example = train[index]
@@ -185,9 +182,8 @@ def _as_tfds(folder: pathlib.Path) -> sources.Dataset:
         'image': tfds.features.Image(shape=(IMAGE, IMAGE, 3)),
         'label': tfds.features.ClassLabel(num_classes=1000),
       }
-      return tfds.core.DatasetInfo(
-        builder=self, features=tfds.features.FeaturesDict(features)
-      )
+      features = tfds.features.FeaturesDict(features)
+      return tfds.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, manager):
       del manager

@@ -128,12 +128,10 @@ def ten_views(config: Config) -> serve.Workload:
   images = mesh_lib.put_batch(whole_images(config), mesh=mesh)
   sizes = {name: config.data[name] for name in ('image_size', 'crop_size')}
   views = [
-    mesh_lib.replicate(
-      preprocess.DeviceView(np.array([v.y, v.x], np.int32), np.array(v.mirror)),
-      mesh=mesh,
-    )
+    preprocess.DeviceView(np.array([v.y, v.x], np.int32), np.array(v.mirror))
     for v in augment.views(**sizes)
   ]
+  views = mesh_lib.replicate(views, mesh=mesh)
   variables = programs.init().variables
   start = time.perf_counter()
   predict = programs.predict.lower(variables, mean_image, images, views[0])
@@ -164,9 +162,8 @@ def _programs(config: Config) -> tuple[jax.sharding.Mesh, build.Steps]:
 def _facts(config: Config, *, what: str, since: float) -> serve.Facts:
   """Compile time, and what a call computes and moves."""
   training = what == 'step'
-  flop = summary.operations(config.model, crop_size=config.data.crop_size)[
-    'train' if training else 'eval'
-  ]
+  operations = summary.operations(config.model, crop_size=config.data.crop_size)
+  flop = operations['train' if training else 'eval']
   moved = [
     movement.bytes_per_image
     for movement in communication.expected(config)

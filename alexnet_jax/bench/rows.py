@@ -71,10 +71,7 @@ def conditions(arguments: Sequence[str]) -> ResultRow:
 
 
 def save(rows: Sequence[ResultRow], *, name: str) -> pathlib.Path:
-  """Writes results/DATE_NAME.json, one row a line.
-
-  Rows of other commands in today's file are kept.
-  """
+  """Writes results/DATE_NAME.json; keeps today's rows of other commands."""
   path = RESULTS / f'{datetime.date.today().isoformat()}_{name}.json'
   before = json.loads(path.read_text()) if path.exists() else []
   new = {row['command'] for row in rows}

@@ -145,9 +145,7 @@ def expected(config: config_dict.ConfigDict) -> list[Movement]:
       ]
     if inputs == 'summed':
       sent = 2 * (column - 1) * math.prod(row.output) * _BYTES
-      found.append(
-        Movement(row.name, 'forward', 'all-reduce', 'column', 1, sent)
-      )
+      found += [Movement(row.name, 'forward', 'all-reduce', 'column', 1, sent)]
   # Words of each sum over the columns outside the layers.
   sums = [1] * bool(config.guard.max_skipped_steps)  # are all finite?
   sums += [2 * len(rows)] * config.batch_scaling.lars  # norms: kernels, updates

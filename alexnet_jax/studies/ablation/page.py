@@ -26,7 +26,7 @@ _SECTIONS = {
 
 def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
   """Writes the page, however much of the study is done; returns its path."""
-  rows = results.collect(runs, data=asked.data)
+  rows, known = results.collect(runs, data=asked.data), ablations.ABLATIONS
   done, count = sum(run.done for run in runs), len(asked.ablations)
   macros = page.macros(
     'ablation/study.html.j2',
@@ -35,11 +35,7 @@ def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
     costs_figure=pictures.Album(asked.output).picture(
       'costs', lambda: _drawn_costs(rows), module='paired'
     ),
-    ablated=[
-      (row, ablations.ABLATIONS[row.name])
-      for row in rows
-      if row.name != study.BASE
-    ],
+    ablated=[(r, known[r.name]) for r in rows if r.name != study.BASE],
     ended=[(r, study.last_evaluation(r) if r.done else None) for r in runs],
     asked=asked,
     data=provenance.describe(asked.data),

@@ -55,14 +55,13 @@ def paper_settings(
   config: Config, *, train_images: int | None
 ) -> list[Setting]:
   """Every setting that the paper prints, as this config has it."""
+  images = _text(train_images or _UNKNOWN)
   return [
     Setting(
       section,
       what,
       _text(printed),
-      _text(train_images or _UNKNOWN)
-      if here == _TRAIN_IMAGES
-      else _read(config, here),
+      images if here == _TRAIN_IMAGES else _read(config, here),
     )
     for section, what, printed, here in _SETTINGS
   ]

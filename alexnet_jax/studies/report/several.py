@@ -30,10 +30,8 @@ def compare(
     raise ValueError(
       f'{output} is no name for a page: give one that ends in .html'
     )
-  if not 2 <= len(workdirs) <= MOST:
-    raise ValueError(
-      f'{len(workdirs)} runs to compare: give 2 to {MOST} workdirs'
-    )
+  if not 2 <= (count := len(workdirs)) <= MOST:
+    raise ValueError(f'{count} runs to compare: give 2 to {MOST} workdirs')
   runs = [gather.read_outline(workdir) for workdir in workdirs]
   names = [run.name for run in runs]
   if len(set(names)) < len(names):
@@ -68,9 +66,7 @@ def _lines(named: dict[str, gather.Run]) -> dict[str, Any]:
   """The arguments of compared.figure."""
   if not any(run.records for run in named.values()):
     raise pictures.NothingToDrawError('None of the runs has a line yet.')
-  return {
-    'runs': [(name, run.train, run.evaluations) for name, run in named.items()]
-  }
+  return {'runs': [(k, r.train, r.evaluations) for k, r in named.items()]}
 
 
 def _differing(runs: Sequence[gather.Run]) -> dict[str, list[str]]:

@@ -43,9 +43,8 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
   older report there.
   """
   path = workdir / FOLDER / PAGE
-  with tqdm.tqdm(
-    total=1 + len(SECTIONS), desc='writing the report', delay=5, leave=False
-  ) as bar:
+  parts, title = 1 + len(SECTIONS), 'writing the report'
+  with tqdm.tqdm(total=parts, desc=title, delay=5, leave=False) as bar:
     run = gather.read(workdir)
     bar.update()
     album = pictures.Album(path.parent)

@@ -156,9 +156,8 @@ def open_(folder: pathlib.Path) -> Features:
   try:
     arrays = {name: _map(folder, name)[: progress['rows']] for name in _ARRAYS}
   except (OSError, ValueError) as error:
-    raise ValueError(
-      f'{folder} is damaged: remove it, and run this again'
-    ) from error
+    fix = 'remove it, and run this again'
+    raise ValueError(f'{folder} is damaged: {fix}') from error
   return Features(**arrays, of_images=progress['images'])
 
 

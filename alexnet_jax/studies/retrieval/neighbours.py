@@ -104,10 +104,7 @@ def _bits(codes: UInt8[np.ndarray, 'n bytes']) -> Float[np.ndarray, 'n bits']:
 def _search(
   queries: Float[np.ndarray, 'q d'], database: _Blocks, *, count: int
 ) -> tuple[Float[np.ndarray, 'q count'], Int[np.ndarray, 'q count']]:
-  """The `count` rows with the highest 2 a.b - |b|^2: (scores, rows).
-
-  Equal scores come in the order of the database.
-  """
+  """The rows with the highest 2 a.b - |b|^2, of equal ones the first."""
   starts = range(0, len(queries), _QUERIES)
   groups = [jnp.asarray(queries[start : start + _QUERIES]) for start in starts]
   shapes = ((len(group), count) for group in groups)

@@ -71,9 +71,8 @@ def search(
   for fault in network.setup.bad_records.drain():
     notify(f'warning: an image is left out: {fault}')
   seed = network.setup.config.seed
-  result = {'step': network.step} | _compare(
-    asked, database, data=data, bits=bits, seed=seed
-  )
+  found = _compare(asked, database, data=data, bits=bits, seed=seed)
+  result = {'step': network.step} | found
   log.write_json(workdir / 'retrieval.json', result)
   return result
 
@@ -156,8 +155,7 @@ def _shown(labels: np.ndarray) -> list[int]:
 
 
 def _named(split: dataset.Split, rows: _Features, row: int) -> dict[str, Any]:
-  index = int(rows.index[row])
-  label = int(rows.labels[row])
+  index, label = int(rows.index[row]), int(rows.labels[row])
   return {'index': index, 'name': split[index].name, 'label': label}
 
 
@@ -175,10 +173,8 @@ def precision_table(result: dict[str, Any]) -> str:
     f'  {"drawn at random":24}{precision["chance"]:>8.4f}',
   ]
   if result['codes']:
-    lines += [
-      '',
-      f'{"bits":>6}{"same class":>12}{"of fc7":>9}{f"recall@{COUNT}":>10}',
-    ]
+    recall = f'recall@{COUNT}'
+    lines += ['', f'{"bits":>6}{"same class":>12}{"of fc7":>9}{recall:>10}']
   for code in result['codes']:
     share = code['precision'] / precision['fc7'] if precision['fc7'] else 0.0
     lines.append(

@@ -84,9 +84,8 @@ def make(
   name, joined = cluster
   rows, left_out = [], []
   for number in devices:
-    images = config.batch_size
-    if images_per_device is not None:
-      images = images_per_device * number
+    each = images_per_device
+    images = config.batch_size if each is None else each * number
     for mesh in model.meshes(number, columns=config.model.columns):
       if images % mesh.data:
         left_out.append(model.uneven(images, mesh=mesh))
