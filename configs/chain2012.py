@@ -10,9 +10,8 @@ r"""Pre-training and fine-tuning, as for the rows with an asterisk (§6).
       --config.data.dir=ILSVRC2012 --config.init_from=runs/fall2011 \
       --workdir=runs/chain2012
 
-Each step is the net with the sixth convolutional
-layer and takes layers of the step before it; has the
-files. The paper: 39.0 % top-1 and 16.6 % top-5 error on ILSVRC-2012's
+Each step is the net with the sixth convolutional layer and takes layers of the
+step before it. The paper: 39.0 % top-1 and 16.6 % top-5 error on ILSVRC-2012's
 validation set with ten views after the last step. Fall 2009 (10,184 classes) is
 divided by tools.prepare --halves. Not yet run to the end here; tried on a few
 drawn images.

@@ -111,8 +111,10 @@ def _load(flag: str) -> schema.Config:
     make = runpy.run_path(path).get('get_config', lambda: None)
     config = make(*argument)
   except Exception as error:  # the file is a program: it can raise anything
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f'line {f.lineno}: ' for f in frames if f.filename == path]
     raise ValueError(
-      f'--config={flag} cannot be used: {_place(error, path=path)}'
+      f'--config={flag} cannot be used: {"".join(own[-1:])}'  # the innermost
       f'{type(error).__name__}: {error}. Mend it, or use one such as '
       'configs/default.py'
     ) from error
@@ -122,13 +124,6 @@ def _load(flag: str) -> schema.Config:
       'as that of configs/default.py does'
     )
   return config
-
-
-def _place(error: Exception, *, path: str) -> str:
-  """Returns 'line N: ', the innermost line of the file in a traceback."""
-  frames = traceback.extract_tb(error.__traceback__)
-  lines = [frame.lineno for frame in frames if frame.filename == path]
-  return f'line {lines[-1]}: ' if lines else ''
 
 
 def _check_field(field: str, *, known: Sequence[str]) -> None:

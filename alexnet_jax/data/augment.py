@@ -109,11 +109,9 @@ def draw_epoch(
   Each kind has a stream of its own: the others do not change when one is off.
 
   Args:
-    augment: which changes are made.
     border: image_size - crop_size, 32 pixels in the paper.
     num_images: in the training split.
     pca: of the training split's RGB values.
-    seed: of the run.
     epoch: counted from 0.
     reshuffle: whether each epoch has a new order; else it is that of epoch 0.
 

@@ -71,7 +71,6 @@ def train_batches(
 
   Args:
     dataset: its training split is read.
-    config: of the run.
     total_steps: length of the run; the draws do not depend on it.
     rows: the rows of each batch that this host feeds.
     bad_records: counts damaged images, which the next image in the split

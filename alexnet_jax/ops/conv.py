@@ -50,10 +50,8 @@ def conv(
       y[b,h,w,k] = sum_{i,j,c} x[b, s*h + i, s*w + j, c] kernel[i,j,c,k]
 
   Args:
-    x: images or activities.
     kernel: I is the number of channels that one group sees, C / groups.
     stride: s, the same down and across.
-    padding: rows of zeros (top, bottom) and columns of zeros (left, right).
     groups: equal blocks of input channels and of kernels; block g of the
       kernels reads only block g of the channels. 2 if one device holds both
       columns.

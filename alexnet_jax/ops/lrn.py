@@ -14,7 +14,7 @@ of channel 48.
 
 import dataclasses
 import functools
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -40,10 +40,9 @@ def local_response_norm(
   Args:
     a: activities; N of the equation is the channels of one column.
     n: how many neighbouring channels a window holds; odd.
-    k: the constant that keeps the divisor away from zero.
+    k: keeps the divisor away from zero.
     alpha: the weight of the sum, used as given: for the 2012 program's net,
       pass its alpha / n.
-    beta: the exponent.
     columns: columns that `a` holds, each an equal block of channels.
 
   >>> a = jnp.ones((1, 1, 1, 4))
@@ -76,13 +75,6 @@ def spatial_response_norm(
          [ 5.,  7.,  5.]], dtype=float32)
   """
   return _norm(a, _Positions(size), k, alpha, beta)
-
-
-@runtime_checkable
-class _Window(Protocol):
-  """A sum over each element's window. Symmetric: i sees j as j sees i."""
-
-  def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +132,7 @@ def _neighbours(x, *, axis, size):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _norm(a, window: _Window, k, alpha, beta):
+def _norm(a, window: Callable[[Array], Array], k, alpha, beta):
   a32 = a.astype(jnp.float32)
   d = k + alpha * window(a32 * a32)  # [B, H, W, C]
   return (a32 * _negative_power(d, beta)).astype(a.dtype)

@@ -70,13 +70,13 @@ def from_config(
   norms: Callable[[PyTree], PyTree] = columns.norms,
 ) -> optax.GradientTransformationExtraArgs:
   """Builds the rule from `config.optim` and `config.batch_scaling`."""
-  lars = scaling is not None and scaling.lars
+  coefficient = scaling.trust_coefficient if scaling and scaling.lars else None
   return paper_sgd(
     momentum=optim.momentum,
     weight_decay=optim.weight_decay,
     decay=optim.decay.to_dict(),
     decay_biases=optim.decay_biases,
-    trust_coefficient=scaling.trust_coefficient if lars else None,
+    trust_coefficient=coefficient,
     norms=norms,
   )
 

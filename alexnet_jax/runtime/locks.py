@@ -12,8 +12,8 @@ def locked(
 ) -> Iterator[None]:
   """Makes a folder and locks it; the lock ends with the process at the latest.
 
-  If another process has locked it, waits if `waits`, else raises ValueError
-  with `fix`, what to do; also if it is a file.
+  If another process has locked it, `waits` for it, or else raises ValueError
+  with what to do: `fix`. A file in place of the folder is a ValueError, too.
   """
   if folder.exists() and not folder.is_dir():
     raise ValueError(f'{folder} is a file: {fix}')
@@ -22,12 +22,10 @@ def locked(
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it
     except BlockingIOError as error:
-      if waits:
-        print(f'{folder} is in use by another run: waiting for it', flush=True)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-        return
-      raise ValueError(
-        f'{folder} is in use by another run: wait for it, or {fix}'
-      ) from error
+      if not waits:
+        raise ValueError(
+          f'{folder} is in use by another run: wait for it, or {fix}'
+        ) from error
+      print(f'{folder} is in use by another run: waiting for it', flush=True)
+      fcntl.flock(lock, fcntl.LOCK_EX)
     yield

@@ -10,6 +10,7 @@ like SIGKILL: only the steps after the newest checkpoint are lost.
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -26,12 +27,9 @@ class Stopped(SystemExit):
 @contextlib.contextmanager
 def sigterm_exits() -> Iterator[None]:
   """Inside, SIGTERM raises SystemExit, which unwinds what is open."""
-
-  def leave(number: int, frame: FrameType | None) -> None:
-    del frame
-    raise SystemExit(128 + number)
-
-  before = signal.signal(signal.SIGTERM, leave)
+  before = signal.signal(
+    signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+  )
   try:
     yield
   finally:

@@ -23,32 +23,26 @@ from alexnet_jax.steps.state import TrainState
 
 
 class Steps(NamedTuple):
-  """The compiled programs of a run; each compiles on its first call.
+  """The compiled programs of a run; each compiles on its first call."""
 
-  Attributes:
-    state: shape, dtype and sharding of the TrainState, for restoring into.
-    init: () -> the TrainState before step 1.
-    train: (state, mean image, batch) -> (state, outputs); donates the state.
-      Outputs are 'loss', 'top1_error', 'top5_error' and 'learning_rate' of the
-      minibatch before the update, and 'finite', bool [devices along column,
-      layers], of its gradients. An array known not to be finite gets no update,
-      see train.FiniteCheck. Where the mesh spans hosts, batch and outputs hold
-      consensus.FLAGS too.
-    predict: (variables, mean image, images, view) -> probabilities
-      [B, classes].
-    features: (variables, mean image, images, view) -> float32 [B, D], the last
-      hidden layer: fc7 after its ReLU (§6.1).
-    score: (probabilities, labels) -> (losses [B], ranks [B]).
-    probe: (variables, mean image, batch) -> Moments of each activation by name,
-      one row for each device along `data`.
-  """
-
-  state: TrainState
-  init: Callable[[], TrainState]
+  state: TrainState  # shape, dtype and sharding of each, for restoring into
+  init: Callable[[], TrainState]  # () -> the TrainState before step 1
+  # (state, mean image, batch) -> (state, outputs); donates the state. Outputs
+  # are 'loss', 'top1_error', 'top5_error' and 'learning_rate' of the minibatch
+  # before the update, and 'finite', bool [devices along column, layers], of its
+  # gradients. An array known not to be finite gets no update, see
+  # train.FiniteCheck. Where the mesh spans hosts, batch and outputs hold
+  # consensus.FLAGS too.
   train: Callable[..., tuple[TrainState, dict[str, Array]]]
+  # (variables, mean image, images, view) -> probabilities.
   predict: Callable[..., Float[Array, 'b classes']]
+  # (variables, mean image, images, view) -> float32, the last hidden layer: fc7
+  # after its ReLU (§6.1).
   features: Callable[..., Float[Array, 'b units']]
+  # (probabilities, labels) -> (losses, ranks).
   score: Callable[..., tuple[Float[Array, ' b'], Int[Array, ' b']]]
+  # (variables, mean image, batch) -> Moments of each activation by name, one
+  # row for each device along `data`.
   probe: Callable[..., dict[str, evaluate.Moments]]
 
 
