@@ -87,9 +87,6 @@ def _rate(config: pathlib.Path, *, processes: int) -> float:
     _, errors = process.communicate()
     if process.returncode:
       raise ValueError(f'a process failed: {errors.splitlines()[-1:]}')
-  (last,) = (
-    record
-    for record in log.read_metrics(pathlib.Path(workdir, 'metrics.jsonl'))
-    if record['split'] == 'train' and record['step'] == 2 * _STEPS
-  )
-  return last['images_per_second']
+  records = log.read_metrics(pathlib.Path(workdir, 'metrics.jsonl'))
+  train = {r['step']: r for r in records if r['split'] == 'train'}
+  return train[2 * _STEPS]['images_per_second']

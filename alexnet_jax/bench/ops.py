@@ -41,12 +41,11 @@ def measure_ops(settings: Settings) -> list[rows.ResultRow]:
     limits = _limits(ours, theirs=theirs, measure=measure)
     about |= {'bench': 'ops', 'dtype': settings.dtype, 'n': settings.rounds}
     about |= {'batch_size': settings.batch_size}
-    return [
-      _op_row(op, ours=ours, theirs=theirs, measure=measure, limits=limits)
-      | about
-      for op in ours.info['ops']
-      if not op.endswith(' naive')
-    ]
+    row = functools.partial(
+      _op_row, ours=ours, theirs=theirs, measure=measure, limits=limits
+    )
+    ops = (op for op in ours.info['ops'] if not op.endswith(' naive'))
+    return [row(op) | about for op in ops]
 
 
 def _op_row(

@@ -31,10 +31,7 @@ class Example(NamedTuple):
 
 
 class Unreadable(Exception):
-  """An image that cannot be read; the message is the reason.
-
-  The same damage always gives the same message, so that it can be counted once.
-  """
+  """An image that cannot be read; the same damage gives the same message."""
 
 
 @runtime_checkable

@@ -56,7 +56,5 @@ def describe(data: Data) -> str:
   >>> describe(Data('cifar10', 50_000, 10_000, 10, '0123456789abcdef'))
   'cifar10 (50,000 training images), digest 0123456789ab'
   """
-  return (
-    f'{data.name} ({data.train_images:,} training images), digest '
-    f'{data.fingerprint[:12]}'
-  )
+  images = f'{data.train_images:,} training images'
+  return f'{data.name} ({images}), digest {data.fingerprint[:12]}'

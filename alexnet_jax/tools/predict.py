@@ -49,14 +49,10 @@ def main() -> int:
     found = label.label(networks, squares, views=int(_VIEWS.value))
     for name in filter(found.__contains__, names):
       print(cli.printable(name))
-      for each in found[name]:
-        print(_bar(*each))
+      for what, p in found[name]:
+        bar = '#' * round(_BAR * p)
+        print(f'  {100 * p:>5.1f} %  {bar:{_BAR}}  {cli.printable(what)}')
   return 1 if unread else 0
-
-
-def _bar(name: str, probability: float) -> str:
-  bar = '#' * round(_BAR * probability)
-  return f'  {100 * probability:>5.1f} %  {bar:{_BAR}}  {cli.printable(name)}'
 
 
 if __name__ == '__main__':

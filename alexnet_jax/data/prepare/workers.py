@@ -74,10 +74,7 @@ def _start(done: Any, stop: Any) -> None:
 
 
 def _exit_with_parent() -> None:
-  """Exits this process once its parent is gone.
-
-  A worker holds both ends of the queue, so it would wait for work for ever.
-  """
+  """Exits with the parent: a worker holds both ends of the queue it waits on."""
   parent = multiprocessing.parent_process()
   assert parent is not None
   parent.join()

@@ -142,9 +142,8 @@ def describe(nets: Sequence[ActivationResult], *, most_epochs: int) -> str:
   for net in nets:
     for seed, errors in net.curves.items():
       if crossing(errors) is None:
-        count = len(errors)
         end = 'it diverged within an epoch'
-        if errors:
+        if count := len(errors):
           end = f'{errors[-1]:.1%} after {count} epoch{"s" * (count != 1)}'
           end += ', then it diverged' * (count < most_epochs)
         lines.append(
@@ -169,13 +168,12 @@ def _searched(net: ActivationResult) -> str:
 
 def _epochs(net: ActivationResult) -> str:
   found = [*net.epochs_to_target().values()]
-  each = ''.join(f'{_number(e):>8}' for e in found)
+  line = f'  {net.activation:10}' + ''.join(f'{_number(e):>8}' for e in found)
   there = [e for e in found if e]
-  told = ''
-  if len(there) == len(found):
-    span = f'{min(there):.2f} to {max(there):.2f}'
-    told = f'  mean {statistics.fmean(there):.2f} ({span})'
-  return f'  {net.activation:10}{each}{told}'
+  if len(there) < len(found):
+    return line
+  span = f'{min(there):.2f} to {max(there):.2f}'
+  return f'{line}  mean {statistics.fmean(there):.2f} ({span})'
 
 
 def _ratio(

@@ -204,10 +204,7 @@ def _key(
 def _begin(
   folder: pathlib.Path, *, key: dict[str, Any], notify: Callable[[str], None]
 ) -> dict[str, Any]:
-  """The folder's progress if it has this key; otherwise empties the folder.
-
-  `done` counts the images tried, `rows` those that could be read.
-  """
+  """The folder's progress if it has this key; otherwise empties the folder."""
   there = log.read_json(folder / _PROGRESS)
   if _is_of(there, key):
     return there
@@ -218,7 +215,7 @@ def _begin(
     )
   for name in (_PROGRESS, *(f'{array}.npy' for array in _ARRAYS)):
     (folder / name).unlink(missing_ok=True)
-  return key | {'done': 0, 'rows': 0}
+  return key | {'done': 0, 'rows': 0}  # images tried, and those with a row
 
 
 def _is_of(progress: dict[str, Any], key: dict[str, Any]) -> bool:

@@ -104,7 +104,7 @@ def _bits(codes: UInt8[np.ndarray, 'n bytes']) -> Float[np.ndarray, 'n bits']:
 def _search(
   queries: Float[np.ndarray, 'q d'], database: _Blocks, *, count: int
 ) -> tuple[Float[np.ndarray, 'q count'], Int[np.ndarray, 'q count']]:
-  """The rows with the highest 2 a.b - |b|^2, of equal ones the first."""
+  """(scores, rows) of the highest 2 a.b - |b|^2, of equal ones the first."""
   starts = range(0, len(queries), _QUERIES)
   groups = [jnp.asarray(queries[start : start + _QUERIES]) for start in starts]
   shapes = ((len(group), count) for group in groups)

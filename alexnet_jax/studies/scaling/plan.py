@@ -144,13 +144,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
     'compute': plan.compute._asdict(),
     'rows': [
       row._asdict()
-      | {
-        'mesh': row.mesh._asdict(),
-        'columns': row.columns._asdict(),
-        'gradients': row.gradients._asdict(),
-        'slowest': row.slowest,
-        'fastest': row.fastest,
-      }
+      | {k: getattr(row, k)._asdict() for k in ('mesh', 'columns', 'gradients')}
+      | {'slowest': row.slowest, 'fastest': row.fastest}
       for row in plan.rows
     ],
     'feeds': [feed._asdict() for feed in plan.feeds],
