@@ -74,7 +74,7 @@ def _start(done: Any, stop: Any) -> None:
 
 
 def _exit_with_parent() -> None:
-  """Exits with the parent: a worker holds both ends of the queue it waits on."""
+  """Exits with the parent: a worker holds both ends of the queue it reads."""
   parent = multiprocessing.parent_process()
   assert parent is not None
   parent.join()
