@@ -75,10 +75,10 @@ def run_everywhere(
 ) -> T:
   """Runs `action` on every host; if it fails on one, it fails on all.
 
-  It must not itself exchange anything with other hosts. A host raises its own
-  ValueError or OSError; the others raise what `other_error` makes of 'process
-  2: ' and the message of host 2's ValueError, and an OtherHostError for an
-  OSError, which concerns that host's disk.
+  `action` must not itself exchange anything with other hosts. A host raises its
+  own ValueError or OSError; the others raise what `other_error` makes of
+  'process 2: ' and the message of host 2's ValueError, and an OtherHostError
+  for an OSError, which concerns that host's disk.
   """
   if not distributed.is_multihost():
     return action()
@@ -121,8 +121,8 @@ def from_host0(
 ) -> T:
   """Runs `action` on host 0 and broadcasts its result or its error.
 
-  It must not itself exchange anything with other hosts, and its result must
-  come through JSON unchanged. Errors are those of `run_everywhere`.
+  `action` must not itself exchange anything with other hosts, and its result
+  must come through JSON unchanged. Errors are those of `run_everywhere`.
   """
   if not distributed.is_multihost():
     return action()
