@@ -164,13 +164,16 @@ class _Watch:
   def is_done(self, lines: list[log_lib.Record]) -> bool:
     """Whether the run has reached the target; the stop_when of train.train."""
     errors = curves_lib.epoch_errors(lines)
-    if (done := len(errors)) > self._printed:
-      self._printed, speed = done, lines[-1]['images_per_second']
-      took = (time.monotonic() - self._start) / (done - self._begun)
-      left = took * (self._epochs - done) / 60
-      self._print(
-        f'{self._name}: epoch {done}, training error {errors[-1]:.1%}; '
-        f'{speed:.0f} images/s, {took:.0f} s an epoch, at most {left:.1f} min '
-        'left of this run'
-      )
+    if len(errors) > self._printed:
+      self._printed = len(errors)
+      self._print_epoch(errors[-1], speed=lines[-1]['images_per_second'])
     return curves_lib.crossing(errors) is not None
+
+  def _print_epoch(self, error: float, *, speed: float) -> None:
+    took = (time.monotonic() - self._start) / (self._printed - self._begun)
+    left = took * (self._epochs - self._printed) / 60
+    self._print(
+      f'{self._name}: epoch {self._printed}, training error {error:.1%}; '
+      f'{speed:.0f} images/s, {took:.0f} s an epoch, at most {left:.1f} min '
+      'left of this run'
+    )
