@@ -1,7 +1,4 @@
-"""A study as a page: OUTPUT/index.html, with its figure beside it.
-
-The page is one file that needs no other file and no network.
-"""
+"""A study as a page of one file, OUTPUT/index.html, its figure beside it."""
 
 import pathlib
 from collections.abc import Sequence
