@@ -257,7 +257,8 @@ def test_tests_run_from_anywhere(tree: Tree) -> None:
   assert tree.argv() == [
     *('-P', '-m', 'pytest', f'--rootdir={tree.root}'),
     *('-c', f'{tree.root}/pyproject.toml'),
-    *('-k', 'lrn', f'{tree.root}/tests'),
+    *('--numprocesses=2', '--dist=loadfile', f'{tree.root}/tests'),
+    *('-k', 'lrn'),
   ]
   (tree.elsewhere / 'test_mine.py').touch()
   tree.run('test.sh', 'test_mine.py::test_it')
