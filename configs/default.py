@@ -192,7 +192,19 @@ def conv(
     stddev: standard deviation of the initial kernels, §5.
     local: separate kernels at each position, not shared; not in the paper.
   """
-  return config_dict.ConfigDict(locals())  # the arguments
+  return config_dict.ConfigDict(
+    dict(
+      kernels=kernels,
+      size=size,
+      stride=stride,
+      padding=padding,
+      inputs=inputs,
+      ops=ops,
+      bias=bias,
+      stddev=stddev,
+      local=local,
+    ),
+  )
 
 
 def dense(
@@ -214,7 +226,9 @@ def dense(
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial weights, §5.
   """
-  return config_dict.ConfigDict(locals())  # the arguments
+  return config_dict.ConfigDict(
+    dict(units=units, inputs=inputs, ops=ops, bias=bias, stddev=stddev)
+  )
 
 
 def optim(layers: tuple[str, ...]) -> config_dict.ConfigDict:

@@ -41,7 +41,18 @@ def render(
   `name` is that of the browser's window, `over` a small line above the title,
   `lead` the result in a sentence. Key figures are facts that are shown large.
   """
-  return environment().get_template('report/page.html.j2').render(locals())
+  return (
+    environment()
+    .get_template('report/page.html.j2')
+    .render(
+      sections=sections,
+      name=name,
+      over=over,
+      title=title,
+      lead=lead,
+      key_figures=key_figures,
+    )
+  )
 
 
 @functools.cache
