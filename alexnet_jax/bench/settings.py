@@ -1,4 +1,4 @@
-"""What to measure, from the flags of tools/bench.py."""
+"""Settings of a measurement, from the flags of tools/bench.py."""
 
 import dataclasses
 import itertools
@@ -26,7 +26,7 @@ class Mesh(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-  """What to measure."""
+  """Network, sizes, meshes and rounds of one measurement."""
 
   what: str  # as --what of tools.bench
   config: Config  # the network and the update rule

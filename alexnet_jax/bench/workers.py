@@ -103,7 +103,7 @@ class Worker:
 def interleave(
   measures: Mapping[_Key, Callable[[], _Found]], *, rounds: int
 ) -> dict[_Key, list[_Found]]:
-  """What each measures in so many rounds, all of them in every round."""
+  """Calls each measure once a round, and returns their results by key."""
   found: dict[_Key, list[_Found]] = {key: [] for key in measures}
   for _, key in itertools.product(range(rounds), measures):
     found[key].append(measures[key]())

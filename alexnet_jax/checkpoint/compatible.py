@@ -1,4 +1,4 @@
-"""Whether a checkpoint may be continued or evaluated with a config and data."""
+"""Checks that a checkpoint fits the config and data it is used with."""
 
 import pathlib
 from typing import Any, NamedTuple

@@ -18,7 +18,7 @@ class Plan(NamedTuple):
     return step * self.batch_size / self.images_per_epoch
 
   def epoch_ends(self, step: int, *, every_epochs: int) -> bool:
-    """Whether minibatch `step` (from 1) completes that many epochs again."""
+    """Whether minibatch `step` (from 1) ends a multiple of `every_epochs`."""
     before, after = self.epoch(step - 1), self.epoch(step)
     return math.floor(after / every_epochs) > math.floor(before / every_epochs)
 

@@ -16,7 +16,7 @@ Config = config_dict.ConfigDict
 
 @runtime_checkable
 class Rule(Protocol):
-  """What a field may hold."""
+  """The values that a field may hold."""
 
   def advice(self, value: Any) -> str:
     """Says what to use in place of a value; '' if it is allowed."""

@@ -120,7 +120,7 @@ def parse(text: bytes, *, place: str) -> Metadata:
 
 
 def prepare_again(folder: pathlib.Path | str) -> str:
-  """What an error message advises for a damaged folder."""
+  """The advice of an error message about a damaged folder."""
   return f'prepare the data again with {PREPARE}{folder}'
 
 

@@ -4,6 +4,7 @@
 falls from 18.2 % of one network to 16.4 % and 15.4 %.
 """
 
+import functools
 import itertools
 import pathlib
 from collections.abc import Collection, Iterator, Sequence
@@ -43,7 +44,7 @@ def evaluate(
     found.append(member)
     if save_as:
       path = pathlib.Path(save_as[number])
-      hosts.on_host0(lambda: predictions.save(found[-1][-1], path))  # noqa: B023
+      hosts.on_host0(functools.partial(predictions.save, member[-1], path))
       print(f'saved as {path}')
   if len(found) > 1:
     print(f'average of {len(found)} networks:')

@@ -29,7 +29,7 @@ FLAGS_SPEC = P(_AXES)  # a row a device
 
 
 class Flags(NamedTuple):
-  """What one host raises (0 or 1), or the sums over all devices."""
+  """The flags of one host (0 or 1), or their sums over all devices."""
 
   stop: int = 0  # a signal asked it to stop
   save: int = 0  # a checkpoint is due
@@ -60,7 +60,7 @@ def stop_before_step_1(stop: signals.Stop) -> None:
 
 
 class HostConsensus:
-  """What this host knows of the flags of all hosts."""
+  """The latest flags of all hosts, and the errors that this host holds back."""
 
   def __init__(self, stop: signals.Stop, *, mesh: Mesh, save_seconds: float):
     """Starts with no flag raised; `stop` is set by this host's signals.

@@ -19,7 +19,7 @@ from alexnet_jax.train import workdir as workdir_lib
 
 
 class Resume(NamedTuple):
-  """Where a run starts."""
+  """The step, state and data position that a run starts from."""
 
   step: int  # minibatches seen so far
   state: TrainState  # after them, on the mesh

@@ -46,7 +46,7 @@ class Shard(NamedTuple):
 
 
 class Result(NamedTuple):
-  """What is known of a finished shard; kept in its note."""
+  """Facts of a finished shard, kept in its note."""
 
   num_images: int
   skipped: tuple[metadata_lib.Skipped, ...]
@@ -122,7 +122,7 @@ def _write_records(
 
 
 def _unfinished(path: pathlib.Path) -> pathlib.Path:
-  """Where this process writes a file until it is complete.
+  """The path at which this process writes a file until it is complete.
 
   The name holds the process id: a worker that briefly outlives its killed
   parent must not write into the files of the next run.

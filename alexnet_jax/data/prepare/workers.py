@@ -17,7 +17,7 @@ Progress = Callable[[int], object]  # called with the images done since then
 
 
 class _Shared:
-  """What a worker process shares with its parent."""
+  """State that a worker process shares with its parent."""
 
   done: Any  # counter of the images of all workers
   stop: Any  # event; set when the run ends early

@@ -94,7 +94,7 @@ def describe(found: Difference, *, digits: int = 1) -> str:
 
 
 def verdict(name: str, found: Difference) -> str:
-  """What the pairs tell about an ablation, in points, as one line.
+  """Describes the cost of an ablation in points, in one line.
 
   >>> verdict('no_lrn', Difference(3, 1.2, -3.0, 5.4))
   'no_lrn: +1.2 points (95 %: -3.0 to +5.4): 3 seeds cannot tell'

@@ -118,7 +118,7 @@ def bound(effect: str) -> str:
 
 
 def verdicts(found: Sequence[NetResult]) -> list[str]:
-  """What the pairs tell about each ablation, a line each."""
+  """Describes the cost of each ablation, a line each."""
   lines = []
   for net in found:
     runs = f'{net.runs} run{"s" * (net.runs != 1)}'

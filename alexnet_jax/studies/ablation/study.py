@@ -29,7 +29,7 @@ Config = config_dict.ConfigDict
 
 
 class Study(NamedTuple):
-  """What is compared."""
+  """The runs that are compared, and their folder."""
 
   base: str  # path of the config file
   fields: tuple[str, ...]  # FIELD=VALUE, as the command line sets them

@@ -46,7 +46,7 @@ class Checkpoint(NamedTuple):
 
 
 class Run(NamedTuple):
-  """What a workdir holds."""
+  """The contents of a workdir."""
 
   workdir: pathlib.Path  # as it was given
   config: Config | None  # unchecked; None if config.json cannot be read

@@ -1,4 +1,4 @@
-"""What was measured besides errors: health, data, speed, communication."""
+"""Measurements besides errors: health, data, speed, communication."""
 
 import math
 import statistics

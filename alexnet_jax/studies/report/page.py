@@ -57,7 +57,7 @@ def render(
 
 @functools.cache
 def environment() -> jinja2.Environment:
-  """Where templates are found, and how they are filled."""
+  """The jinja2 environment of all pages, with autoescape on."""
   made = jinja2.Environment(
     loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent.parent),
     autoescape=True,

@@ -1,4 +1,4 @@
-"""What a run did, beside what the paper prints and what its program did.
+"""Settings of a run beside those of the paper and of its 2012 program.
 
 `paper_settings` has a row for each setting that the paper prints (§2 to §5).
 `program_choices` has one for each choice in which its program of 2012 differs

@@ -160,7 +160,7 @@ def _named(split: dataset.Split, rows: _Features, row: int) -> dict[str, Any]:
 
 
 def precision_table(result: dict[str, Any]) -> str:
-  """What `search` found, for a terminal."""
+  """Formats the results of `search` as text."""
   precision, side = result['precision'], result['pixels']
   lines = [
     f'step {result["step"]}: {result["num_queries"]:,} queries of '
