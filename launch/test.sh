@@ -14,7 +14,8 @@ fi
 
 # All tests take two processes, a file of tests each: a third has no core left
 # on small machines, and more memory is needed for each.
-all=(--numprocesses=2 --dist=loadfile "$root/tests")
+# tests/conftest.py says in what order.
+all=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder "$root/tests")
 for arg; do
   [[ ! -e ${arg%%::*} ]] || all=()
 done

@@ -43,6 +43,10 @@ _IMPORTED = (
 )
 
 
+# Of gc.set_threshold, in tests: see conftest.py.
+GC_THRESHOLD = (100_000, 50, 100)
+
+
 class Done(NamedTuple):
   """How a command ended, named as in subprocess; a signal is negative."""
 
@@ -134,6 +138,7 @@ def import_all() -> None:
   """Imports what commands import."""
   for name in _IMPORTED:
     importlib.import_module(name)
+  gc.set_threshold(*GC_THRESHOLD)
   gc.freeze()  # else a fork would copy what it looks through
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.multiprocess
 
 TWO = (
   '--config=configs/smoke.py',
-  '--config.total_steps=20',
+  '--config.total_steps=14',
   '--config.log.every_steps=1',
   '--config.eval.final_views=1',
 )
@@ -93,7 +93,7 @@ def test_two_processes_train_as_one(server, alone, tmp_path):
   _same(tmp_path / 'run', alone['two'])
   assert not (tmp_path / 'nothing').exists()
   assert (tmp_path / 'run' / 'report' / 'index.html').exists()
-  assert 'step 20' in first.stdout and not second.stdout
+  assert 'step 14' in first.stdout and not second.stdout
   assert len(list((tmp_path / 'run').glob('events.out.*'))) == 2  # one a start
 
 
@@ -110,7 +110,7 @@ def test_a_signal_before_the_first_step_stops_all(server, alone, tmp_path):
 
 def test_four_processes_go_on_as_one_and_as_two(server, alone, tmp_path):
   """Two rows of two columns: each process reads its row's images."""
-  for number, steps in ((4, 6), (1, 12), (2, 20)):
+  for number, steps in ((4, 6), (1, 12), (2, 14)):
     total = f'--config.total_steps={steps}'
     _run(server, number, *FOUR, total, folder=tmp_path)
   _same(tmp_path / 'run', alone['four'])
@@ -277,7 +277,7 @@ def test_a_disk_of_process_0_that_fails_ends_all(server, alone, tmp_path):
 
 def test_what_process_0_alone_looks_at_is_told_to_all(server, alone, tmp_path):
   done = _run(server, 2, *TWO, '--profile=30:40', folder=tmp_path, codes=(1,))
-  _fail_alike(done, '--profile=30:40: the run has 20 steps')
+  _fail_alike(done, '--profile=30:40: the run has 14 steps')
   done = server.run(
     2,
     *('--config=configs/smoke.py', '--mode=eval'),
