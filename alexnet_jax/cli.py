@@ -65,10 +65,14 @@ def run(
     if flags_lib.asks_for_ablations(sys.argv[1:]):  # needs no --config
       print(ablations.table())
       sys.exit(0)
-    code = guard(lambda: flags_lib.check(sys.argv[1:]))
+    code = guard(_resolve_config)
     if code:
       sys.exit(code)
   app.run(lambda _: guard(main), flags_parser=parse)
+
+
+def _resolve_config() -> None:
+  sys.argv[1:] = flags_lib.resolve(sys.argv[1:])
 
 
 def arguments() -> list[str]:

@@ -19,7 +19,7 @@ drawn images.
 
 from ml_collections import config_dict
 
-from configs import source2012
+from alexnet_jax.configs import source2012
 
 
 def get_config(step: str = '2012') -> config_dict.ConfigDict:

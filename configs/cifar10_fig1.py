@@ -14,7 +14,7 @@ paper has six. All of CIFAR-10: not yet run.
 
 from ml_collections import config_dict
 
-from configs import default
+from alexnet_jax.configs import default
 
 
 def get_config() -> config_dict.ConfigDict:

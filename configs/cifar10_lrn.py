@@ -19,7 +19,7 @@ cores: 51.9 % error with normalisation, 55.6 % without, with the centre crop;
 
 from ml_collections import config_dict
 
-from configs import default, imagenet
+from alexnet_jax.configs import default, imagenet
 
 NETS = ('11pct', '13pct', '11pct-five', '13pct-five')
 

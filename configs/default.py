@@ -83,6 +83,12 @@ def model() -> config_dict.ConfigDict:
   config.skip_layers = ()  # layers left out, but for the 'pool' of their `ops`
   config.activation = 'relu'  # §3.1; or 'tanh', 'logistic'
   config.dropout_rate = paper.DROPOUT_RATE  # of fc6 and fc7, §4.2
+  # When what dropout leaves is scaled: at 'test' time by 1 - dropout_rate, as
+  # in the paper; or in 'training' by its reciprocal, as in Caffe and PyTorch.
+  config.dropout_scaling = 'test'
+  # Of the sizes of maps, where the last window of a convolution or a pooling is
+  # not whole: see conv1. 'down', as in PyTorch, leaves that window out.
+  config.rounding = 'up'
 
   config.lrn = config_dict.ConfigDict()  # §3.3
   config.lrn.n = paper.LRN_N  # kernels in a window
@@ -94,6 +100,9 @@ def model() -> config_dict.ConfigDict:
   # Here: 'sum'; or 'mean'.
   config.lrn.alpha_of = 'sum'
   config.lrn.beta = paper.LRN_BETA
+  # Whether windows reach across the columns, as in Caffe: see ops/lrn.py. Needs
+  # config.mesh.column = 1.
+  config.lrn.across_columns = False
 
   # Paper differs from code: conv2 has one normalisation.
   # 2012: a second one, `cnorm2`, over 5 x 5 positions of each map
@@ -187,7 +196,8 @@ def conv(
       and right if the last window needs them.
     inputs: what each column of the layer reads: the 'image', the maps of its
       'own_column', or those of 'both_columns'.
-    ops: what follows, in order: 'activation', 'lrn', 'spatial_norm', 'pool'.
+    ops: what follows, in order: 'activation', 'lrn', 'spatial_norm', 'pool',
+      'dropout'.
     bias: initial value of the biases, §5.
     stddev: standard deviation of the initial kernels, §5.
     local: separate kernels at each position, not shared; not in the paper.
@@ -208,7 +218,7 @@ def conv(
 
 
 def dense(
-  units: int,
+  units: int | config_dict.FieldReference,
   *,
   inputs: str,
   ops: tuple[str, ...],
@@ -329,6 +339,12 @@ def data() -> config_dict.ConfigDict:
   # 2012: its centre, wherever the crop was taken (convdata_jpeg.py:209-211).
   # Here: the 'crop', the part that it covers; or 'centre'.
   config.mean_at = 'crop'
+  # Standard deviations by which red, green and blue are divided, grey levels;
+  # (): by none, as in the paper. PyTorch: (58.395, 57.12, 57.375).
+  config.channel_stddevs = ()
+  # How an image becomes a square: 'crop', its middle, as in §2; or 'warp', all
+  # of it, squeezed, as in Caffe. tools.prepare has this as --resize.
+  config.resize = 'crop'
   # Paper silent: whether the order of images changes from epoch to epoch.
   # 2012: shuffled once, when the files were written (convdata_jpeg.py:136-152).
   # Here: shuffled in each epoch; or reshuffle = False.

@@ -11,7 +11,7 @@ validation set with ten views. Not yet run to the end here.
 from ml_collections import config_dict
 
 from alexnet_jax import paper
-from configs import default
+from alexnet_jax.configs import default
 
 
 def get_config() -> config_dict.ConfigDict:

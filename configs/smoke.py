@@ -7,7 +7,7 @@ Under a minute on two CPU cores.
 
 from ml_collections import config_dict
 
-from configs import default
+from alexnet_jax.configs import default
 
 
 def get_config() -> config_dict.ConfigDict:

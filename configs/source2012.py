@@ -12,7 +12,7 @@ ten views, 90 epochs. Not yet run to the end here.
 
 from ml_collections import config_dict
 
-from configs import imagenet
+from alexnet_jax.configs import imagenet
 
 
 def get_config() -> config_dict.ConfigDict:

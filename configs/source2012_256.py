@@ -10,7 +10,7 @@ Rates of 0.02 for kernels and 0.04 for biases. There: "matches #170 exactly",
 
 from ml_collections import config_dict
 
-from configs import source2012_automatic
+from alexnet_jax.configs import source2012_automatic
 
 
 def get_config() -> config_dict.ConfigDict:

@@ -10,7 +10,7 @@ validation set of ILSVRC-2012 with ten views. Not yet run to the end here.
 
 from ml_collections import config_dict
 
-from configs import source2012
+from alexnet_jax.configs import source2012
 
 
 def get_config() -> config_dict.ConfigDict:

@@ -11,7 +11,7 @@ every ablation's pooling fits.
 
 from ml_collections import config_dict
 
-from configs import smoke
+from alexnet_jax.configs import smoke
 
 
 def get_config() -> config_dict.ConfigDict:

@@ -10,7 +10,7 @@ velocities and the loss stay float32.
 from ml_collections import config_dict
 
 from alexnet_jax import paper
-from configs import imagenet
+from alexnet_jax.configs import imagenet
 
 _TIMES = 4  # the paper's minibatches
 

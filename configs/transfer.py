@@ -14,7 +14,7 @@ steps of pre-training are not counted. Two shared CPU cores: 70 s a seed.
 
 from ml_collections import config_dict
 
-from configs import smoke
+from alexnet_jax.configs import smoke
 
 _FAN_IN = {  # connections into a unit
   'conv1': 11 * 11 * 3,

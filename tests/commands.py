@@ -38,7 +38,7 @@ _IMPORTED = (
   'alexnet_jax.models.summary',
   'alexnet_jax.cli',
   'alexnet_jax.train',
-  'configs.smoke',
+  'alexnet_jax.configs.smoke',
   'tensorflow_datasets',
 )
 

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from alexnet_jax.config import durations
+from alexnet_jax.configs import smoke
 from alexnet_jax.data import pipeline
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import build
-from configs import smoke
 
 CROP = 67
 IMAGE = 80

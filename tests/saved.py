@@ -36,7 +36,7 @@ def checkpoint(workdir, config):
   opened.save(
     7,
     state=state.to_tree(),
-    batches=setup_lib.train_batches(setup, total_steps=9),
+    iterator_state=setup_lib.train_batches(setup, total_steps=9).get_state(),
     meta=layout.Meta(
       config=config.to_dict(),
       dataset=setup.dataset.name,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax.config import ablations, schema, validate
+from alexnet_jax.configs import default, source2012
 from alexnet_jax.models import alexnet, summary
-from configs import default, source2012
 from tests import nets
 
 # Worked out by hand from the shapes of §3.5.

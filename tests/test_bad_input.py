@@ -84,7 +84,7 @@ CONFIGS = [
 ]
 
 START = """
-from configs import smoke
+from alexnet_jax.configs import smoke
 def get_config():
   c = smoke.get_config()
 """

@@ -9,13 +9,13 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from alexnet_jax.config import durations
+from alexnet_jax.configs import imagenet, source2012_256, source2012_automatic
 from alexnet_jax.ops import columns
 from alexnet_jax.optim import plateau, sgd
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import build, train
 from alexnet_jax.steps import state as state_lib
 from alexnet_jax.studies import communication
-from configs import imagenet, source2012_256, source2012_automatic
 from tests import nets
 
 IMAGES = 1_281_167

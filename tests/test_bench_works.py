@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from alexnet_jax.bench import jax_ops, jax_step
+from alexnet_jax.configs import default
 from alexnet_jax.models import summary
-from configs import default
 from tests import nets
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ml_collections import config_dict
 
+from alexnet_jax.configs import smoke
 from alexnet_jax.models import alexnet
 from alexnet_jax.steps import metrics
-from configs import smoke
 from tests import nets
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from alexnet_jax.config import durations, validate
+from alexnet_jax.configs import chain2012
 from alexnet_jax.models import alexnet
 from alexnet_jax.optim import schedule
 from alexnet_jax.train import warm_start
-from configs import chain2012
 from tests import nets
 
 

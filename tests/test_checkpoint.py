@@ -17,7 +17,7 @@ import pytest
 
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import checksums, layout, restore, save
-from configs import smoke
+from alexnet_jax.configs import smoke
 from tests.faults import injected
 
 
@@ -54,7 +54,9 @@ def _save(directory, steps, *, batches, keep_newest=2, errors=None):
       pending=[{'loss': 0.1 + step}],
       skipped=0,
     )
-    opened.save(step, state=state, batches=batches, meta=meta)
+    opened.save(
+      step, state=state, iterator_state=batches.get_state(), meta=meta
+    )
     opened.close()
 
 
@@ -285,7 +287,12 @@ def test_a_folder_that_was_removed_is_not_made_again(tmp_path, batches):
   opened = save.CheckpointSaver(tmp_path / 'c', keep_newest=1)
   (tmp_path / 'c').rmdir()
   with pytest.raises(save.SaveError, match='its folder was removed'):
-    opened.save(1, state=_state(), batches=batches, meta={'top1_error': None})
+    opened.save(
+      1,
+      state=_state(),
+      iterator_state=batches.get_state(),
+      meta={'top1_error': None},
+    )
   opened.close()
   assert not (tmp_path / 'c').exists()
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from alexnet_jax.config import durations, validate
+from alexnet_jax.configs import cifar10_lrn, default
 from alexnet_jax.data import pipeline
 from alexnet_jax.models import alexnet, summary
 from alexnet_jax.optim import schedule
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import build
 from alexnet_jax.train import warm_start
-from configs import cifar10_lrn, default
 
 NORMALISED = {
   'conv1': 5 * 5 * 3 * 64 + 64,

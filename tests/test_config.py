@@ -6,7 +6,7 @@ import re
 import pytest
 
 from alexnet_jax.config import durations, schema, validate
-from configs import default, imagenet, smoke, source2012
+from alexnet_jax.configs import default, imagenet, smoke, source2012
 from tests.golden import facts
 
 SHIPPED = facts.CONFIGS.values()

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from alexnet_jax.bench import tables
+from alexnet_jax.configs import default, imagenet
 from alexnet_jax.data import augment
 from alexnet_jax.models import alexnet
 from alexnet_jax.tools import docs
-from configs import default, imagenet
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [

@@ -10,13 +10,13 @@ import pytest
 pytest.importorskip('matplotlib')
 import alexnet_jax
 from alexnet_jax.config import validate
+from alexnet_jax.configs import cifar10_fig1
 from alexnet_jax.models import alexnet
 from alexnet_jax.studies.fig1 import curves as curves_lib
 from alexnet_jax.studies.fig1 import experiment
 from alexnet_jax.studies.figures import fig1 as fig1_lib
 from alexnet_jax.studies.figures import style
 from alexnet_jax.train import log
-from configs import cifar10_fig1
 from tests import commands
 
 CONFIG = f'--config={commands.ROOT}/configs/cifar10_fig1.py'

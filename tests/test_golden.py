@@ -10,10 +10,10 @@ import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from alexnet_jax.configs import default, source2012
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import metrics
-from configs import default, source2012
 from tests.golden import facts
 
 RENEW = 'if you meant to change this, run: python -m tests.golden'

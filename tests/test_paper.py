@@ -3,8 +3,8 @@
 import pytest
 
 from alexnet_jax import paper
+from alexnet_jax.configs import default, imagenet
 from alexnet_jax.models import summary
-from configs import default, imagenet
 
 # name: (weights, biases, multiply-adds), worked out by hand from §3.5
 BY_HAND = {

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from alexnet_jax.configs import smoke
 from alexnet_jax.data import augment, dataset, pipeline, stats
 from alexnet_jax.data import bad_records as bad_records_lib
-from configs import smoke
 
 _SIZE, _CROP = 8, 5
 

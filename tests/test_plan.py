@@ -12,11 +12,11 @@ import re
 import pytest
 
 from alexnet_jax.bench import rows as bench_rows
+from alexnet_jax.configs import imagenet
 from alexnet_jax.parallel import hlo
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.studies import communication
 from alexnet_jax.studies.scaling import links, model
-from configs import imagenet
 from tests import commands, nets
 
 TOOL = 'alexnet_jax.tools.plan'

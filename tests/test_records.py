@@ -11,8 +11,8 @@ import pytest
 from array_record.python import array_record_module
 from PIL import Image
 
+from alexnet_jax.configs import default
 from alexnet_jax.data import dataset, records, sources
-from configs import default
 
 _SIZE = 16
 

@@ -6,8 +6,8 @@ import optax
 import pytest
 
 from alexnet_jax.config import durations
+from alexnet_jax.configs import default, source2012, source2012_automatic
 from alexnet_jax.optim import schedule, sgd
-from configs import default, source2012, source2012_automatic
 
 # 1,281,167 images in minibatches of 128 are 10,009.1 steps an epoch.
 STEPS = 1_281_167 / 128

@@ -17,7 +17,7 @@ def hook(event, args):
     os.write(2, f'unpickles {args}'.encode())
     os._exit(99)
 from alexnet_jax import train
-from configs import smoke
+from alexnet_jax.configs import smoke
 sys.addaudithook(hook)
 if sys.argv[1] == 'pickle':
   pickle.loads(pickle.dumps(os.getcwd))

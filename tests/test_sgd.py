@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from alexnet_jax.configs import default
 from alexnet_jax.optim import sgd
-from configs import default
 
 RATES = [0.1] * 4 + [0.01] * 4  # a drop in the middle
 

@@ -12,13 +12,13 @@ import jax
 import pytest
 
 from alexnet_jax.config import ablations
+from alexnet_jax.configs import smoke
 from alexnet_jax.models import alexnet
 from alexnet_jax.runtime import locks, signals
 from alexnet_jax.studies import provenance
 from alexnet_jax.studies.ablation import jobs as jobs_lib
 from alexnet_jax.studies.ablation import page as page_lib
 from alexnet_jax.studies.ablation import paired, results, study
-from configs import smoke
 from tests import commands
 
 STUDY = 'alexnet_jax.tools.study'

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
+from alexnet_jax.configs import smoke
 from alexnet_jax.data import sources, stats, synthetic
-from configs import smoke
 
 # The paints, written out by hand.
 _PAINTS = {

@@ -10,11 +10,11 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from alexnet_jax.configs import default
 from alexnet_jax.data import dataset, records, sources, stats
 from alexnet_jax.data import tfds as tfds_lib
 from alexnet_jax.data.prepare import run, shards, statistics
 from alexnet_jax.data.prepare import sources as sources_lib
-from configs import default
 
 
 def _image(seed):

@@ -9,9 +9,9 @@ import pytest
 
 from alexnet_jax import setup, train
 from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.configs import smoke
 from alexnet_jax.evaluate import predict
 from alexnet_jax.steps.state import TrainState
-from configs import smoke
 from tests.faults import runs
 
 

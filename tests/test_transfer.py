@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from alexnet_jax.configs import transfer as config_file
 from alexnet_jax.studies import transfer
 from alexnet_jax.train import log as log_lib
-from configs import transfer as config_file
 from tests import commands
 
 

@@ -4,11 +4,11 @@ import pathlib
 from typing import Any, NamedTuple
 
 from alexnet_jax.checkpoint import layout
-from alexnet_jax.config import schema
+from alexnet_jax.config import schema, validate
 from alexnet_jax.data import dataset as dataset_lib
 
 # Fields that change what the network reads of an image, besides config.model.
-INPUT = ('data.crop_size', 'data.mean_at')
+INPUT = ('data.crop_size', 'data.mean_at', 'data.channel_stddevs')
 # Fields that the order of images, or the draws for them, depend on.
 _ORDER = ('seed', 'batch_size', 'augment.images_per_draw', 'data.reshuffle')
 
@@ -49,6 +49,23 @@ def check_resumable(
       f'{path} was trained on other data ({why}): use another --workdir, or '
       'that data'
     )
+
+
+def own_config(meta: layout.Meta) -> schema.Config:
+  """The config that a checkpoint was trained with, data set and all.
+
+  Raises ValueError if this version of the program cannot work with it.
+  """
+  config = schema.Config(schema.from_json(meta['config']))
+  try:
+    validate.check(config)
+  except ValueError as error:
+    wrote = meta['versions'].get('alexnet_jax')
+    raise ValueError(
+      f'a checkpoint of alexnet_jax {wrote} cannot be used by this one '
+      f'({error}): use the version that wrote it'
+    ) from error
+  return config
 
 
 def check_classes(

@@ -24,6 +24,9 @@ SUMS = 'files.json'  # in a step: the CRC-32 of its files
 # In its `data`: grain's name for the iterator state of one process. Ours is the
 # same on all hosts.
 ITERATOR = 'process_0-of-1.json'
+# In a step, from version 0.2 on: the arrays of stats.Statistics of the training
+# split.
+STATISTICS = 'statistics'
 BEING_WRITTEN = '.orbax-checkpoint-tmp'
 SET_ASIDE = 'set_aside'
 _UNEVALUATED = '.unevaluated'

@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -18,6 +17,7 @@ from jaxtyping import PyTree
 
 from alexnet_jax.checkpoint import checksums, layout, orbax_quirks
 from alexnet_jax.config import schema
+from alexnet_jax.data import stats
 from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.parallel import mesh as mesh_lib
 
@@ -163,6 +163,25 @@ def read_arrays(
   return read_state(step, meta=meta, state=state)
 
 
+def read_statistics(step: pathlib.Path) -> stats.Statistics | None:
+  """Reads the statistics of the training split; None from an old checkpoint.
+
+  Call read_meta first, which compares the files with their checksums. Raises
+  DamagedError if they cannot be read.
+  """
+  if not (step / layout.STATISTICS).is_dir():
+    return None
+  arrays = _restore(step, None, item=layout.STATISTICS)
+  found = {name: np.asarray(array) for name, array in arrays.items()}
+  mean_image = found.pop('mean_image')
+  return stats.Statistics(mean_image, stats.RgbPca(**found))
+
+
+def read_iterator(step: pathlib.Path) -> dict[str, Any]:
+  """Reads the state of the iterator over minibatches when it was written."""
+  return _on_host0(step, lambda: _read_json(step, f'data/{layout.ITERATOR}'))
+
+
 def _shapes(step: pathlib.Path) -> PyTree:
   """The tree of a step's arrays, as texts such as 'float32 11 11 3 96'."""
   with orbax_quirks.quiet():
@@ -198,7 +217,9 @@ def _restore_on_host0(step: pathlib.Path, state: PyTree) -> PyTree:
   return jax.tree.map(shard, read, state)
 
 
-def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
+def _restore(
+  step: pathlib.Path, state: PyTree, *, item: str = 'state'
+) -> PyTree:
   with (
     orbax_quirks.quiet(),
     ocp.StandardCheckpointer(
@@ -206,22 +227,11 @@ def _restore(step: pathlib.Path, state: PyTree) -> PyTree:
     ) as reader,
   ):
     try:
-      return reader.restore((step / 'state').absolute(), state)
+      return reader.restore((step / item).absolute(), state)
     except OSError:  # says nothing of the checkpoint
       raise
     except Exception as error:  # orbax raises Exception itself
       reason = str(error).splitlines()[0]
       raise DamagedError(
-        step, f'its state cannot be read ({reason})'
+        step, f'its {item} cannot be read ({reason})'
       ) from error
-
-
-def restore_iterator(
-  batches: grain.DatasetIterator, *, step: pathlib.Path
-) -> None:
-  """Puts an iterator where it was when the step was written."""
-  iterator_state = _on_host0(
-    step, lambda: _read_json(step, f'data/{layout.ITERATOR}')
-  )
-  batches.set_state(iterator_state)  # the step, see data/pipeline.py
-  batches.start_prefetch()  # while the rest is prepared

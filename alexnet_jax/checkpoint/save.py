@@ -15,13 +15,13 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-import grain
 import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers
 
 from alexnet_jax.checkpoint import checksums, layout, orbax_quirks
+from alexnet_jax.data import stats
 from alexnet_jax.parallel import distributed, hosts
 
 
@@ -38,12 +38,20 @@ class SaveError(ValueError):
 class CheckpointSaver:
   """Writes the checkpoints of one run, WORKDIR/checkpoints."""
 
-  def __init__(self, directory: pathlib.Path, *, keep_newest: int):
+  def __init__(
+    self,
+    directory: pathlib.Path,
+    *,
+    keep_newest: int,
+    statistics: stats.Statistics | None = None,
+  ):
     """Opens the folder, made if need be; call layout.clean_partial first.
 
     The `keep_newest` newest steps stay; the one with the lowest validation
-    error stays besides.
+    error stays besides. `statistics` are those of the training split, which a
+    net needs to read images; without them it needs its data set.
     """
+    self._statistics = statistics
     self._directory = directory.absolute()
     self._step = -1  # being written
     self._manager: ocp.CheckpointManager | None = None
@@ -73,6 +81,9 @@ class CheckpointSaver:
           layout.ITERATOR, multiprocessing_options=options
         ),
         'meta': ocp.JsonCheckpointHandler(multiprocessing_options=options),
+        layout.STATISTICS: ocp.PyTreeCheckpointHandler(
+          use_compression=False, multiprocessing_options=options
+        ),
       },
       options=ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
@@ -94,21 +105,22 @@ class CheckpointSaver:
     step: int,
     *,
     state: PyTree,
-    batches: grain.DatasetIterator,
+    iterator_state: dict[str, Any],
     meta: layout.Meta,
   ) -> None:
     """Writes a step in the background; waits for the one before it first.
 
-    All hosts call it, each with its shards of the state. If this step or the
-    one before cannot be written, host 0 raises SaveError and the other hosts
-    OtherHostError.
+    All hosts call it, each with its shards of the state; `iterator_state` is
+    that of the minibatches (data/pipeline.py), `meta` describes the rest. If
+    this step or the one before cannot be written, host 0 raises SaveError and
+    the other hosts OtherHostError.
     """
     self.wait()  # from here on `_write_sums` is this step's
     self._step = step
     if distributed.is_multihost():
       state = hosts.gather_to_host0(state)  # None on the others
     hosts.on_host0(
-      lambda: self._begin(state, iterator_state=batches.get_state(), meta=meta)
+      lambda: self._begin(state, iterator_state=iterator_state, meta=meta)
     )
 
   def _begin(
@@ -125,11 +137,19 @@ class CheckpointSaver:
           state=ocp.args.PyTreeSave(state),
           data=ocp.args.JsonSave(iterator_state),
           meta=ocp.args.JsonSave(dict(meta)),
+          **self._statistics_args(),
         ),
         metrics={} if error is None else {'top1_error': error},
       )
     if not begun:  # orbax may decline without an error
       raise RuntimeError(f'orbax would not save step {self._step}')
+
+  def _statistics_args(self) -> dict[str, ocp.args.PyTreeSave]:
+    if self._statistics is None:
+      return {}
+    mean_image, pca = self._statistics
+    arrays = {'mean_image': mean_image, **pca._asdict()}
+    return {layout.STATISTICS: ocp.args.PyTreeSave(arrays)}
 
   def wait(self) -> None:
     """Waits on all hosts until the step is complete; raises as `save` does."""

@@ -1,22 +1,19 @@
 """The --config and --ablation flags, with one-line errors.
 
 ml_collections names a misspelt field without its path, and reports a missing
-file only at its first use: `check` finds both earlier.
+file only at its first use: `resolve` finds both earlier.
 """
 
-import itertools
 import pathlib
 import re
-import runpy
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 from ml_collections.config_flags import config_flags
 
-from alexnet_jax.config import ablations, schema, validate
+from alexnet_jax.config import ablations, presets, schema, validate
 
 _OVERRIDE = re.compile(r'^--?(no)?config\.([^=]*)')
 _FILE = re.compile(r'^--?config=(.*)$')
@@ -24,10 +21,13 @@ _ABLATION_HELP = re.compile(r'(?:^|\0)--?ablation[=\0]help(?:\0|$)')
 
 
 def define() -> None:
-  """Defines --config=FILE, --config.FIELD=VALUE and --ablation=NAME."""
+  """Defines --config=NAME or FILE, --config.FIELD=VALUE and --ablation=NAME."""
   try:
     config_flags.DEFINE_config_file(
-      'config', None, 'The config, such as configs/default.py.'
+      'config',
+      None,
+      'The config: a name such as default, or a file such as '
+      'configs/default.py.',
     )
   except flags.CantOpenFlagFileError as error:  # it looks for --flagfile here
     sys.exit(f'error: {error}; give --flagfile a file of flags')
@@ -85,45 +85,33 @@ def asks_for_ablations(argv: Sequence[str]) -> bool:
   return bool(_ABLATION_HELP.search('\0'.join(argv)))
 
 
-def check(argv: Sequence[str]) -> None:
-  """Raises ValueError for an unusable config file, and fields that it lacks."""
-  files = [m.group(1) for m in map(_FILE.match, argv) if m]
-  files += [b for a, b in itertools.pairwise(argv) if a == '--config']
+def resolve(argv: Sequence[str]) -> list[str]:
+  """Returns the command line with --config=NAME as the path of its file.
+
+  Raises ValueError for an unusable config, and fields that it lacks.
+  """
+  out, given = list(argv), ''
+  for i, word in enumerate(argv):
+    match = _FILE.match(word)
+    if match:
+      given = match.group(1)
+      out[i] = f'--config={_path(given)}'
+    elif i and argv[i - 1] == '--config':
+      given = word
+      out[i] = _path(given)
   fields = [m.group(2) for m in map(_OVERRIDE.match, argv) if m]
-  if not files:
-    if fields or not {'--help', '--helpfull', '--helpshort'} & set(argv):
-      raise ValueError('--config is missing: use --config=configs/default.py')
-    return
-  path = files[-1].split(':')[0]  # FILE.py:ARGUMENT
-  if not path.endswith('.py') or not pathlib.Path(path).is_file():
-    raise ValueError(
-      f'--config={path} is no Python file: use one such as configs/default.py'
-    )
-  known = [name for name, _ in schema.leaves(_load(files[-1]))]
-  for field in fields:
-    _check_field(field, known=known)
+  if given:
+    known = [name for name, _ in schema.leaves(presets.load(given))]
+    for field in fields:
+      _check_field(field, known=known)
+  elif fields or not {'--help', '--helpfull', '--helpshort'} & set(argv):
+    raise ValueError('--config is missing: use --config=configs/default.py')
+  return out
 
 
-def _load(flag: str) -> schema.Config:
-  """Runs a config file; its errors become one line with their place."""
-  path, *argument = flag.split(':', 1)  # as ml_collections does
-  try:
-    make = runpy.run_path(path).get('get_config', lambda: None)
-    config = make(*argument)
-  except Exception as error:  # the file is a program: it can raise anything
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f'line {f.lineno}: ' for f in frames if f.filename == path]
-    raise ValueError(
-      f'--config={flag} cannot be used: {"".join(own[-1:])}'  # the innermost
-      f'{type(error).__name__}: {error}. Mend it, or use one such as '
-      'configs/default.py'
-    ) from error
-  if not isinstance(config, schema.Config):
-    raise ValueError(
-      f'--config={flag} gives no ConfigDict: let its get_config() return one, '
-      'as that of configs/default.py does'
-    )
-  return config
+def _path(given: str) -> str:
+  name, *argument = given.split(':', 1)  # FILE.py:ARGUMENT
+  return ':'.join([str(presets.find(name)), *argument])
 
 
 def _check_field(field: str, *, known: Sequence[str]) -> None:

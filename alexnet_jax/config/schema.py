@@ -125,11 +125,14 @@ FIELDS: dict[str, Rule] = {
   'model.skip_layers': Sequence(),
   'model.activation': Choice(('relu', 'tanh', 'logistic')),
   'model.dropout_rate': Number(low=0, below=1),  # 1 would drop everything
+  'model.dropout_scaling': Choice(('test', 'training')),
+  'model.rounding': Choice(('up', 'down')),
   'model.lrn.n': whole(1),  # channels, odd
   'model.lrn.k': Number(above=0),  # 0 would divide by 0
   'model.lrn.alpha': POSITIVE,
   'model.lrn.alpha_of': Choice(('sum', 'mean')),
   'model.lrn.beta': Number(),
+  'model.lrn.across_columns': Switch(),
   'model.spatial_norm.size': whole(1, most=_PIXELS),
   'model.spatial_norm.k': Number(above=0),
   'model.spatial_norm.alpha': POSITIVE,
@@ -160,6 +163,8 @@ FIELDS: dict[str, Rule] = {
   'data.image_size': whole(1, most=_PIXELS),
   'data.crop_size': whole(1, most=_PIXELS),
   'data.mean_at': Choice(('crop', 'centre')),
+  'data.channel_stddevs': Sequence(),  # grey levels, of R, G and B
+  'data.resize': Choice(('crop', 'warp')),
   'data.reshuffle': Switch(),
   'data.embedded_train_images': whole(1, most=10**7),
   'data.embedded_val_images': whole(1, most=10**7),
@@ -250,6 +255,12 @@ def nearest(path: str, *, known: abc.Sequence[str]) -> list[str]:
 _OLD_LAYER_FIELDS = {'sees': 'inputs', 'then': 'ops'}
 _OLD_INPUTS = {'own': 'own_column', 'both': 'both_columns', 'parts': 'summed'}
 _OLD_MODEL_FIELDS = {'leave_out': 'skip_layers'}
+# Fields that old runs lack, and the value that does what those did.
+_ADDED: dict[str, dict[str, Any]] = {
+  'model': {'dropout_scaling': 'test', 'rounding': 'up'},
+  'lrn': {'across_columns': False},
+  'data': {'channel_stddevs': [], 'resize': 'crop'},
+}
 
 
 def rename_advice(path: str) -> str:
@@ -269,18 +280,24 @@ def rename_advice(path: str) -> str:
 
 
 def upgrade(config: abc.Mapping[str, Any]) -> dict[str, Any]:
-  """Renames fields of a config of config.json or an old checkpoint.
+  """Renames and adds fields of a config.json or an old checkpoint's config.
 
   Its lists stay lists. Anything that is not like a config passes unchanged.
 
   >>> old = {'model': {'leave_out': [], 'layer': {'conv2': {'sees': 'own'}}}}
-  >>> upgrade(old)
-  {'model': {'layer': {'conv2': {'inputs': 'own_column'}}, 'skip_layers': []}}
+  >>> new = upgrade(old)['model']
+  >>> new['layer'], new['skip_layers'], new['rounding']
+  ({'conv2': {'inputs': 'own_column'}}, [], 'up')
   """
+  data = config.get('data')
+  if isinstance(data, abc.Mapping):
+    config = {**config, 'data': {**_ADDED['data'], **data}}
   model = config.get('model')
   if not isinstance(model, abc.Mapping):
     return dict(config)
-  model = _renamed(model, _OLD_MODEL_FIELDS)
+  model = _ADDED['model'] | _renamed(model, _OLD_MODEL_FIELDS)
+  if isinstance(model.get('lrn'), abc.Mapping):
+    model['lrn'] = {**_ADDED['lrn'], **model['lrn']}
   layers = model.get('layer')
   if isinstance(layers, abc.Mapping):
     model['layer'] = {

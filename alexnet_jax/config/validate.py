@@ -49,6 +49,12 @@ def _check_mesh(config: Config) -> None:
       f'config.mesh.column = {mesh.column}: the network has {columns} columns, '
       'use --config.mesh.column=1, one device for all of them, or one for each'
     )
+  if config.model.lrn.across_columns and mesh.column > 1:
+    raise ValueError(
+      f'config.mesh.column = {mesh.column}: with config.model.lrn.'
+      'across_columns windows of the normalisation reach into the other '
+      'column, which is on another device: use --config.mesh.column=1'
+    )
   for field in ('batch_size', 'eval.batch_size'):
     value = schema.get(config, field)
     if value % mesh.data:
@@ -69,6 +75,15 @@ def _check_mesh(config: Config) -> None:
 
 def _check_sizes(config: Config) -> None:
   data = config.data
+  stddevs = data.channel_stddevs
+  if stddevs and (
+    len(stddevs) != 3
+    or any(schema.Number(above=0).advice(stddev) for stddev in stddevs)
+  ):
+    raise ValueError(
+      f'config.data.channel_stddevs = {tuple(stddevs)!r}: use three numbers '
+      'above 0, of red, green and blue, or ()'
+    )
   if data.crop_size > data.image_size:
     raise ValueError(
       f'config.data.crop_size = {data.crop_size} is larger than '
@@ -91,7 +106,7 @@ def _check_sizes(config: Config) -> None:
 def _check_maps(config: Config) -> None:
   """Refuses kernels and pooling windows larger than the maps they read.
 
-  Sizes are rounded up: 1 + ceil((size + 2 padding - window) / stride).
+  Sizes are 1 + (size + 2 padding - window) / stride, rounded by model.rounding.
   """
   model, pool, size = config.model, config.model.pool, config.data.crop_size
   for name, layer in model.layer.items():
@@ -111,7 +126,8 @@ def _check_maps(config: Config) -> None:
           f'maps of {name}: use a larger config.data.crop_size than '
           f'{config.data.crop_size}'
         )
-      size = 1 + -(-(size + 2 * padding - window) // stride)  # 224 -> 55
+      sign = -1 if model.rounding == 'up' else 1
+      size = 1 + sign * ((size + 2 * padding - window) * sign // stride)  # 55
 
 
 _MOST_EPOCHS = 1e5  # a time in steps must fit an int32
@@ -174,7 +190,7 @@ def _is_pair(row: Any) -> bool:
 
 
 _OPERATIONS = {  # of convolutional and of fully-connected layers
-  'kernels': ('activation', 'lrn', 'spatial_norm', 'pool'),
+  'kernels': ('activation', 'lrn', 'spatial_norm', 'pool', 'dropout'),
   'units': ('activation', 'dropout'),
 }
 

@@ -81,3 +81,8 @@ class Dataset:
   mean_image: Float32[np.ndarray, 's s 3']  # 0-255
   pca: stats.RgbPca
   fingerprint: str
+
+  @property
+  def statistics(self) -> stats.Statistics:
+    """The mean image and the RGB components."""
+    return stats.Statistics(self.mean_image, self.pca)

@@ -11,6 +11,7 @@ then cropped out the central 256 x 256 patch from the resulting image."
 import io
 import re
 import warnings
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,13 +23,16 @@ from alexnet_jax.data import dataset
 _FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM')
 
 
-def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
-  """Scales the shorter side to `size` pixels and crops the centre square.
+Resize = Literal['crop', 'warp']
 
-  Grey, palette, CMYK, YCCK and 16-bit images are converted to 8-bit RGB, EXIF
-  rotations are applied, and images smaller than `size` are enlarged. Raises
-  Unreadable if PIL cannot decode the image, or it has more than 179 million
-  pixels (a decompression bomb).
+
+def square(
+  data: bytes, *, size: int, resize: Resize = 'crop'
+) -> UInt8[np.ndarray, 's s 3']:
+  """Decodes an image file and makes a square of it, as `to_square` does.
+
+  EXIF rotations are applied. Raises Unreadable if PIL cannot decode the image,
+  or it has more than 179 million pixels (a decompression bomb).
   """
   if not data:
     raise dataset.Unreadable('the file is empty')
@@ -37,7 +41,7 @@ def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
       warnings.simplefilter('ignore')  # such as for damaged EXIF
       with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         upright = ImageOps.exif_transpose(image)
-        return np.asarray(_middle(_rgb(upright), size=size))
+        return to_square(upright, size=size, resize=resize)
   except UnidentifiedImageError as error:
     raise dataset.Unreadable('no image of a known format') from error
   except Image.DecompressionBombError as error:
@@ -45,6 +49,21 @@ def square(data: bytes, *, size: int) -> UInt8[np.ndarray, 's s 3']:
   except Exception as error:  # each of PIL's decoders raises its own types
     reason = re.sub(r' at 0x[0-9a-f]+', '', str(error))
     raise dataset.Unreadable(f'{type(error).__name__}: {reason}') from error
+
+
+def to_square(
+  image: Image.Image, *, size: int, resize: Resize = 'crop'
+) -> UInt8[np.ndarray, 's s 3']:
+  """Makes an RGB square of `size` x `size` pixels of an image (§2).
+
+  'crop' scales the shorter side to `size` and takes the middle, 'warp' scales
+  both sides to `size`, as Caffe does. Grey, palette, CMYK, YCCK and 16-bit
+  images are converted to 8-bit RGB; smaller images are enlarged.
+  """
+  rgb = _rgb(image)
+  if resize == 'warp':
+    return np.asarray(rgb.resize((size, size), Image.Resampling.BICUBIC))
+  return np.asarray(_middle(rgb, size=size))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import compatible, layout, restore
-from alexnet_jax.config import schema, validate
+from alexnet_jax.config import schema
 from alexnet_jax.steps.state import TrainState
 
 # Fields of the network's input, besides config.model. Views are cut from images
@@ -53,23 +53,6 @@ def network(
   tree = setup.programs.state.to_tree()  # shapes, dtypes and shardings
   state = TrainState(**restore.read_state(path, meta=meta, state=tree))
   return Network(path, int(path.name), meta, setup, state.variables)
-
-
-def own_config(meta: layout.Meta) -> schema.Config:
-  """The config that a checkpoint was trained with, data set and all.
-
-  Raises ValueError if this version of the program cannot work with it.
-  """
-  config = schema.Config(schema.from_json(meta['config']))
-  try:
-    validate.check(config)
-  except ValueError as error:
-    wrote = meta['versions'].get('alexnet_jax')
-    raise ValueError(
-      f'a checkpoint of alexnet_jax {wrote} cannot be used by this one '
-      f'({error}): use the version that wrote it'
-    ) from error
-  return config
 
 
 def _with_network(

@@ -2,7 +2,7 @@
 
 The paper's net in the order of `stages`; H x W x C of both columns:
 
-  >>> from configs import default
+  >>> from alexnet_jax.configs import default
   >>> shapes = activation_shapes(default.model(), crop_size=224)
   >>> for name, shape in shapes.items():
   ...   print(f'{name:17} {" x ".join(map(str, shape))}')
@@ -36,7 +36,8 @@ its logits are summed. Columns communicate only in front of a layer whose
 `inputs` are 'both_columns', and in fc8: see ops/columns.py.
 
 Dropout is the paper's (§4.2): a mask of 0 and 1 in training and a factor of
-1 - rate at test time, not the inverted kind of `flax.linen.Dropout`.
+1 - rate at test time. `dropout_scaling` = 'training' is the inverted kind of
+`flax.linen.Dropout`, Caffe and PyTorch.
 
 Letters in shapes: B images, H W height and width, C channels, D units;
 `whole|one column` where they differ.
@@ -109,6 +110,7 @@ class Conv(nn.Module):
   config: config_dict.FrozenConfigDict  # config.model.layer.NAME
   kernels: int  # on this device
   groups: int  # columns on this device that each read only their own maps
+  rounding: str = 'up'  # of the number of windows: config.model.rounding
 
   @nn.compact
   def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j k']:
@@ -140,6 +142,8 @@ class Conv(nn.Module):
   def _padding(self, size: int) -> tuple[int, int]:
     """Zeros before and after an axis of `size` pixels; (0, 3) in conv1."""
     c = self.config
+    if self.rounding == 'down':
+      return (c.padding, c.padding)  # pixels beyond the last window are unread
     return conv.ceil_padding(size, c.size, c.stride, padding=c.padding)
 
   def _positions(
@@ -248,7 +252,8 @@ class AlexNet(nn.Module):
     groups = 1 if layer.inputs in ('image', 'both_columns') else here
     if name.startswith('conv'):
       share = layer.kernels // columns_ * here  # K|K/2
-      return Conv(layer, kernels=share, groups=groups, name=name)(x)
+      rounding = self.config.rounding
+      return Conv(layer, share, groups=groups, rounding=rounding, name=name)(x)
     x = _flatten(x, groups=groups)  # [B, groups, D]
     if layer.inputs == 'summed':
       x = x.reshape(x.shape[0], 1, -1)  # [B, 1, D]: columns one after another
@@ -268,10 +273,11 @@ class AlexNet(nn.Module):
       case 'activation':
         return ACTIVATIONS[self.config.activation](x)
       case 'lrn':
-        c, here = self.config.lrn, self.columns_here
+        c = self.config.lrn
         alpha = _alpha(c, window=c.n)  # 2012: alpha / n
+        blocks = 1 if c.across_columns else self.columns_here
         return lrn.local_response_norm(
-          x, n=c.n, k=c.k, alpha=alpha, beta=c.beta, columns=here
+          x, n=c.n, k=c.k, alpha=alpha, beta=c.beta, columns=blocks
         )
       case 'spatial_norm':
         c = self.config.spatial_norm
@@ -280,12 +286,15 @@ class AlexNet(nn.Module):
           x, size=c.size, k=c.k, alpha=alpha, beta=c.beta
         )
       case 'pool':
-        return pool.max_pool(x, **self.config.pool)  # 55 -> 27 -> 13; 13 -> 6
+        whole = self.config.rounding == 'up'  # 55 -> 27 -> 13; 13 -> 6
+        return pool.max_pool(x, **self.config.pool, partial_windows=whole)
       case 'dropout':
+        kept = 1 - self.config.dropout_rate  # 0.5 in the paper, §4.2
+        scale_now = self.config.dropout_scaling == 'training'
         if dropout is None:
-          return x * (1 - self.config.dropout_rate)  # §4.2: times 0.5
-        keep = self._keep(dropout, layer=layer, units=x.shape[-1])  # [B, D|D/2]
-        return jnp.where(keep, x, 0)
+          return x if scale_now else x * kept
+        keep = self._keep(dropout, layer=layer, shape=x.shape[1:])  # as x
+        return jnp.where(keep, x / kept if scale_now else x, 0)
       case _:
         raise ValueError(
           f'config.model.layer...ops holds {op!r}: use activation, lrn, '
@@ -293,24 +302,25 @@ class AlexNet(nn.Module):
         )
 
   def _keep(
-    self, dropout: Dropout, *, layer: str, units: int
-  ) -> Bool[Array, 'b units']:
+    self, dropout: Dropout, *, layer: str, shape: tuple[int, ...]
+  ) -> Bool[Array, 'b ...']:
     """Draws which units of this device's columns stay, example by example."""
+    *places, units = shape  # [] of a fully-connected layer, else [H, W]
     number = list(self.config.layer).index(layer)  # as if none were skipped
     key = jax.random.fold_in(dropout.key, number)
 
     def draw(
       column: Int[Array, ''], example: Int[Array, '']
-    ) -> Bool[Array, 'd']:
+    ) -> Bool[Array, '... d']:
       k = jax.random.fold_in(jax.random.fold_in(key, column), example)
       p = 1 - self.config.dropout_rate  # of keeping a unit
-      return jax.random.bernoulli(k, p, (units // self.columns_here,))
+      return jax.random.bernoulli(k, p, (*places, units // self.columns_here))
 
-    over_columns = jax.vmap(draw, in_axes=(0, None))  # [columns, D]
+    over_columns = jax.vmap(draw, in_axes=(0, None), out_axes=-2)
     keep = jax.vmap(over_columns, in_axes=(None, 0))(
       columns.indices(self.columns_here), dropout.examples
-    )  # [B, columns here, D of a column]
-    return keep.reshape(keep.shape[0], units)  # [B, D|D/2]
+    )  # [B, ..., columns here, D of a column]
+    return keep.reshape(-1, *shape)  # [B, D|D/2] or [B, H, W, C|C/2]
 
 
 def _alpha(norm: config_dict.FrozenConfigDict, *, window: int) -> float:

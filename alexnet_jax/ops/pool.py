@@ -15,13 +15,18 @@ from jaxtyping import Array, Float
 
 
 def max_pool(
-  x: Float[Array, 'b h w c'], *, size: int = 3, stride: int = 2
+  x: Float[Array, 'b h w c'],
+  *,
+  size: int = 3,
+  stride: int = 2,
+  partial_windows: bool = True,
 ) -> Float[Array, 'b h_out w_out c']:
   """Takes the maximum of each size x size window, `stride` apart (§3.4).
 
       out = 1 + ceil((in - size) / stride)
 
-  `size` is z of §3.4, `stride` is s, at most z.
+  `size` is z of §3.4, `stride` is s, at most z. Without `partial_windows` the
+  size is rounded down, and rows that no whole window holds are left out.
 
   >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
   >>> max_pool(x)[0, :, :, 0]
@@ -30,6 +35,10 @@ def max_pool(
   """
   if stride > size:
     raise ValueError(f'stride {stride} > size {size}: pooling skips activities')
+  if not partial_windows:
+    for axis in (1, 2):
+      whole = x.shape[axis] - (x.shape[axis] - size) % stride
+      x = lax.slice_in_dim(x, 0, whole, axis=axis)
   return _max_pool(x, size, stride)
 
 

@@ -5,6 +5,7 @@ bytes of float32. Each device subtracts the mean, mirrors and shifts the colours
 of its own images. `reference` in data/augment.py does the same in numpy.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ def normalise(
   mirror: Array,
   colour: Float[Array, 'b 3'],
   scale: Float[Array, ' b'],
+  stddevs: Sequence[float] = (),
 ) -> Float[Array, 'b s s 3']:
   """Subtracts the mean of crops, mirrors them and shifts colours (§4.1).
 
@@ -38,7 +40,8 @@ def normalise(
     offset: (y, x) in the mean image of the part that a crop loses.
     mirror: bool [B], which crops are turned left to right.
     colour: RGB, 0-255, added to every pixel of a crop.
-    scale: by which each crop is multiplied at last; 1 in the paper.
+    scale: by which each crop is multiplied; 1 in the paper.
+    stddevs: RGB, by which all crops are divided at last; (): by nothing.
   """
   size = images.shape[1:]  # (224, 224, 3)
 
@@ -47,7 +50,14 @@ def normalise(
 
   x = images.astype(jnp.float32) - jax.vmap(mean_at)(offset)  # [B, 224, 224, 3]
   x = jnp.where(mirror[:, None, None, None], x[:, :, ::-1], x)  # flips W
-  return (x + colour[:, None, None]) * scale[:, None, None, None]
+  x = (x + colour[:, None, None]) * scale[:, None, None, None]
+  return _divide(x, stddevs)
+
+
+def _divide(
+  x: Float[Array, 'b s s 3'], stddevs: Sequence[float]
+) -> Float[Array, 'b s s 3']:
+  return x / jnp.array(tuple(stddevs), jnp.float32) if stddevs else x
 
 
 def of_batch(
@@ -58,6 +68,7 @@ def of_batch(
     batch['image'],
     mean_image=mean_image,
     offset=_mean_offset(batch['offset'], config=config),
+    stddevs=config.data.channel_stddevs,
     **{name: batch[name] for name in ('mirror', 'colour', 'scale')},
   )
 
@@ -96,4 +107,5 @@ def of_view(
     crops,
     mean,
   )
-  return crops.astype(jnp.float32) - mean[None]  # [B, 224, 224, 3]
+  x = crops.astype(jnp.float32) - mean[None]  # [B, 224, 224, 3]
+  return _divide(x, config.data.channel_stddevs)

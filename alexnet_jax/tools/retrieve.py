@@ -16,7 +16,7 @@ import jax
 from absl import flags
 
 from alexnet_jax import cli
-from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.evaluate import load
 from alexnet_jax.parallel import mesh
 from alexnet_jax.runtime import compile, malloc, paths
@@ -56,7 +56,7 @@ def main() -> int:
     if not text.isdecimal():
       raise ValueError(f'--bits={text}: use whole numbers, such as 64,128')
   step = _step(_RESTORE.value)
-  config = load.own_config(restore.read_meta(step))
+  config = compatible.own_config(restore.read_meta(step))
   config.data.dir = _DATA_DIR.value or config.data.dir
   config.mesh.data = 1
   mesh.make_cpu_devices(config.mesh.column)

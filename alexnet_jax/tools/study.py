@@ -103,7 +103,7 @@ def _config() -> study.Config:
         'runs train: use one of the two'
       )
   argv = [f'--config={_BASE.value}', *(f'--config.{f}' for f in _SET.value)]
-  flags_lib.check(argv)
+  argv = flags_lib.resolve(argv)
   values = flags.FlagValues()
   config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
   try:

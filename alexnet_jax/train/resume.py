@@ -55,7 +55,8 @@ def find(setup: setup_lib.Setup, *, workdir: workdir_lib.Workdir) -> Resume:
     state = TrainState(**restore.read_state(path, meta=meta, state=tree))
     if int(state.step) != int(path.name):  # a renamed folder
       raise restore.DamagedError(path, f'its arrays are of step {state.step}')
-    restore.restore_iterator(batches, step=path)  # at step + 1
+    batches.set_state(restore.read_iterator(path))  # see data/pipeline.py
+    batches.start_prefetch()  # while the rest is prepared
     return meta, int(path.name), state
 
   records = workdir.records()

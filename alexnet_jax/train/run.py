@@ -95,6 +95,7 @@ def _run(
   writing = workdir.writing(
     kept=start.kept,
     keep_newest=config.checkpoint.keep_newest,
+    statistics=setup.dataset.statistics,
     consensus=consensus,
   )
   with stop.defer(), writing, trace as profile:

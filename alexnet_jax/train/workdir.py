@@ -19,6 +19,7 @@ import grain
 from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.checkpoint import save as save_lib
 from alexnet_jax.config import schema
+from alexnet_jax.data import stats
 from alexnet_jax.evaluate import predictions
 from alexnet_jax.parallel import consensus as consensus_lib
 from alexnet_jax.parallel import distributed, hosts
@@ -182,12 +183,14 @@ class Workdir:
     *,
     kept: list[log_lib.Record],
     keep_newest: int,
+    statistics: stats.Statistics,
     consensus: consensus_lib.HostConsensus,
   ) -> Iterator[None]:
     """Opens metrics.jsonl and the checkpoints for the methods below.
 
     `kept` are the records up to the step that the run starts from; later ones
-    go. `consensus` learns of an error of host 0 before it is raised everywhere.
+    go. `keep_newest` and `statistics` are those of CheckpointSaver. `consensus`
+    learns of an error of host 0 before it is raised everywhere.
     """
 
     def open_log() -> log_lib.MetricsLog | None:
@@ -199,7 +202,7 @@ class Workdir:
     self._consensus = consensus
     self._saver = hosts.run_everywhere(  # host 0 writes
       lambda: save_lib.CheckpointSaver(
-        self._checkpoints, keep_newest=keep_newest
+        self._checkpoints, keep_newest=keep_newest, statistics=statistics
       )
     )
     with contextlib.ExitStack() as closing:
@@ -241,7 +244,12 @@ class Workdir:
   ) -> None:
     """Starts to write a checkpoint in the background, see CheckpointSaver."""
     assert self._saver
-    self._saver.save(step, state=state.to_tree(), batches=batches, meta=meta)
+    self._saver.save(
+      step,
+      state=state.to_tree(),
+      iterator_state=batches.get_state(),
+      meta=meta,
+    )
 
   def wait_for_checkpoint(self) -> None:
     """Waits until the newest checkpoint is complete."""

@@ -12,9 +12,7 @@ import jax
 import numpy as np
 
 from alexnet_jax.config import ablations, schema
-from alexnet_jax.models import alexnet
-from alexnet_jax.studies import communication
-from configs import (
+from alexnet_jax.configs import (
   cifar10_lrn,
   default,
   imagenet,
@@ -24,6 +22,8 @@ from configs import (
   source2012_automatic,
   throughput,
 )
+from alexnet_jax.models import alexnet
+from alexnet_jax.studies import communication
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = {

@@ -1,0 +1,1 @@
+"""Weights in and out: files of other programs, and nets as single files."""

@@ -1,0 +1,2 @@
+def is_file(p):
+  return False

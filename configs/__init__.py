@@ -1,0 +1,1 @@
+"""The configs: each file has a get_config() that returns a ConfigDict."""
