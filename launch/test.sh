@@ -12,10 +12,10 @@ if [[ -z ${ALEXNET_JAX_TEST_DATA+set} && -d $data ]]; then
   export ALEXNET_JAX_TEST_DATA=$data
 fi
 
-# All tests take two processes, a file of tests each: a third has no core left
-# on small machines, and more memory is needed for each.
+# All tests take three processes, a file of tests each: on two cores, as many
+# tests wait for processes of their own. Each needs 2.5 GB of memory.
 # tests/conftest.py says in what order.
-all=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder "$root/tests")
+all=(--numprocesses=3 --dist=loadfile --no-loadscope-reorder "$root/tests")
 for arg; do
   [[ ! -e ${arg%%::*} ]] || all=()
 done

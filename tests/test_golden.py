@@ -126,6 +126,6 @@ def test_parameters_and_their_initial_values(name):
 
 
 @pytest.mark.parametrize(('data', 'column'), facts.MESHES)
-def test_collectives_of_the_compiled_smoke_net(data, column):
+def test_collectives_of_the_compiled_net(data, column):
   stored = facts.stored('collectives')[f'{data}x{column}']
   assert facts.collectives(data=data, column=column) == stored, RENEW

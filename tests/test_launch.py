@@ -257,7 +257,7 @@ def test_tests_run_from_anywhere(tree: Tree) -> None:
   assert tree.argv() == [
     *('-P', '-m', 'pytest', f'--rootdir={tree.root}'),
     *('-c', f'{tree.root}/pyproject.toml'),
-    *('--numprocesses=2', '--dist=loadfile', '--no-loadscope-reorder'),
+    *('--numprocesses=3', '--dist=loadfile', '--no-loadscope-reorder'),
     f'{tree.root}/tests',
     *('-k', 'lrn'),
   ]

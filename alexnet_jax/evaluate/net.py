@@ -342,7 +342,7 @@ def files(path: str) -> list[str]:
 
 
 def _each(given: Input) -> list[tuple[str, Any]]:
-  """Names of images, each with a path, an image of PIL or an array [H, W, 3]."""
+  """Names of images, each with its path, image of PIL or array [H, W, 3]."""
   if isinstance(given, (str, os.PathLike)):
     return [(file, paths.expand(file)) for file in files(os.fspath(given))]
   if isinstance(given, Image.Image):
