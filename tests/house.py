@@ -21,6 +21,7 @@ PACKAGE = ROOT / 'alexnet_jax'
 FLOORS: list[dict[str, str]] = [
   {
     'paper': 'the numbers of the paper',
+    'configs': 'finds ../configs; in a wheel its files',
     'ops': 'convolution, LRN, pooling, the columns and their collectives',
     'runtime': 'signals, locks, paths, buckets, compiler options',
   },
@@ -38,13 +39,17 @@ FLOORS: list[dict[str, str]] = [
   {'train': 'loop, resuming, guard, log, workdir'},
   {'cli': 'how every command starts and ends'},
   {'main': 'the command: train, eval, summary'},
-  {'studies': 'report, figures, retrieval, ablations, Figure 1, scaling'},
+  {
+    'studies': 'report, figures, retrieval, ablations, Figure 1, scaling',
+    'interop': 'weights of other programs in, and out to them',
+  },
   {'bench': 'measurements, and PyTorch beside them'},
   {'tools': 'one command a file'},
 ]
 FLOOR = {room: n for n, floor in enumerate(FLOORS) for room in floor}
 # Below this line is the core, which never imports from above it.
-CORE = frozenset(r for r in FLOOR if r not in ('studies', 'bench', 'tools'))
+BEYOND = ('studies', 'interop', 'bench', 'tools')
+CORE = frozenset(r for r in FLOOR if r not in BEYOND)
 
 READING = (  # what a student of the paper's net reads, in this order
   'paper.py',
@@ -240,7 +245,7 @@ def map_text() -> str:
       f'{name + ("/" if (PACKAGE / name).is_dir() else ".py"):14}{what}'
       for name, what in floor.items()
     ]
-    if n == FLOOR['studies']:
+    if n == FLOOR[BEYOND[0]]:
       rows.append('-- the core, which imports nothing from above this line --')
   return '\n'.join(['```', *rows, '```'])
 

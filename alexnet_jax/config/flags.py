@@ -96,7 +96,7 @@ def resolve(argv: Sequence[str]) -> list[str]:
     if match:
       given = match.group(1)
       out[i] = f'--config={_path(given)}'
-    elif i and argv[i - 1] == '--config':
+    elif i and argv[i - 1] in ('--config', '-config'):
       given = word
       out[i] = _path(given)
   fields = [m.group(2) for m in map(_OVERRIDE.match, argv) if m]
@@ -105,7 +105,7 @@ def resolve(argv: Sequence[str]) -> list[str]:
     for field in fields:
       _check_field(field, known=known)
   elif fields or not {'--help', '--helpfull', '--helpshort'} & set(argv):
-    raise ValueError('--config is missing: use --config=configs/default.py')
+    raise ValueError('--config is missing: use one such as --config=default')
   return out
 
 

@@ -1,5 +1,6 @@
 """Configs by name: 'imagenet' for configs/imagenet.py, installed or not."""
 
+import difflib
 import pathlib
 import runpy
 import traceback
@@ -17,12 +18,13 @@ def find(given: str) -> pathlib.Path:
   path = pathlib.Path(given)
   if path.suffix == '.py' and path.is_file():
     return path
-  own = files()
-  if path.stem in own and given in (path.stem, f'configs/{path.stem}.py'):
-    return own[path.stem]
+  own, name = files(), path.stem
+  if name in own and path.as_posix() in (name, f'configs/{name}.py'):
+    return own[name]
+  near = difflib.get_close_matches(name, own, n=1) or sorted(own)
   raise ValueError(
-    f'--config={given} is no Python file: use one such as configs/default.py, '
-    f'or a name: {", ".join(sorted(own))}'
+    f'--config={given}: no such Python file, and no config of this package: '
+    f'give a FILE.py, or a name: there is {", ".join(near)}'
   )
 
 
@@ -51,12 +53,11 @@ def load(given: str) -> schema.Config:
     own = [f'line {f.lineno}: ' for f in frames if f.filename == path]
     raise ValueError(
       f'--config={given} cannot be used: {"".join(own[-1:])}'  # the innermost
-      f'{type(error).__name__}: {error}. Mend it, or use one such as '
-      'configs/default.py'
+      f'{type(error).__name__}: {error}. Mend it, or use --config=default'
     ) from error
   if not isinstance(config, schema.Config):
     raise ValueError(
       f'--config={given} gives no ConfigDict: let its get_config() return one, '
-      'as that of configs/default.py does'
+      'as that of alexnet_jax.configs.default does'
     )
   return config

@@ -38,7 +38,7 @@ def _check_fields(config: Config) -> None:
   if missing:
     raise ValueError(
       f'config.{missing[0]} is missing: begin with the get_config() of '
-      'configs/default.py, and change that'
+      'alexnet_jax.configs.default, and change that'
     )
 
 
@@ -99,7 +99,7 @@ def _check_sizes(config: Config) -> None:
     raise ValueError(
       f"config.data.dir = {data.dir}, but config.data.source = 'embedded', "
       'which reads no files: add --config.data.source=prepared, or use '
-      '--config=configs/imagenet.py'
+      '--config=imagenet'
     )
 
 

@@ -17,7 +17,6 @@ bench/baselines/requirements.txt lists.
 
 import itertools
 import json
-import pathlib
 import sys
 
 from absl import flags
@@ -67,7 +66,6 @@ _PEER_FORMS = flags.DEFINE_list(
 )
 _SAVE = flags.DEFINE_bool('save', False, 'Write bench/results/DATE_WHAT.json.')
 _JSON = flags.DEFINE_bool('json', False, 'Print one JSON object instead.')
-_DEFAULT = pathlib.Path(__file__).parents[2] / 'configs' / 'default.py'
 _TYPED = sys.argv[1:]
 
 
@@ -140,9 +138,9 @@ def _settings() -> list[settings.Settings]:
 
 
 def with_config(argv: list[str]) -> list[str]:
-  """The command line, with configs/default.py if it names no config."""
+  """The command line, with --config=default if it names no config."""
   given = any(map(_is_config, argv))
-  return argv if given else [*argv, f'--config={_DEFAULT}']
+  return argv if given else [*argv, '--config=default']
 
 
 def _is_config(argument: str) -> bool:

@@ -21,7 +21,7 @@ from alexnet_jax.runtime import paths, signals
 from alexnet_jax.studies.ablation import jobs, page, results, study
 
 _BASE = flags.DEFINE_string(
-  'base', '', 'The config to ablate, such as configs/imagenet.py.'
+  'base', '', 'The config to ablate: a name such as imagenet, or a file.'
 )
 _ABLATIONS = flags.DEFINE_list(
   'ablations', [], 'Each is applied alone; main --ablation=help lists them.'
@@ -73,7 +73,7 @@ def main() -> int:
 
 def _study() -> study.Study:
   if not _BASE.value:
-    raise ValueError('--base is missing: use one such as configs/imagenet.py')
+    raise ValueError('--base is missing: use one such as --base=imagenet')
   name = pathlib.Path(_BASE.value.split(':')[0]).stem
   config, data = study.with_budget(_config(), epochs=_BUDGET.value)
   return study.Study(
