@@ -6,7 +6,7 @@ set -euo pipefail
 # shellcheck source=venv.sh
 source "$(dirname -- "$(readlink -f -- "$0")")/venv.sh"
 
-make_venv analysis dev
+make_venv analysis dev export
 data=$(dirname -- "$root")/shared/data
 if [[ -z ${ALEXNET_JAX_TEST_DATA+set} && -d $data ]]; then
   export ALEXNET_JAX_TEST_DATA=$data

@@ -102,7 +102,7 @@ CONFIG_FILES = [
   (
     f'{START}  del c.optim.momentum\n  return c\n',
     'config.optim.momentum is missing',
-    'begin with the get_config() of configs/default.py',
+    'begin with the get_config() of alexnet_jax.configs.default',
   ),
   (
     f"{START}  c.batch_size = 'many'\n  return c\n",
@@ -118,10 +118,14 @@ CONFIG_FILES = [
 
 # The exit code, and flags that are wrong whatever the config.
 FLAGS = [
-  (1, '', '--config is missing', 'use --config=configs/default.py'),
-  (1, '--config', '--config is missing', 'use --config=configs/default.py'),
-  (1, '--config=nosuch.py', '--config=nosuch.py', 'configs/default.py'),
-  (1, '--config=README.md', '--config=README.md', 'configs/default.py'),
+  (1, '', '--config is missing', 'use one such as --config=default'),
+  (1, '--config', '--config is missing', 'use one such as --config=default'),
+  (1, '--config=nosuch.py', '--config=nosuch.py', 'there is bvlc, caffenet'),
+  (1, '--config=README.md', '--config=README.md', 'there is bvlc, caffenet'),
+  (1, '--config=configs/imagnet.py', 'no such Python', 'there is imagenet'),
+  (1, '--config=x/imagenet.py', 'no such Python file', 'there is imagenet'),
+  (1, '--config imagnet', '--config=imagnet', 'there is imagenet'),
+  (1, '--config=smoke:x', 'smoke:x cannot be used: TypeErr', 'Mend it'),
   (1, 'SMOKE:x', 'smoke.py:x cannot be used: TypeError', 'Mend it'),
   (1, 'SMOKE --flagfile=/no/such', '/no/such', 'give --flagfile a file'),
   (1, 'SMOKE --ablation=no_lnr', 'no_lnr is unknown', 'there is no_lrn'),

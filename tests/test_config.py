@@ -44,7 +44,7 @@ REFUSED = [  # field, value, what the message must name
   ('schedule.kernel', ((0.0, 1.0), (float('inf'), 0.1)), 'pairs of a time'),
   ('augment.colour_epochs', -1, 'number 0 or more'),
   ('model.layer.conv1.ops', ('poool',), 'use activation, lrn'),
-  ('model.layer.conv1.ops', ('dropout',), 'use activation, lrn'),
+  ('model.layer.conv1.ops', ('exchange',), 'use activation, lrn'),
   ('model.layer.fc6.ops', ('lrn',), 'use activation, dropout'),
   ('model.layer.conv2.padding', -1, 'from 0 to 4096'),
   ('model.layer.conv5.size', 9, 'a larger config.data.crop_size than 67'),
@@ -195,8 +195,25 @@ def test_a_config_of_an_old_run_is_read_with_the_names_of_today():
   assert config.model.layer.conv1.ops == ('activation', 'lrn', 'pool')
 
 
+def test_fields_added_since_an_old_run_do_what_it_did():
+  today = json.loads(json.dumps(default.get_config().to_dict()))
+  old = json.loads(json.dumps(today))
+  for field in ('dropout_scaling', 'rounding'):
+    del old['model'][field]
+  del old['model']['lrn']['across_columns']
+  for field in ('channel_stddevs', 'resize'):
+    del old['data'][field]
+  assert schema.upgrade(old) == today
+
+
 @pytest.mark.parametrize(
-  'damaged', [{}, {'model': 3}, {'model': {'layer': []}}]
+  'damaged', [{}, {'model': 3}, {'data': [], 'model': 3}]
 )
 def test_what_is_no_config_passes_unchanged(damaged):
   assert schema.upgrade(damaged) == damaged
+
+
+def test_a_damaged_config_keeps_what_is_wrong_with_it():
+  upgraded = schema.upgrade({'model': {'layer': [], 'lrn': 3}, 'data': ''})
+  assert upgraded['model'].items() >= {'layer': [], 'lrn': 3}.items()
+  assert upgraded['data'] == ''

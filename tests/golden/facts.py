@@ -13,6 +13,8 @@ import numpy as np
 
 from alexnet_jax.config import ablations, schema
 from alexnet_jax.configs import (
+  bvlc,
+  caffenet,
   cifar10_lrn,
   default,
   imagenet,
@@ -21,6 +23,7 @@ from alexnet_jax.configs import (
   source2012_256,
   source2012_automatic,
   throughput,
+  torchvision,
 )
 from alexnet_jax.models import alexnet
 from alexnet_jax.studies import communication
@@ -28,6 +31,8 @@ from tests import nets
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = {
+  'bvlc': bvlc,
+  'caffenet': caffenet,
   'cifar10_lrn': cifar10_lrn,
   'default': default,
   'imagenet': imagenet,
@@ -36,6 +41,7 @@ CONFIGS = {
   'source2012_256': source2012_256,
   'source2012_automatic': source2012_automatic,
   'throughput': throughput,
+  'torchvision': torchvision,
 }
 PRESETS = ('default', 'source2012')
 MESHES = ((1, 1), (2, 1), (1, 2), (2, 2))
