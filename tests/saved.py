@@ -27,12 +27,16 @@ def decided(state, *, seed=0):
   )
 
 
-def checkpoint(workdir, config):
+def checkpoint(workdir, config, *, statistics=False):
   """WORKDIR/checkpoints/7 of a config; its folder."""
   setup = setup_lib.set_up(config)
   state = decided(setup.programs.init(), seed=config.seed)
   directory = workdir / layout.FOLDER
-  opened = save.CheckpointSaver(directory, keep_newest=1)
+  opened = save.CheckpointSaver(
+    directory,
+    keep_newest=1,
+    statistics=setup.dataset.statistics if statistics else None,
+  )
   opened.save(
     7,
     state=state.to_tree(),

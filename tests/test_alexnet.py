@@ -66,6 +66,76 @@ def test_dropout_at_test_time_is_a_factor_of_one_half(config, params):
   )
 
 
+def test_dropout_may_be_scaled_in_training(config, params):
+  config = config.copy_and_resolve_references()
+  config.model.update(dropout_scaling='training', dropout_rate=0.25)
+  _, kept = _call(config, params, jnp.float32(IMAGES), dropout=_dropout())
+  before, after = kept['fc6/activation'], np.asarray(kept['fc6/dropout'])
+  mask = after != 0
+  np.testing.assert_allclose(after[mask], before[mask] / 0.75, rtol=1e-6)
+  assert mask[np.asarray(before) > 0].mean() == pytest.approx(0.75, abs=0.1)
+  _, out = _call(config, params, jnp.float32(IMAGES))  # at test time
+  np.testing.assert_array_equal(out['fc6/dropout'], out['fc6/activation'])
+
+
+def test_maps_are_dropped_alike_on_one_device_and_on_two(config):
+  """As in front of fc6 in PyTorch: place by place, column by column."""
+
+  def keep(here):
+    model = alexnet.create(config.model, columns_here=here)
+    found = jax.vmap(
+      lambda _: model._keep(_dropout(), layer='conv5', shape=(3, 2, 8 * here)),
+      axis_name='column',
+      axis_size=2 // here,
+    )(jnp.zeros(2 // here))
+    return np.concatenate(found, axis=-1)  # [B, H, W, C]
+
+  mask = keep(2)
+  np.testing.assert_array_equal(mask, keep(1))
+  assert mask.shape == (4, 3, 2, 16)
+  halves = mask[..., :8], mask[..., 8:]
+  assert (halves[0] != halves[1]).any() and 0.4 < mask.mean() < 0.6
+  assert any((mask[:, 0] != mask[:, i]).any() for i in (1, 2))
+
+
+def test_normalisation_across_the_columns(config, params):
+  """Channels at the edge of a column see those of the other one."""
+  config = config.copy_and_resolve_references()
+  _, within = _call(config, params, jnp.float32(IMAGES))
+  config.model.lrn.across_columns = True
+  _, across = _call(config, params, jnp.float32(IMAGES))
+  x = np.asarray(across['conv1/activation'], np.float64)
+  c, channels = config.model.lrn, x.shape[-1]
+  expected = np.empty_like(x)
+  for i in range(channels):
+    window = x[..., max(0, i - c.n // 2) : i + c.n // 2 + 1]
+    total = np.square(window).sum(axis=-1)
+    expected[..., i] = x[..., i] / (c.k + c.alpha * total) ** c.beta
+  np.testing.assert_allclose(across['conv1/lrn'], expected, rtol=1e-5)
+  differ = (np.asarray(across['conv1/lrn']) != within['conv1/lrn']).any(
+    (0, 1, 2)
+  )
+  edge = range(channels // 2 - c.n // 2, channels // 2 + c.n // 2)
+  assert set(np.flatnonzero(differ)) <= set(edge) and differ.any()
+
+
+@pytest.mark.parametrize(
+  ('crop', 'rounding', 'sizes'),
+  [
+    (70, 'up', (16, 8, 4, 2)),
+    (70, 'down', (15, 7, 3, 1)),
+    (71, 'down', (16, 7, 3, 1)),  # 71 = 11 + 15 x 4: pooling alone is rounded
+    (224, 'up', (55, 27, 13, 6)),
+  ],
+)
+def test_sizes_follow_the_rounding(config, crop, rounding, sizes):
+  config = config.copy_and_resolve_references()
+  config.model.rounding = rounding
+  shapes = alexnet.activation_shapes(config.model, crop_size=crop)
+  names = ('conv1', 'conv1/pool', 'conv2/pool', 'conv5/pool')
+  assert tuple(shapes[name][0] for name in names) == sizes
+
+
 def test_masks_differ_by_step_layer_column_and_example(config, params):
   def mask(name, **kw):
     drop = _dropout(**kw)

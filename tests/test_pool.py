@@ -68,6 +68,18 @@ def test_sizes_of_the_paper_and_rounding_up(length, expected):
   assert shape == (1, expected, expected, 1)
 
 
+def test_sizes_are_rounded_down_on_demand():
+  """Rows and columns that no whole window holds do not count at all."""
+  x = image(shape=(2, 10, 13, 3))  # windows of 3 hold 9 and 13
+  op = functools.partial(pool.max_pool, size=3, stride=2, partial_windows=False)
+  y = jax.jit(op)(x)
+  expected = reference(x[:, :9], size=3, stride=2)
+  np.testing.assert_array_equal(y, expected)
+  assert y.shape == (2, 4, 6, 3) != pooled(x, size=3, stride=2).shape
+  dx = pull_back(op, x, jnp.ones_like(y))
+  assert not dx[:, 9].any() and dx.sum() == y.size
+
+
 def test_a_number_worked_by_hand():
   x = jnp.asarray([[1, 5, 2, 0], [3, 4, 9, 1], [7, 0, 6, 8], [2, 1, 0, 3.0]])
   y = pooled(x[None, :, :, None])[0, :, :, 0]

@@ -57,7 +57,9 @@ def normalise(
 def _divide(
   x: Float[Array, 'b s s 3'], stddevs: Sequence[float]
 ) -> Float[Array, 'b s s 3']:
-  return x / jnp.array(tuple(stddevs), jnp.float32) if stddevs else x
+  if not stddevs:
+    return x
+  return x / jnp.array(tuple(stddevs), jnp.float32)[None, None, None]
 
 
 def of_batch(
