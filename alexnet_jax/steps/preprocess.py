@@ -96,7 +96,7 @@ def of_view(
   size = config.data.crop_size  # 224
   offset = jnp.asarray(view.offset)
   crops = lax.dynamic_slice(
-    images, (0, offset[0], offset[1], 0), (len(images), size, size, 3)
+    images, (0, offset[0], offset[1], 0), (images.shape[0], size, size, 3)
   )
   middle = _mean_offset(offset, config=config)
   mean = lax.dynamic_slice(
