@@ -11,7 +11,7 @@ from tests import nets, saved
 
 PAGE = pathlib.Path(__file__).parent.parent / 'docs' / 'python.md'
 PROGRAMS = re.findall(
-  r'## (.+?)\n\n```python\n(.*?)```', PAGE.read_text(), re.S
+  r'## ([^\n]+)\n\n```python\n(.*?)```', PAGE.read_text(), re.S
 )
 LIMITS = {  # most lines that are not empty
   'Predict': 4,
