@@ -36,7 +36,8 @@ def _program(
   net: net_lib.Net, preprocess: bool
 ) -> Callable[[Array], dict[str, Array]]:
   data = net.config.data
-  mean_image = np.asarray(net.statistics.mean_image)
+  params = jax.tree.map(jnp.asarray, net.params)
+  mean_image = jnp.asarray(net.statistics.mean_image)
   (centre,) = augment.views(
     1, image_size=data.image_size, crop_size=data.crop_size
   )
@@ -48,9 +49,9 @@ def _program(
     x = images
     if preprocess:
       x = preprocess_lib.of_view(
-        net.config, mean_image=jnp.array(mean_image), images=images, view=view
+        net.config, mean_image=mean_image, images=images, view=view
       )
-    logits = net.apply(net.params, x).astype(jnp.float32)
+    logits = net.apply(params, x).astype(jnp.float32)
     return {'logits': logits, 'probabilities': jax.nn.softmax(logits)}
 
   return run
