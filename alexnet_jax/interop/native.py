@@ -1,2 +1,209 @@
-def is_file(p):
-  return False
+"""A net as one .safetensors file: arrays, config, classes and statistics.
+
+Arrays are called 'conv1/kernel', ..., those of other collections
+'batch_stats/...', and the statistics of the training images
+'statistics/mean_image', 'statistics/components' and 'statistics/stddevs'. The
+file's metadata are texts: `format` is 'alexnet_jax', `version` that of this
+package, `config` and `classes` are JSON, `step` is a number.
+"""
+
+import contextlib
+import json
+import pathlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+import alexnet_jax
+from alexnet_jax.config import schema, validate
+from alexnet_jax.data import dataset, stats
+from alexnet_jax.evaluate import net as net_lib
+from alexnet_jax.interop import arrays, classes, tensors
+from alexnet_jax.runtime import bucket, paths
+
+SUFFIX = '.safetensors'
+_FORMAT = 'alexnet_jax'
+_STATISTICS = 'statistics'
+
+
+def is_file(path: str) -> bool:
+  """Whether a path is a file, here or by its name on a bucket."""
+  if paths.is_remote(path):
+    return path.endswith(SUFFIX)
+  return paths.expand(path).is_file()
+
+
+def read(path: str) -> net_lib.Net:
+  """Reads a net that `write` wrote, here or on a bucket.
+
+  Raises ValueError of one line if it is not whole, not of this program, or of a
+  network that this version cannot build.
+  """
+  with _here(path) as local:
+    try:
+      with tensors.opened(local) as file:
+        return from_open(file, path=path)
+    except ValueError as error:
+      raise ValueError(f'{path} cannot be read: {error}') from error
+
+
+def is_one(file: Any) -> bool:
+  """Whether an open .safetensors file was written by this program."""
+  return (file.metadata() or {}).get('format') == _FORMAT
+
+
+def from_open(file: Any, *, path: str) -> net_lib.Net:
+  """Reads a net from an open file; ValueError says what is wrong with it."""
+  if not is_one(file):
+    raise ValueError(
+      'it was not written by alexnet_jax; nets of other programs are read by '
+      f'python -m alexnet_jax.tools.convert --from={path} --output=DIR'
+    )
+  metadata = file.metadata()
+  config = _config(metadata)
+  named = _classes(metadata, units=config.model.num_classes)
+  size = config.data.image_size
+  shapes = {
+    name: spec.shape for name, spec in arrays.expected(config).items()
+  } | {
+    f'{_STATISTICS}/mean_image': (size, size, 3),
+    f'{_STATISTICS}/components': (3, 3),
+    f'{_STATISTICS}/stddevs': (3,),
+  }
+  found = traverse_util.unflatten_dict(tensors.read(file, shapes), sep='/')
+  statistics = found.pop(_STATISTICS)
+  if not all(np.isfinite(array).all() for array in statistics.values()):
+    raise ValueError('its statistics have values that are not finite')
+  step = metadata.get('step', '')
+  if not (step.isdecimal() and step.isascii() and len(step) <= 10):
+    raise ValueError(f'its step is {step!r:.40}, no number')
+  layers = {*arrays.layers(config)}
+  return net_lib.Net(
+    config=config,
+    params={name: found[name] for name in found if name in layers},
+    classes=named,
+    statistics=stats.Statistics(
+      statistics['mean_image'],
+      stats.RgbPca(statistics['components'], statistics['stddevs']),
+    ),
+    step=int(step),
+    model_state={name: found[name] for name in found if name not in layers},
+  )
+
+
+def _config(metadata: Mapping[str, str]) -> schema.Config:
+  fields = schema.upgrade(_json(metadata, 'config', kind=dict))
+  try:
+    config = schema.Config(schema.from_json(fields))
+    validate.check(config)
+  except (ValueError, TypeError, AttributeError, KeyError) as error:
+    version = metadata.get('version', '')
+    raise ValueError(
+      f'alexnet_jax {version!r:.20} wrote it with a config that this version '
+      f'cannot use ({error!s:.300}): use the version that wrote it'
+    ) from error
+  return config
+
+
+def _classes(
+  metadata: Mapping[str, str], *, units: int
+) -> tuple[dataset.ClassInfo, ...]:
+  found = []
+  for one in _json(metadata, 'classes', kind=list):
+    try:
+      info = dataset.ClassInfo(**one)
+      ''.join(info)  # all are texts
+    except TypeError as error:
+      raise ValueError(
+        f'its class {one!r:.80} is not an id, a name and words'
+      ) from error
+    found.append(info)
+  if len(found) > units:
+    raise ValueError(f'it has {len(found)} classes for {units} units of fc8')
+  classes.check(found, place='its list of classes')
+  return tuple(found)
+
+
+def _json(metadata: Mapping[str, str], field: str, *, kind: type) -> Any:
+  try:
+    value = json.loads(metadata.get(field, ''))
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f'its {field} is no JSON') from error
+  if not isinstance(value, kind):
+    raise ValueError(f'its {field} is no {kind.__name__}')
+  return value
+
+
+def write(net: net_lib.Net, path: str) -> None:
+  """Writes a net to a file, whole or not at all; one that is there goes.
+
+  Raises ValueError if the bucket, or OSError if the disk cannot be written.
+  """
+  metadata = {
+    'format': _FORMAT,
+    'version': alexnet_jax.__version__,
+    'config': json.dumps(net.config.to_dict()),
+    'classes': json.dumps([c._asdict() for c in net.classes]),
+    'step': str(net.step),
+  }
+  mean_image, pca = net.statistics
+  statistics = {'mean_image': mean_image, **pca._asdict()}
+  named = arrays.flat(net.variables) | {
+    f'{_STATISTICS}/{name}': array for name, array in statistics.items()
+  }
+  save(jax.device_get(named), path=path, metadata=metadata)
+
+
+def save(
+  named: Mapping[str, np.ndarray], *, path: str, metadata: Mapping[str, str]
+) -> None:
+  """Writes arrays to a .safetensors file here or on a bucket, then renames it.
+
+  Raises ValueError if safetensors is missing or the bucket fails, else OSError.
+  """
+  numpy_files = tensors.library('safetensors.numpy')
+  content = {name: np.ascontiguousarray(a) for name, a in named.items()}
+  if paths.is_remote(path):
+    folder, _, name = path.rpartition('/')
+    with _scratch() as scratch:
+      numpy_files.save_file(content, scratch / 'net', metadata=dict(metadata))
+      bucket.Folder(folder).put(scratch / 'net', name=name)
+    return
+  target = paths.expand(path)
+  if target.is_dir():
+    raise IsADirectoryError(21, 'Is a directory', str(target))
+  if not target.parent.is_dir():
+    raise FileNotFoundError(2, 'No such file or directory', str(target.parent))
+  scratch = target.with_name(f'.{target.name}.tmp')  # same disk, to rename
+  try:
+    numpy_files.save_file(content, scratch, metadata=dict(metadata))
+    scratch.replace(target)
+  finally:
+    scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _here(path: str) -> Iterator[pathlib.Path]:
+  """Yields a local file, which is a copy if it is on a bucket."""
+  if not paths.is_remote(path):
+    yield paths.expand(path)
+    return
+  folder, _, name = path.rpartition('/')
+  source = bucket.Folder(folder)
+  size = source.sizes(name).get(name, 0)
+  with _scratch() as scratch:
+    bucket.check_disk_space(scratch, size=size, url=path)
+    source.get(name, to=scratch / 'net')
+    yield scratch / 'net'
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[pathlib.Path]:
+  place = bucket.cache_folder('nets')
+  place.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=place) as folder:
+    yield pathlib.Path(folder)

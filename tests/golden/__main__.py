@@ -22,6 +22,7 @@ parser.add_argument('--torch_python')
 python = parser.parse_args().torch_python
 facts.write()
 if python:
-  subprocess.run([python, facts.HERE / 'torch_net.py'], check=True)
+  for script in ('torch_net.py', 'torch_published.py'):
+    subprocess.run([python, facts.HERE / script], check=True)
 else:
   print('no --torch_python: did not renew the .npz files')

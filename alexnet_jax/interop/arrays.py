@@ -1,0 +1,106 @@
+"""From arrays with channels first, as Caffe and PyTorch have them, to a net."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from flax import traverse_util
+from jaxtyping import Array, Float32, PyTree
+
+from alexnet_jax.config import schema, validate
+from alexnet_jax.data import dataset, stats
+from alexnet_jax.evaluate import net as net_lib
+from alexnet_jax.models import alexnet
+
+MeanImage = Float32[np.ndarray, 's s 3']  # RGB from 0 to 255
+Arrays = Mapping[str, Float32[np.ndarray, '...']]  # 'conv1/kernel', ...
+
+
+def expected(config: schema.Config) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a network's variables: 'conv1/kernel', 'batch_stats/...'."""
+  shapes = jax.eval_shape(
+    lambda key: alexnet.init_variables(
+      config.model, key, crop_size=config.data.crop_size
+    ),
+    jax.random.key(0),
+  )  # takes no memory, whatever the config says
+  return flat(shapes)
+
+
+def layers(config: schema.Config) -> tuple[str, ...]:
+  """Names of the layers, which are those of a network's params."""
+  return alexnet.layer_names(config.model)
+
+
+def flat(variables: Mapping[str, PyTree]) -> dict[str, Array]:
+  """Names variables: of params 'conv1/kernel', else 'batch_stats/...'."""
+  others = {k: v for k, v in variables.items() if k != 'params'}
+  return traverse_util.flatten_dict({**variables['params'], **others}, sep='/')
+
+
+def channels_last(
+  arrays: Arrays, *, config: schema.Config, bgr: bool = False
+) -> dict[str, Float32[np.ndarray, '...']]:
+  """Turns OIHW and [out, in] into our layouts: HWIO and [in, out].
+
+  The first fully-connected layer reads maps channel by channel there, and
+  position by position here. `bgr`: conv1 reads blue, green and red there.
+  """
+  shapes = alexnet.activation_shapes(
+    config.model, crop_size=config.data.crop_size
+  )
+  maps = [shape for shape in shapes.values() if len(shape) == 3][
+    -1
+  ]  # [H, W, C]
+  height, width, channels = maps
+  dense = [n for n in alexnet.layer_names(config.model) if n.startswith('fc')]
+  found = {}
+  for name, array in arrays.items():
+    layer = name.split('/')[0]
+    if array.ndim == 4:  # [O, I, H, W] -> [H, W, I, O]
+      array = array[:, ::-1] if bgr and layer == 'conv1' else array
+      array = array.transpose(2, 3, 1, 0)
+    elif array.ndim == 2 and layer == dense[0]:  # [O, C H W] -> [H W C, O]
+      array = array.reshape(-1, channels, height, width).transpose(2, 3, 1, 0)
+      array = array.reshape(-1, array.shape[-1])
+    elif array.ndim == 2:
+      array = array.T
+    found[name] = np.ascontiguousarray(array)
+  return found
+
+
+def make(
+  config: schema.Config,
+  arrays: Arrays,
+  *,
+  classes: Sequence[dataset.ClassInfo],
+  mean_image: MeanImage,
+) -> net_lib.Net:
+  """Makes a net of arrays in our layouts.
+
+  The classes are as many as the units of fc8. Raises ValueError if the arrays
+  are not finite.
+  """
+  config.model.num_classes = config.model.layer.fc8.units = len(classes)
+  validate.check(config)
+  for name, array in {**arrays, 'the mean image': mean_image}.items():
+    if not np.isfinite(array).all():
+      raise ValueError(f'its array {name} has values that are not finite')
+  for name, spec in expected(config).items():
+    shape = arrays[name].shape if name in arrays else None
+    assert shape == spec.shape, (name, shape, spec.shape)  # checked by readers
+  no_colours = stats.RgbPca(
+    np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+  )
+  return net_lib.Net(
+    config=config,
+    params=traverse_util.unflatten_dict(dict(arrays), sep='/'),
+    classes=tuple(classes),
+    statistics=stats.Statistics(mean_image, no_colours),
+  )
+
+
+def pixel(colour: Sequence[float], *, config: schema.Config) -> MeanImage:
+  """A mean image of one colour: red, green and blue from 0 to 255."""
+  size = config.data.image_size
+  return np.tile(np.float32(colour), (size, size, 1))
