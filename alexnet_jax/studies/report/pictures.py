@@ -18,7 +18,7 @@ from alexnet_jax.data import dataset
 from alexnet_jax.studies.report import gather, page, statistics
 
 _FIGURES = 'alexnet_jax.studies.figures'
-INSTALL = "pip install 'alexnet-jax[analysis]'"
+INSTALL = 'pip install matplotlib'
 _TYPES = {'svg': 'image/svg+xml', 'png': 'image/png'}
 _OF_PIXELS = {'kernels', 'examples', 'neighbours'}
 _EXAMPLES = 8  # as many as Figure 4, left, has
