@@ -173,6 +173,14 @@ FOLDERS = [
   (f'{PREPARED}f', written('f'), "set at 'f'", 'tools.prepare --source'),
   (f'{PREPARED}~nosuch/f', None, '~nosuch has no', 'give the whole path'),
   (f'{PREPARED}\x1b[31mf', None, r'\x1b[31mf', 'tools.prepare --source'),
+  (
+    *(f'{PREPARED}data', metadata(resize='warp')),
+    *('prepared with --resize=warp, but', 'use --config.data.resize=warp, or'),
+  ),
+  (
+    *(f'{PREPARED}data --config.data.resize=warp', None),
+    *('prepared with --resize=crop, but', 'prepare again with --resize=warp'),
+  ),
   (f'{TFDS}nosuch', None, "no data set 'nosuch'", 'see https://'),
   (f'{TFDS}some:pets', None, "no data set 'some:pets'", 'give NAME'),
   (f'{TFDS}pets', PETS, "names 'this.Features'", 'with the features of TFDS'),
@@ -195,6 +203,8 @@ METADATA = [
   (metadata(name=None), 'name is missing'),
   (metadata(name=7), 'name is 7, not text'),
   (metadata(name='\x1b[2J'), r"name '\x1b[2J' has characters"),
+  (metadata(resize='squash'), "resize 'squash', this program reads crop or"),
+  (metadata(resize=True), 'resize is True, not text'),
   (metadata(image_size='80'), "image_size is '80', not a whole number"),
   (metadata(image_size=-80), 'image_size is -80, not 1 to 4096'),
   (metadata(image_size=64), 'prepare again with --image_size=80'),
@@ -343,6 +353,7 @@ SOURCE_FLAGS = [
   ('--image_size=0', '--image_size=0', 'in the range [1, 4096]'),
   ('--image_size=1000000', '--image_size=1000000', 'in the range [1, 4096]'),
   ('--encoding=png', '--encoding=png', 'one of <raw|jpeg>'),
+  ('--resize=squash', '--resize=squash', 'one of <crop|warp>'),
   ('--jpeg_quality=96', '--jpeg_quality=96', 'in the range [1, 95]'),
   ('--workers=0', '--workers=0', 'not a positive integer'),
 ]

@@ -95,6 +95,41 @@ def test_metadata_and_statistics(source, tmp_path):
   assert (len(data.train), len(data.val)) == (9, 3)
 
 
+def test_warped_images_have_both_sides_scaled(source, tmp_path):
+  _run(source, tmp_path / 'out', resize='warp')
+  content = json.loads((tmp_path / 'out' / 'metadata.json').read_text())
+  assert content['resize'] == 'warp'
+  found = {name: data for _, name, data in _records(tmp_path / 'out', 'train')}
+  for index in range(9):
+    whole = Image.fromarray(official.png(index)[0])  # 20 x 16
+    warped = whole.resize((16, 16), Image.Resampling.BICUBIC)
+    assert found[official.train_name(index)[1]] == warped.tobytes()
+  folder = str(tmp_path / 'out')
+  with pytest.raises(ValueError, match=r'use --config.data.resize=warp, or'):
+    records.load(folder, image_size=16)
+  data = records.load(folder, image_size=16, resize='warp')
+  pixels = [data.train[i].image for i in range(9)]
+  np.testing.assert_allclose(data.mean_image, np.mean(pixels, 0), rtol=1e-6)
+
+
+def test_cropped_images_are_prepared_as_before_there_was_a_choice(
+  source, tmp_path
+):
+  assert repr(shards.Options()) == (
+    "Options(image_size=256, encoding='raw', jpeg_quality=90)"
+  )
+  _run(source, tmp_path / 'out', resize='crop')
+  content = json.loads((tmp_path / 'out' / 'metadata.json').read_text())
+  assert 'resize' not in content
+  plans = [
+    run.plan(
+      sources.find_layout(str(source)), options=shards.Options(resize=resize)
+    )
+    for resize in ('crop', 'warp')
+  ]
+  assert plans[0].digest != plans[1].digest
+
+
 def test_training_images_are_shuffled_over_shards(tmp_path):
   source = official.write(tmp_path / 'source', num_train=150)
   _run(source, tmp_path / 'out')

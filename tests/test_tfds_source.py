@@ -63,19 +63,19 @@ def data_dir(tmp_path_factory):
   return str(folder)
 
 
-def _load(data_dir, *, name='tiny_pets', image_size=16):
+def _load(data_dir, *, name='tiny_pets', image_size=16, resize='crop'):
   data = default.get_config().data
   data.source, data.dir, data.tfds = 'tfds', data_dir, name
-  data.image_size = image_size
+  data.image_size, data.resize = image_size, resize
   return sources.load(data, seed=0)
 
 
-def _statistics(data_dir, *, image_size):
+def _statistics(data_dir, *args, image_size):
   return subprocess.run(
     [
       *(sys.executable, '-m', 'alexnet_jax.tools.prepare', '--stats_only'),
       *('--source=tfds:tiny_pets', f'--tfds_data_dir={data_dir}'),
-      *(f'--image_size={image_size}', '--workers=1'),
+      *(f'--image_size={image_size}', '--workers=1', *args),
     ],
     capture_output=True,
     text=True,
@@ -110,6 +110,25 @@ def test_reads_without_preparing_once_statistics_exist(data_dir):
     sums = stats.add(sums, image=image)
   np.testing.assert_array_equal(data.mean_image, stats.finish(sums).mean_image)
   assert data.fingerprint == _load(data_dir).fingerprint
+
+
+def test_warped_images_have_statistics_of_their_own(data_dir):
+  with pytest.raises(ValueError, match=r'15 --resize=warp --tfds_data_dir'):
+    _load(data_dir, image_size=15, resize='warp')
+  done = _statistics(data_dir, '--resize=warp', image_size=15)
+  assert done.returncode == 0, done.stderr
+  data = _load(data_dir, image_size=15, resize='warp')
+  with pytest.raises(ValueError, match='no mean image of 15 pixels yet'):
+    _load(data_dir, image_size=15)
+  whole = {_warped(_image(600 + i), size=15) for i in range(6)}
+  squares = [data.train[i].image for i in range(6)]
+  assert {square.tobytes() for square in squares} == whole
+  np.testing.assert_allclose(data.mean_image, np.mean(squares, 0), rtol=1e-6)
+
+
+def _warped(pixels, *, size):
+  image = Image.fromarray(pixels)
+  return image.resize((size, size), Image.Resampling.BICUBIC).tobytes()
 
 
 def test_a_damaged_record_is_reported_and_the_others_are_read(

@@ -21,11 +21,12 @@ from typing import (
   get_type_hints,
 )
 
-from alexnet_jax.data import dataset
+from alexnet_jax.data import dataset, images
 from alexnet_jax.runtime import paths
 
 FILE = 'metadata.json'
 Encoding = Literal['raw', 'jpeg']
+_ADDED = {'resize': 'crop'}  # fields that are left out if they have this value
 _MOST = {'image_size': 4096}  # of whole numbers, by field; 2**31 for others
 PREPARE = 'python -m alexnet_jax.tools.prepare --source=... --output='
 
@@ -56,6 +57,7 @@ class Metadata:
   classes: tuple[dataset.ClassInfo, ...]
   skipped: tuple[Skipped, ...]
   checksums: Mapping[str, str]  # file name -> SHA-256 of the file
+  resize: images.Resize = 'crop'  # how images became squares
 
 
 def fingerprint(metadata: Metadata) -> str:
@@ -81,6 +83,7 @@ def write(folder: pathlib.Path, *, metadata: Metadata) -> None:
     'classes': [c._asdict() for c in metadata.classes],
     'skipped': [s._asdict() for s in metadata.skipped],
   }
+  content = {k: v for k, v in content.items() if _ADDED.get(k) != v}
   scratch = folder / f'.{FILE}'
   scratch.write_text(_json(content) + '\n', 'utf-8')
   scratch.replace(folder / FILE)
@@ -158,7 +161,7 @@ def _record(content: Any, kind: type) -> Any:
   """Returns a JSON object as a type above, or raises ValueError."""
   if not isinstance(content, dict):
     raise ValueError(f'{content!r:.40} where an object was expected')
-  fields = {}
+  fields, content = {}, _ADDED | content if kind is Metadata else content
   for name, hint in get_type_hints(kind).items():
     if name not in content:
       raise ValueError(f'{name} is missing')

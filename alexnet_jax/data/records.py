@@ -26,7 +26,7 @@ from array_record.python import array_record_module
 from jaxtyping import Float32
 from PIL import Image
 
-from alexnet_jax.data import dataset, stats
+from alexnet_jax.data import dataset, images, stats
 from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.runtime import paths
 
@@ -79,10 +79,13 @@ def decode(
   return dataset.Example(pixels.reshape(image_size, image_size, 3), label, name)
 
 
-def load(directory: str, *, image_size: int) -> dataset.Dataset:
+def load(
+  directory: str, *, image_size: int, resize: images.Resize = 'crop'
+) -> dataset.Dataset:
   """Opens a prepared folder of this machine.
 
-  Raises ValueError if it is missing, damaged, or has images of another size.
+  Raises ValueError if it is missing, damaged, or has images of another size, or
+  images that became squares in another way.
   """
   if not directory:
     raise ValueError(
@@ -97,6 +100,13 @@ def load(directory: str, *, image_size: int) -> dataset.Dataset:
       f'{folder} holds images of {metadata.image_size} pixels a side, not '
       f'{image_size}: use --config.data.image_size={metadata.image_size}, or '
       f'prepare again with --image_size={image_size}'
+    )
+  if metadata.resize != resize:
+    raise ValueError(
+      f'{folder} was prepared with --resize={metadata.resize}, but '
+      f'config.data.resize = {resize!r}: use '
+      f'--config.data.resize={metadata.resize}, or prepare again with '
+      f'--resize={resize}'
     )
   splits = {
     split: PreparedSplit(folder, metadata=metadata, split=split)

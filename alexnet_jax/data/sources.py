@@ -37,7 +37,9 @@ def load(data: config_dict.ConfigDict, *, seed: int) -> Dataset:
       from alexnet_jax.data import download, records
 
       folder = download.local_copy(data.dir)
-      return records.load(folder, image_size=data.image_size)
+      return records.load(
+        folder, image_size=data.image_size, resize=data.resize
+      )
     case 'tfds':
       if paths.is_remote(data.dir):
         raise ValueError(
@@ -46,7 +48,12 @@ def load(data: config_dict.ConfigDict, *, seed: int) -> Dataset:
         )
       from alexnet_jax.data import tfds
 
-      return tfds.load(data.tfds, data_dir=data.dir, image_size=data.image_size)
+      return tfds.load(
+        data.tfds,
+        data_dir=data.dir,
+        image_size=data.image_size,
+        resize=data.resize,
+      )
     case _:
       choices = ' or '.join(get_args(Source))
       raise ValueError(

@@ -38,49 +38,77 @@ class Prepared(NamedTuple):
   splits: dict[str, str]  # our name -> that of TFDS, such as 'val' -> 'test'
   num_images: dict[str, int]  # by the split's name in TFDS
 
-  def split(self, name: str, *, image_size: int) -> 'Split':
+  def split(
+    self, name: str, *, image_size: int, resize: images.Resize = 'crop'
+  ) -> 'Split':
     """Opens 'train' or 'val'."""
-    return Split(self.folder, split=self.splits[name], image_size=image_size)
+    return Split(
+      self.folder,
+      split=self.splits[name],
+      image_size=image_size,
+      resize=resize,
+    )
 
 
-def load(name: str, *, data_dir: str, image_size: int) -> dataset.Dataset:
+def load(
+  name: str,
+  *,
+  data_dir: str,
+  image_size: int,
+  resize: images.Resize = 'crop',
+) -> dataset.Dataset:
   """Opens a data set as TFDS wrote it, without preparing it first.
 
   Raises ValueError if it, or its statistics, are missing or damaged.
   """
   found = find(name, data_dir=data_dir)
-  folder = statistics_folder(found.folder, image_size=image_size)
+  squares: dict[str, Any] = {'image_size': image_size, 'resize': resize}
+  folder = statistics_folder(found.folder, **squares)
   fix = f'--stats_only --source={PREFIX}{name} --image_size={image_size}'
+  warped = '' if resize == 'crop' else f' (--resize={resize})'
+  fix += warped and f' --resize={resize}'
   fix += f' --tfds_data_dir={data_dir}' if data_dir else ''
   if not folder.is_dir():
     raise ValueError(
-      f'{found.name} has no mean image of {image_size} pixels yet: run '
+      f'{found.name} has no mean image of {image_size} pixels{warped} yet: run '
       f'python -m alexnet_jax.tools.prepare {fix}'
     )
   statistics = records.read_statistics(folder, image_size=image_size, fix=fix)
   identity = repr((found.name, found.classes, image_size, found.num_images))
+  identity += f' {resize}' if resize != 'crop' else ''
   return dataset.Dataset(
     name=found.name,
     image_size=image_size,
     classes=found.classes,
-    train=found.split('train', image_size=image_size),
-    val=found.split('val', image_size=image_size),
+    train=found.split('train', **squares),
+    val=found.split('val', **squares),
     **statistics._asdict(),
     fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
   )
 
 
-def statistics_folder(folder: str, *, image_size: int) -> pathlib.Path:
-  """Where the statistics for one image size are kept, below the data set."""
-  return pathlib.Path(folder) / f'alexnet_jax-{image_size}'
+def statistics_folder(
+  folder: str, *, image_size: int, resize: images.Resize = 'crop'
+) -> pathlib.Path:
+  """Where the statistics of such squares are kept, below the data set."""
+  ending = f'-{resize}' if resize != 'crop' else ''
+  return pathlib.Path(folder) / f'alexnet_jax-{image_size}{ending}'
 
 
 class Split:
-  """Random access to one split, decoded and cropped square."""
+  """Random access to one split, decoded and made square."""
 
-  def __init__(self, folder: str, *, split: str, image_size: int):
+  def __init__(
+    self,
+    folder: str,
+    *,
+    split: str,
+    image_size: int,
+    resize: images.Resize = 'crop',
+  ):
     """Opens a split by its name in TFDS; `image_size` is in pixels."""
     self.image_size = image_size
+    self._resize: images.Resize = resize
     self._folder, self._split = folder, split
 
   def __len__(self) -> int:
@@ -98,7 +126,9 @@ class Split:
     member = Member(self._folder, self._split, index)
     try:
       label = member.label()
-      image = images.square(member.read(), size=self.image_size)
+      image = images.square(
+        member.read(), size=self.image_size, resize=self._resize
+      )
     except dataset.Unreadable as error:
       return dataset.Unreadable(f'{member.name}: {error}')
     return dataset.Example(image, label, member.name)

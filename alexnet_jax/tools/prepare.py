@@ -1,4 +1,4 @@
-"""Prepares a data set for training (paper §2); see data/prepare/run.py.
+"""Prepares a data set for training: squares, mean image, RGB components (§2).
 
   python -m alexnet_jax.tools.prepare --source=SOURCE --output=DIR
 
@@ -22,7 +22,7 @@ import tqdm
 from absl import flags
 
 from alexnet_jax import cli
-from alexnet_jax.data import dataset, records, tfds
+from alexnet_jax.data import dataset, images, records, tfds
 from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.data.prepare import run, shards, sources, statistics
 from alexnet_jax.runtime import bucket as bucket_lib
@@ -44,6 +44,13 @@ _ENCODING = flags.DEFINE_enum(
   'raw',
   ['raw', 'jpeg'],
   'raw: fastest to train from, 197 kB per image. jpeg: about 25 kB.',
+)
+_RESIZE = flags.DEFINE_enum(
+  'resize',
+  'crop',
+  ['crop', 'warp'],
+  'crop: scale the shorter side and take the middle, as the paper. warp: scale '
+  'both sides, as Caffe. Training needs the same --config.data.resize.',
 )
 _JPEG_QUALITY = flags.DEFINE_integer(
   'jpeg_quality', 90, 'For --encoding=jpeg.', lower_bound=1, upper_bound=95
@@ -93,7 +100,7 @@ def _prepare_on_bucket(bucket: bucket_lib.Folder) -> None:
       f'{bucket.url} exists and is complete: use it, remove it, or give '
       'another --output'
     )
-  options = (_SOURCE, _IMAGE_SIZE, _ENCODING, _JPEG_QUALITY, _HALVES)
+  options = (_SOURCE, _IMAGE_SIZE, _ENCODING, _JPEG_QUALITY, _HALVES, _RESIZE)
   values = ' '.join(str(flag.value) for flag in (*options, _TFDS_DATA_DIR))
   name = bucket_lib.copy_name(f'{bucket.url} {values}')
   place = bucket_lib.cache_folder('prepared') / name
@@ -116,6 +123,7 @@ def _prepare(output: pathlib.Path) -> None:
     image_size=_IMAGE_SIZE.value,
     encoding=cast(metadata_lib.Encoding, _ENCODING.value),
     jpeg_quality=_JPEG_QUALITY.value,
+    resize=_resize(),
   )
   layout = sources.find_layout(
     _SOURCE.value, tfds_data_dir=_TFDS_DATA_DIR.value, halves=_HALVES.value
@@ -136,14 +144,22 @@ def _prepare(output: pathlib.Path) -> None:
   print(f'{output}: {counts}, {len(metadata.skipped)} skipped')
 
 
+def _resize() -> images.Resize:
+  return cast(images.Resize, _RESIZE.value)
+
+
 def _print_plan(work: run.Plan, *, output: pathlib.Path) -> None:
   counts = ', '.join(f'{len(v)} {k}' for k, v in work.layout.splits.items())
+  scaled = f'to {work.options.image_size} pixels (bicubic)'
+  how = {
+    'crop': f'shorter side {scaled}, centre square',
+    'warp': f'both sides {scaled}',
+  }
   seconds = work.num_images / run.IMAGES_PER_SECOND / _WORKERS.value
   print(
     f'{work.layout.name}: {counts} images, {len(work.layout.classes)} classes'
     f' -> {len(work.shards)} shards in {output}\n'
-    f'shorter side to {work.options.image_size} pixels (bicubic), centre '
-    f'square; about {work.num_bytes / 1e9:.1f} GB of '
+    f'{how[work.options.resize]}; about {work.num_bytes / 1e9:.1f} GB of '
     f'{paths.free_bytes(output) / 1e9:.0f} GB free, and '
     f'{seconds / 60:.0f} minutes with {_WORKERS.value} workers',
     flush=True,
@@ -162,8 +178,11 @@ def _compute_statistics() -> None:
   split: dataset.Split
   if name:
     found = tfds.find(name, data_dir=_TFDS_DATA_DIR.value)
-    split = found.split('train', image_size=_IMAGE_SIZE.value)
-    folder = tfds.statistics_folder(found.folder, image_size=_IMAGE_SIZE.value)
+    size = _IMAGE_SIZE.value
+    split = found.split('train', image_size=size, resize=_resize())
+    folder = tfds.statistics_folder(
+      found.folder, image_size=size, resize=_resize()
+    )
   else:
     folder = paths.expand(_OUTPUT.value)
     metadata = metadata_lib.read(folder)

@@ -57,6 +57,8 @@ class Plan(NamedTuple):
   def digest(self) -> str:
     """SHA-256; equal for plans that give the same files."""
     content = (_VERSION, self.options, self.layout.classes, self.shards)
+    if self.options.resize != 'crop':
+      content += (self.options.resize,)
     return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
@@ -224,6 +226,7 @@ def _write(
     classes=work.layout.classes,
     skipped=tuple(skipped),
     checksums=checksums,
+    resize=work.options.resize,
   )
   metadata_lib.write(folder, metadata=metadata)
 

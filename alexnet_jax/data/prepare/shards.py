@@ -35,6 +35,8 @@ class Options:
   # (fix-big-imgnet.py:7).
   # Here: as pixels; or --encoding=jpeg, of quality 90.
   jpeg_quality: int = 90  # 1-95
+  # Not in repr(), which older versions took the digest of.
+  resize: images.Resize = dataclasses.field(default='crop', repr=False)
 
 
 class Shard(NamedTuple):
@@ -102,7 +104,7 @@ def _write_records(
   writer = make_writer(str(path), records.WRITER_OPTIONS)
   for member, label in shard.items:
     try:
-      image = images.square(member.read(), size=size)
+      image = images.square(member.read(), size=size, resize=options.resize)
       if label is None:
         assert isinstance(member, tfds.Member)
         label = member.label()
