@@ -4,7 +4,9 @@ onnxruntime runs the ONNX files, and a process without this package the
 StableHLO ones. The nets have few kernels, at the true sizes of images.
 """
 
+import functools
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -13,19 +15,20 @@ import tarfile
 from unittest import mock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from PIL import Image
 from safetensors import numpy as safetensors
+from scipy import special
 
 import alexnet_jax
 from alexnet_jax.config import presets
-from alexnet_jax.data import stats
+from alexnet_jax.data import dataset, stats
 from alexnet_jax.evaluate import net as net_lib
 from alexnet_jax.interop import channels_first, export
+from alexnet_jax.models import alexnet
 
 _REAL = pathlib.Path(os.environ.get('ALEXNET_JAX_TEST_DATA', '/nowhere'))
 _TAR = _REAL / 'ilsvrc2012-mini/ILSVRC2012_img_val.tar'
@@ -34,17 +37,17 @@ HANGING = {'data.crop_size': 71}  # windows of all poolings hang over the end
 DENSE = ('fc6', 'fc7')
 
 
-@pytest.fixture(scope='module')
+@functools.cache
 def photos():
   """20 images of ILSVRC-2012, or drawn ones where there are none."""
   if _TAR.is_file():
     with tarfile.open(_TAR) as tar:
-      members = tar.getmembers()[:20]
-      return [
-        Image.open(tar.extractfile(member)).convert('RGB') for member in members
-      ]
-  drawn = np.random.default_rng(0).integers(0, 256, (20, 9, 9, 3), np.uint8)
-  return [Image.fromarray(one).resize((300, 260)) for one in drawn]
+      files = [tar.extractfile(member) for member in tar.getmembers()[:20]]
+      found = [Image.open(file).convert('RGB') for file in files]
+  else:
+    drawn = np.random.default_rng(0).integers(0, 256, (20, 9, 9, 3), np.uint8)
+    found = [Image.fromarray(one) for one in drawn]
+  return np.stack([np.asarray(one.resize((256, 256))) for one in found])
 
 
 def _config(preset, **fields):
@@ -57,50 +60,61 @@ def _config(preset, **fields):
     elif name != 'fc8':
       layer.units = 32
   config.model.num_classes = 10
-  config.update_from_flattened_dict(
-    {k: v for k, v in fields.items() if not k.startswith('model.layer')}
-  )
-  for path, value in fields.items():
-    if path.startswith('model.layer'):
-      *way, last = path.split('.')
-      section = config
-      for step in way:
-        section = section[step]
-      section[last] = value
+  config.update_from_flattened_dict(fields)
   return config
 
 
-def _net(photos, preset, **fields):
-  """A net in which all weights and biases count, and images score apart."""
-  config = _config(preset, **fields)
-  rng = np.random.default_rng(0)
-  size = config.data.image_size
-  net = net_lib.build(
-    config,
-    statistics=stats.Statistics(
-      rng.uniform(90, 150, (size, size, 3)).astype(np.float32),
-      stats.RgbPca(np.eye(3, dtype=np.float32), np.ones(3, np.float32)),
-    ),
+def _parameters(config):
+  crop = config.data.crop_size
+  return jax.eval_shape(
+    lambda key: alexnet.initialise(config.model, key, crop_size=crop),
+    jax.random.key(0),
   )
 
-  gain = 4 if config.model.activation == 'logistic' else 1
 
-  def drawn(path, old):
+@functools.cache
+def _net(preset, **fields):
+  """A net in which all weights and biases count, and images score apart."""
+  config = _config(preset, **fields).copy_and_resolve_references()
+  rng = np.random.default_rng(0)
+  relu = config.model.activation == 'relu'
+
+  def drawn(path, spec):
     if path[-1].key == 'bias':
-      return rng.normal(0, 1, old.shape).astype(np.float32)
-    scale = gain * (2 / old[..., 0].size) ** 0.5
-    if path[-2].key == 'conv1' and config.model.activation != 'relu':
-      scale /= 60  # of pixels: not all of them saturated
-    return rng.normal(0, scale, old.shape).astype(np.float32)
+      return rng.normal(0, 1, spec.shape).astype(np.float32)
+    scale = (2 / math.prod(spec.shape[:-1])) ** 0.5
+    scale *= 4 if config.model.activation == 'logistic' else 1
+    if path[-2].key == 'conv1' and not relu:
+      scale /= 60  # of pixels: few units are saturated
+    return rng.normal(0, scale, spec.shape).astype(np.float32)
 
-  params = jax.tree_util.tree_map_with_path(drawn, net.params)
-  params = jax.tree.map(jnp.asarray, params)
-  logits = np.asarray(net.apply(params, net.preprocess(photos)))
-  fc8 = params['fc8'] | {'bias': params['fc8']['bias'] - logits.mean(axis=0)}
+  size = config.data.image_size
+  no_colours = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+  net = net_lib.Net(
+    config=config,
+    params=jax.tree_util.tree_map_with_path(drawn, _parameters(config)),
+    classes=tuple(dataset.ClassInfo(n, n, n) for n in 'abcdefghij'),
+    statistics=stats.Statistics(
+      rng.uniform(90, 150, (size, size, 3)).astype(np.float32),
+      stats.RgbPca(*no_colours),
+    ),
+  )
+  logits, fc8 = _logits(net), net.params['fc8']
   # onnxruntime rounds tanh and logistic otherwise, by some 1e-6.
-  spread = 2 if config.model.activation == 'relu' else 0.3
-  fc8 = jax.tree.map(lambda a: spread * a / logits.std(axis=0).mean(), fc8)
-  return net.replace(params=params | {'fc8': fc8})
+  scale = (2 if relu else 0.3) / logits.std(axis=0).mean()
+  scaled = {
+    'kernel': scale * fc8['kernel'],
+    'bias': scale * (fc8['bias'] - logits.mean(axis=0)),
+  }
+  return net.replace(params=net.params | {'fc8': scaled})
+
+
+def _logits(net):
+  return net.features(photos(), 'fc8')['fc8']
+
+
+def _probabilities(net):
+  return special.softmax(_logits(net), axis=1)
 
 
 def _run(file, images):
@@ -110,19 +124,19 @@ def _run(file, images):
   return logits, probabilities
 
 
-def _same_in_onnx(net, photos, folder, *, preprocess=False):
+def _same_in_onnx(net, folder, *, preprocess=False):
   file = folder / 'net.onnx'
   export.export(net, kind='onnx', output=file, preprocess=preprocess)
-  x = net.preprocess(photos)
-  images = np.asarray(x.transpose(0, 3, 1, 2))
   if preprocess:
-    _, images = net.squares(photos)
+    _, images = net.squares(photos())
+  else:
+    images = np.asarray(net.preprocess(photos())).transpose(0, 3, 1, 2)
   logits, probabilities = _run(file, images)
-  ours = net.predict(photos, views=1).probabilities
+  ours = _probabilities(net)
   assert ours.std(axis=0).mean() > 0.01  # images differ
   np.testing.assert_allclose(probabilities, ours, rtol=0, atol=1e-5)
-  own = np.asarray(net.apply(net.params, x))
-  np.testing.assert_allclose(logits, own, rtol=0, atol=2e-5 * abs(own).max())
+  ours = special.softmax(logits, axis=1)
+  np.testing.assert_allclose(probabilities, ours, rtol=0, atol=1e-6)
   return onnx.load(file)
 
 
@@ -130,9 +144,9 @@ def _same_in_onnx(net, photos, folder, *, preprocess=False):
   'preset',
   ['default', 'source2012', 'bvlc', 'caffenet', 'torchvision', 'smoke'],
 )
-def test_onnx_gives_the_same_probabilities(preset, photos, tmp_path):
-  net = _net(photos, preset)
-  _same_in_onnx(net, photos, tmp_path, preprocess=False)
+def test_onnx_gives_the_same_probabilities(preset, tmp_path):
+  net = _net(preset)
+  _same_in_onnx(net, tmp_path)
 
 
 _LAYER = 'model.layer'
@@ -163,41 +177,40 @@ FORMS = {
 
 
 @pytest.mark.parametrize('form', FORMS)
-def test_onnx_says_each_form_of_the_net(form, photos, tmp_path):
-  net = _net(photos, 'smoke', **FORMS[form])
-  model = _same_in_onnx(net, photos, tmp_path)
+def test_onnx_says_each_form_of_the_net(form, tmp_path):
+  net = _net('smoke', **FORMS[form])
+  model = _same_in_onnx(net, tmp_path)
   outputs = {name for node in model.graph.node for name in node.output}
   assert {*net.layers} - outputs == {'fc8'}  # each activation has its name
 
 
 @pytest.mark.parametrize('mean_at', ['crop', 'centre'])
-def test_onnx_preprocesses(mean_at, photos, tmp_path):
+def test_onnx_preprocesses(mean_at, tmp_path):
   fields = {'data.mean_at': mean_at, 'data.channel_stddevs': (50.0, 55.0, 60.0)}
-  net = _net(photos, 'smoke', **fields)
-  _same_in_onnx(net, photos, tmp_path, preprocess=True)
+  net = _net('smoke', **fields)
+  _same_in_onnx(net, tmp_path, preprocess=True)
 
 
-def test_onnx_says_what_a_reader_needs(photos, tmp_path):
-  net = _net(photos, 'smoke')
-  net.config.data.dir = '/home/someone/cats'
-  model = _same_in_onnx(net, photos, tmp_path)
+def test_onnx_says_what_a_reader_needs(tmp_path):
+  config = _config('smoke')
+  config.data.dir = '/home/someone/cats'
+  net = _net('smoke').replace(config=config)
+  model = _same_in_onnx(net, tmp_path)
   facts = {p.key: json.loads(p.value) for p in model.metadata_props}
   assert facts['config']['model']['lrn']['k'] == 2
   assert facts['config']['data']['dir'] == 'cats'  # not where it lay
-  assert [c['name'] for c in facts['classes']] == [
-    f'class {i}' for i in range(10)
-  ]
+  assert [c['name'] for c in facts['classes']] == [*'abcdefghij']
   mean = net.statistics.mean_image.reshape(-1, 3).mean(axis=0)
   np.testing.assert_allclose(facts['mean_pixel'], mean, rtol=1e-4)
 
 
-def test_a_bfloat16_net_is_float32_in_onnx(photos, tmp_path):
-  net = _net(photos, 'smoke')
+def test_a_bfloat16_net_is_float32_in_onnx(tmp_path):
+  net = _net('smoke')
   half = net.replace(config=_config('smoke', dtype='bfloat16'))
   export.export(half, kind='onnx', output=tmp_path / 'a.onnx')
-  images = np.asarray(net.preprocess(photos).transpose(0, 3, 1, 2))
+  images = np.asarray(net.preprocess(photos()).transpose(0, 3, 1, 2))
   _, probabilities = _run(tmp_path / 'a.onnx', images)
-  ours = net.predict(photos, views=1).probabilities
+  ours = _probabilities(net)
   np.testing.assert_allclose(probabilities, ours, rtol=0, atol=1e-5)
 
 
@@ -205,34 +218,37 @@ _WITHOUT = """
 import sys, numpy as np
 sys.modules['alexnet_jax'] = None  # cannot be imported
 from jax import export
-program = export.deserialize(bytearray(open(sys.argv[1], 'rb').read()))
-assert program.platforms == ('cpu', 'cuda', 'tpu')
-images = np.load(sys.argv[2])
-for part in (slice(0, 1), slice(1, 8)):
-  outputs = program.call(images[part])
-  np.save(f'{sys.argv[3]}-{len(images[part])}', outputs['probabilities'])
+for kind in ('crops', 'squares'):
+  program = export.deserialize(bytearray(open(f'{kind}.hlo', 'rb').read()))
+  assert program.platforms == ('cpu', 'cuda', 'tpu')
+  images = np.load(f'{kind}.npy')
+  parts = [program.call(images[part]) for part in (slice(0, 1), slice(1, 8))]
+  found = [part['probabilities'] for part in parts]
+  np.save(f'{kind}-found.npy', np.concatenate(found))
 """
 
 
-@pytest.mark.parametrize('preprocess', [False, True])
-def test_stablehlo_runs_without_this_package(preprocess, photos, tmp_path):
-  net = _net(photos, 'smoke')
-  file, images = tmp_path / 'a.stablehlo', tmp_path / 'images.npy'
-  export.export(net, kind='stablehlo', output=file, preprocess=preprocess)
-  _, squares = net.squares(photos)
-  np.save(images, squares if preprocess else net.preprocess(photos))
-  subprocess.run(
-    [sys.executable, '-P', '-c', _WITHOUT, file, images, tmp_path / 'found'],
-    check=True,
-    cwd=tmp_path,
-  )
-  found = [np.load(tmp_path / f'found-{n}.npy') for n in (1, 7)]
-  ours = net.predict(photos[:8], views=1).probabilities
-  np.testing.assert_allclose(np.concatenate(found), ours, rtol=0, atol=1e-5)
+def test_stablehlo_runs_without_this_package(tmp_path):
+  net = _net('smoke')
+  _, squares = net.squares(photos())
+  for name, images in (
+    ('crops', net.preprocess(photos())),
+    ('squares', squares),
+  ):
+    file = tmp_path / f'{name}.hlo'
+    preprocess = name == 'squares'
+    export.export(net, kind='stablehlo', output=file, preprocess=preprocess)
+    np.save(tmp_path / f'{name}.npy', images)
+  command = [sys.executable, '-P', '-c', _WITHOUT]
+  subprocess.run(command, check=True, cwd=tmp_path)
+  ours = _probabilities(net)[:8]
+  for name in ('crops', 'squares'):
+    found = np.load(tmp_path / f'{name}-found.npy')
+    np.testing.assert_allclose(found, ours, rtol=0, atol=1e-5)
 
 
-def test_torch_layout_has_torchvisions_names_and_order(photos, tmp_path):
-  net = _net(photos, 'torchvision')
+def test_torch_layout_has_torchvisions_names_and_order(tmp_path):
+  net = _net('torchvision')
   export.export(net, kind='torch', output=tmp_path / 'a.safetensors')
   tensors = safetensors.load_file(tmp_path / 'a.safetensors')
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
@@ -274,12 +290,17 @@ def test_blocks_of_channels_are_reordered_one_by_one():
   np.testing.assert_allclose(theirs @ first, blocks @ kernel)
 
 
-def _local(photos):
-  return _net(photos, 'smoke', **{f'{_LAYER}.conv3.local': True})
+def _other(preset, **fields):
+  """A net whose config says something else."""
+  return _net(preset).replace(config=_config(preset, **fields))
 
 
-def _stateful(photos):
-  return _net(photos, 'smoke').replace(model_state={'means': {'a': np.ones(1)}})
+def _local():
+  return _other('smoke', **{f'{_LAYER}.conv3.local': True})
+
+
+def _stateful():
+  return _net('smoke').replace(model_state={'means': {'a': np.ones(1)}})
 
 
 REFUSED = [
@@ -288,37 +309,33 @@ REFUSED = [
   ('torch', _stateful, 'the net has means besides its parameters'),
   (
     'torch',
-    lambda photos: _net(photos, 'smoke'),
+    lambda: _net('smoke'),
     'config.model.columns = 2, and 1 in torchvision',
   ),
   (
     'torch',
-    lambda photos: _net(photos, 'torchvision', **{'data.crop_size': 200}),
+    lambda: _other('torchvision', **{'data.crop_size': 200}),
     'config.data.crop_size = 200 gives maps of 5 x 5',
   ),
   (
     'torch',
-    lambda photos: _net(
-      photos, 'torchvision', **{'model.activation': 'logistic'}
-    ),
+    lambda: _other('torchvision', **{'model.activation': 'logistic'}),
     "config.model.activation = 'logistic', and 'relu' in torchvision",
   ),
 ]
 
 
 @pytest.mark.parametrize(('kind', 'make', 'words'), REFUSED)
-def test_what_a_file_cannot_hold_is_refused(
-  kind, make, words, photos, tmp_path
-):
+def test_what_a_file_cannot_hold_is_refused(kind, make, words, tmp_path):
   with pytest.raises(ValueError, match=words) as error:
-    export.export(make(photos), kind=kind, output=tmp_path / 'a.file')
+    export.export(make(), kind=kind, output=tmp_path / 'a.file')
   assert '\n' not in str(error.value)
   assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope='module')
 def small():
-  return net_lib.build(_config('smoke'))
+  return _net('smoke')
 
 
 def test_files_are_never_overwritten(small, tmp_path):
@@ -362,12 +379,9 @@ def test_a_missing_package_is_named(kind, package, small, tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_a_model_card_has_the_facts(photos, tmp_path):
-  net = _net(
-    photos,
-    'smoke',
-    **{'data.resize': 'warp', 'data.channel_stddevs': (4.0, 5.0, 6.0)},
-  )
+def test_a_model_card_has_the_facts(tmp_path):
+  fields = {'data.resize': 'warp', 'data.channel_stddevs': (4.0, 5.0, 6.0)}
+  net = _other('smoke', **fields)
   meta = {'dataset': 'cats', 'fingerprint': 'f00d', 'top1_error': 0.4071}
   export.export(
     net.replace(step=1234), kind='onnx', output=tmp_path / 'a.onnx', meta=meta
@@ -380,7 +394,7 @@ def test_a_model_card_has_the_facts(photos, tmp_path):
     'trained for 1,234 minibatches',
     f'alexnet_jax\n{alexnet_jax.__version__}',
     'Data set: cats (fingerprint f00d)',
-    'Classes: 10 (class 0, class 1',
+    'Classes: 10 (a, b, c, d, e, ...)',
     '40.71 % top-1',
     'Resize the image to 80 x 80 pixels, whatever its shape',
     ', '.join(f'{value:.3f}' for value in mean),
