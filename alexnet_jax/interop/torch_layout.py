@@ -12,19 +12,9 @@ from safetensors import numpy as safetensors
 from alexnet_jax.checkpoint import compatible
 from alexnet_jax.config import presets
 from alexnet_jax.evaluate import net as net_lib
-from alexnet_jax.interop import channels_first
+from alexnet_jax.interop import channels_first, from_torchvision
 from alexnet_jax.models import alexnet
 
-NAMES = {
-  'conv1': 'features.0',
-  'conv2': 'features.3',
-  'conv3': 'features.6',
-  'conv4': 'features.8',
-  'conv5': 'features.10',
-  'fc6': 'classifier.1',
-  'fc7': 'classifier.4',
-  'fc8': 'classifier.6',
-}
 _POOLED = (6, 6)  # what its adaptive pooling makes of all maps
 # Fields of config.model that do not change what the net computes from weights
 # of given shapes: sizes, initial values, and parts that it does not have.
@@ -47,7 +37,7 @@ def write(net: net_lib.Net, path: pathlib.Path) -> None:
   """
   check(net)
   tensors = {}
-  for name, theirs in NAMES.items():
+  for name, theirs in from_torchvision.NAMES.items():
     kernel = np.asarray(net.params[name]['kernel'])
     tensors[f'{theirs}.weight'] = (
       channels_first.conv(kernel)
@@ -63,6 +53,11 @@ def write(net: net_lib.Net, path: pathlib.Path) -> None:
 
 def check(net: net_lib.Net) -> None:
   """Raises ValueError, with the first field that differs from torchvision's."""
+  if net.model_state:
+    raise ValueError(
+      f'the net has {", ".join(net.model_state)} besides its parameters, which '
+      "torchvision's alexnet has not: use --to=stablehlo"
+    )
   model = net.config.model
   theirs = presets.load('torchvision').model
   for change in compatible.changes(theirs.to_dict(), model):
