@@ -27,7 +27,12 @@ import alexnet_jax
 from alexnet_jax.config import presets
 from alexnet_jax.data import dataset, stats
 from alexnet_jax.evaluate import net as net_lib
-from alexnet_jax.interop import channels_first, export
+from alexnet_jax.interop import (
+  arrays,
+  channels_first,
+  export,
+  from_torchvision,
+)
 from alexnet_jax.models import alexnet
 
 _REAL = pathlib.Path(os.environ.get('ALEXNET_JAX_TEST_DATA', '/nowhere'))
@@ -279,6 +284,25 @@ def test_torch_layout_has_torchvisions_names_and_order(tmp_path):
   assert theirs == fc6['kernel'][(row * 6 + column) * 32 + c, 9]
   fc7 = net.params['fc7']['kernel']
   np.testing.assert_array_equal(tensors['classifier.4.weight'], fc7.T)
+
+
+def test_torchvisions_weights_come_back_as_the_same_bytes(tmp_path):
+  net = _net('torchvision')
+  first, second = tmp_path / 'a.safetensors', tmp_path / 'b.safetensors'
+  export.export(net, kind='torch', output=first)
+  tensors = safetensors.load_file(first)
+  found = arrays.channels_last(
+    {
+      f'{name}/{ours}': tensors[f'{theirs}.{kind}']
+      for name, theirs in from_torchvision.NAMES.items()
+      for ours, kind in from_torchvision.KINDS.items()
+    },
+    config=net.config,
+  )
+  back = net.replace(params=arrays.tree(found))
+  export.export(back, kind='torch', output=second)
+  assert first.read_bytes() == second.read_bytes()
+  jax.tree.map(np.testing.assert_array_equal, back.params, net.params)
 
 
 def test_blocks_of_channels_are_reordered_one_by_one():
