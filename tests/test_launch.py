@@ -140,6 +140,7 @@ def test_extras_are_added_and_stay(tree: Tree) -> None:
   tree.run('test.sh')
   assert any('pytest' in line for line in tree.note('requirements'))
   assert any('matplotlib' in line for line in tree.note('requirements'))
+  assert any('safetensors' in line for line in tree.note('requirements'))
   assert tree.run('local.sh') == (0, [])
   assert tree.note('log') == ['venv', 'pip', 'pip']
 

@@ -119,7 +119,7 @@ class Guard:
 _ADVICE = (
   'Its update was not applied, and the checkpoints are as they were. Try a '
   'lower --config.optim.learning_rate, the initial values of '
-  'configs/source2012.py, or a look at the images; '
+  '--config=source2012, or a look at the images; '
   '--config.guard.max_skipped_steps=5 would skip such steps'
 )
 

@@ -138,7 +138,7 @@ def signal_warning(report: Report, *, minimum: float) -> str:
     'hardly reacts to its input and may stay at chance. Likely causes: pixels '
     'that are not 0-255 minus their mean; or initial values '
     '(config.model.layer.*.stddev) too small for the widths of the layers: '
-    'configs/source2012.py has 0.03 in conv3 to conv5'
+    '--config=source2012 has 0.03 in conv3 to conv5'
   )
 
 
@@ -237,7 +237,7 @@ class LossWatch:
       f'warning: the loss, {mean:.3f} on average over {seen:,} steps, is no '
       f'better than chance, ln({self._classes}) = {self._chance:.3f}: nothing '
       'is learned yet. If it stays, look at: the initial values (0.03 in conv3 '
-      'to conv5 in configs/source2012.py), the scale of pixels (0-255), the '
+      'to conv5 in --config=source2012), the scale of pixels (0-255), the '
       'labels, and --config.optim.learning_rate'
     )
 
