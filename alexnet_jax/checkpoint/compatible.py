@@ -71,9 +71,12 @@ def own_config(meta: layout.Meta) -> schema.Config:
 def check_classes(
   meta: layout.Meta, dataset: dataset_lib.Dataset, *, path: pathlib.Path
 ) -> None:
-  """Raises ValueError if a checkpoint's classes are not those of the data."""
-  ours = [c._asdict() for c in dataset.classes]
-  if meta['classes'] != ours:
+  """Raises ValueError if a checkpoint's classes are not those of the data.
+
+  Their ids count: sources of the same classes have other words for some.
+  """
+  ours = [c.id for c in dataset.classes]
+  if [c['id'] for c in meta['classes']] != ours:
     raise ValueError(
       f'{path} knows the {len(meta["classes"])} classes of {meta["dataset"]}, '
       f'not the {len(ours)} of {dataset.name}: use that data, or another '

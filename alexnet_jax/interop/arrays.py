@@ -1,11 +1,13 @@
 """From arrays with channels first, as Caffe and PyTorch have them, to a net."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from jaxtyping import Array, Float32, PyTree
+from jaxtyping import Float32, PyTree
 
 from alexnet_jax.config import schema, validate
 from alexnet_jax.data import dataset, stats
@@ -32,10 +34,16 @@ def layers(config: schema.Config) -> tuple[str, ...]:
   return alexnet.layer_names(config.model)
 
 
-def flat(variables: Mapping[str, PyTree]) -> dict[str, Array]:
+def flat(variables: Mapping[str, PyTree]) -> dict[str, Any]:
   """Names variables: of params 'conv1/kernel', else 'batch_stats/...'."""
   others = {k: v for k, v in variables.items() if k != 'params'}
   return traverse_util.flatten_dict({**variables['params'], **others}, sep='/')
+
+
+def tree(arrays: Arrays) -> dict[str, Any]:
+  """Undoes `flat`, but for the place of params; on JAX's default device."""
+  placed = {name: jnp.asarray(array) for name, array in arrays.items()}
+  return traverse_util.unflatten_dict(placed, sep='/')
 
 
 def channels_last(
@@ -65,7 +73,7 @@ def channels_last(
       array = array.reshape(-1, array.shape[-1])
     elif array.ndim == 2:
       array = array.T
-    found[name] = np.ascontiguousarray(array)
+    found[name] = array
   return found
 
 
@@ -94,7 +102,7 @@ def make(
   )
   return net_lib.Net(
     config=config,
-    params=traverse_util.unflatten_dict(dict(arrays), sep='/'),
+    params=tree(arrays),
     classes=tuple(classes),
     statistics=stats.Statistics(mean_image, no_colours),
   )

@@ -73,7 +73,9 @@ def read(given: str, *, mean: str = '', names: str = '') -> Converted:
       if not native.is_one(file):
         raise ValueError(f'it holds another network: use {_KNOWN}')
       if names:
-        raise ValueError(f'it has classes of its own: leave out {names}')
+        raise ValueError(
+          f'it has classes of its own: leave out --classes={names}'
+        )
       net = native.from_open(file, path=given)
       return Converted(net, 'a net of alexnet_jax', ())
   except ValueError as error:
@@ -109,17 +111,15 @@ def _content(path: pathlib.Path) -> bytes | None:
 
 
 def _of_caffe(content: bytes, *, mean: str, names: str) -> Converted:
-  # ONNX first: the bytes of its head can be read as a net of Caffe.
   onnx = from_onnx.read(content)
   fitted = onnx or from_caffe.read(content)
-  del content
   if fitted is None:
     raise ValueError(f'it is cut off, or it is none that can be read: {_KNOWN}')
   notes = []
   if mean:
-    mean_image = _mean_image(mean)
+    image = mean_image(mean)
   else:
-    mean_image = arrays.pixel(_CAFFE_MEAN, config=fitted.config)
+    image = arrays.pixel(_CAFFE_MEAN, config=fitted.config)
     red, green, blue = _CAFFE_MEAN
     notes = [
       f'without --mean=FILE.binaryproto the mean is one colour, blue {blue:g}, '
@@ -129,14 +129,15 @@ def _of_caffe(content: bytes, *, mean: str, names: str) -> Converted:
   return _made(
     fitted,
     f'{fitted.name} of {program}',
-    mean_image=mean_image,
+    mean_image=image,
     names=names,
     notes=notes,
     bgr=True,
   )
 
 
-def _mean_image(given: str) -> arrays.MeanImage:
+def mean_image(given: str) -> arrays.MeanImage:
+  """Reads a .binaryproto; ValueError of one line if it is none."""
   path = paths.expand(given)
   try:
     if path.is_file() and path.stat().st_size > 10**8:

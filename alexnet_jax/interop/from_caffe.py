@@ -134,7 +134,8 @@ def read(content: bytes) -> chain.Fitted | None:
     return None
   if not net.layer and not net.layers:
     return None
-  return chain.fit(list(_ops(net)), name=wire.text(net.name))
+  ops = list(_ops(net))
+  return chain.fit(ops, name=wire.text(net.name))
 
 
 def read_mean(content: bytes) -> Float32[np.ndarray, 's s 3']:
@@ -157,13 +158,15 @@ def read_mean(content: bytes) -> Float32[np.ndarray, 's s 3']:
 
 
 def _ops(net: Any) -> Iterator[chain.Op]:
-  """The chain of a net; raises ValueError if it is no chain."""
+  """The chain of a net; raises ValueError if it is no chain.
+
+  Files of nothing but layers with arrays have gaps, which are no error.
+  """
+  whole = any(_KINDS.get(_type(layer)) == 'lrn' for layer in _layers(net))
   ready = {wire.text(name) for name in net.input}  # what a layer may read
   last, padding = '', 0
-  for layer in net.layer or net.layers:
-    old = 'layer' in layer.DESCRIPTOR.fields_by_name and layer.HasField('layer')
-    own = layer.layer if old else layer
-    kind = own.type if isinstance(own.type, int) else wire.text(own.type)
+  for layer in _layers(net):
+    own, kind = _own(layer), _type(layer)
     name = wire.text(own.name)
     reads, makes = [
       [wire.text(one) for one in names] for names in (layer.bottom, layer.top)
@@ -172,7 +175,12 @@ def _ops(net: Any) -> Iterator[chain.Op]:
       if ready.issuperset(reads):  # copies of what is there, or data
         ready |= {*makes}
       continue
-    if last and reads and (len(reads) > 1 or reads[0] not in ready):
+    if (
+      whole
+      and last
+      and reads
+      and not (len(reads) == 1 and ready.issuperset(reads))
+    ):
       raise ValueError(
         f'its layer {name!r} reads {", ".join(reads)!r}, where it should read '
         f'what {last!r} gives: nets with branches cannot be converted'
@@ -181,11 +189,27 @@ def _ops(net: Any) -> Iterator[chain.Op]:
     if kind == 'padding':  # of the convolution behind it
       padding = own.pad
       continue
-    yield _op(own, name, _KINDS.get(kind, str(kind)), old, padding)
+    yield _op(own, name, _KINDS.get(kind, str(kind)), padding)
     padding = 0
 
 
-def _op(own: Any, name: str, kind: str, old: bool, padding: int) -> chain.Op:
+def _layers(net: Any) -> Any:
+  return net.layer or net.layers
+
+
+def _own(layer: Any) -> Any:
+  """The message with a layer's parameters: of version 0, one inside."""
+  has_one = 'layer' in layer.DESCRIPTOR.fields_by_name
+  return layer.layer if has_one and layer.HasField('layer') else layer
+
+
+def _type(layer: Any) -> str | int:
+  own = _own(layer)
+  return own.type if isinstance(own.type, int) else wire.text(own.type)
+
+
+def _op(own: Any, name: str, kind: str, padding: int) -> chain.Op:
+  old = own.DESCRIPTOR.name == 'Layer0'
   facts = _facts0(own, kind, padding) if old else _facts(own, kind)
   if kind not in ('conv', 'fc') or len(own.blobs) != 2:
     return chain.Op(name, kind, facts)

@@ -51,6 +51,7 @@ Shape
 Dim
   int64 dim_value = 1
 """
+_START = b'\x08'  # of ir_version, which comes first
 _FLOAT = 1  # TensorProto.DataType
 _MOST_PIXELS = 256  # of the images that crops are cut from
 _KINDS = {
@@ -70,6 +71,8 @@ def read(content: bytes) -> chain.Fitted | None:
 
   Raises ValueError if it is damaged, or another network.
   """
+  if not content.startswith(_START):
+    return None
   try:
     model = wire.parser('onnx_file', 'Model', _FIELDS)(content)
   except ValueError:

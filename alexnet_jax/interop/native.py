@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import traverse_util
 
 import alexnet_jax
 from alexnet_jax.config import schema, validate
@@ -67,31 +66,34 @@ def from_open(file: Any, *, path: str) -> net_lib.Net:
   config = _config(metadata)
   named = _classes(metadata, units=config.model.num_classes)
   size = config.data.image_size
-  shapes = {
-    name: spec.shape for name, spec in arrays.expected(config).items()
-  } | {
-    f'{_STATISTICS}/mean_image': (size, size, 3),
-    f'{_STATISTICS}/components': (3, 3),
-    f'{_STATISTICS}/stddevs': (3,),
-  }
-  found = traverse_util.unflatten_dict(tensors.read(file, shapes), sep='/')
-  statistics = found.pop(_STATISTICS)
-  if not all(np.isfinite(array).all() for array in statistics.values()):
+  own = {name: spec.shape for name, spec in arrays.expected(config).items()}
+  found = tensors.read(
+    file,
+    own
+    | {
+      f'{_STATISTICS}/mean_image': (size, size, 3),
+      f'{_STATISTICS}/components': (3, 3),
+      f'{_STATISTICS}/stddevs': (3,),
+    },
+  )
+  mean_image, *pca = [
+    found[f'{_STATISTICS}/{name}']
+    for name in ('mean_image', 'components', 'stddevs')
+  ]
+  if not all(np.isfinite(array).all() for array in (mean_image, *pca)):
     raise ValueError('its statistics have values that are not finite')
   step = metadata.get('step', '')
   if not (step.isdecimal() and step.isascii() and len(step) <= 10):
     raise ValueError(f'its step is {step!r:.40}, no number')
-  layers = {*arrays.layers(config)}
+  variables = arrays.tree({name: found[name] for name in own})
+  layers = arrays.layers(config)
   return net_lib.Net(
     config=config,
-    params={name: found[name] for name in found if name in layers},
+    params={name: variables.pop(name) for name in layers},
     classes=named,
-    statistics=stats.Statistics(
-      statistics['mean_image'],
-      stats.RgbPca(statistics['components'], statistics['stddevs']),
-    ),
+    statistics=stats.Statistics(mean_image, stats.RgbPca(*pca)),
     step=int(step),
-    model_state={name: found[name] for name in found if name not in layers},
+    model_state=variables,  # what is left
   )
 
 

@@ -51,7 +51,7 @@ def parser(package: str, name: str, described: str) -> Callable[[bytes], Any]:
       number=int(number),
       label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL,
       type=scalar or _Field.TYPE_MESSAGE,
-      type_name='' if scalar else f'.{package}.{kind}',
+      type_name=None if scalar else f'.{package}.{kind}',
       default_value=default,
     )
   pool = descriptor_pool.DescriptorPool()
@@ -92,7 +92,9 @@ def floats(
       if there != size * np.dtype(dtype).itemsize:
         break
       whole = chunks[0] if len(chunks) == 1 else b''.join(chunks)
-      return np.frombuffer(whole, dtype).astype(np.float32).reshape(dims)
+      return (
+        np.frombuffer(whole, dtype).astype(np.float32, copy=False).reshape(dims)
+      )
   raise ValueError(
     f'its array {name} does not hold the {declared} numbers that it declares: '
     'the file is damaged, get it again'
