@@ -26,6 +26,7 @@ pytestmark = pytest.mark.multiprocess
 
 TWO = (
   '--config=configs/smoke.py',
+  runs.SHORT,
   '--config.total_steps=14',
   '--config.log.every_steps=1',
   '--config.eval.final_views=1',

@@ -406,6 +406,7 @@ def test_the_commands_work_on_a_bucket(
   assert not list(bucket_lib.cache_folder('prepared').iterdir())
   flags = (
     '--config=configs/smoke.py',
+    runs.SHORT,
     '--config.mesh.column=1',
     '--config.data.source=prepared',
     f'--config.data.dir={DATA}',
