@@ -128,7 +128,7 @@ def test_a_noisy_loss_at_chance_is_named_once(width):
   ((line, text),) = _said(losses, width=width)
   assert line * width == 300
   assert 'over 300 steps, is no better than chance, ln(10) = 2.303' in text
-  assert 'configs/source2012.py' in text and '\n' not in text
+  assert '--config=source2012' in text and '\n' not in text
 
 
 def test_a_loss_above_chance_is_named_too():
