@@ -32,6 +32,7 @@ from alexnet_jax.interop import (
   channels_first,
   export,
   from_torchvision,
+  load,
 )
 from alexnet_jax.models import alexnet
 
@@ -303,6 +304,23 @@ def test_torchvisions_weights_come_back_as_the_same_bytes(tmp_path):
   export.export(back, kind='torch', output=second)
   assert first.read_bytes() == second.read_bytes()
   jax.tree.map(np.testing.assert_array_equal, back.params, net.params)
+
+
+def test_our_own_file_holds_the_whole_net(tmp_path):
+  net = _net('smoke')
+  export.export(net, kind='safetensors', output=tmp_path / 'a.safetensors')
+  back = load.load(tmp_path / 'a.safetensors')
+  assert back.classes == net.classes and back.config == net.config
+  np.testing.assert_array_equal(_logits(back), _logits(net))
+  assert 'alexnet_jax.load(' in (tmp_path / 'a.md').read_text()
+
+
+def test_exported_files_can_be_read_by_others(tmp_path):
+  (tmp_path / 'plain').write_bytes(b'')
+  for kind in ('onnx', 'stablehlo', 'torch'):
+    output = tmp_path / f'{kind}.file'
+    export.export(_net('torchvision'), kind=kind, output=output)
+    assert output.stat().st_mode == (tmp_path / 'plain').stat().st_mode
 
 
 def test_blocks_of_channels_are_reordered_one_by_one():
