@@ -208,7 +208,8 @@ def _dense(
   """One Gemm, or one for each column that reads only its own units."""
   model = net.config.model
   layer, params = model.layer[name], net.params[name]
-  maps = shape[:-1] or (1, 1)  # height and width in front of fc6
+  # Height and width of what the layer reads, in front of fc6.
+  maps = (shape[0], shape[1]) if len(shape) == 3 else (1, 1)
   summed = layer.inputs == 'summed'  # columns one after another
   weights = channels_first.dense(
     np.asarray(params['kernel']),
