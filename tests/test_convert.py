@@ -404,6 +404,29 @@ def test_torchvisions_alexnet_gives_its_own_numbers(tmp_path):
   _agrees(found.net, 'torchvision')
 
 
+def _torchvision(**shapes):
+  """A state dict with arrays of these shapes, else of one number."""
+  names = (
+    f'{name}.{kind}'
+    for name in drawn.TORCHVISION
+    for kind in ('weight', 'bias')
+  )
+  return safetensors.save(
+    {name: np.zeros(shapes.get(name, 1), np.float32) for name in names}
+  )
+
+
+def test_torchvisions_names_with_other_sizes_are_refused(tmp_path):
+  line = _refusal(tmp_path / 'net', _torchvision())
+  assert 'classifier.1.bias is F32 of 1: it should be F32' in line
+  head = {'classifier.6.weight': (5, 4096), 'classifier.6.bias': 5}
+  line = _refusal(tmp_path / 'net', _torchvision(**head))
+  assert 'classifier.1.bias is F32 of 1' in line
+  extra = safetensors.load(_torchvision()) | {'features.1.mean': np.zeros(3)}
+  line = _refusal(tmp_path / 'net', safetensors.save(extra))
+  assert 'cannot be converted' in line
+
+
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   """A run of a small net, with a checkpoint at step 7."""
@@ -439,6 +462,9 @@ def test_a_saved_net_is_loaded_as_it_was(run, small, monkeypatch, tmp_path):
   net, loaded = alexnet_jax.load(run), alexnet_jax.load(small)
   _same(net, loaded)
   assert loaded.step == 7
+  assert (
+    small.stat().st_mode == (run / 'checkpoints/7/files.json').stat().st_mode
+  )
   folder = buckets.make(monkeypatch, tmp_path)
   alexnet_jax.save(net, 'fake://b/nets/net.safetensors')
   assert (folder / 'nets' / 'net.safetensors').stat().st_size > 10**5

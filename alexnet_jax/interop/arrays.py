@@ -111,4 +111,4 @@ def make(
 def pixel(colour: Sequence[float], *, config: schema.Config) -> MeanImage:
   """A mean image of one colour: red, green and blue from 0 to 255."""
   size = config.data.image_size
-  return np.tile(np.float32(colour), (size, size, 1))
+  return np.tile(np.array(colour, np.float32), (size, size, 1))

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from alexnet_jax.config import schema
-from alexnet_jax.configs import bvlc, caffenet
+from alexnet_jax.config import presets, schema
 from alexnet_jax.models import alexnet
 
-_CONFIGS = {'bvlc_alexnet': bvlc, 'CaffeNet': caffenet}
+_CONFIGS = {'bvlc_alexnet': 'bvlc', 'CaffeNet': 'caffenet'}
 _RELU = {'slope': 0.0}  # below 0
 _DENSE = {'transpose': False}  # [out, in]
 
@@ -48,8 +47,8 @@ def fit(ops: Sequence[Op], *, name: str = '') -> Fitted:
   found = [op for op in ops if op.kind != 'dropout']  # does nothing in the end
   arrays_alone = all(op.kind in ('conv', 'fc') for op in found)
   candidates = {
-    own: module.get_config()
-    for own, module in _CONFIGS.items()
+    own: presets.load(config)
+    for own, config in _CONFIGS.items()
     if not arrays_alone or own.lower().removeprefix('bvlc_') in name.lower()
   }
   if not candidates:

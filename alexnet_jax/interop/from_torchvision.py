@@ -6,7 +6,7 @@ names; AlexNet_Weights of the same file, the mean of the images.
 
 from typing import Any
 
-from alexnet_jax.configs import torchvision as config_lib
+from alexnet_jax.config import presets
 from alexnet_jax.interop import arrays, chain, tensors
 
 # Places of the layers with parameters in nn.Sequential, by our names.
@@ -31,7 +31,7 @@ def is_one(file: Any) -> bool:
 
 def read(file: Any) -> chain.Fitted:
   """Reads an open file; raises ValueError if its arrays are of other sizes."""
-  config = config_lib.get_config()
+  config = presets.load('torchvision')
   theirs = {
     f'{name}/{ours}': f'{place}.{kind}'
     for name, place in NAMES.items()

@@ -8,6 +8,7 @@ package, `config` and `classes` are JSON, `step` is a number.
 """
 
 import contextlib
+import errno
 import json
 import pathlib
 import tempfile
@@ -168,21 +169,18 @@ def save(
   Raises ValueError if safetensors is missing or the bucket fails, else OSError.
   """
   numpy_files = tensors.library('safetensors.numpy')
-  content = {name: np.ascontiguousarray(a) for name, a in named.items()}
+  contiguous = {name: np.ascontiguousarray(a) for name, a in named.items()}
+  content = numpy_files.save(contiguous, metadata=dict(metadata))
   if paths.is_remote(path):
     folder, _, name = path.rpartition('/')
-    with _scratch() as scratch:
-      numpy_files.save_file(content, scratch / 'net', metadata=dict(metadata))
-      bucket.Folder(folder).put(scratch / 'net', name=name)
+    bucket.Folder(folder).write(name, content=content)
     return
   target = paths.expand(path)
   if target.is_dir():
-    raise IsADirectoryError(21, 'Is a directory', str(target))
-  if not target.parent.is_dir():
-    raise FileNotFoundError(2, 'No such file or directory', str(target.parent))
+    raise IsADirectoryError(errno.EISDIR, 'Is a directory', str(target))
   scratch = target.with_name(f'.{target.name}.tmp')  # same disk, to rename
   try:
-    numpy_files.save_file(content, scratch, metadata=dict(metadata))
+    scratch.write_bytes(content)
     scratch.replace(target)
   finally:
     scratch.unlink(missing_ok=True)
@@ -197,15 +195,10 @@ def _here(path: str) -> Iterator[pathlib.Path]:
   folder, _, name = path.rpartition('/')
   source = bucket.Folder(folder)
   size = source.sizes(name).get(name, 0)
-  with _scratch() as scratch:
-    bucket.check_disk_space(scratch, size=size, url=path)
-    source.get(name, to=scratch / 'net')
-    yield scratch / 'net'
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[pathlib.Path]:
   place = bucket.cache_folder('nets')
   place.mkdir(parents=True, exist_ok=True)
+  bucket.check_disk_space(place, size=size, url=path)
   with tempfile.TemporaryDirectory(dir=place) as folder:
-    yield pathlib.Path(folder)
+    copy = pathlib.Path(folder, name)
+    source.get(name, to=copy)
+    yield copy

@@ -71,12 +71,13 @@ def main() -> None:
 
 
 def _in() -> None:
-  from alexnet_jax.interop import as_run, foreign
+  from alexnet_jax.interop import as_run, classes, foreign
 
   as_run.check(_OUTPUT.value)  # before minutes are spent
   found = foreign.read(_FROM.value, mean=_MEAN.value, names=_CLASSES.value)
   file = cli.printable(pathlib.Path(_FROM.value).name)
-  name = f'ImageNet (converted from {file})'
+  imagenet = found.net.classes == classes.of_units(1000)
+  name = f'{"ImageNet" if imagenet else "a net"} (converted from {file})'
   step = as_run.write(found.net, _OUTPUT.value, name=name)
   for note in found.notes:
     print(cli.printable(note))
