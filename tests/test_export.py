@@ -298,7 +298,6 @@ def test_torchvisions_weights_come_back_as_the_same_bytes(tmp_path):
       for name, theirs in from_torchvision.NAMES.items()
       for ours, kind in from_torchvision.KINDS.items()
     },
-    config=net.config,
   )
   back = net.replace(params=arrays.tree(found))
   export.export(back, kind='torch', output=second)

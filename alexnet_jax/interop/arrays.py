@@ -47,31 +47,24 @@ def tree(arrays: Arrays) -> dict[str, Any]:
 
 
 def channels_last(
-  arrays: Arrays, *, config: schema.Config, bgr: bool = False
+  arrays: Arrays, *, bgr: bool = False
 ) -> dict[str, Float32[np.ndarray, '...']]:
   """Turns OIHW and [out, in] into our layouts: HWIO and [in, out].
 
-  The first fully-connected layer reads maps channel by channel there, and
-  position by position here. `bgr`: conv1 reads blue, green and red there.
+  The arrays are in the order of the layers. The first fully-connected layer
+  reads maps channel by channel there, and position by position here.
+  `bgr`: conv1 reads blue, green and red there.
   """
-  shapes = alexnet.activation_shapes(
-    config.model, crop_size=config.data.crop_size
-  )
-  maps = [shape for shape in shapes.values() if len(shape) == 3][
-    -1
-  ]  # [H, W, C]
-  height, width, channels = maps
-  dense = [n for n in alexnet.layer_names(config.model) if n.startswith('fc')]
-  found = {}
+  found, channels = {}, 0  # of maps; 0 behind the first fully-connected layer
   for name, array in arrays.items():
-    layer = name.split('/')[0]
     if array.ndim == 4:  # [O, I, H, W] -> [H, W, I, O]
-      array = array[:, ::-1] if bgr and layer == 'conv1' else array
-      array = array.transpose(2, 3, 1, 0)
-    elif array.ndim == 2 and layer == dense[0]:  # [O, C H W] -> [H W C, O]
-      array = array.reshape(-1, channels, height, width).transpose(2, 3, 1, 0)
-      array = array.reshape(-1, array.shape[-1])
-    elif array.ndim == 2:
+      own = array if channels or not bgr else array[:, ::-1]  # conv1
+      channels = len(array)
+      array = own.transpose(2, 3, 1, 0)
+    elif array.ndim == 2:  # [O, D] -> [D, O]
+      if channels:  # D is C H W there, H W C here
+        maps = array.reshape(len(array), channels, -1).swapaxes(1, 2)
+        array, channels = maps.reshape(len(array), -1), 0
       array = array.T
     found[name] = array
   return found

@@ -107,7 +107,8 @@ def _content(path: pathlib.Path) -> bytes | None:
         f'--from={path} has {size / 1e9:,.1f} GB, but nets of Caffe and ONNX '
         f'have at most {_MOST_BYTES / 1e9:,.1f}: use {_KNOWN}'
       )
-    return head + file.read()
+    file.seek(0)
+    return file.read()
 
 
 def _of_caffe(content: bytes, *, mean: str, names: str) -> Converted:
@@ -171,7 +172,7 @@ def _made(
     notes = [*notes, f'the {units} classes have no names: see --classes']
   net = arrays.make(
     fitted.config,
-    arrays.channels_last(fitted.arrays, config=fitted.config, bgr=bgr),
+    arrays.channels_last(fitted.arrays, bgr=bgr),
     classes=named,
     mean_image=mean_image,
   )
