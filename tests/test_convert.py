@@ -186,14 +186,16 @@ def test_a_shape_that_its_data_do_not_fill_is_refused(tmp_path, monkeypatch):
   blob = caffe_files.blob
   monkeypatch.setattr(caffe_files, 'blob', lying)
   line = _refusal(tmp_path / 'net', caffe_files.model(_caffe(), keep=_maps))
-  assert 'conv1/kernel does not hold the 1099511627776 x 3' in line
+  assert "'conv1/kernel' does not hold the 1099511627776 x 3" in line
 
 
 def test_branches_are_refused(tmp_path):
   content = caffe_files.model(
     _caffe(), keep=lambda n, t: _maps(n, t) and n != 'pool1'
   )
-  assert "'conv2' reads 'pool1', where" in _refusal(tmp_path / 'net', content)
+  assert "'conv2' reads 'pool1', not what 'norm1' gives" in _refusal(
+    tmp_path / 'net', content
+  )
 
 
 def _pickled():
@@ -387,7 +389,7 @@ def test_an_onnx_net_of_other_numbers_is_refused(tmp_path):
   half = {k: a.astype(np.float16) for k, a in _caffe().items() if 'conv' in k}
   model = onnx_model(half, dense=False)
   line = _refusal(tmp_path / 'net', model.SerializeToString())
-  assert 'conv1_k is not of float32' in line
+  assert "'conv1_k' is not of float32" in line
 
 
 def test_torchvisions_alexnet_gives_its_own_numbers(tmp_path):

@@ -53,8 +53,8 @@ def fit(ops: Sequence[Op], *, name: str = '') -> Fitted:
   }
   if not candidates:
     raise ValueError(
-      f'it has layers with arrays alone, and the name {name!r}: nothing says '
-      'whether it is bvlc_alexnet or CaffeNet; use the file that Caffe wrote'
+      f'it has layers with arrays alone, and the name {name!r:.60}: nothing '
+      'says whether it is bvlc_alexnet or CaffeNet; use the file that Caffe wrote'
     )
   problems = []
   for own, config in candidates.items():
@@ -129,9 +129,12 @@ def _difference(
     if i == len(found):
       return i, f'it ends in front of {want.name}, which is'
     op = found[i]
-    what = f'its layer {op.name!r}'
+    what = f'its layer {op.name!r:.60}'
     if op.kind != want.kind:
-      return i, f'{what} is {op.kind!r}, where {want.name} ({want.kind!r}) is'
+      return (
+        i,
+        f'{what} is {op.kind!r:.60}, where {want.name} ({want.kind!r}) is',
+      )
     for fact, value in want.facts.items():
       has = op.facts.get(fact, value)
       if not _same(has, value):
@@ -142,7 +145,7 @@ def _difference(
         return i, f'{what} {problem}'
   extra = found[len(expected) :]
   if extra:
-    return len(expected), f'it goes on with {extra[0].name!r}, which is not'
+    return len(expected), f'it goes on with {extra[0].name!r:.60}, which is not'
   return len(expected), ''
 
 

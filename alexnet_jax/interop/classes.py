@@ -69,12 +69,12 @@ def check(found: Sequence[dataset.ClassInfo], *, place: str) -> None:
   for info in found:
     if not all(info) or not ''.join(info).isprintable():
       raise ValueError(
-        f'{place}: class {info.id!r} has an empty name, or one with characters '
-        'that cannot be shown: mend it'
+        f'{place}: class {info.id!r:.60} has an empty name, or one with '
+        'characters that cannot be shown: mend it'
       )
   counts = collections.Counter(info.id for info in found).most_common(1)
   if counts and counts[0][1] > 1:
     raise ValueError(
-      f'{place} has the class {counts[0][0]!r} {counts[0][1]} times: name each '
-      'once'
+      f'{place} has the class {counts[0][0]!r:.60} {counts[0][1]} times: name '
+      'each once'
     )

@@ -182,8 +182,8 @@ def _ops(net: Any) -> Iterator[chain.Op]:
       and not (len(reads) == 1 and ready.issuperset(reads))
     ):
       raise ValueError(
-        f'its layer {name!r} reads {", ".join(reads)!r}, where it should read '
-        f'what {last!r} gives: nets with branches cannot be converted'
+        f'its layer {name!r:.60} reads {", ".join(reads)!r:.60}, not what '
+        f'{last!r:.60} gives: nets with branches cannot be converted'
       )
     last, ready = name, {*makes}
     if kind == 'padding':  # of the convolution behind it

@@ -113,8 +113,8 @@ def _ops(graph: Any, *, size: int) -> Iterator[chain.Op]:
     name = wire.text(node.name or b''.join(node.output[:1]))
     if last and node.input[:1] != [last]:
       raise ValueError(
-        f'its node {name!r} does not read what the one before it gives: nets '
-        'with branches cannot be converted'
+        f'its node {name!r:.60} does not read what the one before it gives: '
+        'nets with branches cannot be converted'
       )
     last = b''.join(node.output[:1])
     type_ = wire.text(node.op_type)
@@ -215,8 +215,8 @@ def _array(tensor: Any) -> Any:
   name = wire.text(tensor.name)
   if tensor.data_type != _FLOAT or tensor.data_location:
     raise ValueError(
-      f'its array {name} is not of float32, or is in a file of its own: use '
-      'the net with float32 arrays inside'
+      f'its array {name!r:.60} is not of float32, or is in a file of its own: '
+      'use the net with float32 arrays inside'
     )
   raw = [tensor.raw_data] if tensor.raw_data else []
   parts = {'<f4': [*tensor.float_data, *raw]}

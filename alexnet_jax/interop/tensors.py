@@ -65,7 +65,8 @@ def read(
       raise ValueError(f'its array {name!r:.80} is of no layer of this network')
     if dtype != 'F32' or shape != expected[name]:
       found, ours = (
-        ' x '.join(map(str, sizes)) for sizes in (shape, expected[name])
+        f'{" x ".join(map(str, sizes)):.80}'
+        for sizes in (shape, expected[name])
       )
       raise ValueError(
         f'its array {name} is {dtype} of {found}: it should be F32 (float32) '

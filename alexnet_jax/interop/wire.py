@@ -96,6 +96,6 @@ def floats(
         np.frombuffer(whole, dtype).astype(np.float32, copy=False).reshape(dims)
       )
   raise ValueError(
-    f'its array {name} does not hold the {declared} numbers that it declares: '
-    'the file is damaged, get it again'
+    f'its array {name!r:.60} does not hold the {declared:.80} numbers that it '
+    'declares: the file is damaged, get it again'
   )
