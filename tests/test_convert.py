@@ -7,6 +7,7 @@ import json
 import pathlib
 import pickle
 import re
+import sys
 import zipfile
 
 import jax
@@ -442,6 +443,7 @@ def _small_config():
   config.data.embedded_train_images = 20
   config.data.embedded_val_images = 10
   config.mesh.column = 1
+  config.model.lrn.across_columns = True
   return config
 
 
@@ -481,7 +483,8 @@ def test_a_converted_net_is_a_run(command, run, small, tmp_path):
   assert [*out.parent.iterdir()] == [out]
   assert json.loads((out / 'config.json').read_text())['history'] == []
   _same(alexnet_jax.load(run), alexnet_jax.load(out))
-  found = evaluate_load.network(layout.find(str(out)), config=_small_config())
+  config = nets.config(column=2)  # too many for a net across the columns
+  found = evaluate_load.network(layout.find(str(out)), config=config)
   jax.tree.map(
     np.testing.assert_array_equal,
     found.variables['params'],
@@ -543,6 +546,16 @@ def test_a_config_of_huge_sizes_takes_no_memory(small, tmp_path):
   file = _edited(small, tmp_path / 'net', config=json.dumps(config.to_dict()))
   with pytest.raises(ValueError, match='it should be F32'):
     alexnet_jax.load(file)
+
+
+def test_a_missing_package_is_named(small, monkeypatch, tmp_path):
+  net = alexnet_jax.load(small)
+  for name in ('safetensors', 'safetensors.numpy'):
+    monkeypatch.setitem(sys.modules, name, None)
+  with pytest.raises(ValueError, match=r"pip install '\.\[export\]'"):
+    alexnet_jax.load(small)
+  with pytest.raises(ValueError, match=r"pip install '\.\[export\]'"):
+    alexnet_jax.save(net, tmp_path / 'net')
 
 
 def test_a_net_that_cannot_be_written_leaves_nothing(small, tmp_path):

@@ -79,6 +79,7 @@ def _with_network(
     for field in _INPUT:
       name = field.removeprefix('data.')
       ours.data[name] = theirs.data[name]
-  # A net of one column uses one device along `column`.
-  ours.mesh.column = min(ours.mesh.column, ours.model.columns)
+  # A net of one column, or with windows across them, uses one device for all.
+  most = 1 if ours.model.lrn.across_columns else ours.model.columns
+  ours.mesh.column = min(ours.mesh.column, most)
   return ours

@@ -54,7 +54,8 @@ def fit(ops: Sequence[Op], *, name: str = '') -> Fitted:
   if not candidates:
     raise ValueError(
       f'it has layers with arrays alone, and the name {name!r:.60}: nothing '
-      'says whether it is bvlc_alexnet or CaffeNet; use the file that Caffe wrote'
+      'says whether it is bvlc_alexnet or CaffeNet; use the file that Caffe '
+      'wrote'
     )
   problems = []
   for own, config in candidates.items():
