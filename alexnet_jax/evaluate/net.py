@@ -117,15 +117,8 @@ class Net:
 
     Raises ValueError if an image cannot be read, or there is none.
     """
-    data = self.config.data
-    found = [
-      (name, _square(one, size=data.image_size, resize=data.resize, name=name))
-      for name, one in _each(given)
-    ]
-    if not found:
-      raise ValueError(f'no images in {given}: give files, or a folder of them')
-    names, squares = zip(*found, strict=True)
-    return list(names), np.stack(squares)
+    each = _each(given)
+    return [name for name, _ in each], self._read(each)
 
   def predict(
     self, given: Input, *, views: int = 10, batch_size: int = 64
@@ -133,18 +126,18 @@ class Net:
     """Returns the probabilities of images from 1, 9 or 10 views (§4.1).
 
     `given` may be files, folders of them, images of PIL, or uint8 arrays of any
-    size. Units of fc8 that have no class are left out. Raises ValueError if an
-    image cannot be read.
+    size; files are read as they are needed. Units of fc8 that have no class are
+    left out. Raises ValueError if an image cannot be read.
     """
-    names, squares = self.squares(given)
-    program = self._program(evaluate.PROBABILITIES)
-    found = [
-      sum(program(*args, view) for view in self._views(views)) / _count(views)
-      for args in self._batches(squares, batch_size)
-    ]
+    program, crops = self._program(evaluate.PROBABILITIES), self._views(views)
+
+    def mean(*args: Any) -> Float[Array, 'b units']:
+      return sum(program(*args, view) for view in crops) / len(crops)
+
+    names, probabilities = self._run(mean, given, batch_size=batch_size)
     return Labels(
       names=names,
-      probabilities=_join(found, images=len(squares))[:, : len(self.classes)],
+      probabilities=probabilities[:, : len(self.classes)],
       classes=[c.name for c in self.classes],
     )
 
@@ -164,19 +157,16 @@ class Net:
         raise ValueError(
           f'no layer {name!r}: use {", ".join(self.layers)} of this network'
         )
-    _, squares = self.squares(given)
     program, (view,) = self._program(*names), self._views(1)
-    found = [
-      program(*args, view) for args in self._batches(squares, batch_size)
-    ]
-    return {
-      name: _join([one[name] for one in found], images=len(squares))
-      for name in names
-    }
+    _, found = self._run(
+      lambda *args: program(*args, view), given, batch_size=batch_size
+    )
+    return found
 
   def _views(self, number: int) -> list[preprocess_lib.DeviceView]:
+    if number not in (1, 9, 10):
+      raise ValueError(f'views = {number}: use 1 (the centre crop), 9 or 10')
     data = self.config.data
-    _count(number)
     return [
       preprocess_lib.DeviceView(
         offset=np.array([view.y, view.x], np.int32),
@@ -187,18 +177,34 @@ class Net:
       )
     ]
 
-  def _batches(
-    self, squares: UInt8[np.ndarray, 'n s s 3'], size: int
-  ) -> list[tuple[PyTree, Any, UInt8[np.ndarray, 'b s s 3']]]:
-    """Arguments of the programs; the last minibatch repeats its last image."""
-    size = min(size, len(squares))  # one shape: compiles once
-    index = np.minimum(
-      np.arange(-(-len(squares) // size) * size), len(squares) - 1
+  def _read(
+    self, each: Sequence[tuple[str, Any]]
+  ) -> UInt8[np.ndarray, 'n s s 3']:
+    size, resize = self.config.data.image_size, self.config.data.resize
+    if not each:
+      raise ValueError('no images: give files, or a folder with some')
+    return np.stack(
+      [_square(one, size=size, resize=resize, name=name) for name, one in each]
     )
-    mean = jnp.asarray(self.statistics.mean_image)
-    return [
-      (self.variables, mean, squares[part]) for part in index.reshape(-1, size)
-    ]
+
+  def _run(
+    self, function: Callable[..., Any], given: Input, *, batch_size: int
+  ) -> tuple[list[str], Any]:
+    """Applies (variables, mean image, images) -> rows to minibatches.
+
+    Returns the names of the images, and the rows of all, on the host.
+    """
+    each = _each(given)
+    size = min(batch_size, max(len(each), 1))  # one shape: compiles once
+    mean_image, rows = jnp.asarray(self.statistics.mean_image), []
+    for start in range(0, max(len(each), 1), size):
+      squares = self._read(each[start : start + size])
+      index = np.minimum(np.arange(size), len(squares) - 1)  # fills the last
+      found = function(self.variables, mean_image, squares[index])
+      rows.append(jax.tree.map(np.asarray, found))
+    return [name for name, _ in each], jax.tree.map(
+      lambda *parts: np.concatenate(parts)[: len(each)], *rows
+    )
 
   def _program(self, *outputs: str) -> Callable[..., Any]:
     fields = {name: self.config[name].to_dict() for name in ('model', 'data')}
@@ -375,17 +381,6 @@ def _square(
     raise ValueError(
       f'{name}: {error}; give a JPEG, PNG or another image'
     ) from error
-
-
-def _count(views: int) -> int:
-  if views not in (1, 9, 10):
-    raise ValueError(f'views = {views}: use 1 (the centre crop), 9 or 10')
-  return views
-
-
-def _join(parts: Sequence[Array], *, images: int) -> np.ndarray:
-  """Joins minibatches on the host, without what fills the last one."""
-  return np.concatenate([np.asarray(part) for part in parts])[:images]
 
 
 def _activations(
