@@ -14,7 +14,8 @@ fi
 
 # All tests take three processes, a file of tests each: on two cores, as many
 # tests wait for processes of their own. Each needs 2.5 GB of memory.
-# tests/conftest.py says in what order.
+# tests/conftest.py says in what order. NumPy's threads would only wait.
+export OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
 all=(--numprocesses=3 --dist=loadfile --no-loadscope-reorder "$root/tests")
 for arg; do
   [[ ! -e ${arg%%::*} ]] || all=()

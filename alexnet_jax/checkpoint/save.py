@@ -54,6 +54,7 @@ class CheckpointSaver:
     self._statistics = statistics
     self._directory = directory.absolute()
     self._step = -1  # being written
+    self._inode = -1  # of the folder
     self._manager: ocp.CheckpointManager | None = None
     if distributed.is_host0():
       self._manager = self._open(keep_newest)
@@ -62,6 +63,7 @@ class CheckpointSaver:
 
   def _open(self, keep_newest: int) -> ocp.CheckpointManager:
     self._directory.mkdir(parents=True, exist_ok=True)
+    self._inode = self._directory.stat().st_ino
     options = orbax_quirks.host0_options()
     by_error = checkpoint_managers.BestN(
       get_metric_fn=_top1_error,
@@ -168,12 +170,19 @@ class CheckpointSaver:
         layout.recover(self._directory)
 
   def _check_room(self, size: int) -> None:
-    if not self._directory.is_dir():  # orbax would make it again
+    if not self._is_there():
       raise FileNotFoundError(errno.ENOENT, 'its folder was removed')
     free = shutil.disk_usage(self._directory).free  # bytes
     if free < size:
       what = f'{size / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free'
       raise OSError(errno.ENOSPC, what)
+
+  def _is_there(self) -> bool:
+    """Whether the folder is the one that was opened; orbax may make another."""
+    try:
+      return self._directory.stat().st_ino == self._inode
+    except FileNotFoundError:
+      return False
 
   @contextlib.contextmanager
   def _save_errors(self) -> Iterator[None]:
@@ -181,7 +190,7 @@ class CheckpointSaver:
     try:
       yield
     except Exception as error:
-      gone = '' if self._directory.is_dir() else 'its folder was removed'
+      gone = '' if self._is_there() else 'its folder was removed'
       reason = gone or _disk_trouble(error)
       if not reason:
         raise
