@@ -475,6 +475,14 @@ def test_a_saved_net_is_loaded_as_it_was(run, small, monkeypatch, tmp_path):
   _same(net, alexnet_jax.load('fake://b/nets/net.safetensors'))
 
 
+def test_a_net_of_other_dtypes_is_saved_as_float32(small, tmp_path):
+  net = alexnet_jax.load(small)
+  half = jax.tree.map(lambda a: a.astype('bfloat16'), net.params)
+  alexnet_jax.save(net.replace(params=half), tmp_path / 'net')
+  expected = jax.tree.map(lambda a: a.astype('float32'), half)
+  _same(alexnet_jax.load(tmp_path / 'net'), net.replace(params=expected))
+
+
 def test_a_converted_net_is_a_run(command, run, small, tmp_path):
   done = _convert(command, tmp_path, f'--from={small}', '--output=a/net')
   assert done.returncode == 0 and 'is complete' in done.stdout, done.stderr

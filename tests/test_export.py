@@ -29,6 +29,7 @@ from alexnet_jax.data import dataset, stats
 from alexnet_jax.evaluate import net as net_lib
 from alexnet_jax.interop import (
   arrays,
+  card,
   channels_first,
   export,
   from_torchvision,
@@ -420,6 +421,9 @@ def test_a_missing_package_is_named(kind, package, small, tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+UNKNOWN = {'fingerprint': ''}  # of a net that was converted
+
+
 def test_a_model_card_has_the_facts(tmp_path):
   fields = {'data.resize': 'warp', 'data.channel_stddevs': (4.0, 5.0, 6.0)}
   net = _other('smoke', **fields)
@@ -446,3 +450,7 @@ def test_a_model_card_has_the_facts(tmp_path):
   ):
     assert fact in text, fact
   assert sorted(f.name for f in tmp_path.iterdir()) == ['a.md', 'a.onnx']
+  text = card.text(
+    net, kind='onnx', name='a', preprocess=False, meta=meta | UNKNOWN
+  )
+  assert '- Data set: cats\n' in text

@@ -20,6 +20,7 @@ from alexnet_jax.train import by_hand
 from tests import nets, saved
 
 N = 5  # images
+PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 
 @pytest.fixture(scope='module')
@@ -139,7 +140,13 @@ def test_whatever_holds_an_image_is_read(loaded, tmp_path):
     picture.save(tmp_path / name)
   (tmp_path / 'in' / 'notes.txt').write_text('no image')
   one = loaded.squares(picture)[1][0]
-  for given in (array, array[None], [array, picture], str(tmp_path / 'in')):
+  for given in (
+    array,
+    array[None],
+    jnp.asarray(array),
+    (one for one in (array, picture)),
+    tmp_path / 'in',
+  ):
     names, squares = loaded.squares(given)
     assert all((square == one).all() for square in squares)
   assert [pathlib.Path(name).name for name in names] == ['b.png', 'a.png']
@@ -164,8 +171,21 @@ def test_warping_keeps_the_edges(loaded):
     (lambda n: n.predict([]), 'no images'),
     (lambda n: n.predict(np.zeros((4, 4, 3))), 'float64 [4, 4, 3]: give uint8'),
     (lambda n: n.predict(np.zeros((9, 9, 3), np.uint8), views=3), 'views = 3'),
+    (lambda n: n.predict(PIXEL, batch_size=0), 'batch_size = 0: use 1'),
+    (lambda n: n.predict(PIXEL[:0]), 'uint8 [0, 1, 3]: give uint8'),
+    (lambda _: net._each([None]), 'None is no image: give a file'),
+    (lambda _: net._each(b'GIF'), "b'GIF' is no image: give a file"),
     (lambda n: n.features([], 'conv9'), "no layer 'conv9': use conv1, conv1/"),
     (lambda n: by_hand.train_step(n, freeze=['x']), "no layer 'x': use conv1"),
+    (
+      lambda n: by_hand.train_step(n, learning_rate=-1.0),
+      'config.optim.learning_rate = -1.0: use',
+    ),
+    (
+      lambda n: alexnet_jax.build('smoke', classes=['a', 'a']),
+      "class 'a': give each class a name of its own",
+    ),
+    (lambda n: alexnet_jax.with_classes(n, []), 'give the name of each class'),
     (lambda n: alexnet_jax.build('nothing'), '--config=nothing: no such'),
     (lambda n: alexnet_jax.load('/no/such'), '/no/such does not exist'),
   ],
@@ -215,6 +235,8 @@ def test_labels_that_do_not_fit_are_refused(loaded, evaluated):
   for labels in ([0, 1], [0, 1, 2, 3, 10], [-1, 0, 0, 0, 0]):
     with pytest.raises(ValueError, match='give a whole number from 0 to 9'):
       step(state, _images(evaluated), labels)
+  with pytest.raises(ValueError, match='give a whole number from 0 to 9'):
+    by_hand._whole([0.7], images=1, classes=10)  # would be 0
 
 
 def test_other_classes_get_a_new_last_layer(loaded):
@@ -226,6 +248,24 @@ def test_other_classes_get_a_new_last_layer(loaded):
   assert found.classes == ['cat', 'dog']
   assert found.probabilities.sum() == pytest.approx(1, abs=1e-6)
   assert str(found).splitlines()[0] == 'image 0'
+
+
+def test_a_net_is_shown_in_one_line(loaded):
+  assert repr(loaded) == 'Net(8 layers, 47,354 parameters, 10 classes, step 7)'
+
+
+def test_numbers_of_64_bits_change_nothing(loaded, evaluated):
+  """JAX_ENABLE_X64 is often set where nets are analysed."""
+  images, labels = _images(evaluated), np.arange(N)
+  with jax.enable_x64(True), jax.numpy_dtype_promotion('standard'):
+    found = loaded.predict(images, views=1).probabilities
+    built = alexnet_jax.build('smoke')
+    state, step = alexnet_jax.train_step(loaded, freeze='conv1')
+    state, _ = step(state, images, labels)
+  expected = loaded.predict(images, views=1).probabilities
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  for net_ in (built.params, state.params):
+    assert {a.dtype for a in jax.tree.leaves(net_)} == {np.dtype('float32')}
 
 
 def test_averages_are_of_the_same_classes(loaded):

@@ -14,7 +14,7 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -33,8 +33,8 @@ from alexnet_jax.steps import preprocess as preprocess_lib
 
 # A file or a folder of them, an image of PIL, or RGB values 0-255: one image
 # [H, W, 3] or several [N, H, W, 3]. Lists of these hold the same.
-OneInput = str | os.PathLike[str] | Image.Image | np.ndarray
-Input = OneInput | Sequence[OneInput]
+OneInput = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
+Input = OneInput | Iterable[OneInput]
 
 
 class Labels(NamedTuple):
@@ -70,6 +70,13 @@ class Net:
   step: int = 0  # minibatches that it was trained for
   # Other collections of variables, as TrainState.model_state.
   model_state: Mapping[str, PyTree] = dataclasses.field(default_factory=dict)
+
+  def __repr__(self) -> str:
+    arrays = jax.tree.leaves(self.params)
+    return (
+      f'Net({len(self.params)} layers, {sum(a.size for a in arrays):,} '
+      f'parameters, {len(self.classes):,} classes, step {self.step:,})'
+    )
 
   @property
   def layers(self) -> tuple[str, ...]:
@@ -194,6 +201,8 @@ class Net:
 
     Returns the names of the images, and the rows of all, on the host.
     """
+    if batch_size < 1:
+      raise ValueError(f'batch_size = {batch_size}: use 1 or more')
     each = _each(given)
     size = min(batch_size, max(len(each), 1))  # one shape: compiles once
     mean_image, rows = jnp.asarray(self.statistics.mean_image), []
@@ -236,6 +245,16 @@ def from_checkpoint(step: pathlib.Path, *, data_dir: str = '') -> Net:
   )
 
 
+def _check_names(names: Sequence[str]) -> None:
+  """Refuses what a saved net could not be loaded with."""
+  for name in names:
+    if not name or not name.isprintable() or names.count(name) > 1:
+      raise ValueError(
+        f'class {name!r:.60}: give each class a name of its own, that can be '
+        'shown'
+      )
+
+
 def _of_data_set(
   config: schema.Config,
   meta: layout.Meta,
@@ -258,7 +277,7 @@ def _of_data_set(
 
 
 def build(
-  config: str | schema.Config = 'default',
+  config: str | os.PathLike[str] | schema.Config = 'default',
   *,
   classes: Sequence[str] = (),
   statistics: stats.Statistics | None = None,
@@ -277,7 +296,7 @@ def build(
   Raises ValueError if there is no such config, or a value in it cannot work.
   """
   if not isinstance(config, schema.Config):
-    config = presets.load(config)
+    config = presets.load(os.fspath(config))
   config = config.copy_and_resolve_references()
   if classes:
     config.model.num_classes = config.model.layer.fc8.units = len(classes)
@@ -286,6 +305,7 @@ def build(
   names = list(classes) or [
     f'class {i}' for i in range(config.model.num_classes)
   ]
+  _check_names(names)
   key = jax.random.key(config.seed if seed is None else seed)
   variables = jax.jit(
     lambda key: alexnet.init_variables(
@@ -308,7 +328,12 @@ def build(
 
 
 def with_classes(net: Net, names: Sequence[str], *, seed: int = 0) -> Net:
-  """Returns a net with a new, untrained fc8 for other classes (§6)."""
+  """Returns a net with a new, untrained fc8 for other classes (§6).
+
+  Raises ValueError if there are none, or one has no name or that of another.
+  """
+  if not names:
+    raise ValueError('names = []: give the name of each class')
   fresh = build(net.config, classes=names, statistics=net.statistics, seed=seed)
   return fresh.replace(
     params=net.params | {'fc8': fresh.params['fc8']},
@@ -347,20 +372,26 @@ def files(path: str) -> list[str]:
   ]
 
 
-def _each(given: Input) -> list[tuple[str, Any]]:
+def _each(given: Any) -> list[tuple[str, Any]]:
   """Names of images, each with its path, image of PIL or array [H, W, 3]."""
   if isinstance(given, (str, os.PathLike)):
     return [(file, paths.expand(file)) for file in files(os.fspath(given))]
   if isinstance(given, Image.Image):
     return [(getattr(given, 'filename', '') or 'image', given)]
-  if isinstance(given, np.ndarray):
-    array = given[None] if given.ndim == 3 else given
-    if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8:
+  if isinstance(given, (np.ndarray, jax.Array)):
+    array = np.asarray(given[None] if given.ndim == 3 else given)
+    plain = array.ndim == 4 and array.shape[-1] == 3 and array.dtype == np.uint8
+    if not plain or 0 in array.shape[1:3]:
       raise ValueError(
         f'an array of {given.dtype} {list(given.shape)}: give uint8 of '
         '[height, width, 3] or [images, height, width, 3], RGB from 0 to 255'
       )
     return [(f'image {i}', one) for i, one in enumerate(array)]
+  if isinstance(given, bytes) or not isinstance(given, Iterable):
+    raise ValueError(
+      f'{given!r:.40} is no image: give a file, a folder, an image of PIL, an '
+      'array, or several of these'
+    )
   return [each for one in given for each in _each(one)]
 
 

@@ -129,7 +129,8 @@ def text(
 
 def _dataset(net: net_lib.Net, meta: Mapping[str, Any]) -> str:
   if 'dataset' in meta:
-    return f'{meta["dataset"]} (fingerprint {meta["fingerprint"]})'
+    fingerprint = meta['fingerprint']  # '' of a net that was converted
+    return meta['dataset'] + f' (fingerprint {fingerprint})' * bool(fingerprint)
   data = net.config.data
   return ' '.join(filter(None, (data.source, data.tfds or data.dir)))
 

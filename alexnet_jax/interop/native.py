@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 import alexnet_jax
@@ -144,6 +143,8 @@ def _json(metadata: Mapping[str, str], field: str, *, kind: type) -> Any:
 def write(net: net_lib.Net, path: str) -> None:
   """Writes a net to a file, whole or not at all; one that is there goes.
 
+  Arrays of other dtypes become float32, which `read` expects.
+
   Raises ValueError if the bucket, or OSError if the disk cannot be written.
   """
   metadata = {
@@ -158,7 +159,8 @@ def write(net: net_lib.Net, path: str) -> None:
   named = arrays.flat(net.variables) | {
     f'{_STATISTICS}/{name}': array for name, array in statistics.items()
   }
-  save(jax.device_get(named), path=path, metadata=metadata)
+  floats = {name: np.asarray(a, np.float32) for name, a in named.items()}
+  save(floats, path=path, metadata=metadata)
 
 
 def save(

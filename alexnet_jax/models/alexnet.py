@@ -119,7 +119,7 @@ class Conv(nn.Module):
     places = self._positions(x, padding) if c.local else ()  # (H', W') or ()
     kernel = self.param(
       'kernel',
-      nn.initializers.normal(c.stddev),
+      nn.initializers.normal(c.stddev, jnp.float32),
       # [size, size, C|C/2, K|K/2]
       (*places, c.size, c.size, x.shape[-1] // self.groups, self.kernels),
     )
@@ -128,7 +128,9 @@ class Conv(nn.Module):
     # layer.py).
     # Here: the same.
     bias = self.param(
-      'bias', nn.initializers.constant(c.bias), (*places, self.kernels)
+      'bias',
+      nn.initializers.constant(c.bias, jnp.float32),
+      (*places, self.kernels),
     )
     y = (local.local if c.local else conv.conv)(
       x,
@@ -174,9 +176,13 @@ class Dense(nn.Module):
     """Computes an equal share of the units from each group of x's inputs."""
     c = self.config
     kernel = self.param(
-      'kernel', nn.initializers.normal(c.stddev), (x.shape[-1], self.units)
+      'kernel',
+      nn.initializers.normal(c.stddev, jnp.float32),
+      (x.shape[-1], self.units),
     )  # [D|D/2, units]
-    bias = self.param('bias', nn.initializers.constant(c.bias), (self.units,))
+    bias = self.param(
+      'bias', nn.initializers.constant(c.bias, jnp.float32), (self.units,)
+    )
     out = jnp.float32 if self.sum_columns else x.dtype  # logits stay float32
     parts = jnp.split(kernel.astype(x.dtype), x.shape[1], axis=-1)
     y = jnp.concatenate(

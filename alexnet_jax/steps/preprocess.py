@@ -46,7 +46,7 @@ def normalise(
   size = images.shape[1:]  # (224, 224, 3)
 
   def mean_at(yx: Int[Array, ' 2']) -> Float[Array, 's s 3']:
-    return lax.dynamic_slice(mean_image, (yx[0], yx[1], 0), size)
+    return lax.dynamic_slice(mean_image, (*yx, jnp.zeros_like(yx[0])), size)
 
   x = images.astype(jnp.float32) - jax.vmap(mean_at)(offset)  # [B, 224, 224, 3]
   x = jnp.where(mirror[:, None, None, None], x[:, :, ::-1], x)  # flips W
@@ -95,12 +95,15 @@ def of_view(
   """Cuts one view out of whole images and subtracts its mean."""
   size = config.data.crop_size  # 224
   offset = jnp.asarray(view.offset)
+  zero = jnp.zeros_like(offset[0])  # of its dtype, with JAX_ENABLE_X64 too
   crops = lax.dynamic_slice(
-    images, (0, offset[0], offset[1], 0), (images.shape[0], size, size, 3)
+    images,
+    (zero, offset[0], offset[1], zero),
+    (images.shape[0], size, size, 3),
   )
   middle = _mean_offset(offset, config=config)
   mean = lax.dynamic_slice(
-    mean_image, (middle[0], middle[1], 0), (size, size, 3)
+    mean_image, (middle[0], middle[1], zero), (size, size, 3)
   )
   crops, mean = lax.cond(  # mirrors before the cast: bytes are quicker to move
     jnp.asarray(view.mirror),

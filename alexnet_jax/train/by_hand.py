@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Int32, UInt8
 
-from alexnet_jax.config import durations
+from alexnet_jax.config import durations, validate
 from alexnet_jax.data import augment
 from alexnet_jax.evaluate import net as net_lib
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -46,24 +46,26 @@ def train_step(
   Args:
     net: whose parameters and config the training starts from.
     learning_rate: constant; None: config.optim.learning_rate.
-    freeze: layers that do not learn, such as 'conv1'.
+    freeze: names of layers that do not learn, such as ['conv1'].
     seed: of dropout and augmentation.
 
-  Raises ValueError if there is no such layer.
+  Raises ValueError if there is no such layer, or the rate cannot work.
   """
   config = net.config.copy_and_resolve_references()
   config.seed = seed
   config.grad_accumulation_steps = 1
   if learning_rate is not None:
     config.optim.learning_rate = float(learning_rate)
+  frozen = [freeze] if isinstance(freeze, str) else freeze
   always, never = ((0.0, 1.0),), ((0.0, 0.0),)
   config.schedule.kernel = config.schedule.bias = always
-  for name in freeze:
+  for name in frozen:
     if name not in net.params:
       raise ValueError(f'no layer {name!r}: use {", ".join(net.params)}')
   for name, layer in config.schedule.layer.items():
-    layer.kernel = layer.bias = never if name in freeze else always
+    layer.kernel = layer.bias = never if name in frozen else always
   config.batch_scaling.rule = ''
+  validate.check(config)
   mesh = mesh_lib.create(data=1, column=1)
 
   @functools.lru_cache(maxsize=8)
@@ -107,13 +109,6 @@ def _batch(
   step: int,
 ) -> dict[str, np.ndarray]:
   """A minibatch as data/pipeline.py makes it, with the draws of this step."""
-  own = np.asarray(labels, np.int32)
-  classes = len(net.classes)
-  if own.shape != (len(squares),) or own.min() < 0 or own.max() >= classes:
-    raise ValueError(
-      f'labels {own.tolist()} of {len(squares)} images: give a whole number '
-      f'from 0 to {classes - 1} for each'
-    )
   data = config.data
   draws = augment.draw_epoch(
     augment.Augment(**config.augment),
@@ -131,4 +126,18 @@ def _batch(
     name: getattr(draws, name).astype(spec.dtype)
     for name, spec in augment.DRAWS.items()
   }
+  own = _whole(labels, images=len(squares), classes=len(net.classes))
   return {'image': np.stack(crops), 'label': own, **fields}
+
+
+def _whole(
+  labels: Any, *, images: int, classes: int
+) -> Int32[np.ndarray, ' b']:
+  own = np.asarray(labels)
+  whole = own.dtype.kind in 'iu' and own.shape == (images,)
+  if not whole or own.min() < 0 or own.max() >= classes:
+    raise ValueError(
+      f'labels {own.tolist()!r:.60} of {images} images: give a whole number '
+      f'from 0 to {classes - 1} for each'
+    )
+  return own.astype(np.int32)
