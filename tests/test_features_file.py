@@ -107,9 +107,19 @@ def test_other_images_begin_anew(net, folder, tmp_path, monkeypatch, capsys):
     patch.setattr(features, '_pack', lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       extract(files[:3])
-  extract(files[4:6])
+  with monkeypatch.context() as patch:
+    patch.setattr(features, '_pack', lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      extract(files[4:6])
   assert 'begun anew' in capsys.readouterr().out
-  assert len(np.load(out)['names']) == 2
+  zero = np.zeros_like(net.statistics.mean_image)
+  net = net.replace(statistics=net.statistics._replace(mean_image=zero))
+  extract(files[4:6])  # other inputs, with the same parameters
+  assert 'begun anew' in capsys.readouterr().out
+  with np.load(out) as found:
+    np.testing.assert_allclose(
+      found['conv5'], net.features(files[4:6], 'conv5')['conv5'], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,6 +128,7 @@ def test_other_images_begin_anew(net, folder, tmp_path, monkeypatch, capsys):
     (['--restore='], '--restore is missing'),
     (['--images='], '--images is missing'),
     (['--images=EMPTY'], 'holds no images'),
+    (['--layers='], '--layers is empty: use conv1, '),
     (['--layers=conv9'], "no layer 'conv9': use conv1, "),
     (['--output=EMPTY/x.h5'], 'ends with .npz'),
     (['--output=EMPTY/there.npz'], 'there.npz exists'),
@@ -132,6 +143,22 @@ def test_mistakes_are_one_line(command, step, folder, tmp_path, flags, says):
   done = command('alexnet_jax.tools.features', *args)
   assert done.returncode == 1 and says in done.stderr
   assert done.stderr.count('\n') == 1
+
+
+def test_a_minibatch_is_no_larger_than_the_folder(
+  net, folder, expected, tmp_path, monkeypatch
+):
+  original, sizes = net_lib.Net.features, []
+
+  def features_of(self, given, layers, *, batch_size):
+    sizes.append((len(given), batch_size))
+    return original(self, given, layers, batch_size=batch_size)
+
+  monkeypatch.setattr(net_lib.Net, 'features', features_of)
+  files, out = net_lib.files(str(folder)), tmp_path / 'out.npz'
+  features.extract(net, files=files, layers=LAYERS, output=out, batch_size=64)
+  assert sizes == [(8, 8)]
+  _check(out, expected)
 
 
 def test_too_little_room_is_one_line(net, folder, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import tqdm
 from jaxtyping import Float32, UInt8
@@ -53,19 +54,22 @@ def extract(
   if output.exists():
     raise ValueError(f'{output} exists: move it away, or give another --output')
   shapes = _shapes(net, layers)
+  batch_size = min(batch_size, len(files))
   partial = output.with_name(output.name + '.partial')
   with locks.locked(partial, fix='give another --output'):
     progress = _begin(partial, key=_key(net, files, layers))
     if not progress['done']:
       _check_room(output, shapes=shapes, images=len(files))
     _rows(net, files, shapes, partial, progress, batch_size=batch_size)
-    if not progress['names']:
+    skipped = progress['skipped']
+    names = [file for file in files if file not in skipped]
+    if not names:
       shutil.rmtree(partial)
-      reason = next(iter(progress['skipped'].values()))
+      reason = next(iter(skipped.values()))
       raise ValueError(f'none of {len(files)} images can be read: {reason}')
-    _pack(partial, output, shapes=shapes, names=progress['names'])
+    _pack(partial, output, shapes=shapes, names=names)
   shutil.rmtree(partial)
-  return Extracted(len(progress['names']), progress['skipped'])
+  return Extracted(len(names), skipped)
 
 
 def _shapes(
@@ -75,6 +79,8 @@ def _shapes(
   found = alexnet.activation_shapes(
     net.config.model, crop_size=net.config.data.crop_size
   )
+  if not layers:
+    raise ValueError(f'--layers is empty: use {", ".join(found)}')
   for name in layers:
     if name not in found:
       raise ValueError(
@@ -86,7 +92,8 @@ def _shapes(
 def _key(net: net_lib.Net, files: Sequence[str], layers: Sequence[str]) -> str:
   """A digest of everything that determines the rows."""
   found = [pathlib.Path(file).stat() for file in files]
-  digests = checksums.digest(net.variables).arrays
+  arrays = {**net.variables, 'mean': jnp.asarray(net.statistics.mean_image)}
+  digests = checksums.digest(arrays).arrays
   facts = {
     'arrays': digests,
     'config': net.config.to_dict(),
@@ -105,7 +112,7 @@ def _begin(partial: pathlib.Path, *, key: str) -> dict[str, Any]:
     return there
   if there:
     print(f'{partial} was of other images or another network: begun anew')
-  return {'key': key, 'done': 0, 'names': [], 'skipped': {}}
+  return {'key': key, 'done': 0, 'skipped': {}}
 
 
 def _check_room(
@@ -135,15 +142,16 @@ def _rows(
   batch_size: int,
 ) -> None:
   """Appends the rows of the files that are not done yet."""
+  begun = files[: progress['done']]
+  rows = sum(file not in progress['skipped'] for file in begun)
   for number, shape in enumerate(shapes.values()):  # drops what is not counted
     with open(partial / f'{number}.raw', 'ab') as file:
-      file.truncate(len(progress['names']) * _bytes(shape))
+      file.truncate(rows * _bytes(shape))
   rest = files[progress['done'] :]
   with tqdm.tqdm(total=len(files), initial=progress['done'], delay=2) as bar:
     for part, squares, skipped in _read(net, rest, size=batch_size):
       if squares:
         _append(net, squares, shapes, partial, size=batch_size)
-      progress['names'] += [name for name in part if name not in skipped]
       progress['skipped'] |= skipped
       progress['done'] += len(part)
       log.write_json(partial / _PROGRESS, progress)
