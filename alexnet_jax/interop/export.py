@@ -1,6 +1,5 @@
 """Writes a net to a file for other programs, and a model card beside it."""
 
-import importlib
 import os
 import pathlib
 import tempfile
@@ -8,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alexnet_jax.evaluate import net as net_lib
-from alexnet_jax.interop import card, native
+from alexnet_jax.interop import card, native, tensors
 
 # The packages of the extra [export] that a kind needs.
 _PACKAGES = {
@@ -81,12 +80,7 @@ def _check(kind: str, output: pathlib.Path, *, preprocess: bool) -> None:
       raise ValueError(f'{path} exists: remove it, or give another --output')
   if not output.parent.is_dir():
     raise ValueError(f'--output={output}: there is no folder {output.parent}')
-  try:
-    importlib.import_module(_PACKAGES[kind])
-  except ModuleNotFoundError as error:
-    raise ValueError(
-      f"--to={kind} needs {error.name}: run pip install '.[export]'"
-    ) from error
+  tensors.library(_PACKAGES[kind])
 
 
 def _write(
