@@ -548,6 +548,13 @@ def test_a_file_of_ours_is_checked(small, tmp_path, metadata, line):
   assert '\n' not in str(error.value)
 
 
+def test_loading_a_file_of_caffe_says_how_to_convert_it(tmp_path):
+  file = tmp_path / 'net.caffemodel'
+  _write(file, caffe_files.model(_caffe(), keep=_maps))
+  with pytest.raises(ValueError, match=f'tools.convert --from={file} --output'):
+    alexnet_jax.load(file)
+
+
 def test_a_config_of_huge_sizes_takes_no_memory(small, tmp_path):
   config = alexnet_jax.load(small).config.copy_and_resolve_references()
   config.model.layer.fc6.units = config.model.layer.fc7.units = 10**6

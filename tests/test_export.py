@@ -454,3 +454,4 @@ def test_a_model_card_has_the_facts(tmp_path):
     net, kind='onnx', name='a', preprocess=False, meta=meta | UNKNOWN
   )
   assert '- Data set: cats\n' in text
+  assert '\nin 8 layers. Written' in text

@@ -16,7 +16,7 @@ _CARD = """\
 # {name}
 
 AlexNet (Krizhevsky, Sutskever and Hinton, 2012) with {parameters:,} parameters
-in {layers} layers, trained for {step:,} minibatches. Written by alexnet_jax
+in {layers} layers{trained}. Written by alexnet_jax
 {version}.
 
 - Data set: {dataset}
@@ -109,7 +109,8 @@ def text(
     name=name,
     parameters=sum(leaf.size for leaf in jax.tree.leaves(net.params)),
     layers=len(net.params),
-    step=net.step,
+    # A net that was converted is at step 0 too: nothing is known of it.
+    trained=f', trained for {net.step:,} minibatches' * bool(net.step),
     version=alexnet_jax.__version__,
     dataset=_dataset(net, meta),
     classes=_classes(net),

@@ -44,10 +44,19 @@ def read(path: str) -> net_lib.Net:
   """
   with _here(path) as local:
     try:
+      if not tensors.is_one(local):
+        raise ValueError(f'it is no .safetensors file; {_convert(path)}')
       with tensors.opened(local) as file:
         return from_open(file, path=path)
     except ValueError as error:
       raise ValueError(f'{path} cannot be read: {error}') from error
+
+
+def _convert(path: str) -> str:
+  return (
+    'nets of other programs are read by python -m alexnet_jax.tools.convert '
+    f'--from={path} --output=DIR'
+  )
 
 
 def is_one(file: Any) -> bool:
@@ -58,10 +67,7 @@ def is_one(file: Any) -> bool:
 def from_open(file: Any, *, path: str) -> net_lib.Net:
   """Reads a net from an open file; ValueError says what is wrong with it."""
   if not is_one(file):
-    raise ValueError(
-      'it was not written by alexnet_jax; nets of other programs are read by '
-      f'python -m alexnet_jax.tools.convert --from={path} --output=DIR'
-    )
+    raise ValueError(f'it was not written by alexnet_jax; {_convert(path)}')
   metadata = file.metadata()
   config = _config(metadata)
   named = _classes(metadata, units=config.model.num_classes)

@@ -23,6 +23,12 @@ def library(name: str) -> ModuleType:
     ) from error
 
 
+def is_one(path: pathlib.Path) -> bool:
+  """Whether a file begins as .safetensors does: a length, then JSON."""
+  with path.open('rb') as file:
+    return file.read(9)[8:] == b'{'
+
+
 @contextlib.contextmanager
 def opened(path: pathlib.Path) -> Iterator[Any]:
   """Opens a file; its header is checked against its size, nothing is read.
