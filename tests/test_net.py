@@ -239,6 +239,13 @@ def test_labels_that_do_not_fit_are_refused(loaded, evaluated):
     by_hand._whole([0.7], images=1, classes=10)  # would be 0
 
 
+def test_a_state_that_is_used_up_is_refused(loaded, evaluated):
+  state, step = alexnet_jax.train_step(loaded)
+  step(state, _images(evaluated), [0] * N)
+  with pytest.raises(ValueError, match='used up: go on with the one'):
+    step(state, _images(evaluated), [0] * N)
+
+
 def test_other_classes_get_a_new_last_layer(loaded):
   other = alexnet_jax.with_classes(loaded, ['cat', 'dog'])
   assert other.params['fc8']['kernel'].shape[1] == 2

@@ -16,7 +16,7 @@ PROGRAMS = re.findall(
 LIMITS = {  # most lines that are not empty
   'Predict': 4,
   'Features': 5,
-  'Gradients': 5,
+  'Gradients': 6,
   'One training step': 10,
   'Fine-tune': 15,
 }

@@ -1,9 +1,7 @@
 """Writing a net as the workdir of a run at step 0."""
 
-import os
 import pathlib
 import shutil
-import tempfile
 
 import grain
 import jax
@@ -36,15 +34,14 @@ def write(net: net_lib.Net, output: str, *, name: str) -> pathlib.Path:
   """
   target = check(output).absolute()
   target.parent.mkdir(parents=True, exist_ok=True)
-  scratch = pathlib.Path(
-    tempfile.mkdtemp(prefix=f'.{target.name}.', dir=target.parent)
-  )
+  scratch = target.with_name(f'.{target.name}.tmp')
+  shutil.rmtree(scratch, ignore_errors=True)  # of a killed process
+  scratch.mkdir()
   try:
     log.write_json(
       scratch / 'config.json', net.config.to_dict() | {'history': []}
     )
     _save(net, scratch / layout.FOLDER, name=name)
-    scratch.chmod(0o777 & ~_umask())  # mkdtemp's is for one user alone
     check(output)  # a rename would replace an empty folder
     scratch.rename(target)
   finally:
@@ -96,9 +93,3 @@ def _state(net: net_lib.Net) -> state_lib.TrainState:
 def _first_minibatch() -> dict[str, int]:
   """The state of data/pipeline.py's iterator before its first minibatch."""
   return iter(grain.MapDataset.range(1).to_iter_dataset()).get_state()
-
-
-def _umask() -> int:
-  mask = os.umask(0)
-  os.umask(mask)
-  return mask

@@ -90,6 +90,11 @@ def train_step(
     images: net_lib.Input,
     labels: Sequence[int] | Int[np.ndarray, ' b'],
   ) -> tuple[state_lib.TrainState, dict[str, Any]]:
+    if state.step.is_deleted():
+      raise ValueError(
+        'this state is used up: go on with the one that the step returned, '
+        'or begin again with train_step'
+      )
     _, squares = net.squares(images)
     batch = _batch(config, net, squares, labels=labels, step=int(state.step))
     placed = mesh_lib.put_batch(batch, mesh=mesh)
