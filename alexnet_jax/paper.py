@@ -72,7 +72,7 @@ INIT_STDDEV = 0.01
 ONE_BIASES = ('conv2', 'conv4', 'conv5', 'fc6', 'fc7')  # the others start at 0
 
 # §6, Tables 1 and 2: errors as fractions, (top-1, top-5); None: not given.
-# The centre crop is in the text of §4.1; a * stands for a sixth convolutional
+# The centre crop is in footnote 5 of §6; a * stands for a sixth convolutional
 # layer and a first training on all of ImageNet.
 ERRORS = {
   'ILSVRC-2010 test, 10 views': (0.375, 0.170),

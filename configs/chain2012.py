@@ -34,55 +34,78 @@ def get_config(step: str = '2012') -> config_dict.ConfigDict:
   return config
 
 
+_CONV = ('conv1', 'conv2', 'conv3', 'conv4', 'conv5')
+
+
 def _fall_2009(config: config_dict.ConfigDict) -> None:
-  """layer-params-146-2009.cfg: conv1 to conv5 are those of run 145."""
+  """layer-params-146-2009.cfg:181-189: conv1 to conv5 are those of run 145.
+
+  "init epsw 0.001 on conv1-5, 0.01 on fc, conv6", "epoch 2.1600: set epsw to
+  0.001 from 0.01 on fc, conv6".
+  """
   config.init_layers = 'conv'
   config.model.num_classes = 10_184
   config.num_epochs = 7  # 6.6
-  _constant(config)
+  _pre_training(config, slow=_CONV, drop=1.16)
 
 
 def _fall_2011(config: config_dict.ConfigDict) -> None:
   """layers-146-2011.cfg: all convolutional layers are those of the step before.
 
   The softmax has two halves, of 10,921 and 10,922 classes, each behind 1024
-  linear units.
+  linear units. Rates: layer-params-146-2011.cfg:205-211, "init epw 0.001 on
+  conv layers, 0.01 on fc", "epoch 6: set epsw to 0.001 from 0.01".
   """
   config.init_layers = 'conv'
   config.model.num_classes = 21_843
   config.model.bottleneck = True
   config.num_epochs = 9  # 8.1
-  _constant(config)
+  _pre_training(config, slow=(*_CONV, 'conv6'), drop=5.0)
+
+
+def _pre_training(
+  config: config_dict.ConfigDict, *, slow: tuple[str, ...], drop: float
+) -> None:
+  """Sets the rates of a step of pre-training.
+
+  Args:
+    slow: layers whose kernels learn at 0.001 throughout; the others begin at
+      0.01.
+    drop: passes over the data after which the others learn at 0.001, too.
+  """
+  # Paper silent: the rates of pre-training (§6).
+  # 2012: epsW is 0.001 in conv1 to conv5, on Fall 2011 also in conv6, and 0.01
+  # in the others, which goes to 0.001 at epoch 2.16, on Fall 2011 at 6. epsB is
+  # 0.02, but 0.002 in conv6, as the files of the end have it
+  # (layer-params-146-2009.cfg:82-83, -2011.cfg:82-83).
+  # Here: the same; epochs of the notes begin with 1, here with 0.
+  rates, always = config.schedule, ((0.0, 1.0),)
+  config.optim.learning_rate = 0.01
+  rates.kernel = always
+  rates.bias = ((0.0, 2.0),)
+  for name, layer in rates.layer.items():
+    layer.kernel = ((0.0, 0.1),) if name in slow else ((0.0, 1.0), (drop, 0.1))
+    layer.bias = ((0.0, 0.1),) if name == 'conv6' else always
 
 
 def _ilsvrc_2012(config: config_dict.ConfigDict) -> None:
   """layer-params-146-2012-2011.cfg:181-195: all but fc8 is pre-trained."""
   config.init_layers = 'all_but_fc8'
-  config.num_epochs = 53  # "stop" at 54
+  config.num_epochs = 53  # "epoch 54: killed"
   config.augment.colour_epochs = 37
   config.optim.learning_rate = 0.001
   rates = config.schedule
   rates.kernel = ((0.0, 1.0), (21.0, 0.1), (41.0, 0.01))
   # Paper silent: the rates of fine-tuning (§6).
-  # 2012: epsW is a tenth of the others' in conv1, which is frozen from epoch 7
-  # on, and ten times theirs in fc8 from minibatch 300 to epoch 9; biases are
-  # not named.
-  # Here: the same, in fc8 from the first minibatch; biases of conv1 at twice
-  # its kernels' rate, all others at twice 0.001 to the end (source2012.py).
-  rates.layer.conv1.kernel = ((0.0, 0.1), (6.0, 0.0))
-  rates.layer.conv1.bias = ((0.0, 0.1), (6.0, 0.0))
+  # 2012: epsW is a tenth of the others' in conv1, a hundredth from epoch 5 and
+  # 0 from epoch 7 on; in fc8 it is ten times theirs from minibatch 300 to epoch
+  # 9. epsB is 0.02, in conv6 0.022, in conv1 0 once it is frozen (:3-131).
+  # Here: the same, in fc8 from the first minibatch.
+  rates.layer.conv1.kernel = ((0.0, 0.1), (4.0, 0.01), (6.0, 0.0))
+  rates.layer.conv1.bias = ((0.0, 1.0), (6.0, 0.0))
+  rates.layer.conv6.bias = ((0.0, 1.1),)
   rates.layer.fc8.kernel = ((0.0, 10.0), (8.0, 1.0))
-
-
-def _constant(config: config_dict.ConfigDict) -> None:
-  """One rate for all layers, twice that for biases, to the end."""
-  # Paper silent: the rates of pre-training (§6).
-  # 2012: not in the notes that were released.
-  # Here: 0.01 throughout, as run 145 begins.
-  always = ((0.0, 1.0),)
-  config.schedule.kernel = always
-  config.schedule.layer.conv1.kernel = always
-  config.schedule.layer.conv1.bias = always
+  rates.bias = ((0.0, 20.0),)
 
 
 _STEPS = {'2009': _fall_2009, '2011': _fall_2011, '2012': _ilsvrc_2012}

@@ -4,7 +4,8 @@ r"""source2012_automatic.py in minibatches of 256: the notes' doubled rates.
       --config.data.dir=DATA
 
 Rates of 0.02 for kernels and 0.04 for biases. There: "matches #170 exactly",
-42.3 % top-1 and 19.7 % top-5 error with the centre crop at epoch 84
+42.3 % top-1 and 19.7 % top-5 error with the centre crop at epoch 84, with the
+colour noise off from epoch 61 and conv1 frozen from epoch 73 by hand
 (layer-params-170-256-double.cfg:195-203). Not yet run to the end here.
 """
 

@@ -38,35 +38,14 @@ def test_parameters_by_hand():
   assert 'fc7_bottleneck' not in sizes['2009'] | sizes['2012']
 
 
-def test_the_rates_of_the_last_step_are_those_of_the_notes():
-  config = chain2012.get_config('2012')
-  validate.check(config)
-  plan = durations.plan(config, train_images=1_280_000)  # 10,000 steps
-  layers = ['conv1', 'conv2', 'fc8']
-  for epoch, expected in (
-    (0, (1e-4, 1e-3, 1e-2)),
-    (6, (0, 1e-3, 1e-2)),
-    (8, (0, 1e-3, 1e-3)),
-    (21, (0, 1e-4, 1e-4)),
-    (41, (0, 1e-5, 1e-5)),
-  ):
-    rates = schedule.factors(
-      config.schedule,
-      layers=layers,
-      step=jax.numpy.int32(epoch * 10_000),
-      steps_per_unit=plan.steps_in('epochs'),
-    )
-    found = [1e-3 * float(rates[name]['kernel']) for name in layers]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
 def _rates(step, *, epoch):
   config = chain2012.get_config(step)
-  plan = durations.plan(config, train_images=1_280_000)
+  validate.check(config)
+  plan = durations.plan(config, train_images=1_280_000)  # 10,000 steps
   rates = schedule.factors(
     config.schedule,
-    layers=['conv1', 'conv2', 'fc8'],
-    step=jax.numpy.int32(epoch * 10_000),
+    layers=list(config.schedule.layer),
+    step=jax.numpy.int32(round(epoch * 10_000)),
     steps_per_unit=plan.steps_in('epochs'),
   )
   return {
@@ -76,20 +55,48 @@ def _rates(step, *, epoch):
   }
 
 
+@pytest.mark.parametrize(
+  ('epoch', 'expected'),  # conv1, conv2, fc8
+  [
+    (0, (1e-4, 1e-3, 1e-2)),
+    (4, (1e-5, 1e-3, 1e-2)),  # "epoch 5: set conv1 epsw to 0.00001"
+    (6, (0, 1e-3, 1e-2)),
+    (8, (0, 1e-3, 1e-3)),
+    (21, (0, 1e-4, 1e-4)),
+    (41, (0, 1e-5, 1e-5)),
+  ],
+)
+def test_the_rates_of_the_last_step_are_those_of_the_notes(epoch, expected):
+  rates = _rates('2012', epoch=epoch)
+  found = [rates[f'{layer}/kernel'] for layer in ('conv1', 'conv2', 'fc8')]
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_biases_of_the_last_step():
-  for epoch, conv1 in ((0, 2e-4), (6, 0), (41, 0)):
+  for epoch, conv1 in ((0, 0.02), (6, 0), (41, 0)):
     rates = _rates('2012', epoch=epoch)
-    found = [rates[f'{layer}/bias'] for layer in ('conv1', 'conv2', 'fc8')]
-    np.testing.assert_allclose(found, (conv1, 2e-3, 2e-3), rtol=1e-6)
+    names = ('conv1', 'conv2', 'conv6', 'fc8')
+    found = [rates[f'{layer}/bias'] for layer in names]
+    np.testing.assert_allclose(found, (conv1, 0.02, 0.022, 0.02), rtol=1e-6)
 
 
-@pytest.mark.parametrize('step', ['2009', '2011'])
-def test_one_rate_throughout_pre_training(step):
-  for epoch in (0, 3, 6):
-    rates = _rates(step, epoch=epoch)
-    for layer in ('conv1', 'conv2', 'fc8'):
-      found = rates[f'{layer}/kernel'], rates[f'{layer}/bias']
-      np.testing.assert_allclose(found, (0.01, 0.02), rtol=1e-6)
+@pytest.mark.parametrize(
+  ('step', 'epoch', 'expected'),  # conv1, conv5, conv6, fc6, fc8
+  [
+    ('2009', 0, (1e-3, 1e-3, 1e-2, 1e-2, 1e-2)),
+    ('2009', 1.17, (1e-3, 1e-3, 1e-3, 1e-3, 1e-3)),
+    ('2011', 0, (1e-3, 1e-3, 1e-3, 1e-2, 1e-2)),
+    ('2011', 5, (1e-3, 1e-3, 1e-3, 1e-3, 1e-3)),
+  ],
+)
+def test_the_rates_of_pre_training_are_those_of_the_notes(
+  step, epoch, expected
+):
+  rates, names = _rates(step, epoch=epoch), ('conv1', 'conv5', 'conv6')
+  found = [rates[f'{name}/kernel'] for name in (*names, 'fc6', 'fc8')]
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  biases = [rates[f'{name}/bias'] for name in (*names, 'fc6', 'fc8')]
+  np.testing.assert_allclose(biases, (0.02, 0.02, 0.002, 0.02, 0.02), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 
 from alexnet_jax import paper
+from alexnet_jax.config import ablations
 from alexnet_jax.configs import default, imagenet
 from alexnet_jax.models import summary
 
@@ -83,3 +84,8 @@ def test_imagenet_config_is_the_procedure_of_section_5():
     'conv2', 'conv4', 'conv5', 'fc6', 'fc7'
   }  # fmt: skip
   assert {layers[n].stddev for n in layers if n != 'conv6'} == {0.01}
+
+
+def test_the_centre_crop_is_in_section_6():
+  """Footnote 5: 39.0 and 18.3 %; §4.1 has no number."""
+  assert '§6: 39.0 / 18.3' in ablations.ABLATIONS['single_view'].effect

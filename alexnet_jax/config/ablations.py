@@ -171,7 +171,7 @@ ABLATIONS = {
   ),
   'ungrouped': Ablation(
     '§3.2',
-    'every layer sees both columns, as one wide net would',
+    'every layer sees both columns; normalisation still stops between them',
     'not in the paper; 62,378,344 parameters',
     _inputs('both_columns', instead_of='own_column'),
     family='columns',
@@ -217,7 +217,7 @@ ABLATIONS = {
   'single_view': Ablation(
     '§4.1',
     'the centre crop alone at test time',
-    '+1.5 / +1.3 (ILSVRC-2010: 39.0 / 18.3 against 37.5 / 17.0)',
+    '+1.5 / +1.3 (ILSVRC-2010, §6: 39.0 / 18.3 against 37.5 / 17.0)',
     _set(eval__final_views=1),
     paper=(1.5, 1.3),
   ),

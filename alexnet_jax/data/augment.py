@@ -167,7 +167,7 @@ def views(
   """Returns the ten views of §4.1 in the order of convdata_jpeg.py:221.
 
   Nine are those of the 2012 CIFAR-10 nets: three by three places row by row,
-  none mirrored (convdata_cifar.py:76). One is the centre.
+  none mirrored (convdata_cifar.py:83). One is the centre.
 
   >>> views(image_size=256, crop_size=224)[2]
   View(y=16, x=16, mirror=False)

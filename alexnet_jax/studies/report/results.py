@@ -10,7 +10,7 @@ _SPLITS = {'val': 'validation', 'test': 'test'}
 _VIEWS = {1: 'centre crop', 9: 'nine views', 10: 'ten views'}
 _ILSVRC = {'ILSVRC2012': 'ILSVRC-2012', 'ILSVRC2010': 'ILSVRC-2010'}
 _TABLES = {
-  'ILSVRC-2010 test': 'Table 1 and §4.1',
+  'ILSVRC-2010 test': 'Table 1 and footnote 5',
   'ILSVRC-2012 val': 'Table 2',
   'ILSVRC-2012 test': 'Table 2',
   'Fall 2009': '10,184 classes, §6',
@@ -59,9 +59,13 @@ def _evaluation(record: gather.Record) -> Evaluation:
 def newest_and_best(run: gather.Run) -> list[tuple[str, str, Evaluation]]:
   """The newest evaluations, and the best centre crop if it was better."""
   rows = [(views(e.views), e.where, e) for e in newest(run)]
-  crops = [_evaluation(r) for r in run.evaluations if r['views'] == 1]
+  crops = [
+    _evaluation(r)
+    for r in run.evaluations
+    if (r['split'], r['views']) == ('val', 1)
+  ]
   lowest = min(crops, key=lambda e: (e.top1_error, e.step), default=None)
-  last = [e for _, _, e in rows if e.views == 1]
+  last = [e for _, _, e in rows if (e.split, e.views) == ('val', 1)]
   if lowest and lowest.top1_error < last[0].top1_error:
     rows.append((views(1), f'{lowest.where}, the lowest so far', lowest))
   return rows
@@ -75,10 +79,14 @@ def between(error: float, *, images: int) -> str:
   return f'{100 * low:.1f}–{100 * high:.1f}\N{NO-BREAK SPACE}%'
 
 
-def paper_errors() -> dict[str, list[tuple[str, float | None, float]]]:
+def paper_errors(
+  run: gather.Run | None = None,
+) -> dict[str, list[tuple[str, float | None, float]]]:
   """Tables 1 and 2, the best results of others, and Fall 2009.
 
-  Title -> (net, top-1 error, top-5 error), errors 0 to 1, the highest first.
+  Title -> (net, top-1 error, top-5 error), errors 0 to 1, the highest first. A
+  run's own evaluations stand among those of the same images: a test split in
+  Table 1, a validation split in Table 2.
   """
   every = paper.ERRORS | paper.OTHERS_ERRORS | paper.FALL_2009_ERRORS
   found: dict[str, list] = {data: [] for data in _TABLES}
@@ -86,6 +94,11 @@ def paper_errors() -> dict[str, list[tuple[str, float | None, float]]]:
     data, _, net = name.partition(', ')
     others = name in paper.OTHERS_ERRORS or net == 'the best before'
     found[data].append((f'{net} (others)' if others else net, top1, top5))
+  for own in newest(run) if run else []:
+    data = f'{ilsvrc(run.data_name)} {own.split}' if run else ''
+    if data in found:
+      name = f'this run, {own.where}, {views(own.views)}'
+      found[data].append((name, own.top1_error, own.top5_error))
   return {
     f'{data}, {place}': sorted(found[data], key=lambda row: -row[2])
     for data, place in _TABLES.items()

@@ -94,8 +94,8 @@ def _read(config: Config, here: _Reader) -> str:
 def _text(value: Any) -> str:
   """A value as the paper would print it.
 
-  >>> _text(True), _text(0.0005), _text(1281167), _text((5, 2.0)), _text(())
-  ('yes', '0.0005', '1,281,167', '5, 2', 'none')
+  >>> _text(True), _text(0.0005), _text(60965224), _text((5, 2.0)), _text(())
+  ('yes', '0.0005', '60,965,224', '5, 2', 'none')
   """
   if isinstance(value, bool):
     return 'yes' if value else 'no'

@@ -1,7 +1,7 @@
 """Short binary codes of feature vectors by an auto-encoder (§6.1).
 
 "Computing similarity by using Euclidean distance between two 4096-dimensional,
-real-valued vectors is inefficient, but this could be made efficient by training
+real-valued vectors is inefficient, but it could be made efficient by training
 an auto-encoder to compress these vectors to short binary codes." The paper
 trains none; this is our design:
 

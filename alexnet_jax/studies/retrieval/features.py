@@ -1,7 +1,7 @@
 """fc7's activations for every image of a split, kept in a folder (§6.1).
 
 The activations are those of the centre crop, after the ReLU. The image itself
-is kept beside them, made small, to compare "the L2 distance in pixel space":
+is kept beside them, made small, to compare distances of pixels:
 
 features.npy   float32 [images, units]
 pixels.npy     uint8 [images, 3 * side^2], see `shrink`
@@ -34,7 +34,7 @@ from jaxtyping import Float, Int, UInt8
 from alexnet_jax.checkpoint import checksums
 from alexnet_jax.data import dataset
 from alexnet_jax.evaluate import load, predict
-from alexnet_jax.runtime import locks
+from alexnet_jax.runtime import locks, paths
 from alexnet_jax.train import log
 
 SIDE = 64  # pixels, height and width of a small image, at most
@@ -294,7 +294,8 @@ def _create(
   free = shutil.disk_usage(folder).free
   if need > free:
     raise ValueError(
-      f'{folder} has {free / 1e9:.1f} GB free, {need / 1e9:.1f} GB are needed '
+      f'{folder} has {paths.size_text(free)} free, {paths.size_text(need)} '
+      'are needed '
       f'for {images:,} images: make room, or use fewer with --most_images'
     )
   for name, array in rows.items():

@@ -11,7 +11,7 @@ than were asked for. It then measures those in float64 and sorts them, which
 corrects what float32 rounds. A neighbour is missed only if more than
 `_spare` rows lie within float32 rounding of it.
 
-"... this could be made efficient by training an auto-encoder to compress these
+"... it could be made efficient by training an auto-encoder to compress these
 vectors to short binary codes": `hamming` searches those of codes.py.
 """
 
