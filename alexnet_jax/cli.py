@@ -5,15 +5,20 @@ others. A user's mistake prints one line on stderr. Anything else is a bug and
 keeps its traceback.
 """
 
+import contextlib
 import errno
-import io
+import os
+import pathlib
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
 from alexnet_jax.config import ablations, schema
 from alexnet_jax.config import flags as flags_lib
+from alexnet_jax.runtime import descriptors, terminal
 
 USER_ERRORS = (
   ValueError,
@@ -29,6 +34,7 @@ _NO_VALUE = (  # absl's message for a bad value, and the fix
   ('could not convert string to float', ': use a number'),
   ('Non-boolean argument', ': use true or false'),
 )
+_END_SECONDS = 3  # after an error, for threads and exit handlers
 _XLA_NO_MEMORY = 'RESOURCE_EXHAUSTED'  # in an error of XLA
 _FIX = {  # for errors of the operating system, whose message names the file
   errno.ENOENT: 'give one that exists',
@@ -42,7 +48,16 @@ _FIX = {  # for errors of the operating system, whose message names the file
   errno.ENOSPC: 'make room, or give another place',
   errno.EDQUOT: 'make room, or give another place',
   errno.EFBIG: 'allow for larger files, with ulimit -f',
+  errno.EMFILE: 'allow more open files, with ulimit -n',
+  errno.ENFILE: 'close other programs, or allow more open files',
   errno.EROFS: 'give a place that can be written to',
+  **dict.fromkeys(  # of a device, or of a disk that is mounted over a network
+    (
+      *(errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.EBUSY),
+      *(errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN),
+    ),
+    'check the disk, and run the same command again',
+  ),
 }
 
 _TRACEBACK = flags.DEFINE_bool(
@@ -59,20 +74,49 @@ def run(
   """Parses the flags, calls `main`, and exits with what it returns."""
   global _arguments
   _arguments = [] if takes_arguments else None
-  if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be UTF-8
-    sys.stdout.reconfigure(errors='backslashreplace')
+  terminal.survive()
+  code = guard(_begin)
+  if code:
+    sys.exit(code)
+  app.run(lambda _: _end_soon(_flushed(guard(main))), flags_parser=parse)
+
+
+def _begin() -> None:
+  if 'jax' in sys.modules:  # a command that computes
+    from alexnet_jax.runtime import environment
+
+    descriptors.check()
+    environment.pin()
   if 'config' in flags.FLAGS:
     if flags_lib.asks_for_ablations(sys.argv[1:]):  # needs no --config
-      print(ablations.table())
+      print(ablations.table(), flush=True)
       sys.exit(0)
-    code = guard(_resolve_config)
-    if code:
-      sys.exit(code)
-  app.run(lambda _: guard(main), flags_parser=parse)
+    sys.argv[1:] = flags_lib.resolve(sys.argv[1:])
 
 
-def _resolve_config() -> None:
-  sys.argv[1:] = flags_lib.resolve(sys.argv[1:])
+def _flushed(code: int) -> int:
+  """Prints what is left; ends as terminal.py says if nobody reads it."""
+  if sys.stdout:
+    sys.stdout.flush()
+  return code
+
+
+def _end_soon(code: int) -> int:
+  """Lets no thread of a library keep the process after an error; the code.
+
+  orbax's threads wait ten minutes for a folder that a full disk did not take.
+  """
+
+  def end() -> None:
+    time.sleep(_END_SECONDS)
+    for stream in (sys.stdout, sys.stderr):
+      with contextlib.suppress(OSError, ValueError):  # closed, or a full disk
+        stream.flush()
+    os._exit(code)
+
+  if code == 1:  # others are ends in order: hosts may wait for each other
+    threading.Thread(target=end, daemon=True).start()
+  return code
 
 
 def arguments() -> list[str]:
@@ -98,6 +142,14 @@ def parse(argv: Sequence[str]) -> list[str]:
   if not flags.FLAGS['verbosity'].present:  # orbax and jax log much at INFO
     logging.set_verbosity(logging.WARNING)
   return rest
+
+
+def restored(values: Sequence[str]) -> list[str]:
+  """Returns the checkpoints of --restore; one path may have commas itself."""
+  whole = ','.join(values)
+  if len(values) > 1 and pathlib.Path(whole).expanduser().exists():
+    return [whole]
+  return [value for value in values if value]
 
 
 def seeds(texts: Sequence[str]) -> tuple[int, ...]:

@@ -18,7 +18,6 @@ _stop = signals.Stop()
 if __name__ == '__main__':
   _stop.listen()  # the imports below take seconds, in which signals may come
 
-import jax
 from absl import flags
 
 from alexnet_jax import cli, train
@@ -26,7 +25,7 @@ from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.config import schema, validate
 from alexnet_jax.parallel import distributed, mesh
 from alexnet_jax.parallel import flags as parallel_flags
-from alexnet_jax.runtime import compile, malloc
+from alexnet_jax.runtime import compile, environment, malloc, terminal
 from alexnet_jax.train import profile
 from alexnet_jax.train import workdir as workdir_lib
 
@@ -51,6 +50,13 @@ _RESTORE = flags.DEFINE_list(
   'Checkpoints to evaluate, separated by commas: WORKDIRs or their '
   'checkpoints/STEP, here or on buckets. Each brings its own network; data and '
   'devices are those of --config. The average of several is evaluated too.',
+)
+_SPLIT = flags.DEFINE_enum(
+  'split',
+  'val',
+  ['val', 'test'],
+  'The images to evaluate with --mode=eval: Table 1 of the paper is of a test '
+  'split, Table 2 mostly of the validation split.',
 )
 _WEIGHTS = flags.DEFINE_list(
   'weights', [], 'Weight of each checkpoint in that average; default: equal.'
@@ -77,6 +83,8 @@ def main() -> int:
   for flag in (_WEIGHTS, _SAVE_PREDICTIONS):
     if flag.value and _MODE.value != 'eval':
       raise ValueError(f'--{flag.name} goes with --mode=eval')
+  if _SPLIT.value != 'val' and _MODE.value != 'eval':
+    raise ValueError(f'--split={_SPLIT.value} goes with --mode=eval')
   if _PROFILE.value and _MODE.value != 'train':
     raise ValueError(
       f'--profile={_PROFILE.value} goes with --mode=train: it traces its steps'
@@ -95,8 +103,9 @@ def main() -> int:
 def _act(config: schema.Config) -> int:
   """Does what --mode says, on the devices of all processes."""
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
-  if jax.default_backend() == 'cpu':
+  if environment.backend() == 'cpu':
     malloc.keep_freed_memory()
+  mesh.check_hosts()
   compile.keep_programs()
   match _MODE.value:
     case 'train':
@@ -105,11 +114,12 @@ def _act(config: schema.Config) -> int:
       from alexnet_jax.evaluate import ensemble
 
       ensemble.evaluate(
-        _RESTORE.value or [_workdir()],
+        cli.restored(_RESTORE.value) if _RESTORE.value else [_workdir()],
         config=config,
         typed=flags_lib.typed(),
         weights=_WEIGHTS.value,
         save_predictions=_SAVE_PREDICTIONS.value,
+        split=_SPLIT.value,
       )
       return 0
     case _:
@@ -125,6 +135,7 @@ def _workdir() -> str:
 
 
 def _train(config: schema.Config) -> int:
+  terminal.go_on()  # a run of days outlives its terminal
   steps = profile.parse(_PROFILE.value) if _PROFILE.value else range(0)
   if not distributed.is_host0():
     steps = range(0)
@@ -135,10 +146,13 @@ def _train(config: schema.Config) -> int:
       print(f'error: {error}', file=sys.stderr)
       return 3
     except signals.Stopped:
+      _stop.end()
       return signals.EXIT_CODE
     _stop.ignore()  # the run is finished and saved
     if config.report.at_end:
-      workdir_lib.write_report(workdir, name=_workdir())
+      workdir_lib.write_report(
+        workdir, name=_workdir(), data_dir=config.data.dir
+      )
   return 0
 
 

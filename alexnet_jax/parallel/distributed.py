@@ -12,6 +12,7 @@ of `join` end each process with one line and exit code 1 instead.
 
 import contextlib
 import ctypes
+import io
 import os
 import re
 import signal
@@ -20,10 +21,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from typing import NamedTuple, NoReturn
 
 import jax
 from jax._src import distributed as jax_distributed  # no public name for it
+
+from alexnet_jax.runtime import signals, terminal
 
 _LINGER_SECONDS = 3  # for others to fail with the same error
 _LOST = (
@@ -82,20 +86,41 @@ def join(cluster: Cluster) -> None:
   jax.config.update('jax_enable_preemption_service', False)  # takes SIGTERM
   with _aborts_say(f'error: {_late(cluster)}\n'):
     try:
-      jax.distributed.initialize(
-        cluster.coordinator,
-        cluster.processes,
-        cluster.process,
-        initialization_timeout=cluster.timeout,  # seconds
-        heartbeat_timeout_seconds=cluster.heartbeat,  # 20 by default; JAX: 100
-        cluster_detection_method=(
-          None if cluster.coordinator is None else 'deactivate'
-        ),
-      )
+      _in_thread(lambda: _initialize(cluster))
     except (RuntimeError, ValueError) as error:
       raise ValueError(_refusal(cluster, error)) from error
   _translate_aborts(_LOST, to=2)  # from here on a process can be lost
   _hush()
+
+
+def _initialize(cluster: Cluster) -> None:
+  jax.distributed.initialize(
+    cluster.coordinator,
+    cluster.processes,
+    cluster.process,
+    initialization_timeout=cluster.timeout,  # seconds
+    heartbeat_timeout_seconds=cluster.heartbeat,  # 20 by default; JAX: 100
+    cluster_detection_method=(
+      None if cluster.coordinator is None else 'deactivate'
+    ),
+  )
+
+
+def _in_thread(act: Callable[[], None]) -> None:
+  """Calls a function of C++ that waits, so that signals still act.
+
+  Python's handlers run in the main thread, between its own instructions.
+  """
+  call: futures.Future[None] = futures.Future()
+
+  def run() -> None:
+    try:
+      call.set_result(act())
+    except BaseException as error:
+      call.set_exception(error)
+
+  threading.Thread(target=run, daemon=True).start()
+  call.result()
 
 
 def _refusal(cluster: Cluster, error: Exception) -> str:
@@ -195,13 +220,9 @@ def _hush() -> None:
   own = os.dup(1)  # the real stdout
   with open(os.devnull, 'w') as nowhere:
     os.dup2(nowhere.fileno(), 1)  # where Gloo logs each connection
-  sys.stdout = open(
-    own if is_host0() else os.devnull,
-    'w',
-    buffering=1,  # by line
-    encoding=sys.stdout.encoding,
-    errors=sys.stdout.errors,
-  )
+  number = own if is_host0() else os.open(os.devnull, os.O_WRONLY)
+  assert isinstance(sys.stdout, io.TextIOWrapper)
+  sys.stdout = terminal.writer(number, like=sys.stdout, by_line=True)
 
 
 @contextlib.contextmanager
@@ -212,7 +233,8 @@ def _aborts_say(line: str) -> Iterator[None]:
     os.dup2(nowhere.fileno(), 2)
   _translate_aborts(line, to=stderr)
   try:
-    yield
+    with signals.writing_to(stderr):
+      yield
   finally:
     os.dup2(stderr, 2)  # the copy stays open: the handler may write to it
 

@@ -8,6 +8,7 @@ On the CPU JAX has one device, unless `make_cpu_devices` is called before its
 first use.
 """
 
+import collections
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from jaxtyping import PyTree
 
 from alexnet_jax.ops import columns
 from alexnet_jax.parallel import distributed
+from alexnet_jax.runtime import environment
 
 DATA = 'data'  # the mesh axis of images
 COLUMN = columns.AXIS  # the mesh axis of kernels
@@ -42,11 +44,26 @@ def make_cpu_devices(number: int) -> None:
   jax.config.update('jax_num_cpu_devices', number // processes)  # a host
 
 
+def check_hosts() -> None:
+  """Raises ValueError if processes have different numbers of devices.
+
+  JAX's messages between processes would fail with words of array shapes.
+  """
+  counts = collections.Counter(d.process_index for d in jax.devices())
+  for process, count in counts.items():
+    if count != counts[0]:
+      raise ValueError(
+        f'process {process} has {count} devices, process 0 has {counts[0]}: '
+        'start all processes with the same --config.mesh, on equal machines'
+      )
+
+
 def create(*, data: int, column: int) -> Mesh:
   """Returns the mesh of data x column devices.
 
   Raises ValueError if there are fewer devices, or several hosts have more.
   """
+  environment.backend()  # raises if there is none
   devices = jax.devices()  # of all hosts
   needed = data * column
   if needed > len(devices) or (

@@ -68,9 +68,9 @@ def check_disk_space(folder: pathlib.Path, *, size: int, url: str) -> None:
   free = paths.free_bytes(folder)
   if size > free:
     raise ValueError(
-      f'{url}: the copy in {folder} needs {size / 1e9:,.1f} GB more, but only '
-      f'{free / 1e9:,.1f} GB are free: make room, or set {CACHE} to a folder '
-      'on a larger disk'
+      f'{url}: the copy in {folder} needs {paths.size_text(size)} more, but '
+      f'only {paths.size_text(free)} are free: make room, or set {CACHE} to a '
+      'folder on a larger disk'
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from alexnet_jax.runtime import paths
+from alexnet_jax.runtime import environment, paths
 
 _CPU = {
   'xla_cpu_experimental_ynn_fusion_type': (  # all but convolutions
@@ -31,7 +31,7 @@ def jit(function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
   """Returns `jax.jit` of a function with `compiler_options`."""
   return jax.jit(
     function,
-    compiler_options=compiler_options(jax.default_backend()),
+    compiler_options=compiler_options(environment.backend()),
     **options,
   )
 
@@ -61,8 +61,9 @@ def keep_programs() -> None:
   That is $XDG_CACHE_HOME/alexnet_jax, or ~/.cache/alexnet_jax, unless
   JAX_COMPILATION_CACHE_DIR names another. JAX warns of an entry that it cannot
   read or write, and compiles. A folder that others can write is not used: what
-  it holds is executed.
+  it holds is executed. Raises ValueError if JAX has no device.
   """
+  environment.backend()
   if 'JAX_COMPILATION_CACHE_DIR' in os.environ:  # JAX reads it itself
     return
   folder = paths.cache_folder()

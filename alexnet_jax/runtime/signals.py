@@ -1,7 +1,8 @@
-"""SIGTERM and Ctrl-C: a run stops between two steps and saves.
+"""Signals: a run stops between two steps and saves.
 
-A scheduler sends SIGTERM some seconds before SIGKILL (SLURM, Kubernetes), a
-user presses Ctrl-C (SIGINT). The first of either makes the run finish its step,
+A scheduler sends SIGTERM or SIGUSR1 some seconds before SIGKILL (SLURM,
+Kubernetes), a terminal that goes SIGHUP, a user presses Ctrl-C (SIGINT). The
+first of these makes the run finish its step,
 save and exit with code 75. Before the first step it ends the process at once,
 unless other hosts must learn of it first. A second Ctrl-C kills the process
 like SIGKILL: only the steps after the newest checkpoint are lost.
@@ -14,7 +15,22 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
+# What ends a run: a scheduler, a terminal that closes (unless nohup ignores
+# that), SLURM's --signal=USR1.
+STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_stderr = 2
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command resumes the run
+
+
+@contextlib.contextmanager
+def writing_to(number: int) -> Iterator[None]:
+  """Inside, the lines on signals go to another file descriptor than 2."""
+  global _stderr
+  before, _stderr = _stderr, number
+  try:
+    yield
+  finally:
+    _stderr = before
 
 
 class Stopped(SystemExit):
@@ -53,29 +69,40 @@ class Stop:
     self._kills = False  # whether the next Ctrl-C kills the process
 
   def listen(self) -> None:
-    """Handles SIGTERM and SIGINT from now on; call it in the main thread."""
-    signal.signal(signal.SIGTERM, self._take)
+    """Handles signals from now on; call it in the main thread."""
+    for number in STOPPING:
+      if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+        signal.signal(number, self._take)
     if not self._kills:
       signal.signal(signal.SIGINT, self._take)
 
   def ignore(self) -> None:
     """Gives signals back to Python: Ctrl-C raises KeyboardInterrupt."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in STOPPING:
+      if signal.getsignal(number) == self._take:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+  def end(self) -> None:
+    """Ignores further signals: the exit code is settled."""
+    for number in STOPPING:  # Python itself gives up its handlers on the way
+      signal.signal(number, signal.SIG_IGN)
 
   @contextlib.contextmanager
   def defer(self, when: str = 'after this step') -> Iterator[None]:
     """Inside, a signal only sets `asked`; `when` is for the user's message."""
-    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    before = {n: signal.getsignal(n) for n in (*STOPPING, signal.SIGINT)}
     outer, self._deferred = self._deferred, when  # defer() can be nested
     self.listen()
     try:
       yield
     finally:
       self._deferred = outer
-      signal.signal(signal.SIGTERM, before[0])
-      if not self._kills or before[1] != self._take:  # SIG_DFL must stay
-        signal.signal(signal.SIGINT, before[1])
+      for number in STOPPING:
+        signal.signal(number, before[number])
+      own = before[signal.SIGINT]
+      if not self._kills or own != self._take:  # SIG_DFL must stay
+        signal.signal(signal.SIGINT, own)
 
   def check(self) -> None:
     """Raises Stopped if the run has been asked to stop."""
@@ -93,9 +120,11 @@ class Stop:
     # Not print: the signal may have come in the middle of one.
     if self._deferred:
       text = f'stopping {self._deferred}; Ctrl-C stops without saving\n'
-      os.write(2, text.encode())
+      os.write(_stderr, text.encode())
     else:
-      os.write(2, b'stopped before the first step: run the command again\n')
+      os.write(
+        _stderr, b'stopped before the first step: run the command again\n'
+      )
       # Not an exception: a library's callback could swallow it. Files written
       # before the first step are replaced whole, by renaming.
       os._exit(EXIT_CODE)
