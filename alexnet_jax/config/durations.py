@@ -1,6 +1,7 @@
 """Durations of a run in steps and epochs, and where epochs end."""
 
 import math
+from collections.abc import Collection
 from typing import NamedTuple
 
 from alexnet_jax.config import schema
@@ -27,6 +28,22 @@ class Plan(NamedTuple):
     if unit == 'fractions':
       return float(self.total_steps)
     return self.images_per_epoch / self.batch_size  # 10,009.1 in the paper
+
+
+def prefer_typed(config: schema.Config, *, typed: Collection[str]) -> None:
+  """Lets a length that the user typed win over one that a preset says.
+
+  Raises ValueError if both lengths are typed.
+  """
+  if 'num_epochs' not in typed:
+    return
+  if 'total_steps' in typed:
+    raise ValueError(
+      f'--config.num_epochs={config.num_epochs} and '
+      f'--config.total_steps={config.total_steps} both say how long to train: '
+      'use one of the two'
+    )
+  config.total_steps = None
 
 
 def plan(config: schema.Config, *, train_images: int) -> Plan:

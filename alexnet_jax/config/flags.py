@@ -13,7 +13,13 @@ from typing import Any
 from absl import flags
 from ml_collections.config_flags import config_flags
 
-from alexnet_jax.config import ablations, presets, schema, validate
+from alexnet_jax.config import (
+  ablations,
+  durations,
+  presets,
+  schema,
+  validate,
+)
 
 _OVERRIDE = re.compile(r'^--?(no)?config\.([^=]*)')
 _FILE = re.compile(r'^--?config=(.*)$')
@@ -49,6 +55,7 @@ def value() -> schema.Config:
     raise ValueError(
       '--config.ablations records what was applied: use --ablation=NAME'
     )
+  durations.prefer_typed(config, typed=_flag().override_values)
   changed = ablations.apply(config, flags.FLAGS.ablation)  # {field: ablation}
   for field, given in _flag().override_values.items():
     made = schema.get(config, field)
@@ -90,6 +97,7 @@ def resolve(argv: Sequence[str]) -> list[str]:
 
   Raises ValueError for an unusable config, and fields that it lacks.
   """
+  argv = flags.FLAGS.read_flags_from_files(list(argv))  # of --flagfile
   out, given = list(argv), ''
   for i, word in enumerate(argv):
     match = _FILE.match(word)
@@ -101,7 +109,12 @@ def resolve(argv: Sequence[str]) -> list[str]:
       out[i] = _path(given)
   fields = [m.group(2) for m in map(_OVERRIDE.match, argv) if m]
   if given:
-    known = [name for name, _ in schema.leaves(presets.load(given))]
+    config = presets.load(given)
+    if '--config.total_steps=None' in out:  # ml_collections wants a number
+      epochs = [w for w in out if w.startswith('--config.num_epochs=')]
+      place = out.index('--config.total_steps=None')
+      out[place] = (epochs or [f'--config.num_epochs={config.num_epochs}'])[-1]
+    known = [name for name, _ in schema.leaves(config)]
     for field in fields:
       _check_field(field, known=known)
   elif fields or not {'--help', '--helpfull', '--helpshort'} & set(argv):

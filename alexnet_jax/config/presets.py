@@ -48,16 +48,24 @@ def load(given: str) -> schema.Config:
   try:
     make = runpy.run_path(path).get('get_config', lambda: None)
     config = make(*argument)
-  except Exception as error:  # the file is a program: it can raise anything
+    if isinstance(config, schema.Config):
+      _walk(config)
+  except (Exception, SystemExit) as error:  # a program can raise anything
     frames = traceback.extract_tb(error.__traceback__)
     own = [f'line {f.lineno}: ' for f in frames if f.filename == path]
     raise ValueError(
       f'--config={given} cannot be used: {"".join(own[-1:])}'  # the innermost
       f'{type(error).__name__}: {error}. Mend it, or use --config=default'
     ) from error
-  if not isinstance(config, schema.Config):
+  if type(config) is not schema.Config:  # a FrozenConfigDict is one, too
     raise ValueError(
       f'--config={given} gives no ConfigDict: let its get_config() return one, '
       'as that of alexnet_jax.configs.default does'
     )
   return config
+
+
+def _walk(config: schema.Config) -> None:
+  """Raises an error for a placeholder without a value, or a cycle."""
+  for _, value in schema.leaves(config.copy_and_resolve_references()):
+    repr(value)  # RecursionError if it is nested too deep

@@ -23,8 +23,11 @@ class Rule(Protocol):
     ...
 
 
+_LARGE = 1e9  # no field needs more; a float32 holds its square
+
+
 class Number(NamedTuple):
-  """A finite number from `low` to `high`.
+  """A number from `low` to `high`.
 
   >>> Number(low=0, below=1).advice(1.5)
   'use a number 0 or more and below 1'
@@ -32,8 +35,8 @@ class Number(NamedTuple):
   'use a whole number from 1 to 9'
   """
 
-  low: float = -math.inf
-  high: float = math.inf
+  low: float = -_LARGE
+  high: float = _LARGE
   above: float = -math.inf
   below: float = math.inf
   whole: bool = False
@@ -44,14 +47,13 @@ class Number(NamedTuple):
       return ''
     kind = int if self.whole else (int, float)  # 1 may stand for 1.0
     if isinstance(value, kind) and not isinstance(value, bool):
-      # NaN is in no range.
-      within = self.low <= value <= self.high and abs(value) < math.inf
+      within = self.low <= value <= self.high  # NaN is in no range
       if within and self.above < value < self.below:
         return ''
     return f'use {"a whole" if self.whole else "a"} number{self._range()}'
 
   def _range(self) -> str:
-    if abs(self.low) < math.inf and self.high < math.inf:
+    if self.low != -_LARGE and self.high != _LARGE:
       return f' from {self.low} to {self.high}'
     limits = (
       (self.low, '{} or more'),
@@ -59,8 +61,12 @@ class Number(NamedTuple):
       (self.high, 'at most {}'),
       (self.below, 'below {}'),
     )
-    parts = [text.format(x) for x, text in limits if abs(x) < math.inf]
-    return f' {" and ".join(parts)}' if parts else ' that is finite'
+    parts = [text.format(x) for x, text in limits if _shown(x)]
+    return f' {" and ".join(parts)}' if parts else f' within +-{_LARGE:g}'
+
+
+def _shown(limit: float | int) -> bool:
+  return math.isfinite(limit) and abs(limit) != _LARGE
 
 
 class Choice(NamedTuple):
@@ -99,7 +105,7 @@ def whole(
   low: int, *, most: int | None = None, optional: bool = False
 ) -> Number:
   """Makes the rule for a whole number from `low` to `most`."""
-  high = math.inf if most is None else most
+  high = _LARGE if most is None else most
   return Number(low=low, high=high, whole=True, optional=optional)
 
 
@@ -127,7 +133,7 @@ FIELDS: dict[str, Rule] = {
   'model.dropout_rate': Number(low=0, below=1),  # 1 would drop everything
   'model.dropout_scaling': Choice(('test', 'training')),
   'model.rounding': Choice(('up', 'down')),
-  'model.lrn.n': whole(1),  # channels, odd
+  'model.lrn.n': whole(1, most=_PIXELS),  # channels, odd
   'model.lrn.k': Number(above=0),  # 0 would divide by 0
   'model.lrn.alpha': POSITIVE,
   'model.lrn.alpha_of': Choice(('sum', 'mean')),
@@ -138,8 +144,8 @@ FIELDS: dict[str, Rule] = {
   'model.spatial_norm.alpha': POSITIVE,
   'model.spatial_norm.alpha_of': Choice(('sum', 'mean')),
   'model.spatial_norm.beta': Number(),
-  'model.pool.size': whole(1),  # z, pixels
-  'model.pool.stride': whole(1),  # s, pixels, at most z
+  'model.pool.size': whole(1, most=_PIXELS),  # z, pixels
+  'model.pool.stride': whole(1, most=_PIXELS),  # s, pixels, at most z
   'optim.learning_rate': POSITIVE,  # 0 freezes
   'optim.momentum': Number(low=0, below=1),
   'optim.weight_decay': POSITIVE,
@@ -204,7 +210,7 @@ _LAYER: dict[str, Rule] = {
 _CONV = _LAYER | {
   'kernels': whole(1, most=_UNITS),  # of all columns
   'size': whole(1, most=_PIXELS),
-  'stride': whole(1),
+  'stride': whole(1, most=_PIXELS),
   'padding': whole(0, most=_PIXELS),
   'local': Switch(),
 }
@@ -229,10 +235,12 @@ def get(config: Config, path: str) -> Any:
   return config
 
 
-def leaves(config: Config, prefix: str = '') -> abc.Iterator[tuple[str, Any]]:
+def leaves(
+  config: Config | abc.Mapping[str, Any], prefix: str = ''
+) -> abc.Iterator[tuple[str, Any]]:
   """Yields every field as (dotted path, value), sorted."""
   for name, value in sorted(config.items()):
-    if isinstance(value, config_dict.ConfigDict):
+    if isinstance(value, (Config, abc.Mapping)):
       yield from leaves(value, f'{prefix}{name}.')
     else:
       yield prefix + name, value
@@ -319,6 +327,16 @@ def _renamed(
 ) -> dict[str, Any]:
   old = {new: fields[was] for was, new in names.items() if was in fields}
   return {k: v for k, v in fields.items() if k not in names} | old
+
+
+def is_plain(config: abc.Mapping[str, Any]) -> bool:
+  """Whether a config from JSON has names of fields alone, no `__class__`."""
+  return all(
+    name.isidentifier()
+    and not name.startswith('_')
+    and (not isinstance(value, abc.Mapping) or is_plain(value))
+    for name, value in config.items()
+  )
 
 
 def from_json(config: abc.Mapping[str, Any]) -> dict[str, Any]:
