@@ -64,7 +64,7 @@ def _copy(
     )
   size = sum(sizes[name] for name in todo)
   bucket.check_disk_space(to, size=size, url=source.url)
-  print(f'{source.url}: copying {size / 1e9:,.1f} GB to {to}', flush=True)
+  print(f'{source.url}: copying {paths.size_text(size)} to {to}', flush=True)
   with tqdm.tqdm(total=size, unit='B', unit_scale=True, delay=5) as bar:
 
     def fetch(name: str) -> None:

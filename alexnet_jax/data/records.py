@@ -13,7 +13,9 @@ a folder that exists is complete.
 """
 
 import dataclasses
+import errno
 import io
+import os
 import pathlib
 import re
 import struct
@@ -28,7 +30,7 @@ from PIL import Image
 
 from alexnet_jax.data import dataset, images, stats
 from alexnet_jax.data import metadata as metadata_lib
-from alexnet_jax.runtime import paths
+from alexnet_jax.runtime import descriptors, paths
 
 _HEADER = struct.Struct('<iH')
 # One record per group: reading an image decodes no other.
@@ -108,6 +110,7 @@ def load(
       f'--config.data.resize={metadata.resize}, or prepare again with '
       f'--resize={resize}'
     )
+  metadata_lib.check_files(folder, metadata=metadata, whole=STATISTICS_FILES)
   splits = {
     split: PreparedSplit(folder, metadata=metadata, split=split)
     for split in metadata.splits
@@ -140,15 +143,14 @@ def write_statistics(
   folder: pathlib.Path, *, statistics: stats.Statistics
 ) -> dict[str, str]:
   """Writes mean_image.npy and rgb_pca.npz; returns their checksums."""
-  arrays = {
-    'mean_image.npy': lambda path: np.save(path, statistics.mean_image),
-    'rgb_pca.npz': lambda path: np.savez(path, **statistics.pca._asdict()),
+  mean_file, pca_file = (folder / name for name in STATISTICS_FILES)
+  with paths.replacing(mean_file) as file:
+    np.save(file, statistics.mean_image)
+  with paths.replacing(pca_file) as file:
+    np.savez(file, **statistics.pca._asdict())
+  return {
+    path.name: metadata_lib.checksum(path) for path in (mean_file, pca_file)
   }
-  for name, save in arrays.items():
-    scratch = folder / f'.{name}'
-    save(scratch)
-    scratch.replace(folder / name)
-  return {name: metadata_lib.checksum(folder / name) for name in arrays}
 
 
 def read_statistics(
@@ -174,7 +176,11 @@ def read_statistics(
         _checked(stddevs, shape=(3,), low=0.0, high=255.0),
       ),
     )
+  except (PermissionError, IsADirectoryError):
+    raise  # no damage
   except Exception as error:  # numpy, zipfile and zlib raise their own types
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+      raise
     raise ValueError(
       f'cannot read the statistics of {folder} ({error}): write them again '
       'with python -m alexnet_jax.tools.prepare '
@@ -217,6 +223,10 @@ class PreparedSplit:
     self._num_classes = len(metadata.classes)
     self._paths = [folder / shard for shard in info.shards]
     self._readers: dict[int, array_record_module.ArrayRecordReader] = {}
+    # Of the shards of all splits; the others are opened when they are needed.
+    total = sum(len(one.shards) for one in metadata.splits.values())
+    share = len(self._paths) / total
+    self._most_open = max(1, int(descriptors.allow(total) * share))
     counts = [self._reader(k).num_records() for k in range(len(self._paths))]
     self._starts = np.cumsum([0, *counts])
     if len(self) != info.num_images:
@@ -291,13 +301,19 @@ class PreparedSplit:
     return vars(self) | {'_readers': {}}
 
   def _reader(self, shard: int) -> array_record_module.ArrayRecordReader:
-    # Two threads may both open a file; one of the readers is then kept.
+    # Two threads may both open a file; one of the readers is then kept. One
+    # that is dropped here is closed once no thread uses it.
     if (reader := self._readers.get(shard)) is None:
+      while len(self._readers) >= self._most_open:
+        self._readers.pop(next(iter(self._readers)), None)
       reader = self._readers.setdefault(shard, _open(self._paths[shard]))
     return reader
 
 
 def _open(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
+  """Opens a shard; ValueError if it is damaged, OSError of the system."""
+  with open(path, 'rb'):  # no permission, too many open files: no damage
+    pass
   reason = ''
   try:
     reader = array_record_module.ArrayRecordReader(str(path), _READER_OPTIONS)
@@ -305,6 +321,10 @@ def _open(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
       return reader
     reader.close()  # raises the reason
   except RuntimeError as error:
+    if os.strerror(errno.EMFILE) in str(error):
+      raise OSError(
+        errno.EMFILE, os.strerror(errno.EMFILE), str(path)
+      ) from error
     reason = f' ({error})'
   again = metadata_lib.prepare_again(path.parent)
   raise ValueError(f'{path} is damaged{reason}: {again}')

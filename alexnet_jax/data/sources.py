@@ -22,6 +22,7 @@ def load(data: config_dict.ConfigDict, *, seed: int) -> Dataset:
   `seed` is that of the drawn images, >= 0. Raises ValueError if there is no
   such data set, or it does not fit `data`.
   """
+  paths.check_name(data.dir, name='config.data.dir')
   match data.source:
     case 'embedded':
       from alexnet_jax.data import synthetic

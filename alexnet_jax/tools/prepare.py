@@ -73,6 +73,9 @@ _HALVES = flags.DEFINE_bool(
 _STATS_ONLY = flags.DEFINE_bool(
   'stats_only', False, 'Compute only the mean image and RGB components.'
 )
+_VERIFY = flags.DEFINE_bool(
+  'verify', False, 'Compare every file of --output with its checksum, and end.'
+)
 _TFDS_DATA_DIR = flags.DEFINE_string(
   'tfds_data_dir', '', 'Where TFDS keeps its data; empty: its default.'
 )
@@ -84,13 +87,32 @@ def main() -> None:
   if _STATS_ONLY.value:
     _compute_statistics()
     return
+  if _VERIFY.value:
+    _verify(paths.expand(_OUTPUT.value))
+    return
   for name, value in (('source', _SOURCE.value), ('output', _OUTPUT.value)):
     if not value:
       raise ValueError(f'--{name} is missing: --help says what to give')
+  paths.check_name(_OUTPUT.value, name='--output')
   if paths.is_remote(_OUTPUT.value):
     _prepare_on_bucket(bucket_lib.Folder(_OUTPUT.value))
   else:
     _prepare(paths.expand(_OUTPUT.value).resolve())
+
+
+def _verify(folder: pathlib.Path) -> None:
+  """Compares every file of a prepared folder with its SHA-256."""
+  metadata = metadata_lib.read(folder)
+  names = [*metadata_lib.shards(metadata), *records.STATISTICS_FILES]
+  unknown = [name for name in names if name not in metadata.checksums]
+  if unknown:
+    raise ValueError(
+      f'{folder}/{metadata_lib.FILE} has no checksum of {unknown[0]}: '
+      f'{metadata_lib.prepare_again(folder)}'
+    )
+  for name in tqdm.tqdm(names, unit=' files', delay=2):
+    metadata_lib.check_files(folder, metadata=metadata, whole=[name])
+  print(f'{folder}: all {len(names)} files are what was prepared')
 
 
 def _prepare_on_bucket(bucket: bucket_lib.Folder) -> None:
@@ -159,8 +181,9 @@ def _print_plan(work: run.Plan, *, output: pathlib.Path) -> None:
   print(
     f'{work.layout.name}: {counts} images, {len(work.layout.classes)} classes'
     f' -> {len(work.shards)} shards in {output}\n'
-    f'{how[work.options.resize]}; about {work.num_bytes / 1e9:.1f} GB of '
-    f'{paths.free_bytes(output) / 1e9:.0f} GB free, and '
+    f'{how[work.options.resize]}; about '
+    f'{paths.size_text(work.num_bytes)} of '
+    f'{paths.size_text(paths.free_bytes(output))} free, and '
     f'{seconds / 60:.0f} minutes with {_WORKERS.value} workers',
     flush=True,
   )

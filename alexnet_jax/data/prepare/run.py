@@ -26,7 +26,8 @@ from alexnet_jax.runtime import locks, paths
 
 _SHUFFLE_SEED = 2012
 _SHARD_IMAGES = 4096  # at most; 805 MB of raw images
-_OWN_FILES = ('plan', '.lock')  # of a run; removed last
+_PLAN = 'plan'  # a file that holds the digest of what is prepared
+_OWN_FILES = ('.lock', _PLAN)  # of a run; removed last, in this order
 _VERSION = 1  # raised whenever the same source and options give other bytes
 # Per worker, for the printed estimate: 177 ILSVRC2012 images of 47 kB took
 # 1/163 s each as raw and 1/138 s as JPEG (best of 3, one busy AVX-512 core).
@@ -107,13 +108,16 @@ def prepare(
   `max_skipped` files cannot be used.
   """
   check_output(output)
+  if (output / metadata_lib.FILE).is_file():
+    return _finish(output, digest=work.digest)
   partial = _partial(output)
-  plan_file, metadata_file = partial / 'plan', partial / metadata_lib.FILE
+  plan_file, metadata_file = partial / _PLAN, partial / metadata_lib.FILE
   _check_plan(partial, digest=work.digest)
   _check_disk_space(work, folder=partial)  # before anything is written
   with locks.locked(partial, fix='give another --output'):
     if not plan_file.is_file():
-      plan_file.write_text(work.digest)
+      with paths.replacing(plan_file) as file:
+        file.write(work.digest.encode())
     _remove(partial, f'{shards.WRITING}*')
     if not metadata_file.is_file():  # else it was killed just before the end
       _write(
@@ -126,8 +130,18 @@ def prepare(
     # The last worker of a killed run may have written since.
     _remove(partial, f'{shards.WRITING}*', f'*{shards.NOTE}')
     partial.rename(output)
-    _remove(output, *_OWN_FILES)
-    return metadata_lib.read(output)
+    return _finish(output, digest=work.digest)
+
+
+def _finish(output: pathlib.Path, *, digest: str) -> metadata_lib.Metadata:
+  """Removes what only an unfinished run needs; ValueError if of another plan.
+
+  A run that was killed after its folder was renamed is finished by the next.
+  """
+  if (output / _PLAN).read_text() != digest:
+    raise _complete(output)
+  _remove(output, *_OWN_FILES)
+  return metadata_lib.read(output)
 
 
 def _remove(folder: pathlib.Path, *patterns: str) -> None:
@@ -140,11 +154,9 @@ def _remove(folder: pathlib.Path, *patterns: str) -> None:
 def check_output(output: pathlib.Path) -> None:
   """Raises ValueError if OUTPUT exists or cannot be created."""
   if (output / metadata_lib.FILE).is_file():
-    _remove(output, *_OWN_FILES)
-    raise ValueError(
-      f'{output} exists and is complete: use it, remove it, or give another '
-      '--output'
-    )
+    if not (output / _PLAN).is_file():  # else see _finish
+      raise _complete(output)
+    return
   if output.exists() and (not output.is_dir() or any(output.iterdir())):
     raise ValueError(
       f'{output} exists and is no prepared data set: give another --output'
@@ -158,6 +170,13 @@ def check_output(output: pathlib.Path) -> None:
     )
 
 
+def _complete(output: pathlib.Path) -> ValueError:
+  return ValueError(
+    f'{output} exists and is complete: use it, remove it, or give another '
+    '--output'
+  )
+
+
 def _partial(output: pathlib.Path) -> pathlib.Path:
   """The name of OUTPUT until it is complete."""
   return output.with_name(output.name + '.partial')
@@ -165,7 +184,7 @@ def _partial(output: pathlib.Path) -> pathlib.Path:
 
 def _check_plan(partial: pathlib.Path, *, digest: str) -> None:
   """Raises ValueError if OUTPUT.partial belongs to another plan or program."""
-  note = partial / 'plan'
+  note = partial / _PLAN
   if note.is_file():
     if note.read_text() != digest:
       raise ValueError(
@@ -186,8 +205,9 @@ def _check_disk_space(work: Plan, *, folder: pathlib.Path) -> None:
   free = paths.free_bytes(folder)
   if need > free:
     raise ValueError(
-      f'{folder.parent} has {free / 1e9:.0f} GB free, {need / 1e9:.0f} GB are '
-      'needed: give another --output, or --encoding=jpeg'
+      f'{folder.parent} has {paths.size_text(free)} free, '
+      f'{paths.size_text(need)} are needed: give another --output, or '
+      '--encoding=jpeg'
     )
 
 
@@ -227,6 +247,10 @@ def _write(
     skipped=tuple(skipped),
     checksums=checksums,
     resize=work.options.resize,
+    samples={
+      shard.file: metadata_lib.sample(folder / shard.file)
+      for shard in work.shards
+    },
   )
   metadata_lib.write(folder, metadata=metadata)
 
