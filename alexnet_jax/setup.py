@@ -5,6 +5,7 @@ machine leaves a workdir as it was.
 """
 
 import pathlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import grain
@@ -31,10 +32,15 @@ class Setup(NamedTuple):
   bad_records: bad_records_lib.BadRecords  # counts damaged images
 
 
-def set_up(config: schema.Config) -> Setup:
+Check = Callable[[sources.Dataset], None]  # raises ValueError
+
+
+def set_up(
+  config: schema.Config, *, check: Check = lambda dataset: None
+) -> Setup:
   """Opens the data and builds the programs; ValueError if they do not fit."""
   validate.check(config)
-  dataset = load_data(config)
+  dataset = load_data(config, check=check)
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
   plan = durations.plan(config, train_images=len(dataset.train))
   return Setup(
@@ -48,12 +54,16 @@ def set_up(config: schema.Config) -> Setup:
   )
 
 
-def load_data(config: schema.Config) -> sources.Dataset:
+def load_data(
+  config: schema.Config, *, check: Check = lambda dataset: None
+) -> sources.Dataset:
   """Opens the data set that the config names.
 
-  Raises ValueError if it is missing, or has more classes than fc8 has units.
+  Raises ValueError if it is missing, `check` refuses it, or it has more classes
+  than fc8 has units.
   """
   dataset = sources.load(config.data, seed=config.seed)
+  check(dataset)
   classes, units = len(dataset.classes), config.model.num_classes
   if classes > units:
     raise ValueError(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from alexnet_jax.checkpoint import layout
 from alexnet_jax.config import schema, validate
 from alexnet_jax.data import dataset as dataset_lib
+from alexnet_jax.data import metadata
+from alexnet_jax.runtime import paths
 
 # Fields that change what the network reads of an image, besides config.model.
 INPUT = ('data.crop_size', 'data.mean_at', 'data.channel_stddevs')
@@ -51,6 +53,27 @@ def check_resumable(
     )
 
 
+def name_data(config: schema.Config, *, given: str, path: pathlib.Path) -> None:
+  """Sets config.data.dir of a checkpoint's config to what the user gave.
+
+  Raises ValueError if nothing was given and the checkpoint, which may be a
+  stranger's, names an address: only addresses that the user names are opened.
+  """
+  if not given and paths.is_remote(config.data.dir):
+    raise ValueError(
+      f'{path} names data at {config.data.dir}, and only addresses that you '
+      f'name are opened: add --data_dir={config.data.dir}, or a local folder'
+    )
+  if not given and config.data.source == 'prepared':
+    folder = paths.expand(config.data.dir)
+    if not (folder / metadata.FILE).is_file():
+      raise ValueError(
+        f'{path} was trained on the data set at {folder}, which is not there: '
+        'give its new place, --data_dir=DIR'
+      )
+  config.data.dir = given or config.data.dir
+
+
 def own_config(meta: layout.Meta) -> schema.Config:
   """The config that a checkpoint was trained with, data set and all.
 
@@ -86,7 +109,7 @@ def check_classes(
 
 def changes(before: dict[str, Any], now: schema.Config) -> list[Change]:
   """Fields that differ between a config of config.json and one of today."""
-  old = dict(schema.leaves(schema.Config(before)))
+  old = dict(schema.leaves(before))
   new = dict(schema.leaves(now))
   pairs = {f: (_plain(old.get(f)), _plain(new.get(f))) for f in {*old, *new}}
   return [

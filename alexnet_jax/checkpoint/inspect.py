@@ -1,5 +1,6 @@
 """The state of a run's checkpoints, for tools/checkpoint.py."""
 
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -26,10 +27,28 @@ def report(path: str, *, verify: bool) -> list[StepReport]:
   every byte is read and compared with its checksum. Raises ValueError if there
   is no checkpoint.
   """
-  newest = layout.find(path)  # or the step itself
-  one = newest == pathlib.Path(path)
-  steps = [newest] if one else layout.steps(newest.parent)
-  return [_report_step(step, verify=verify) for step in reversed(steps)]
+
+  def look() -> list[StepReport]:
+    newest = layout.find(path)  # or the step itself
+    one = newest == pathlib.Path(path)
+    steps = [newest] if one else layout.steps(newest.parent)
+    found = [_report_if_there(step, verify=verify) for step in reversed(steps)]
+    if not any(found):
+      raise restore.RemovedError(path)
+    return list(filter(None, found))
+
+  return restore.while_it_is_there(look, path=path)
+
+
+def _report_if_there(step: pathlib.Path, *, verify: bool) -> StepReport | None:
+  """Reports on a step; None if its run has removed it meanwhile."""
+  try:
+    found = _report_step(step, verify=verify)
+  except Exception:  # orbax has many, if files go while it reads
+    if os.path.lexists(step):
+      raise
+    return None
+  return found if os.path.lexists(step) else None
 
 
 def _report_step(step: pathlib.Path, *, verify: bool) -> StepReport:
@@ -59,7 +78,9 @@ def _report_step(step: pathlib.Path, *, verify: bool) -> StepReport:
 
 def config_lines(path: str) -> Iterator[str]:
   """The config of the newest checkpoint, a line for each field."""
-  meta = restore.read_meta(layout.find(path), check=False)
+  meta = restore.of_newest(
+    path, read=lambda step: restore.read_meta(step, check=False)
+  )
   return _fields(meta['config'], prefix='')
 
 

@@ -3,6 +3,8 @@
 STEP/                          a complete one: renamed when it was written
 STEP.orbax-checkpoint-tmp...   one that was still being written
 STEP.unevaluated               one that is written again, see `hide_unevaluated`
+deleted/STEP                   an old one that is being removed: a step is whole
+                               as long as it has its place
 ../set_aside/STEP              a damaged one, see `quarantine`
 """
 
@@ -13,7 +15,7 @@ import pathlib
 import shutil
 import zlib
 from collections.abc import Collection
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import alexnet_jax
 from alexnet_jax.parallel import hosts
@@ -29,6 +31,7 @@ ITERATOR = 'process_0-of-1.json'
 STATISTICS = 'statistics'
 BEING_WRITTEN = '.orbax-checkpoint-tmp'
 SET_ASIDE = 'set_aside'
+DELETED = 'deleted'
 _UNEVALUATED = '.unevaluated'
 _PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain')
 
@@ -41,6 +44,8 @@ class Meta(TypedDict):
   fingerprint: str  # of the data set
   classes: list[dict[str, str]]  # id, name, words
   versions: dict[str, str]  # of the packages that wrote it
+  # environment.RECORDED that were set; checkpoints before 0.2 lack it.
+  environment: NotRequired[dict[str, str]]
   digests: dict[str, str]  # of each array, checkpoint/checksums.py
   top1_error: float | None  # centre crop, validation; None between evaluations
   evaluation_due: bool  # stopped before the evaluation that ends this step
@@ -102,13 +107,26 @@ def free_name(name: str, *, taken: Collection[str]) -> str:
   return next(n for n in names if n not in taken)
 
 
+def leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
+  """Folders in WORKDIR/checkpoints that a killed process left."""
+  patterns = (f'*{BEING_WRITTEN}*', f'*{_UNEVALUATED}', DELETED)
+  return [path for pattern in patterns for path in directory.glob(pattern)]
+
+
 def clean_partial(directory: pathlib.Path) -> list[pathlib.Path]:
   """Removes incomplete steps of a killed process, and returns their folders."""
   recover(directory)  # first: it renames steps
+  remove_deleted(directory)
   half_written = list(directory.glob(f'*{BEING_WRITTEN}*'))
   for folder in half_written:
     shutil.rmtree(folder)
   return half_written
+
+
+def remove_deleted(directory: pathlib.Path) -> None:
+  """Removes the old steps that were moved to `deleted`, if any."""
+  if (directory / DELETED).is_dir():
+    shutil.rmtree(directory / DELETED)
 
 
 def hide_unevaluated(step: pathlib.Path) -> None:

@@ -5,9 +5,12 @@ read: arrays come through tensorstore, the rest is JSON. Host 0 broadcasts what
 it reads: the other hosts need not see the folder.
 """
 
+import contextlib
+import errno
 import json
+import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import jax
@@ -20,13 +23,19 @@ from alexnet_jax.config import schema
 from alexnet_jax.data import stats
 from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.runtime import environment
 
+_NO_JSON = (FileNotFoundError, ValueError, RecursionError)
+_ORBAX_METADATA, _ORBAX_DONE = '_CHECKPOINT_METADATA', 'commit_success.txt'
+_ORBAX_NUMBERS = ('init_timestamp_nsecs', 'commit_timestamp_nsecs')
+_TRIES = 10  # to read a step before its run removes it
 _ITEMS = ('state', 'data', 'meta')
 _KINDS = {  # types of the fields of layout.Meta that are read
   'config': dict,
   'dataset': str,
   'fingerprint': str,
   'classes': list,
+  'versions': dict,
   'digests': dict,
   'top1_error': (float, int, type(None)),
   'evaluation_due': bool,
@@ -71,18 +80,68 @@ def newest_sound(
 
   Returns what `read` returned (None if no step of WORKDIR/checkpoints is sound)
   and the errors of newer steps. Raises OSError if the disk fails, which says
-  nothing of the step.
+  nothing of the step. A step that its run removes meanwhile is no error: the
+  steps are listed again.
   """
-  damaged = []
-  names = _on_host0(
-    directory, lambda: [step.name for step in layout.steps(directory)]
-  )
-  for name in names:
+
+  def look() -> tuple[T | None, list[DamagedError]]:
+    damaged = []
+    names = _on_host0(
+      directory, lambda: [step.name for step in layout.steps(directory)]
+    )
+    for name in names:
+      try:
+        return _read_whole(directory / name, read), damaged
+      except DamagedError as error:  # try the next older step
+        damaged.append(error)
+    return None, damaged
+
+  return while_it_is_there(look, path=directory.parent)
+
+
+class RemovedError(ValueError):
+  """A run has removed one of its old steps while it was read."""
+
+
+def _read_whole(step: pathlib.Path, read: Callable[[pathlib.Path], T]) -> T:
+  """Applies `read`; RemovedError if it fails because the step has gone."""
+  try:
+    return read(step)
+  except Exception as error:  # orbax has many
+    if hosts.from_host0(lambda: os.path.lexists(step)):  # it leaves as a whole
+      raise
+    raise RemovedError(str(step)) from error
+
+
+def while_it_is_there(look: Callable[[], T], *, path: pathlib.Path | str) -> T:
+  """Repeats `look` for as long as it raises RemovedError.
+
+  Raises ValueError if that does not end.
+  """
+  for _ in range(_TRIES):
     try:
-      return read(directory / name), damaged
-    except DamagedError as error:  # try the next older step
-      damaged.append(error)
-  return None, damaged
+      return look()
+    except RemovedError:
+      continue
+  raise ValueError(
+    f'{path} is being written, and its run removes checkpoints faster than '
+    'they can be read: wait for its end, or give it a larger '
+    '--config.checkpoint.keep_newest'
+  )
+
+
+def of_newest(
+  path: pathlib.Path | str, *, read: Callable[[pathlib.Path], T]
+) -> T:
+  """Applies `read` to the newest step of a WORKDIR, or to a step itself.
+
+  `path` is as for layout.find. If a run removes the step meanwhile, the newest
+  that there is then is read. Raises what `read` raises, and ValueError if there
+  is no step.
+  """
+  return while_it_is_there(
+    lambda: _read_whole(layout.find(str(path)), read), path=path
+  )
 
 
 def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
@@ -91,16 +150,21 @@ def read_meta(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
   Raises DamagedError if a file is missing or not what was written, or the
   folder was not written by this program.
   """
-  return _on_host0(step, lambda: _read_meta(step, check=check))
+  return _on_host0(step, lambda: read_meta_here(step, check=check))
 
 
-def _read_meta(step: pathlib.Path, *, check: bool) -> layout.Meta:
+def read_meta_here(step: pathlib.Path, *, check: bool = True) -> layout.Meta:
+  """Does what read_meta does, for a caller on host 0 alone."""
   if check:  # before anything is parsed
     _check_files(step)
   meta = _read_json(step, 'meta/metadata')
   for field, kind in _KINDS.items():
     if not isinstance(meta.get(field), kind):
       raise DamagedError(step, f'its meta has no {field}')
+  if not isinstance(meta.get('environment', {}), dict):
+    raise DamagedError(step, 'its meta has no environment')
+  if not schema.is_plain(meta['config']):
+    raise DamagedError(step, 'its config has names that no field has')
   meta['config'] = schema.upgrade(meta['config'])  # names of today
   return cast(layout.Meta, meta)
 
@@ -111,6 +175,10 @@ def _check_files(step: pathlib.Path) -> None:
     raise DamagedError(step, 'it is no folder')
   if not any(step.iterdir()):
     raise DamagedError(step, 'it is empty')
+  for path in step.rglob('*'):
+    if path.is_symlink():  # it could lead out of the checkpoint
+      name = path.relative_to(step)
+      raise DamagedError(step, f'its {name} is a link, not a file of its own')
   for item in _ITEMS:
     if not (step / item).is_dir():
       raise DamagedError(step, f'it has no {item}: no step of this program')
@@ -119,12 +187,38 @@ def _check_files(step: pathlib.Path) -> None:
     if expected.get(name) != found.get(name):
       what = 'is missing' if name not in found else 'is not what was written'
       raise DamagedError(step, f'its file {name} {what}')
+  _check_orbax_files(step)
+
+
+def _check_orbax_files(step: pathlib.Path) -> None:
+  """Checks the two files that orbax writes last, after the sums of the others.
+
+  This program uses nothing in them, but orbax reads and prints them.
+  """
+  items = {path.name for path in step.iterdir() if path.is_dir()}
+  found = _read_json(step, _ORBAX_METADATA)
+  handlers = found.get('item_handlers')
+  if not isinstance(handlers, dict) or set(handlers) != items:
+    raise DamagedError(step, f'its {_ORBAX_METADATA} is of other items')
+  numbers = [found.get(name) for name in _ORBAX_NUMBERS]
+  names = [*map(str, handlers.values())]
+  if not all(isinstance(n, int) and n > 0 for n in numbers) or not all(
+    name.startswith('orbax.checkpoint.') and name.isprintable()
+    for name in names
+  ):
+    raise DamagedError(step, f'its {_ORBAX_METADATA} is not what was written')
+  path = step / _ORBAX_DONE
+  text = path.read_bytes()[:4096] if path.is_file() else b''
+  if not text.startswith(b'Checkpoint commit was successful to '):
+    raise DamagedError(step, f'its {_ORBAX_DONE} is not what was written')
 
 
 def _read_json(step: pathlib.Path, name: str) -> dict:
   try:
+    if not (step / name).is_file():  # a FIFO would keep the reader waiting
+      raise FileNotFoundError(errno.ENOENT, 'it is no file')
     content = json.loads((step / name).read_text())
-  except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+  except (NotADirectoryError, *_NO_JSON) as error:
     reason = error.strerror if isinstance(error, OSError) else error
     raise DamagedError(step, f'its {name} cannot be read ({reason})') from error
   if not isinstance(content, dict):
@@ -148,6 +242,9 @@ def read_state(
       raise DamagedError(
         step, f'its array {name} is not the one that was saved'
       )
+  number = restored.get('step')
+  if number is not None and int(number) != int(step.name):  # a renamed folder
+    raise DamagedError(step, f'its arrays are of step {int(number)}')
   return restored
 
 
@@ -155,6 +252,7 @@ def read_arrays(
   step: pathlib.Path, *, meta: layout.Meta, device: jax.Device | None = None
 ) -> PyTree:
   """Like read_state, as dicts and lists on one device, without a config."""
+  environment.backend()  # raises if there is no device
   sharding = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
   state = jax.tree.map(
     lambda text: jax.ShapeDtypeStruct(*_parse_shape(text), sharding=sharding),
@@ -179,12 +277,15 @@ def read_statistics(step: pathlib.Path) -> stats.Statistics | None:
 
 def read_iterator(step: pathlib.Path) -> dict[str, Any]:
   """Reads the state of the iterator over minibatches when it was written."""
-  return _on_host0(step, lambda: _read_json(step, f'data/{layout.ITERATOR}'))
+  found = _on_host0(step, lambda: _read_json(step, f'data/{layout.ITERATOR}'))
+  if found != {'next_index': int(step.name)}:
+    raise DamagedError(step, f'its data position is {found!r:.60}')
+  return found
 
 
 def _shapes(step: pathlib.Path) -> PyTree:
   """The tree of a step's arrays, as texts such as 'float32 11 11 3 96'."""
-  with orbax_quirks.quiet():
+  with orbax_quirks.quiet(), _unreadable(step, 'state'):
     handler = ocp.StandardCheckpointHandler(  # the shapes, without the arrays
       multiprocessing_options=orbax_quirks.host0_options()
     )
@@ -225,13 +326,18 @@ def _restore(
     ocp.StandardCheckpointer(
       multiprocessing_options=orbax_quirks.host0_options()
     ) as reader,
+    _unreadable(step, item),
   ):
-    try:
-      return reader.restore((step / item).absolute(), state)
-    except OSError:  # says nothing of the checkpoint
-      raise
-    except Exception as error:  # orbax raises Exception itself
-      reason = str(error).splitlines()[0]
-      raise DamagedError(
-        step, f'its {item} cannot be read ({reason})'
-      ) from error
+    return reader.restore((step / item).absolute(), state)
+
+
+@contextlib.contextmanager
+def _unreadable(step: pathlib.Path, item: str) -> Iterator[None]:
+  """Turns what orbax raises into a DamagedError of one line."""
+  try:
+    yield
+  except OSError:  # says nothing of the checkpoint
+    raise
+  except Exception as error:  # orbax raises Exception itself
+    reason = str(error).split('\n')[0]
+    raise DamagedError(step, f'its {item} cannot be read ({reason})') from error

@@ -94,6 +94,9 @@ class CheckpointSaver:
         best_fn=_top1_error,  # so that orbax stores the errors
         best_mode='min',
         create=False,
+        # A rename: a step that is being removed is never taken for a damaged
+        # one. `_wait` removes it.
+        todelete_subdir=layout.DELETED,
         multiprocessing_options=options,
         # Runs before the folder is renamed: a complete step has its sums.
         async_options=ocp.options.AsyncOptions(
@@ -161,12 +164,14 @@ class CheckpointSaver:
     assert self._manager
     with self._save_errors():
       self._manager.wait_until_finished()
+      layout.remove_deleted(self._directory)
 
   def close(self) -> None:
     """Waits, and ends the threads of this host that write; else SaveError."""
     with self._quiet, self._save_errors():
       if self._manager:
         self._manager.close()
+        layout.remove_deleted(self._directory)
         layout.recover(self._directory)
 
   def _check_room(self, size: int) -> None:

@@ -24,15 +24,18 @@ def evaluate(
   typed: Collection[str] = (),
   weights: Sequence[str] = (),
   save_predictions: str = '',
+  split: str = 'val',
 ) -> None:
   """Prints the error rates of checkpoints, and those of their average.
 
   `checkpoints` are WORKDIRs or steps, here or on buckets. `config` gives the
   data, the devices and the number of views; `typed`: see load.network. Without
   `weights` they count equally. `save_predictions` is a file or a folder; '':
-  none. Raises ValueError if a checkpoint, a weight or the place cannot be used.
+  none. `split` is 'val' or 'test'. Raises ValueError if a checkpoint, a weight
+  or the place cannot be used, or there is no such split.
   """
-  steps = [layout.find(path) for path in checkpoints if path]
+  given = [path for path in checkpoints if path]
+  steps = [layout.find(path) for path in given]
   if not steps:
     raise ValueError('--restore names no checkpoint: give a WORKDIR')
   shares = parse_weights(weights, members=len(steps))  # before hours of work
@@ -40,16 +43,21 @@ def evaluate(
     lambda: _writable_places(save_predictions, checkpoints=steps)
   )
   found = []
-  for number, member in enumerate(members(steps, config=config, typed=typed)):
+  each = members(given, config=config, typed=typed, split=split)
+  for number, member in enumerate(each):
     found.append(member)
     if save_as:
-      path = pathlib.Path(save_as[number])
+      # The run may have removed the step that was the newest.
+      steps[number] = steps[number].with_name(str(member[-1].step))
+      path = places(paths_lib.expand(save_predictions), checkpoints=steps)[
+        number
+      ]
       hosts.on_host0(functools.partial(predictions.save, member[-1], path))
       print(f'saved as {path}')
   if len(found) > 1:
     print(f'average of {len(found)} networks:')
     for mean in averages(found, weights=shares):
-      print(f'val: {describe(mean)}')
+      print(f'{split}: {describe(mean)}')
 
 
 def _writable_places(
@@ -65,15 +73,16 @@ def _writable_places(
 
 
 def members(
-  paths: Sequence[pathlib.Path],
+  paths: Sequence[str],
   *,
   config: schema.Config,
   typed: Collection[str] = (),
+  split: str = 'val',
 ) -> Iterator[list[predictions.Predictions]]:
-  """Yields each step's predictions for validation, and prints their errors.
+  """Yields each step's predictions for a split, and prints their errors.
 
   They are from the centre crop and, if the config asks for nine or ten views,
-  from those. `paths` are folders of steps, of any networks; `config` and
+  from those. `paths` are WORKDIRs or steps, of any networks; `config` and
   `typed` as in `evaluate`.
   """
   if len(paths) > 1:
@@ -81,33 +90,44 @@ def members(
   for path in paths:
     network = load.network(path, config=config, typed=typed)
     if len(paths) > 1:
-      print(f'{path}:')
+      print(f'{network.path}:')
+    images = getattr(network.setup.dataset, split)
+    if images is None:
+      raise ValueError(
+        f'--split={split}: {network.setup.dataset.name} has no such split: use '
+        '--split=val, or data with test images'
+      )
     found = []
     for views in sorted({1, config.eval.final_views}):  # 1 alone, or 1 and 10
       made = predict.predict(
-        network.setup, variables=network.variables, views=views
+        network.setup,
+        variables=network.variables,
+        views=views,
+        split=images,
       )
       found.append(made._replace(step=network.step).as_saved())
       for fault in network.setup.bad_records.drain():
         print(f'warning: an image is left out: {fault}')
       text = describe(found[-1])
       at = f'step {network.step}, epoch {network.epoch:.2f}'
-      print(f'{at}, val: {text}', flush=True)
+      print(f'{at}, {split}: {text}', flush=True)
     yield found
 
 
-def _check_can_be_averaged(paths: Sequence[pathlib.Path]) -> None:
+def _check_can_be_averaged(paths: Sequence[str]) -> None:
   """Refuses networks of different numbers of classes, before hours of work."""
-  units = [
-    restore.read_meta(path, check=False)['config']['model']['num_classes']
-    for path in paths
-  ]
+  units = [restore.of_newest(path, read=_num_classes) for path in paths]
   for path, number in zip(paths, units, strict=True):
     if number != units[0]:
       raise ValueError(
         f'{paths[0]} is a network of {units[0]} classes and {path} of {number}:'
         ' they have no average; evaluate them one by one'
       )
+
+
+def _num_classes(step: pathlib.Path) -> int:
+  meta = restore.read_meta(step, check=False)
+  return meta['config']['model']['num_classes']
 
 
 def averages(

@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.config import schema
+from alexnet_jax.data import dataset
 from alexnet_jax.steps.state import TrainState
 
 # Fields of the network's input, besides config.model. Views are cut from images
@@ -37,22 +38,36 @@ class Network(NamedTuple):
 
 
 def network(
-  path: pathlib.Path, *, config: schema.Config, typed: Collection[str] = ()
+  path: pathlib.Path | str,
+  *,
+  config: schema.Config,
+  typed: Collection[str] = (),
 ) -> Network:
   """Restores a checkpoint and builds its network.
 
-  `path` is the step's folder, from layout.find. `config` gives the data and the
-  devices; its network is ignored, but `typed`, fields that the user set by
+  `path` is a WORKDIR or a step, as for layout.find. `config` gives the data and
+  the devices; its network is ignored, but `typed`, fields that the user set by
   name, must be as in the checkpoint. Raises DamagedError if the checkpoint is
   not what was written, and ValueError if the data set or the machine do not fit
   the network.
   """
-  meta = restore.read_meta(path)
-  setup = setup_lib.set_up(_with_network(config, meta, typed=typed, path=path))
-  compatible.check_classes(meta, setup.dataset, path=path)
-  tree = setup.programs.state.to_tree()  # shapes, dtypes and shardings
-  state = TrainState(**restore.read_state(path, meta=meta, state=tree))
-  return Network(path, int(path.name), meta, setup, state.variables)
+  made: dict[str, setup_lib.Setup] = {}  # by config: takes seconds
+
+  def read(step: pathlib.Path) -> Network:
+    meta = restore.read_meta(step)
+    ours = _with_network(config, meta, typed=typed, path=step)
+    key = str(ours)
+
+    def check(data: dataset.Dataset) -> None:  # before the number of classes
+      compatible.check_classes(meta, data, path=step)
+
+    setup = made[key] = made.get(key) or setup_lib.set_up(ours, check=check)
+    check(setup.dataset)
+    tree = setup.programs.state.to_tree()  # shapes, dtypes and shardings
+    state = TrainState(**restore.read_state(step, meta=meta, state=tree))
+    return Network(step, int(step.name), meta, setup, state.variables)
+
+  return restore.of_newest(path, read=read)
 
 
 def _with_network(
@@ -64,6 +79,12 @@ def _with_network(
 ) -> schema.Config:
   """The config with the checkpoint's network in place of its own."""
   theirs = schema.Config(schema.from_json(meta['config']))
+  missing = [f for f in ('model', 'data') if f not in theirs]
+  if missing:
+    raise ValueError(
+      f'the config of {path} has no {missing[0]}: it was not written by this '
+      'program, use another checkpoint'
+    )
   for field, value in schema.leaves(theirs):
     if not (field.startswith('model.') or field in _INPUT):
       continue

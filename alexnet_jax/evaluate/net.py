@@ -270,7 +270,7 @@ def _of_data_set(
       f'--data_dir={data_dir}: {step} was trained on drawn images, which need '
       'no folder: leave it out'
     )
-  config.data.dir = data_dir or config.data.dir
+  compatible.name_data(config, given=data_dir, path=step)
   found = sources.load(config.data, seed=config.seed)
   compatible.check_classes(meta, found, path=step)
   return found.statistics
@@ -400,6 +400,8 @@ def _square(
 ) -> UInt8[np.ndarray, 's s 3']:
   try:
     if isinstance(one, pathlib.Path):
+      if one.exists() and not one.is_file():  # a FIFO would not end
+        raise ValueError(f'{name} is no file: give an image')
       return images.square(one.read_bytes(), size=size, resize=resize)
     if isinstance(one, np.ndarray):
       if one.shape == (size, size, 3):

@@ -11,14 +11,14 @@ to the last digit. steps/metrics.py ranks classes that rounding makes equal.
 
 import errno
 import pathlib
-import zipfile
-import zlib
+import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from alexnet_jax.runtime import paths
 from alexnet_jax.steps import metrics
 
 SUFFIX = '.npz'
@@ -158,44 +158,28 @@ def save(found: Predictions, path: pathlib.Path) -> None:
   On an OSError the old file is unchanged.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
-  scratch = path.with_name(f'.{path.name}.tmp')
-  try:
-    with open(scratch, 'wb') as file:
-      np.savez_compressed(
-        file,
-        names=np.array(found.names, dtype=np.str_),
-        labels=found.labels.astype(np.int32),
-        probabilities=found.as_saved().probabilities,
-        losses=found.losses.astype(np.float32),
-        ranks=found.ranks.astype(np.int32),
-        views=np.int32(found.views),
-        classes=np.array(found.classes, dtype=np.str_),
-        step=np.int64(found.step),
-      )
-    scratch.replace(path)  # a reader sees the old file or the new one
-  finally:
-    scratch.unlink(missing_ok=True)  # after an error
-
-
-_UNREADABLE = (  # what numpy raises for files of other kinds
-  ValueError,
-  KeyError,
-  IndexError,
-  EOFError,
-  zipfile.BadZipFile,
-  zlib.error,
-)
+  with paths.replacing(path) as file:
+    np.savez_compressed(
+      file,
+      names=np.array(found.names, dtype=np.str_),
+      labels=found.labels.astype(np.int32),
+      probabilities=found.as_saved().probabilities,
+      losses=found.losses.astype(np.float32),
+      ranks=found.ranks.astype(np.int32),
+      views=np.int32(found.views),
+      classes=np.array(found.classes, dtype=np.str_),
+      step=np.int64(found.step),
+    )
 
 
 def probe(path: pathlib.Path) -> None:
   """Raises ValueError if a file cannot be written, before a long evaluation."""
-  scratch = path.with_name(f'.{path.name}.tmp')
   try:
     if path.is_dir():
       raise IsADirectoryError(errno.EISDIR, 'it is a folder')
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch.touch()
-    scratch.unlink()
+    with tempfile.TemporaryFile(dir=path.parent):
+      pass
   except OSError as error:
     raise ValueError(
       f'{path} cannot be written ({error.strerror}): give another place'
@@ -208,7 +192,9 @@ def load(path: pathlib.Path) -> Predictions:
     with open(path, 'rb') as opened:
       file = np.load(opened, allow_pickle=False)  # a pickle could run code
       arrays = {name: file[name] for name in _KINDS}
-  except _UNREADABLE as error:
+  except Exception as error:  # numpy, zipfile, zlib, tokenize have their own
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:
+      raise  # of the system; a bad offset in the file is EINVAL
     raise _not_predictions(path, type(error).__name__) from error
   for name, (kind, axes) in _KINDS.items():
     if arrays[name].dtype.kind != kind or arrays[name].ndim != axes:

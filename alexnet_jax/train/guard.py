@@ -116,10 +116,12 @@ class Guard:
     return 'all activations are finite without dropout'
 
 
+_TRY = (
+  'Try a lower --config.optim.learning_rate, the initial values of '
+  '--config=source2012, or a look at the images'
+)
 _ADVICE = (
-  'Its update was not applied, and the checkpoints are as they were. Try a '
-  'lower --config.optim.learning_rate, the initial values of '
-  '--config=source2012, or a look at the images; '
+  f'Its update was not applied, and the checkpoints are as they were. {_TRY}; '
   '--config.guard.max_skipped_steps=5 would skip such steps'
 )
 
@@ -131,7 +133,7 @@ def check_state_finite(digests: checksums.Digests, *, step: int) -> None:
   if bad:
     raise DivergedError(
       f'step {step}: the array {bad[0]} holds values that are not finite and '
-      f'is not saved. {_ADVICE}'
+      f'is not saved: the checkpoints are as they were. {_TRY}'
     )
 
 

@@ -211,6 +211,7 @@ class LossWatch:
     self._steps = steps
     self._tolerance = tolerance
     self._lines: collections.deque[tuple[int, float]] = collections.deque()
+    self._seen, self._total = 0, 0.0  # steps in `_lines`, the sum of losses
     self._warned = False  # warns once
 
   def replay(self, records: Iterable[Mapping[str, Any]]) -> None:
@@ -225,10 +226,12 @@ class LossWatch:
     """Takes the mean loss of `steps` steps; returns a warning or ''."""
     lines = self._lines
     lines.append((steps, loss))
-    while sum(n for n, _ in lines) - lines[0][0] >= self._steps:
-      lines.popleft()  # keeps the newest `steps` steps
-    seen = sum(n for n, _ in lines)
-    mean = sum(n * value for n, value in lines) / seen  # weighted by steps
+    self._seen, self._total = self._seen + steps, self._total + steps * loss
+    while self._seen - lines[0][0] >= self._steps:  # keeps the newest steps
+      old, value = lines.popleft()
+      self._seen, self._total = self._seen - old, self._total - old * value
+    seen = self._seen
+    mean = self._total / max(seen, 1)  # weighted by steps
     learned = mean < (1 - self._tolerance) * self._chance
     if self._warned or learned or seen < self._steps:
       return ''

@@ -7,6 +7,7 @@ once: a resumed run first drops the lines beyond its checkpoint.
 import contextlib
 import errno
 import json
+import operator
 import os
 import pathlib
 import socket
@@ -19,6 +20,7 @@ import tqdm
 from tensorboardX import record_writer, summary
 from tensorboardX.proto import event_pb2
 
+from alexnet_jax.runtime import paths
 from alexnet_jax.steps import metrics
 
 Record = dict[str, Any]
@@ -32,20 +34,15 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
-  """Replaces a file so that a power cut leaves the old one or the new one."""
-  scratch = path.with_name(f'.{path.name}.tmp')  # on the same disk, to rename
-  with open(scratch, 'w') as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())  # before the rename: else an empty file
-  scratch.replace(path)
+  with paths.replacing(path) as file:
+    file.write(text.encode())
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
   """Reads what write_json wrote; {} if there is no file or it is damaged."""
   try:
     value = json.loads(path.read_text())
-  except (FileNotFoundError, ValueError):
+  except (FileNotFoundError, ValueError, RecursionError):
     return {}
   return value if isinstance(value, dict) else {}
 
@@ -61,13 +58,40 @@ def read_metrics(path: pathlib.Path) -> list[Record]:
   records = []
   for number, line in enumerate(lines, start=1):
     try:
-      records.append(json.loads(line))
-    except json.JSONDecodeError as error:
+      records.append(_record(line))
+    except _NO_RECORD as error:
       raise ValueError(
         f'{path}, line {number} is damaged: remove that line, or use another '
         '--workdir'
       ) from error
   return records
+
+
+_EVALUATION = ('top5_error', 'num_images', 'views')
+_NUMBERS = {  # of each line, by split: what a resumed run and its report read
+  split: operator.itemgetter(
+    *('step', 'epoch', 'time', 'loss', 'top1_error', *names)
+  )
+  for split, names in {
+    'train': ('top5_error', 'learning_rate'),
+    'val': _EVALUATION,
+    'test': _EVALUATION,
+  }.items()
+}
+
+
+def _record(line: str) -> Record:
+  """Parses a line; raises ValueError or another of _NO_RECORD if it is none."""
+  found = json.loads(line)
+  step, *numbers = _NUMBERS[found['split']](found)
+  if type(step) is not int or step < 1:
+    raise ValueError('no step')
+  if not {*map(type, numbers)} <= {int, float}:  # no bool, either
+    raise ValueError('no number')
+  return found
+
+
+_NO_RECORD = (ValueError, KeyError, TypeError, RecursionError)
 
 
 class WriteError(ValueError):

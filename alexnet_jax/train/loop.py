@@ -16,7 +16,7 @@ from alexnet_jax.optim import plateau
 from alexnet_jax.parallel import consensus as consensus_lib
 from alexnet_jax.parallel import distributed
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.runtime import signals
+from alexnet_jax.runtime import environment, signals
 from alexnet_jax.steps import metrics
 from alexnet_jax.steps.state import TrainState
 from alexnet_jax.train import guard, health, resume, timer
@@ -46,8 +46,19 @@ def is_done(
   over = start.step >= setup.plan.total_steps
   over = over or plateaued(setup.config, start.state.plateau)
   over = over or bool(stop_when and stop_when(start.kept))
+  return over and not _unevaluated(setup, start.kept, step=start.step)
+
+
+def _unevaluated(
+  setup: setup_lib.Setup, records: list[log_lib.Record], *, step: int
+) -> list[str]:
+  """The splits whose final evaluation is not logged yet."""
   views = setup.config.eval.final_views
-  return over and bool(start.kept) and start.kept[-1].get('views') == views
+  done = {
+    r['split'] for r in records if r['step'] == step and r.get('views') == views
+  }
+  splits = ['val'] if setup.dataset.test is None else ['val', 'test']
+  return [split for split in splits if split not in done]
 
 
 class Loop:
@@ -122,9 +133,9 @@ class Loop:
       state = self._evaluate_and_save_if_due(state)
       if self._consensus.save_due:  # every_minutes, by the clock
         self._save(state)
-    last, views = self._workdir.last_record, setup.config.eval.final_views
-    if last is None or last.get('views') != views:  # not evaluated yet
-      self._end_run(state, views=views)
+    records = self._workdir.records()
+    for split in _unevaluated(setup, records, step=self._step):
+      self._end_run(state, split=split)
     self._workdir.wait_for_checkpoint()
 
   def close(self) -> None:
@@ -186,13 +197,16 @@ class Loop:
     self._log_train(state)
     with self._clock.paused():
       try:
-        errors = self._predict(state, views=1).errors  # the centre crop
+        found = self._predict(state, views=1)  # the centre crop
       except signals.Stopped:
         self._save(state, evaluation_due=True)
         self._workdir.wait_for_checkpoint()
         raise
-      self._log_val(errors, views=1)
-      return errors.top1_error, self._update_plateau(state, errors.top1_error)
+      if self._setup.config.eval.final_views == 1:  # may be the last one
+        self._workdir.save_predictions(found._replace(step=self._step))
+      self._log_errors(found.errors, views=1, split='val')
+      error = found.errors.top1_error
+      return error, self._update_plateau(state, error)
 
   def _update_plateau(self, state: TrainState, error: float) -> TrainState:
     """Applies the plateau rule, and tells the user if it lowers the rate."""
@@ -219,20 +233,23 @@ class Loop:
       state, plateau=mesh_lib.replicate(after, mesh=self._setup.mesh)
     )
 
-  def _end_run(self, state: TrainState, *, views: int) -> None:
-    """Makes the last evaluation, and keeps its predictions."""
-    found = self._predict(state, views=views)
-    self._workdir.save_predictions(found._replace(step=self._step))
-    self._log_val(found.errors, views=views)
+  def _end_run(self, state: TrainState, *, split: str) -> None:
+    """Makes the last evaluation of a split; keeps predictions of 'val'."""
+    views = self._setup.config.eval.final_views
+    found = self._predict(state, views=views, split=split)
+    if split == 'val':
+      self._workdir.save_predictions(found._replace(step=self._step))
+    self._log_errors(found.errors, views=views, split=split)
     self._consensus.poll()  # an error of host 0 ends all
 
   def _predict(
-    self, state: TrainState, *, views: int
+    self, state: TrainState, *, views: int, split: str = 'val'
   ) -> predictions.Predictions:
     return predict.predict(
       self._setup,
       variables=state.variables,
       views=views,
+      split=getattr(self._setup.dataset, split),
       check=self._consensus.poll_and_stop,
     )
 
@@ -280,10 +297,12 @@ class Loop:
       if warning:
         self._progress.say(warning)
 
-  def _log_val(self, errors: metrics.Errors, *, views: int) -> None:
+  def _log_errors(
+    self, errors: metrics.Errors, *, views: int, split: str
+  ) -> None:
     guard.check_loss_finite(errors.loss, step=self._step)
     self._report_bad_records()
-    record = self._record('val') | errors._asdict() | {'views': views}
+    record = self._record(split) | errors._asdict() | {'views': views}
     self._workdir.write(record)
     self._progress.say(log_lib.describe(record))
 
@@ -312,6 +331,7 @@ class Loop:
       'fingerprint': dataset.fingerprint,
       'classes': [c._asdict() for c in dataset.classes],
       'versions': layout.versions(),
+      'environment': environment.recorded(),
       'digests': digests.arrays,
       'top1_error': error,
       'evaluation_due': evaluation_due,

@@ -13,6 +13,7 @@ from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.config import schema
 from alexnet_jax.parallel import hosts
+from alexnet_jax.runtime import environment
 from alexnet_jax.steps.state import TrainState
 from alexnet_jax.train import log as log_lib
 from alexnet_jax.train import workdir as workdir_lib
@@ -53,8 +54,6 @@ def find(setup: setup_lib.Setup, *, workdir: workdir_lib.Workdir) -> Resume:
       )
     tree = setup.programs.state.to_tree()  # shapes, dtypes and shardings
     state = TrainState(**restore.read_state(path, meta=meta, state=tree))
-    if int(state.step) != int(path.name):  # a renamed folder
-      raise restore.DamagedError(path, f'its arrays are of step {state.step}')
     batches.set_state(restore.read_iterator(path))  # see data/pipeline.py
     batches.start_prefetch()  # while the rest is prepared
     return meta, int(path.name), state
@@ -67,7 +66,30 @@ def find(setup: setup_lib.Setup, *, workdir: workdir_lib.Workdir) -> Resume:
   else:
     meta, step, state = None, 0, _initial_state(setup)
   kept = [record for record in records if step and record['step'] <= step]
+  if meta and 'environment' in meta:
+    for change in environment.changes(meta['environment']):
+      print(f'warning: since step {step:,}, {change}', flush=True)
+  lost = _lost_lines(kept, meta, step=step)
+  if lost:
+    print(f'warning: metrics.jsonl lacks the lines of {lost}', flush=True)
   return Resume(step, state, batches, meta, kept, damaged)
+
+
+def _lost_lines(
+  kept: list[log_lib.Record], meta: layout.Meta | None, *, step: int
+) -> str:
+  """Says which steps before a checkpoint have no log line; '' if all have."""
+  if meta is None:
+    return ''
+  logged = [record['step'] for record in kept if record['split'] == 'train']
+  last = step - len(meta['pending'])  # later ones are in the checkpoint
+  if not logged:
+    return f'steps 1 to {last}' if last else ''
+  if logged[0] > 1:
+    return f'steps 1 to {logged[0] - 1}'
+  if logged[-1] < last:
+    return f'steps {logged[-1] + 1} to {last}'
+  return ''
 
 
 def _initial_state(setup: setup_lib.Setup) -> TrainState:

@@ -51,9 +51,11 @@ def train(
     if distributed.is_multihost():
       # From here on the other hosts must learn of a signal before it acts.
       stack.enter_context(stop.defer('soon'))
+    folder.check_free()  # before what it replaces is read
+    before = folder.stamp()
     start = resume.find(setup, workdir=folder)  # only reads
-    if loop_lib.is_done(setup, start, stop_when=stop_when):
-      print(f'done already: {log_lib.describe(start.kept[-1])}')
+    if _says_done(setup, start, stop_when=stop_when):
+      folder.clean_finished()
       return
     trace = profile_lib.Profile(profile, workdir / 'profile')
     message = hosts.from_host0(
@@ -61,9 +63,25 @@ def train(
     )
     consensus_lib.stop_before_step_1(stop)
     stack.enter_context(folder.locked())  # from here on this run writes
+    if folder.stamp() != before:  # another run was still writing
+      start = resume.find(setup, workdir=folder)
+      if _says_done(setup, start, stop_when=stop_when):
+        return
     if message:
       print(message)
     _run(setup, start, folder, stop=stop, trace=trace, stop_when=stop_when)
+
+
+def _says_done(
+  setup: setup_lib.Setup,
+  start: resume.Resume,
+  *,
+  stop_when: loop_lib.StopWhen | None,
+) -> bool:
+  if not loop_lib.is_done(setup, start, stop_when=stop_when):
+    return False
+  print(f'done already: {log_lib.describe(start.kept[-1])}')
+  return True
 
 
 def _run(

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from alexnet_jax import setup as setup_lib
-from alexnet_jax.checkpoint import layout, restore
+from alexnet_jax.checkpoint import restore
 from alexnet_jax.config import schema
 from alexnet_jax.models import alexnet
 from alexnet_jax.steps.state import TrainState
@@ -43,8 +44,12 @@ def initial_state(setup: setup_lib.Setup) -> TrainState:
       'add --config.init_from=WORKDIR of that run, or --config.init_from= to '
       'start without one'
     )
-  path = layout.find(config.init_from)
-  theirs = restore.read_arrays(path, meta=restore.read_meta(path))['params']
+
+  def read(step: pathlib.Path) -> tuple[pathlib.Path, PyTree]:
+    return step, restore.read_arrays(step, meta=restore.read_meta(step))
+
+  path, arrays = restore.of_newest(config.init_from, read=read)
+  theirs = arrays['params']
   asked = _TAKEN[config.init_layers]
   taken = [name for name in state.params if name in theirs and asked(name)]
   if not taken:

@@ -41,6 +41,7 @@ def local_folder(place: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
   with contextlib.ExitStack() as stack:
 
     def open_folder() -> str:
+      paths.check_name(place, name='--workdir')
       if not paths.is_remote(place):
         return str(paths.expand(place))
       from alexnet_jax.checkpoint import bucket_sync
@@ -52,21 +53,27 @@ def local_folder(place: str, *, stop: signals.Stop) -> Iterator[pathlib.Path]:
     hosts.on_host0(stack.close)  # copies to the bucket what is not there yet
 
 
-def write_report(workdir: pathlib.Path, *, name: str) -> None:
+def write_report(
+  workdir: pathlib.Path, *, name: str, data_dir: str = ''
+) -> None:
   """Starts tools.report on host 0; if it fails, the run is finished anyway.
 
-  `workdir` is its local folder, and `name` what the user called it.
+  `workdir` is its local folder, and `name` what the user called it; `data_dir`
+  is the run's data set.
   """
-  hosts.on_host0(lambda: _write_report(workdir, name=name))
+  hosts.on_host0(lambda: _write_report(workdir, name=name, data_dir=data_dir))
 
 
-def _write_report(workdir: pathlib.Path, *, name: str) -> None:
+def _write_report(workdir: pathlib.Path, *, name: str, data_dir: str) -> None:
   tool = ['-m', 'alexnet_jax.tools.report']  # the core does not import it
   print('writing the report', flush=True)
   try:
     with signals.sigterm_exits():  # an exit ends the process started here, too
       done = subprocess.run(
-        [sys.executable, '-P', *tool, f'--workdir={workdir}'],
+        [
+          *(sys.executable, '-P', *tool, f'--workdir={workdir}'),
+          f'--data_dir={data_dir}',
+        ],
         env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -92,7 +99,6 @@ class Workdir:
   def __init__(self, path: pathlib.Path):
     """Names the folder; nothing is read or written yet."""
     self.path = path
-    self.last_record: log_lib.Record | None = None
     self._checkpoints = path / layout.FOLDER
     self._log: log_lib.MetricsLog | None = None  # host 0
     self._saver: save_lib.CheckpointSaver | None = None
@@ -106,7 +112,24 @@ class Workdir:
       hosts.on_host0(lambda: stack.enter_context(lock))
       yield
 
+  def check_free(self) -> None:
+    """Raises ValueError if a run is in the folder, which is not changed."""
+    hosts.on_host0(
+      lambda: locks.check_free(self.path, fix='give another --workdir')
+    )
+
   # What is there before a run.
+
+  def stamp(self) -> tuple[str, ...]:
+    """Differs if another run has written a checkpoint or a line since."""
+
+    def read() -> tuple[str, ...]:
+      steps = [path.name for path in layout.steps(self._checkpoints)]
+      log = self.path / 'metrics.jsonl'
+      size = log.stat().st_size if log.exists() else 0
+      return (*steps, str(size))
+
+    return tuple(hosts.from_host0(read))
 
   def records(self) -> list[log_lib.Record]:
     """The records of metrics.jsonl; [] if there is none."""
@@ -132,7 +155,7 @@ class Workdir:
     def act() -> None:
       for path in layout.clean_partial(self._checkpoints):
         print(f'{path} was being written when a run was killed: removed')
-      for error in damaged:
+      for error in [*damaged, *self._damaged_below(step)]:
         place = layout.quarantine(error.step)
         print(
           f'warning: {error.step} is damaged: {error.reason}; it was moved to '
@@ -143,6 +166,27 @@ class Workdir:
         layout.hide_unevaluated(self._checkpoints / str(step))
 
     hosts.on_host0(act)
+
+  def clean_finished(self) -> None:
+    """Removes what a run left that was killed after its last checkpoint."""
+
+    def act() -> None:
+      if layout.leftovers(self._checkpoints):  # else nothing is written
+        with locks.locked(self.path, fix='give another --workdir'):
+          layout.clean_partial(self._checkpoints)
+
+    hosts.on_host0(act)
+
+  def _damaged_below(self, step: int) -> list[restore.DamagedError]:
+    """Errors of older steps, which orbax reads when it opens the folder."""
+    errors = []
+    for path in layout.steps(self._checkpoints):
+      if int(path.name) < step:
+        try:
+          restore.read_meta_here(path)
+        except restore.DamagedError as error:
+          errors.append(error)
+    return errors
 
   # What a run writes.
 
@@ -163,6 +207,8 @@ class Workdir:
       path = self.path / 'config.json'
       before = schema.upgrade(log_lib.read_json(path))  # {} if it was lost
       history = before.pop('history', [])
+      if not isinstance(history, list):  # damaged: it only tells
+        history = []
       changed = []
       if resumed is None:
         history = []
@@ -198,7 +244,6 @@ class Workdir:
         return log_lib.MetricsLog(self.path, kept=kept)
       return None
 
-    self.last_record = kept[-1] if kept else None
     self._consensus = consensus
     self._saver = hosts.run_everywhere(  # host 0 writes
       lambda: save_lib.CheckpointSaver(
@@ -214,10 +259,9 @@ class Workdir:
 
   def write(self, record: log_lib.Record) -> None:
     """Appends a record, with the time, to metrics.jsonl and TensorBoard."""
-    self.last_record = record | {'time': time.time()}
     with self._defer_errors():
       if self._log:
-        self._log.write(self.last_record)
+        self._log.write(record | {'time': time.time()})
 
   def sync(self) -> None:
     """Waits until host 0's disk has all records; WriteError on all if not."""
