@@ -2,7 +2,7 @@
 
 import os
 
-from alexnet_jax.checkpoint import layout
+from alexnet_jax.checkpoint import restore
 from alexnet_jax.evaluate import net as net_lib
 from alexnet_jax.interop import native
 
@@ -21,7 +21,10 @@ def load(path: str | os.PathLike[str], *, data_dir: str = '') -> net_lib.Net:
   given = os.fspath(path)
   if native.is_file(given):
     return native.read(given)
-  return net_lib.from_checkpoint(layout.find(given), data_dir=data_dir)
+  return restore.of_newest(
+    given,
+    read=lambda step: net_lib.from_checkpoint(step, data_dir=data_dir),
+  )
 
 
 def save(net: net_lib.Net, path: str | os.PathLike[str]) -> None:

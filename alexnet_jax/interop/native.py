@@ -186,12 +186,8 @@ def save(
   target = paths.expand(path)
   if target.is_dir():
     raise IsADirectoryError(errno.EISDIR, 'Is a directory', str(target))
-  scratch = target.with_name(f'.{target.name}.tmp')  # same disk, to rename
-  try:
-    scratch.write_bytes(content)
-    scratch.replace(target)
-  finally:
-    scratch.unlink(missing_ok=True)
+  with paths.replacing(target) as file:
+    file.write(content)
 
 
 @contextlib.contextmanager

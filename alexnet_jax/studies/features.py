@@ -123,8 +123,9 @@ def _check_room(
   free = paths.free_bytes(output.absolute().parent)
   if need > free:
     raise ValueError(
-      f'{output}: {need / 1e9:.1f} GB are needed while it is written, '
-      f'{free / 1e9:.1f} GB are free: make room, or use fewer layers or images'
+      f'{output}: {paths.size_text(need)} are needed while it is written, '
+      f'{paths.size_text(free)} are free: make room, or use fewer layers or '
+      'images'
     )
 
 
@@ -216,6 +217,7 @@ def _pack(
 ) -> None:
   """Writes the rows as one .npz, which appears when it is complete."""
   scratch = partial / 'all.npz'
+  scratch.unlink(missing_ok=True)  # a link would lead elsewhere
   with zipfile.ZipFile(scratch, 'w') as archive:
     with archive.open('names.npy', 'w') as file:
       np.lib.format.write_array(file, np.array(names), allow_pickle=False)

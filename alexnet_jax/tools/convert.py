@@ -89,16 +89,21 @@ def _in() -> None:
 
 def _out() -> None:
   from alexnet_jax.checkpoint import layout, restore
+  from alexnet_jax.evaluate import net as net_lib
   from alexnet_jax.interop import export, load, native
 
   path = _RESTORE.value
-  meta = None
-  if not native.is_file(path):
-    step = layout.find(path)
-    meta, path = restore.read_meta(step, check=False), str(step)
+
+  def read(step: pathlib.Path) -> tuple[net_lib.Net, layout.Meta]:
+    return load.load(str(step)), restore.read_meta(step, check=False)
+
+  if native.is_file(path):
+    net, meta = load.load(path), None
+  else:
+    net, meta = restore.of_newest(path, read=read)
   output = paths.expand(_OUTPUT.value)
   export.export(
-    load.load(path),
+    net,
     kind=_TO.value,
     output=output,
     preprocess=_PREPROCESS.value,

@@ -12,14 +12,20 @@ studies/fig1/curves.py. The same command continues from what is there. Exit
 codes: 0 done, 1 an error, 75 stopped by a signal after a clean save.
 """
 
-import jax
 from absl import flags
 
 from alexnet_jax import cli, setup
 from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh
-from alexnet_jax.runtime import compile, locks, malloc, paths, signals
+from alexnet_jax.runtime import (
+  compile,
+  environment,
+  locks,
+  malloc,
+  paths,
+  signals,
+)
 from alexnet_jax.studies import provenance
 from alexnet_jax.studies.fig1 import curves, experiment
 from alexnet_jax.studies.report import pictures
@@ -56,7 +62,7 @@ def main() -> None:
   _check_flags()
   experiment.check(config)
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
-  if jax.default_backend() == 'cpu':
+  if environment.backend() == 'cpu':
     malloc.keep_freed_memory()
   compile.keep_programs()
   data = provenance.of(setup.load_data(config))

@@ -42,7 +42,8 @@ def main() -> int:
     raise ValueError('no images: give their files after the flags')
   compile.keep_programs()
   nets = [
-    load.load(path, data_dir=_DATA_DIR.value) for path in _RESTORE.value if path
+    load.load(path, data_dir=_DATA_DIR.value)
+    for path in cli.restored(_RESTORE.value)
   ]
   files = [file for name in names for file in net_lib.files(name)]
   unread = {}

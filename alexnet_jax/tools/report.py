@@ -23,6 +23,12 @@ from alexnet_jax.studies.report import several, single
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'The run to report on, here or on a bucket.'
 )
+_DATA_DIR = flags.DEFINE_string(
+  'data_dir',
+  '',
+  "The run's data set, if it has moved or is on a bucket: an address that only "
+  'config.json names is not followed.',
+)
 _COMPARE = flags.DEFINE_multi_string(
   'compare', [], 'Runs to set side by side: --compare W1 W2 ...'
 )
@@ -48,7 +54,8 @@ def main() -> None:
     print(_write_to_bucket(_WORKDIR.value))
     return
   if _WORKDIR.value:
-    print(report.write(paths.expand(_WORKDIR.value)))
+    workdir = paths.expand(_WORKDIR.value)
+    print(report.write(workdir, data_dir=_DATA_DIR.value))
     return
   if not _COMPARE.value:
     raise ValueError(
@@ -62,7 +69,7 @@ def main() -> None:
 def _write_to_bucket(url: str) -> str:
   """Writes the page beside the run in its bucket; returns its address."""
   with bucket_sync.downloaded(url) as workdir:
-    report.write(workdir)
+    report.write(workdir, data_dir=_DATA_DIR.value)
     bucket = bucket_lib.Folder(url)
     files = filter(pathlib.Path.is_file, (workdir / single.FOLDER).rglob('*'))
     names = [path.relative_to(workdir).as_posix() for path in files]

@@ -12,14 +12,13 @@ checkpoint are replaced. With --output both go there.
 
 import pathlib
 
-import jax
 from absl import flags
 
 from alexnet_jax import cli
 from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.evaluate import load
 from alexnet_jax.parallel import mesh
-from alexnet_jax.runtime import compile, malloc, paths
+from alexnet_jax.runtime import compile, environment, malloc, paths
 from alexnet_jax.studies.retrieval import search
 
 _RESTORE = flags.DEFINE_string(
@@ -55,18 +54,21 @@ def main() -> int:
   for text in _BITS.value:
     if not text.isdecimal():
       raise ValueError(f'--bits={text}: use whole numbers, such as 64,128')
-  step = _step(_RESTORE.value)
-  config = compatible.own_config(restore.read_meta(step))
-  config.data.dir = _DATA_DIR.value or config.data.dir
+  _check_restore(_RESTORE.value)
+  step, meta = restore.of_newest(
+    _RESTORE.value, read=lambda step: (step, restore.read_meta(step))
+  )
+  config = compatible.own_config(meta)
+  compatible.name_data(config, given=_DATA_DIR.value, path=step)
   config.mesh.data = 1
   mesh.make_cpu_devices(config.mesh.column)
-  if jax.default_backend() == 'cpu':
+  if environment.backend() == 'cpu':
     malloc.keep_freed_memory()
   else:
     config.mesh.column = 1
   compile.keep_programs()
   result = search.search(
-    load.network(step, config=config),
+    load.network(_RESTORE.value, config=config),
     workdir=_workdir(step),
     queries=_QUERIES.value,
     most_images=_MOST_IMAGES.value,
@@ -76,8 +78,8 @@ def main() -> int:
   return 0
 
 
-def _step(given: str) -> pathlib.Path:
-  """The checkpoint's folder, whose name may have commas."""
+def _check_restore(given: str) -> None:
+  """Refuses several checkpoints; one folder's name may have commas."""
   if paths.is_remote(given):
     if not _OUTPUT.value:
       raise ValueError(
@@ -85,7 +87,6 @@ def _step(given: str) -> pathlib.Path:
       )
   elif ',' in given and not paths.expand(given).exists():
     raise ValueError(f'--restore={given}: give one WORKDIR or checkpoint')
-  return layout.find(given)
 
 
 def _workdir(step: pathlib.Path) -> pathlib.Path:

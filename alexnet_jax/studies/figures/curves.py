@@ -4,6 +4,7 @@ Lines show minibatches in training, with dropout and augmentation. Points show
 the whole validation set, without either, and so may lie below the lines.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -118,7 +119,13 @@ def _points(
 
 
 def _rate(axes: Axes, train: _Records) -> None:
-  epochs, rates = style.over_epochs(train, 'learning_rate')
+  changes = [
+    after
+    for before, after in itertools.pairwise(train)
+    if before['learning_rate'] != after['learning_rate']
+  ]
+  some = [*train[:1], *changes, *train[-1:]] if len(train) > 1 else train
+  epochs, rates = style.over_epochs(some, 'learning_rate')
   axes.plot(
     epochs,
     rates,

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from alexnet_jax.runtime import paths
+
 
 class Section(NamedTuple):
   """A part of the page; #place leads to it."""
@@ -91,9 +93,5 @@ def write(path: pathlib.Path, content: str | bytes) -> None:
   if isinstance(content, str):
     content = content.encode('utf-8', 'replace')
   path.parent.mkdir(parents=True, exist_ok=True)
-  scratch = path.with_name(f'.{path.name}.tmp')
-  try:
-    scratch.write_bytes(content)
-    scratch.replace(path)
-  finally:
-    scratch.unlink(missing_ok=True)
+  with paths.replacing(path) as file:
+    file.write(content)

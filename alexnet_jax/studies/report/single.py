@@ -35,17 +35,17 @@ SECTIONS = {
 }
 
 
-def write(workdir: pathlib.Path) -> pathlib.Path:
+def write(workdir: pathlib.Path, *, data_dir: str = '') -> pathlib.Path:
   """Writes WORKDIR/report/index.html and its figures; returns the page's path.
 
   The run may be unfinished, or lack anything but a folder with a config.json
   or a line of metrics.jsonl; else it raises ValueError. An OSError leaves an
-  older report there.
+  older report there. `data_dir` is the data set, if it has moved.
   """
   path = workdir / FOLDER / PAGE
   parts, title = 1 + len(SECTIONS), 'writing the report'
   with tqdm.tqdm(total=parts, desc=title, delay=5, leave=False) as bar:
-    run = gather.read(workdir)
+    run = gather.read(workdir, data_dir=data_dir)
     bar.update()
     album = pictures.Album(path.parent)
     page.write(path, document(run, album=album, on_section=bar.update))
@@ -65,7 +65,7 @@ def document(
     draw=lambda name: pictures.draw_run(run, name, album=album),
     evaluated=results.newest_and_best(run),
     ilsvrc=results.ilsvrc(run.data_name),
-    paper_errors=results.paper_errors(),
+    paper_errors=results.paper_errors(run),
     notes=notes2012.NOTES,
     views=results.views,
     between=results.between,

@@ -118,10 +118,17 @@ def running_mean(
   >>> running_mean(np.array([0, 3, 6, 9]), width=3).tolist()
   [1.5, 3.0, 6.0, 7.5]
   """
-  half = width // 2
-  ones, own = np.ones(2 * half + 1), slice(half, half + len(values))
-  count = np.convolve(np.ones(len(values)), ones)[own]
-  return np.convolve(values.astype(np.float64), ones)[own] / count
+  half, places = width // 2, np.arange(len(values))
+  start = np.maximum(places - half, 0)
+  end = np.minimum(places + half + 1, len(values))
+  # What is not finite would spoil all sums after it.
+  finite = np.isfinite(values)
+  sums, unknown = (
+    np.concatenate([[0.0], np.cumsum(each)])
+    for each in (np.where(finite, values, 0.0), ~finite)
+  )
+  means = (sums[end] - sums[start]) / (end - start)
+  return np.where(unknown[end] > unknown[start], np.nan, means)
 
 
 def layer_statistics(params: _Tree, velocities: _Tree) -> list[dict[str, Any]]:
