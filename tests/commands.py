@@ -5,7 +5,8 @@ each command. What has been imported is then all that differs from a new
 `python -m MODULE ARGS`: the fork has its own flags, folder, output, atexit
 handlers and exit code, and JAX has no backend before it looks for one.
 
-Environment variables that are read when JAX is imported come too late.
+Environment variables that are read when JAX is imported come too late: those
+of JAX are set in its config, by hand.
 """
 
 import atexit
@@ -22,6 +23,8 @@ import tempfile
 import threading
 import warnings
 from typing import NamedTuple
+
+import jax
 
 from tests import buckets
 
@@ -43,6 +46,7 @@ _IMPORTED = (
 )
 
 
+_VALUES = {'0': False, '1': True}  # of JAX_... variables
 # Of gc.set_threshold, in tests: see conftest.py.
 GC_THRESHOLD = (100_000, 50, 100)
 
@@ -107,6 +111,9 @@ def become(module, args, cwd, limit, env, *, out, err) -> str:
       os.dup2(file.fileno(), number)
   signal.alarm(limit)
   os.environ.update(env)
+  for name, value in env.items():  # what `import jax` would have read
+    if name.lower() in jax.config.values:
+      jax.config.update(name.lower(), _VALUES.get(value, value))
   os.chdir(cwd)
   sys.path[:1] = [cwd, str(ROOT)]
   sys.argv[1:] = args

@@ -55,6 +55,21 @@ def prepare(folder):
     checksums={},
   )
   metadata_lib.write(folder, metadata=metadata)
+  sign(folder)
+
+
+def sign(folder):
+  """Writes the sums of the files of a prepared data set as they are."""
+  path = folder / metadata_lib.FILE
+  content = json.loads(path.read_text())
+  named = [n for s in content['splits'].values() for n in s['shards']]
+  shards = [name for name in named if (folder / name).is_file()]
+  files = [n for n in records.STATISTICS_FILES if (folder / n).is_file()]
+  content['checksums'] = {
+    name: metadata_lib.checksum(folder / name) for name in [*shards, *files]
+  }
+  content['samples'] = {n: metadata_lib.sample(folder / n) for n in shards}
+  path.write_text(json.dumps(content, indent=1, sort_keys=True) + '\n')
 
 
 def _write_shard(path, encoded):
@@ -194,6 +209,16 @@ def step(way):
     way(here)
     sums = checksums.file_sums(here / STEP)
     (here / STEP / 'files.json').write_text(json.dumps(sums))
+
+  return resigned
+
+
+def signed(way):
+  """Damaged data whose sums are those of the damaged files."""
+
+  def resigned(here):
+    way(here)
+    sign(here / 'data')
 
   return resigned
 

@@ -66,14 +66,18 @@ class ForkedRun:
 
 
 class Server:
-  """Starts runs until it is left."""
+  """Starts runs until it is left; `env` are further environment variables."""
+
+  def __init__(self, **env):
+    self._env = env
 
   def __enter__(self):
     self._process = subprocess.Popen(
       [sys.executable, '-B', '-m', 'tests.fork_server'],
       cwd=commands.ROOT,
       env=os.environ
-      | {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},  # as conftest.py
+      | {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}  # as conftest.py
+      | self._env,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -124,7 +128,7 @@ def free_port():
 
 
 def _serve():
-  """Answers requests; returns in a fork alone, which is to run what it says."""
+  """Answers requests; returns in a fork alone the module that it is to run."""
   for line in iter(sys.stdin.readline, ''):
     what, *request = json.loads(line)
     if what == 'wait':
@@ -135,11 +139,11 @@ def _serve():
         warnings.simplefilter('ignore')
         answer = os.fork()
       if not answer:
-        args, output, limit, env = request
+        args, output, limit, env, *module = request
         with open(f'{output}.out', 'w') as out, open(f'{output}.err', 'w') as e:
           root = str(commands.ROOT)
           commands.become(MODULE, args, root, limit, env, out=out, err=e)
-        return
+        return module[0] if module else MODULE
     print(json.dumps(answer), flush=True)
   os._exit(0)
 
@@ -153,5 +157,4 @@ if __name__ == '__main__':
   mock.patch.object(
     compiler, 'distributed', types.SimpleNamespace(global_state=one)
   ).start()
-  _serve()
-  commands.leave(MODULE)
+  commands.leave(_serve())

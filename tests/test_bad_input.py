@@ -9,6 +9,7 @@ Damage that training finds in its own checkpoints is in tests/faults: such a
 step is set aside, and the run goes on.
 """
 
+import os
 import shutil
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ CONFIGS = [
   ('model.lrn.k=0', 'lrn.k = 0.0', 'number above 0'),
   ('model.lrn.n=4', 'lrn.n = 4', 'use an odd number'),
   ('model.lrn.alpha=nan', 'lrn.alpha = nan', 'number 0 or more'),
-  ('model.lrn.beta=-inf', 'lrn.beta = -inf', 'number that is finite'),
+  ('model.lrn.beta=-inf', 'lrn.beta = -inf', 'number within +-1e+09'),
   ('model.columns=0', 'columns = 0', 'from 1 to 1024'),
   ('model.columns=3', 'has 3 columns', 'use --config.mesh.column=1'),
   ('model.num_classes=1', 'num_classes = 1', 'from 2 to 1000000'),
@@ -59,7 +60,7 @@ CONFIGS = [
   ('model.layer.conv1.ops=poool', "ops holds 'poool'", 'use activation'),
   ('model.layer.conv1.inputs=both', "conv1.inputs = 'both'", "use 'image'"),
   ('model.layer.conv2.kernels=31', 'conv2.kernels = 31', 'use a multiple'),
-  ('model.layer.conv2.stride=0', 'conv2.stride = 0', 'number 1 or more'),
+  ('model.layer.conv2.stride=0', 'conv2.stride = 0', 'from 1 to 4096'),
   ('model.layer.conv2.stddev=nan', 'conv2.stddev = nan', 'number 0 or more'),
   ('model.pool.stride=4', 'stride = 4', 'size = 3 or less'),
   ('data.crop_size=81', 'crop_size = 81', 'use that or less'),
@@ -80,6 +81,11 @@ CONFIGS = [
   ('schedule.bias=((0,1),(9,1),(5,1))', '(5, 1)', 'begin with 0 and rise'),
   ('schedule.bias=((0,1),(1e999,1))', '(inf, 1)', 'use pairs of a time'),
   ('schedule.bias=((0,1),(1e9,1))', '(1000000000.0, 1)', 'below 100,000'),
+  (f'schedule.kernel=((0,{"9" * 400}),)', '9999)', 'use pairs of a time'),
+  ('augment.images_per_draw=100000000000000000000', '0000', 'a whole number'),
+  ('model.lrn.n=999999999', 'lrn.n = 999999999', 'from 1 to 4096'),
+  ('optim.learning_rate=1e39', 'learning_rate = 1e+39', 'number 0 or more'),
+  ('num_epochs=5 --config.total_steps=3', 'both say how long', 'one of the'),
   ("ablations=('tanh',)", 'config.ablations', 'use --ablation=NAME'),
 ]
 
@@ -116,6 +122,29 @@ CONFIG_FILES = [
   ),
 ]
 
+START_FROZEN = f'{START}  from ml_collections import config_dict\n'
+CONFIG_FILES += [
+  ('raise SystemExit(0)\n', 'line 1: SystemExit: 0', 'Mend it'),
+  (f'{START}  c.self = c\n  return c\n', 'RecursionError', 'Mend it'),
+  (
+    f'{START_FROZEN}  return config_dict.FrozenConfigDict(c)\n',
+    'my.py gives no ConfigDict',
+    'let its get_config() return one',
+  ),
+  (
+    f'{START_FROZEN}  c.note = config_dict.required_placeholder(int)\n'
+    '  return c\n',
+    'RequiredValueError',
+    'Mend it',
+  ),
+  (
+    f'{START}  t = ()\n  for _ in range(3000): t = (t,)\n  c.data.embedded_'
+    'classes = t\n  return c\n',
+    'RecursionError',
+    'Mend it',
+  ),
+]
+
 # The exit code, and flags that are wrong whatever the config.
 FLAGS = [
   (1, '', '--config is missing', 'use one such as --config=default'),
@@ -138,6 +167,8 @@ FLAGS = [
     *(1, 'SMOKE --ablation=no_dropout --config.model.dropout_rate=0.3'),
     *('but --ablation=no_dropout sets it to 0.0', 'use one of the two'),
   ),
+  (1, 'SMOKE --mode=eval --restore=,', 'no checkpoint', 'give'),
+  (1, 'SMOKE --split=test', '--split=test goes with', '--mode=eval'),
   (1, 'SMOKE --restore=x', '--restore=x goes with --mode=eval', '--workdir'),
   (1, 'SMOKE --profile=5', '--profile=5: give the first', 'as 10:12'),
   (1, 'SMOKE --profile=5:4', '--profile=5:4: give the first', 'as 10:12'),
@@ -155,7 +186,22 @@ FLAGS = [
   (2, 'SMOKE --config.schedule.bias=((0,1)', 'bias=((0,1)', 'use quotes'),
 ]
 
+
+def linked_lock(here):
+  (here / 'l').mkdir()
+  (here / 'outside').write_text('not ours')
+  (here / 'l/.lock').symlink_to(here / 'outside')
+
+
 # Files and folders that flags name.
+def no_permission(here):
+  if os.geteuid():
+    (here / 'data/mean_image.npy').chmod(0)
+  else:  # root may read all; a folder in its place is no damage either
+    (here / 'data/mean_image.npy').unlink()
+    (here / 'data/mean_image.npy').mkdir()
+
+
 PREPARED = '--config.data.source=prepared --config.data.dir='
 TFDS = '--config.data.source=tfds --config.data.dir=tfds --config.data.tfds='
 FOREIGN = b'{"pythonClassName": "this.Features", "featuresDict": {}}'
@@ -181,6 +227,10 @@ FOLDERS = [
     *(f'{PREPARED}data --config.data.resize=warp', None),
     *('prepared with --resize=crop, but', 'prepare again with --resize=warp'),
   ),
+  ('--workdir=\udcff', None, 'is not UTF-8', 'give another'),
+  (f'{PREPARED}\udcff', None, 'is not UTF-8', 'give another'),
+  (f'{PREPARED}data', no_permission, 'mean_image.npy', ': give'),
+  ('--workdir=l', linked_lock, 'l/.lock is a link', 'remove it'),
   (f'{TFDS}nosuch', None, "no data set 'nosuch'", 'see https://'),
   (f'{TFDS}some:pets', None, "no data set 'some:pets'", 'give NAME'),
   (f'{TFDS}pets', PETS, "names 'this.Features'", 'with the features of TFDS'),
@@ -339,6 +389,10 @@ SOURCES = [
     *(f'--source=tree --output={"o" * 250}', damage.class_folders()),
     *('name too long', 'give a shorter one'),
   ),
+  (
+    *('--source=tree --output=\udcff', damage.class_folders()),
+    *('is not UTF-8', 'give another'),
+  ),
   (f'{OUT}tfds:nosuch', None, "no data set 'nosuch'", 'see https://'),
   (f'{OUT}tfds:some:pets', None, "data set 'some:pets'", 'give NAME'),
   (f'{OUT}tfds:pets --tfds_data_dir=tfds', PETS, 'this.F', 'features of TFDS'),
@@ -364,6 +418,33 @@ META = 'run/checkpoints/1/meta/metadata'
 SUMS = 'run/checkpoints/1/files.json'
 ARRAYS = 'run/checkpoints/1/state/manifest.ocdbt'
 ANOTHER = 'use another step of the run'
+ORBAX = f'{damage.STEP}/_CHECKPOINT_METADATA'
+DONE = f'{damage.STEP}/commit_success.txt'
+
+
+def linked(name):
+  """A file or folder that is moved out of the run, and a link to it."""
+
+  def way(here):
+    (here / name).rename(here / 'elsewhere')
+    (here / name).symlink_to(here / 'elsewhere')
+
+  return way
+
+
+def fifo(name):
+  def way(here):
+    (here / name).unlink()
+    os.mkfifo(here / name)
+
+  return way
+
+
+def renamed(here):
+  (here / damage.STEP).rename(here / 'run/checkpoints/555')
+
+
+BAD_LABELS = damage.split('val', [damage.record(10), damage.record()] * 12)
 CHECKPOINTS = [
   ('--restore=/no/such', None, '/no/such does not exist', 'give a WORKDIR'),
   ('--restore=.', None, '. is no checkpoint', 'give a WORKDIR'),
@@ -382,8 +463,21 @@ CHECKPOINTS = [
   (RUN, step(edited(META, classes=[])), 'knows the 0 classes', 'use that data'),
   (RUN, step(gone(ARRAYS)), 'its state cannot be read', ANOTHER),
   (RUN, step(written(ARRAYS, damage.program)), 'its state', ANOTHER),
+  (RUN, step(edited(META, config={})), 'has no model', 'another checkpoint'),
+  (RUN, step(edited(META, 'config', __class__=1)), 'no field has', ANOTHER),
+  (RUN, step(edited(META, versions=None)), 'has no versions', ANOTHER),
+  (RUN, step(written(META, b'[' * 10**5)), 'maximum recursion', ANOTHER),
+  (RUN, written(ORBAX, b'\x1b[2J'), 'its _CHECKPOINT_METADATA', ANOTHER),
+  (RUN, edited(ORBAX, item_handlers={}), 'is of other items', ANOTHER),
+  (RUN, edited(ORBAX, init_timestamp_nsecs='x'), 'is not what', ANOTHER),
+  (RUN, gone(ORBAX), 'its _CHECKPOINT_METADATA cannot be', ANOTHER),
+  (RUN, written(DONE), 'its commit_success.txt is not', ANOTHER),
+  (RUN, linked(f'{damage.STEP}/state'), 'its state is a link', ANOTHER),
+  (RUN, linked(ARRAYS), 'manifest.ocdbt is a link', ANOTHER),
+  (RUN, fifo(SUMS), 'its files.json cannot be read', ANOTHER),
+  (f'{RUN}/checkpoints/555', renamed, 'its arrays are of step 1', ANOTHER),
   (
-    *(RUN, damage.split('val', [damage.record(10), damage.record()] * 12)),
+    *(RUN, damage.signed(BAD_LABELS)),
     *('11 images are damaged, more than config.data.max', 'Prepare the data'),
   ),
   (
@@ -444,9 +538,12 @@ def _rows():
     yield Row('metadata', prepared, way, (said, *fix))
   for way, said in STATISTICS:
     fix = 'tools.prepare --stats_only --output=data'
-    yield Row('statistics', prepared, way, (said, fix))
+    yield Row('statistics', prepared, damage.signed(way), (said, fix))
   for way, said in RECORDS:
-    yield Row('records', prepared, way, (said, *again))
+    yield Row('records', prepared, damage.signed(way), (said, *again))
+  for name in ('mean_image.npy', 'rgb_pca.npz', 'train', 'val'):
+    way, fix = damage.cut(f'data/{name}', end=-1), 'copy it again'
+    yield Row('sums', prepared, way, (f'data/{name} is not what was', fix))
   tool = 'alexnet_jax.tools.prepare'
   for flags, way, *says in SOURCES:
     yield Row('source', flags, way, says, module=tool)

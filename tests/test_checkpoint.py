@@ -223,9 +223,46 @@ def test_damaged_steps_are_set_aside_and_none_is_overwritten(directory):
 def test_what_a_killed_process_was_writing_is_removed(directory):
   half = directory / '7.orbax-checkpoint-tmp'
   (half / 'state').mkdir(parents=True)
+  (directory / layout.DELETED / '2').mkdir(parents=True)  # and was removing
   assert layout.steps(directory)[0].name == '5'
   assert layout.clean_partial(directory) == [half]
   assert {p.name for p in directory.iterdir()} == {'3', '5'}
+
+
+def _goes(step):
+  """What a run does with an old step, in the middle of a reader's work."""
+  step.parent.joinpath(layout.DELETED).mkdir(exist_ok=True)
+  step.rename(step.parent / layout.DELETED / step.name)
+  layout.remove_deleted(step.parent)
+  return restore.read_meta(step)
+
+
+def test_a_step_that_its_run_removes_is_no_damaged_one(directory, batches):
+  def read(step):
+    return _goes(step) if step.name == '5' else int(_read(step)['step'])
+
+  kept = directory.parent / 'kept'
+  shutil.copytree(directory, kept)
+  assert restore.of_newest(str(directory.parent), read=read) == 3
+  shutil.copytree(kept / '5', directory / '5')
+  assert restore.newest_sound(directory, read=read) == (3, [])
+  assert {p.name for p in directory.iterdir()} == {'3'}
+
+
+def test_steps_that_go_faster_than_they_are_read_are_told_of(directory):
+  def read(step):
+    shutil.copytree(step, step.with_name(str(int(step.name) + 1)))
+    return _goes(step)
+
+  for look in (
+    lambda: restore.of_newest(str(directory.parent), read=read),
+    lambda: restore.newest_sound(directory, read=read),
+  ):
+    with pytest.raises(ValueError, match='removes checkpoints faster') as error:
+      look()
+    assert '\n' not in str(error.value)
+  with pytest.raises(ValueError, match='does not exist'):  # STEP itself
+    restore.of_newest(str(directory / '3'), read=_goes)
 
 
 def test_a_step_that_made_way_comes_back_unless_it_was_written_again(directory):

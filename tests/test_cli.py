@@ -30,6 +30,7 @@ def _parsed():
       "[Errno 2] No such file: 'x'",
     ),
     (OSError(errno.ENOSPC, 'No space left'), 1, 'No space left: make room'),
+    (OSError(errno.EIO, 'I/O error', 'x'), 1, "'x': check the disk"),
     (OSError(errno.ENAMETOOLONG, 'Too long', 'x'), 1, 'give a shorter one'),
     (FileNotFoundError('of no number'), 1, 'error: of no number\n'),
     (MemoryError('9 TiB'), 1, '9 TiB: use a smaller --config.batch_size'),
@@ -46,7 +47,7 @@ def test_user_errors_are_one_line(capsys, error, code, line):
 
 
 @pytest.mark.parametrize(
-  'error', [RuntimeError('bug'), KeyError('bug'), OSError(errno.EIO, 'disk')]
+  'error', [RuntimeError('bug'), KeyError('bug'), OSError(errno.EBADF, 'bug')]
 )
 def test_bugs_keep_their_traceback(error):
   with pytest.raises(type(error)):

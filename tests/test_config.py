@@ -23,7 +23,7 @@ REFUSED = [  # field, value, what the message must name
   ('model.dropout_rate', 1.0, '0 or more and below 1'),
   ('model.layer.conv2.kernels', 31, '2 columns cannot share'),
   ('model.layer.conv2.kernels', 0, 'from 1 to 1000000'),
-  ('model.layer.conv2.stride', 0, 'number 1 or more'),
+  ('model.layer.conv2.stride', 0, 'from 1 to 4096'),
   ('model.layer.conv2.inputs', 'oun', "'own_column' or 'both_columns'"),
   ('model.layer.conv1.inputs', 'own_column', "use 'image'"),
   ('optim.decay.conv1', -1.0, 'number 0 or more'),

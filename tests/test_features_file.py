@@ -163,7 +163,7 @@ def test_a_minibatch_is_no_larger_than_the_folder(
 
 def test_too_little_room_is_one_line(net, folder, tmp_path, monkeypatch):
   monkeypatch.setattr(features.paths, 'free_bytes', lambda _: 1000)
-  with pytest.raises(ValueError, match='GB are needed'):
+  with pytest.raises(ValueError, match='kB are needed'):
     features.extract(
       net,
       files=net_lib.files(str(folder)),

@@ -185,9 +185,9 @@ def test_one_more_than_allowed_ends_the_run(tmp_path, monkeypatch):
 def test_a_rate_that_explodes_names_the_layer_and_saves_nothing(tmp_path):
   with pytest.raises(train.DivergedError) as error:
     train.train(
-      test_train._config(**{'optim.learning_rate': 1e38}), workdir=tmp_path
+      test_train._config(**{'optim.learning_rate': 1e9}), workdir=tmp_path
     )
-  assert 'step 2' in str(error.value) and 'conv4 are the first' in str(
+  assert 'step 2' in str(error.value) and 'fc8 are the first' in str(
     error.value
   )
   assert not list((tmp_path / 'checkpoints').iterdir())
@@ -202,8 +202,9 @@ def test_arrays_that_are_not_finite_are_not_saved():
   digests = checksums.digest(state)
   with pytest.raises(
     train.DivergedError, match='step 9: the array opt_state/0'
-  ):
+  ) as error:
     guard.check_state_finite(digests, step=9)
+  assert 'was not applied' not in str(error.value)  # it was
   del state['opt_state']
   guard.check_state_finite(checksums.digest(state), step=9)
 

@@ -7,13 +7,18 @@ import pytest
 
 from alexnet_jax.train import log as log_lib
 
+_LINE = {
+  'split': 'train', 'epoch': 0.5, 'time': 0.0, 'loss': 1.0, 'top1_error': 0.5,
+  'top5_error': 0.5, 'learning_rate': 0.01,
+}  # fmt: skip
+
 
 def _write(workdir, steps, *, last_step=0):
   history = log_lib.read_metrics(workdir / 'metrics.jsonl')
   kept = [record for record in history if record['step'] <= last_step]
   log = log_lib.MetricsLog(workdir, kept=kept)
   for step in steps:
-    log.write({'step': step, 'split': 'train', 'loss': 1.0})
+    log.write({'step': step, **_LINE})
   log.close()
 
 
@@ -36,8 +41,25 @@ def test_half_a_line_is_dropped(tmp_path):
   assert _steps(tmp_path) == [1, 2, 3]
 
 
-def test_a_damaged_line_is_named(tmp_path):
-  (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n{"st\n')
+@pytest.mark.parametrize(
+  'line',
+  [
+    '{"st',
+    '3',
+    'null',
+    '[]',
+    '{}',
+    '[' * 10**5,
+    json.dumps({**_LINE, 'step': 'x'}),
+    json.dumps({**_LINE, 'step': 0}),
+    json.dumps({**_LINE, 'step': True}),
+    json.dumps({**_LINE, 'step': 2, 'split': 'trayn'}),
+    json.dumps({**_LINE, 'step': 2}).replace('loss', 'lo3s'),
+  ],
+)
+def test_a_damaged_line_is_named(line, tmp_path):
+  sound = json.dumps({**_LINE, 'step': 1})
+  (tmp_path / 'metrics.jsonl').write_text(f'{sound}\n{line}\n')
   with pytest.raises(ValueError, match='line 2 is damaged: remove'):
     log_lib.read_metrics(tmp_path / 'metrics.jsonl')
 

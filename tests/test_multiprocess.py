@@ -3,10 +3,12 @@
 Five kills of one of four processes: python -m tests.test_multiprocess
 """
 
+import contextlib
 import pathlib
 import random
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -173,7 +175,7 @@ def _errors(done):
 
 
 def test_a_loss_that_is_no_number_ends_all_with_3(server, tmp_path):
-  rate = '--config.optim.learning_rate=1e38'
+  rate = '--config.optim.learning_rate=1e9'
   done = _run(server, 2, *TWO, rate, folder=tmp_path, codes=(3,))
   for one in done:
     assert 'step' in _errors(one)[0]
@@ -187,6 +189,16 @@ def test_what_differs_is_named(server, tmp_path):
     (line,) = _errors(one)
     assert 'process 1 has config.optim.momentum = 0.8' in line
     assert 'process 0 has config.optim.momentum = 0.9' in line
+  assert not (tmp_path / 'run').exists()
+
+
+def test_another_mesh_in_one_process_is_named(server, tmp_path):
+  other = {1: ['--config.mesh.data=2']}
+  done = _run(server, 2, *TWO, folder=tmp_path, codes=(1,), own=other)
+  for one in done:
+    (line,) = _errors(one)
+    assert 'process 1 has 2 devices, process 0 has 1' in line
+    assert 'same --config.mesh' in line
   assert not (tmp_path / 'run').exists()
 
 
@@ -397,6 +409,34 @@ def test_processes_that_cannot_join(command, tmp_path, flags, said):
   (line,) = done.stderr.splitlines()
   assert said in line
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_process_that_waits_for_the_others(
+  server, tmp_path, number
+):
+  port = fork_server.free_port()
+  alone = (
+    f'--coordinator=127.0.0.1:{port}',
+    *('--num_processes=2', '--process_id=0', '--coordinator_timeout=60'),
+  )
+  job = _start(server, 1, *TWO, *alone, folder=tmp_path)
+  _wait_for_port(port)
+  begun = time.monotonic()
+  job.kill(0, number)
+  (done,) = job.finish()
+  assert time.monotonic() - begun < 5
+  said = 'stopped before the first step: run the command again\n'
+  assert (done.returncode, done.stderr) == (75, said)
+
+
+def _wait_for_port(port):
+  """Until a process listens there, or a minute has passed."""
+  end = time.monotonic() + 60
+  while time.monotonic() < end:
+    with contextlib.suppress(ConnectionRefusedError):
+      return socket.create_connection(('127.0.0.1', port)).close()
+    time.sleep(0.05)
 
 
 def test_processes_that_cannot_share_the_devices(server, tmp_path):

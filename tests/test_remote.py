@@ -272,7 +272,7 @@ def _load(directory=DATA, *, source='prepared'):
 
 def test_data_on_a_bucket_are_copied_once(data, prepared, capsys):
   first = _load()
-  assert 'copying 0.0 GB' in capsys.readouterr().out
+  assert ': copying ' in capsys.readouterr().out
   for shard in data.glob('*.array_record'):
     shard.unlink()
   again, local = _load(), _load(prepared / 'data')
@@ -335,7 +335,7 @@ def test_a_small_disk_is_refused_before_copying(data, monkeypatch):
   usage = shutil.disk_usage('/')._replace(free=10)
   with monkeypatch.context() as patch:
     patch.setattr(shutil, 'disk_usage', lambda place: usage)
-    with pytest.raises(ValueError, match=r'0\.0 GB are free: make room'):
+    with pytest.raises(ValueError, match=r'are free: make room'):
       _load()
   assert not list(bucket_lib.cache_folder('data').rglob('*.array_record'))
 

@@ -1,5 +1,6 @@
 """The faults; each function gives a line on what it saw, or fails."""
 
+import collections
 import contextlib
 import os
 import pathlib
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import time
 
+from alexnet_jax.checkpoint import layout
 from tests import damage
 from tests.faults import runs
 
@@ -56,8 +58,13 @@ class Place:
     assert found.digests == self.expected.digests
 
   def wait(self, workdir, process):
-    """Until a random moment of a run: of its start, or of its steps."""
-    if self.random.random() < 0.3:
+    """Until a random moment of a run: of its start, steps or deletions."""
+    draw = self.random.random()
+    if draw < 1 / 3:
+      runs.wait_for_deletion(workdir, process)
+      time.sleep(self.random.uniform(0, 0.02))
+      return
+    if draw < 0.5:
       moment = self.random.uniform(0.5, self.seconds)
       with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=moment)
@@ -138,43 +145,78 @@ def _disturb(place, disturb, *, times, start=None):
   return seen, run + 1
 
 
-def flips(place, *, times):
-  """A bit of the newest checkpoint's arrays at a time."""
-  seen = []
+# Written after the sums: a change there is seen if it matters.
+_WITHOUT_SUM = ('_CHECKPOINT_METADATA', 'commit_success.txt')
+_MORE = '--config.total_steps=20'  # two steps beyond runs.CONFIG
+
+
+def damages(place, *, times):
+  """A file of the newest checkpoint or of the one before it at a time.
+
+  A bit is flipped, or the file cut, emptied or removed. With the older one
+  damaged, the run is two steps longer, or nothing would read it.
+  """
+  whole = place.folder / 'whole'
+  longer = place.workdir('longer')
+  shutil.copytree(whole, longer)
+  code, _, err = runs.finish(place.start(longer, _MORE))
+  assert code == 0, err
+  seen = collections.Counter()
   for number in range(times):
-    workdir = place.workdir(f'flips-{number}')
-    shutil.copytree(place.folder / 'whole', workdir)
-    newest = max(workdir.glob('checkpoints/*'), key=lambda p: int(p.name))
-    seen.append(_flip(newest / 'state', place.random))
-    code, out, err = runs.finish(place.start(workdir))
-    assert code == 0, err
-    assert f'warning: {newest} is damaged' in out, (seen[-1], out)
-    assert (workdir / 'set_aside' / newest.name).is_dir()
-    found = runs.result(workdir)
-    assert found == place.expected, seen[-1]
-    shutil.rmtree(workdir)
-  return (
-    f'{times} of {times} flipped bits found, the run went on: {seen[:3]} ...'
-  )
+    workdir = place.workdir('damaged')
+    shutil.copytree(whole, workdir)
+    older = number % 2
+    step = layout.steps(workdir / layout.FOLDER)[older]
+    files = sorted(p for p in step.rglob('*') if p.is_file())
+    # In turn: the drawn names of tensorstore's files are in one folder.
+    path = files[(number // 2 * 7) % len(files)]
+    what = _WAYS[number // 2 % len(_WAYS)](path, place.random)
+    where = f'{what} of {path.relative_to(workdir)}'
+    more = (_MORE,) if older else ()
+    code, out, err = runs.finish(place.start(workdir, *more))
+    assert code == 0, (where, err)
+    if path.relative_to(step).as_posix() not in _WITHOUT_SUM:
+      assert f'warning: {step} is damaged' in out, (where, out)
+      assert (workdir / layout.SET_ASIDE / step.name).is_dir(), where
+    expected = runs.result(longer) if older else place.expected
+    assert runs.result(workdir) == expected, where
+    seen[('older' if older else 'newest', what)] += 1
+  kinds = ', '.join(f'{n} {b} ({a})' for (a, b), n in sorted(seen.items()))
+  return f'{times} of {times} damages: the same numbers: {kinds}'
 
 
-def _flip(folder, moments):
-  """Flips one bit, each file as likely as its size says; where."""
-  files = sorted(p for p in folder.rglob('*') if p.is_file())
-  sizes = [p.stat().st_size for p in files]
-  (path,) = moments.choices(files, weights=sizes)
+def _flip(path, moments):
   data = bytearray(path.read_bytes())
   bit = moments.randrange(8 * len(data))
   data[bit // 8] ^= 1 << bit % 8
   path.write_bytes(data)
-  return f'{path.relative_to(folder)} bit {bit}'
+  return 'flips'
+
+
+def _cut(path, _):
+  os.truncate(path, path.stat().st_size // 2)
+  return 'cuts'
+
+
+def _empty(path, _):
+  os.truncate(path, 0)
+  return 'emptied'
+
+
+def _remove(path, _):
+  path.unlink()
+  return 'removed'
+
+
+_WAYS = (_flip, _cut, _empty, _remove)
 
 
 @contextlib.contextmanager
-def small_disk(folder, *, megabytes=12):
-  """A disk of its own, mounted at a folder."""
+def small_disk(folder, *, megabytes=12, inodes=0):
+  """A disk of its own, mounted at a folder; 0: as many inodes as usual."""
   folder.mkdir(parents=True)
-  mount = ['mount', '-t', 'tmpfs', '-o', f'size={megabytes}m', 'none']
+  options = f'size={megabytes}m' + (f',nr_inodes={inodes}' if inodes else '')
+  mount = ['mount', '-t', 'tmpfs', '-o', options, 'none']
   subprocess.run([*mount, str(folder)], check=True)
   try:
     yield
@@ -236,6 +278,26 @@ def take_away(disk):
   yield
   shutil.rmtree(disk / 'run', ignore_errors=True)
   (disk / 'elsewhere').rename(disk / 'run')
+
+
+def few_inodes(place, *, times=1, numbers=range(8, 41, 4)):
+  """Disks with room, but for so many files and folders in all."""
+  if not can_mount():
+    return 'not run: mounting needs root on Linux'
+  for number in [*numbers] * times:
+    disk = place.workdir(f'inodes-{number}')
+    with small_disk(disk, inodes=number):
+      process = place.start(disk / 'run')
+      began = None
+      while process.poll() is None:
+        said = pathlib.Path(f'{place.folder / "output"}.err').read_text()
+        began = began or (said and time.monotonic())
+        time.sleep(0.05)
+      code, _, err = runs.finish(process)
+    assert code == 1 and err.count('\n') == 1, (number, code, err)
+    assert 'No space left' in err, (number, err)
+    assert time.monotonic() - began < 10, number  # orbax waits for minutes
+  return f'{len(numbers)} disks: each exit 1 with one line, within seconds'
 
 
 def lost_data(place, *, times):

@@ -59,9 +59,13 @@ def start(workdir, *args, cache=None):
 class Forked:
   """A command forked from a fork_server.Server, with the methods of Popen."""
 
-  def __init__(self, server, workdir, *args, output):
-    flags = [f'--workdir={workdir}', *CONFIG, *args]
-    self.pid = server.ask(['start', flags, str(output), _SECONDS, {}])
+  def __init__(
+    self, server, workdir, *args, output, module=None, limit=_SECONDS
+  ):
+    """Starts smoke.py, or another command with its own flags."""
+    flags = [f'--workdir={workdir}', *(() if module else CONFIG), *args]
+    request = ['start', flags, str(output), limit, {}]
+    self.pid = server.ask([*request, *([module] if module else [])])
     self.returncode = None
     self._server, self._output = server, output
     self._end = os.pidfd_open(self.pid)
@@ -127,6 +131,17 @@ def wait_for_step(workdir, process, step):
       if f'"step": {step},' in path.read_text():
         return
     time.sleep(0.005)
+
+
+def wait_for_deletion(workdir, process):
+  """Until an old checkpoint is being removed, or the run ends."""
+  folder = pathlib.Path(workdir) / layout.FOLDER / layout.DELETED
+  end = time.monotonic() + _SECONDS
+  while process.poll() is None and time.monotonic() < end:
+    with contextlib.suppress(FileNotFoundError):
+      if any(folder.iterdir()):
+        return
+    time.sleep(0.001)
 
 
 def wait_until_it_listens(process):
