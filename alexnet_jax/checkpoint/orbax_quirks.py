@@ -22,8 +22,12 @@ from absl import logging as absl_logging
 
 from alexnet_jax.parallel import distributed
 
-# In what asyncio logs of tasks, futures and gathers.
-_NEVER_RETRIEVED = 'exception was never retrieved'
+# In what asyncio logs of tasks, futures and gathers, and of tasks that fail
+# while their loop ends with the first error.
+_REPORTED = (
+  'exception was never retrieved',
+  'unhandled exception during asyncio.run() shutdown',
+)
 
 
 def host0_options() -> ocp.options.MultiprocessingOptions:
@@ -56,4 +60,5 @@ def _hook(before: Callable[[Any], Any], args: Any) -> None:
 
 
 def _is_reported(record: logging.LogRecord) -> bool:
-  return _NEVER_RETRIEVED not in record.getMessage()
+  message = record.getMessage()
+  return not any(text in message for text in _REPORTED)

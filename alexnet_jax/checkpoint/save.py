@@ -168,11 +168,12 @@ class CheckpointSaver:
 
   def close(self) -> None:
     """Waits, and ends the threads of this host that write; else SaveError."""
-    with self._quiet, self._save_errors():
+    with self._save_errors():
       if self._manager:
         self._manager.close()
         layout.remove_deleted(self._directory)
         layout.recover(self._directory)
+    self._quiet.close()  # not after an error: threads of orbax still fail
 
   def _check_room(self, size: int) -> None:
     if not self._is_there():
