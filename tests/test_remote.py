@@ -435,7 +435,7 @@ def test_the_commands_work_on_a_bucket(
   out = run('tools.checkpoint', f'--dir={RUN}', '--verify')
   assert ' yes ' in out and ' NO ' not in out
   (there / 'report' / 'index.html').unlink()
-  out = run('tools.report', f'--workdir={RUN}')
+  out = run('tools.report', f'--workdir={RUN}', f'--data_dir={DATA}')
   assert out.strip() == f'{RUN}/report/index.html'
   # Not in the report of main, whose fresh process has no fake buckets.
   page = (there / 'report' / 'index.html').read_text()
