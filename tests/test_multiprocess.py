@@ -325,6 +325,7 @@ def test_an_image_that_one_cannot_read_ends_all(server, tmp_path):
   encoded = whole[: damage.IMAGES['train']]
   encoded[draws.permutation[8 + 6]] = b'short'
   damage.split('train', encoded)(tmp_path)
+  damage.sign(tmp_path / 'data')
   done = _run(
     server,
     2,

@@ -236,7 +236,7 @@ def test_flags_that_cannot_work_are_one_line(command, run, args, said):
 
 
 def test_a_step_outside_of_a_run_needs_an_output(command, run, tmp_path):
-  step = tmp_path / 'deep' / '12'
+  step = tmp_path / 'deep' / '7'
   shutil.copytree(run / 'checkpoints' / '7', step)
   few = ('--queries=4', '--most_images=6', '--bits=8')
   done = _retrieve(command, step, *few)
@@ -249,7 +249,7 @@ def test_a_step_outside_of_a_run_needs_an_output(command, run, tmp_path):
     'features',
     'retrieval.json',
   ]
-  assert [path.name for path in step.parent.iterdir()] == ['12']
+  assert [path.name for path in step.parent.iterdir()] == ['7']
 
 
 _ONE_GPU = """

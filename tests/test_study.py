@@ -56,7 +56,7 @@ FAKE = """
   cost = {'base': 0, 'no_lrn': 0.01 * (seed - 1), 'tanh': 0.2 + 0.01 * seed}
   last = {'split': 'val', 'step': 2, 'epoch': 1.0, 'views': 10}
   last |= {'top1_error': 0.3 + 0.05 * seed + cost[name], 'top5_error': 0.1}
-  last |= {'loss': 1.0 + cost[name], 'num_images': 100}
+  last |= {'loss': 1.0 + cost[name], 'num_images': 100, 'time': 1.0}
   metrics.parent.mkdir(parents=True)
   metrics.write_text(json.dumps(last) + '\\n')
 """
@@ -431,7 +431,7 @@ def _done(asked, errors):
     last |= {'top1_error': errors[run.name], 'top5_error': 0.1, 'loss': 1.0}
     run.workdir.mkdir(parents=True)
     (run.workdir / study.METRICS).write_text(
-      json.dumps(last | {'num_images': 100}) + '\n'
+      json.dumps(last | {'num_images': 100, 'time': 1.0}) + '\n'
     )
     runs.append(run._replace(end=jobs_lib.End(0, '')))
   return runs

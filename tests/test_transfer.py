@@ -50,8 +50,11 @@ def _evaluations(*errors, every=3):
   made = []
   for number, error in enumerate(errors, start=1):
     step = every * number
-    made.append({'split': 'train', 'step': step, 'top1_error': 0.0})
-    made.append({'split': 'val', 'step': step, 'top1_error': error})
+    line = {'step': step, 'epoch': 1.0, 'time': 1.0, 'loss': 1.0}
+    line |= {'top5_error': 0.0, 'learning_rate': 0.01}
+    made.append(line | {'split': 'train', 'top1_error': 0.0})
+    line |= {'views': 1, 'num_images': 100}
+    made.append(line | {'split': 'val', 'top1_error': error})
   return made
 
 

@@ -215,7 +215,7 @@ def _check_orbax_files(step: pathlib.Path) -> None:
 
 def _read_json(step: pathlib.Path, name: str) -> dict:
   try:
-    if not (step / name).is_file():  # a FIFO would keep the reader waiting
+    if (step / name).is_fifo():  # it would keep the reader waiting
       raise FileNotFoundError(errno.ENOENT, 'it is no file')
     content = json.loads((step / name).read_text())
   except (NotADirectoryError, *_NO_JSON) as error:

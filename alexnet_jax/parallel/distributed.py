@@ -120,6 +120,9 @@ def _in_thread(act: Callable[[], None]) -> None:
       call.set_exception(error)
 
   threading.Thread(target=run, daemon=True).start()
+  # Wakes up now and then: the system may give a signal to the other thread.
+  while not futures.wait([call], timeout=0.2).done:
+    pass
   call.result()
 
 

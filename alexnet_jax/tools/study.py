@@ -16,6 +16,7 @@ from absl import flags
 from ml_collections.config_flags import config_flags
 
 from alexnet_jax import cli
+from alexnet_jax.config import durations
 from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.runtime import paths, signals
 from alexnet_jax.studies.ablation import jobs, page, results, study
@@ -110,7 +111,9 @@ def _config() -> study.Config:
     values(['study', *argv])
   except flags.Error as error:
     raise ValueError(f'--set: {error}') from error
-  return values.config
+  config = values.config
+  durations.prefer_typed(config, typed=[f.split('=')[0] for f in _SET.value])
+  return config
 
 
 if __name__ == '__main__':

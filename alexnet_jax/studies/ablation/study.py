@@ -202,8 +202,10 @@ def _job(study: Study, run: Run) -> jobs.Job:
   """The command of a run; a later flag overrides an earlier one."""
   steps = study.config.total_steps
   fields = ['report.at_end=False', *study.fields, f'seed={run.seed}']
-  fields += [f'num_epochs={study.config.num_epochs}']
-  fields += [f'total_steps={steps}'] if steps is not None else []
+  if steps is None:
+    fields += [f'num_epochs={study.config.num_epochs}']
+  else:  # one of the two, as both are refused
+    fields += [f'total_steps={steps}']
   flags = [f'--config={study.base}', *(f'--config.{f}' for f in fields)]
   flags += [f'--workdir={run.workdir}']
   flags += [f'--ablation={run.name}'] if run.name != BASE else []
