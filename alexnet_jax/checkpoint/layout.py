@@ -151,6 +151,11 @@ def recover(directory: pathlib.Path) -> None:
       path.rename(path.with_suffix(''))
 
 
+def iterator_state(step: int) -> dict[str, int]:
+  """The state of data/pipeline.py's iterator after `step` minibatches."""
+  return {'next_index': step}
+
+
 def versions() -> dict[str, str]:
   """Returns the versions of this and other packages, for the metadata."""
   others = {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -278,7 +278,7 @@ def read_statistics(step: pathlib.Path) -> stats.Statistics | None:
 def read_iterator(step: pathlib.Path) -> dict[str, Any]:
   """Reads the state of the iterator over minibatches when it was written."""
   found = _on_host0(step, lambda: _read_json(step, f'data/{layout.ITERATOR}'))
-  if found != {'next_index': int(step.name)}:
+  if found != layout.iterator_state(int(step.name)):
     raise DamagedError(step, f'its data position is {found!r:.60}')
   return found
 

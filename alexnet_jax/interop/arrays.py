@@ -90,14 +90,11 @@ def make(
   for name, spec in expected(config).items():
     shape = arrays[name].shape if name in arrays else None
     assert shape == spec.shape, (name, shape, spec.shape)  # checked by readers
-  no_colours = stats.RgbPca(
-    np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
-  )
   return net_lib.Net(
     config=config,
     params=tree(arrays),
     classes=tuple(classes),
-    statistics=stats.Statistics(mean_image, no_colours),
+    statistics=stats.Statistics(mean_image, stats.pca(np.zeros((3, 3)))),
   )
 
 

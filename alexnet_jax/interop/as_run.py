@@ -3,7 +3,6 @@
 import pathlib
 import shutil
 
-import grain
 import jax
 import jax.numpy as jnp
 
@@ -58,7 +57,7 @@ def _save(net: net_lib.Net, directory: pathlib.Path, *, name: str) -> None:
     saver.save(
       0,
       state=state.to_tree(),
-      iterator_state=_first_minibatch(),
+      iterator_state=layout.iterator_state(0),
       meta=layout.Meta(
         config=net.config.to_dict(),
         dataset=name,
@@ -88,8 +87,3 @@ def _state(net: net_lib.Net) -> state_lib.TrainState:
     plateau=plateau.init(),
     model_state=jax.tree.map(jnp.asarray, dict(net.model_state)),
   )
-
-
-def _first_minibatch() -> dict[str, int]:
-  """The state of data/pipeline.py's iterator before its first minibatch."""
-  return iter(grain.MapDataset.range(1).to_iter_dataset()).get_state()
