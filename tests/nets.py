@@ -16,12 +16,19 @@ IMAGE = 80
 BATCH = 8
 
 
-def config(*, data=1, column=1):
-  """The smoke config on a data x column mesh, minibatches of 8, rate 0.01."""
+SKIPPED = ('conv2', 'conv4', 'conv5')  # most of the time goes into compiling
+
+
+def config(*, data=1, column=1, short=False):
+  """The smoke config on a data x column mesh, minibatches of 8, rate 0.01.
+
+  A short one has fewer layers, for tests that are not about them.
+  """
   config = smoke.get_config()
   config.mesh.data, config.mesh.column = data, column
   config.batch_size = BATCH
   config.optim.learning_rate = 0.01
+  config.model.skip_layers = SKIPPED if short else ()
   return config
 
 
@@ -43,9 +50,9 @@ def mean_image():
 
 
 @functools.cache
-def trained(*, data, column, parts=1):
+def trained(*, data, column, parts=1, short=False):
   """Five steps on a mesh, each in so many parts, taken once."""
-  on_mesh = config(data=data, column=column)
+  on_mesh = config(data=data, column=column, short=short)
   on_mesh.grad_accumulation_steps = parts
   return Trained(on_mesh, num_steps=5)
 

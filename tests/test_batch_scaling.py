@@ -60,7 +60,7 @@ def test_without_warm_up_the_program_is_that_of_the_other_rate():
   """To the letter: twice the rate for twice the images, as a field or not."""
   texts = []
   for rate, rule in ((0.01, 'linear'), (0.02, ''), (0.01, '')):
-    config = nets.config()
+    config = nets.config(short=True)
     config.optim.learning_rate = rate
     config.batch_scaling.rule = rule
     config.batch_scaling.base_batch_size = nets.BATCH // 2
@@ -107,7 +107,7 @@ def test_plateaus_tables_and_the_warm_up_multiply():
 
 def test_metrics_show_the_rate_of_each_step_of_a_warm_up():
   """Of 12 images 8 at a time: two epochs are three steps, from 1 to 4."""
-  config = nets.config()
+  config = nets.config(short=True)
   config.grad_accumulation_steps = 2  # the whole minibatch counts
   config.batch_scaling.rule = 'linear'
   config.batch_scaling.base_batch_size = 2
@@ -116,7 +116,7 @@ def test_metrics_show_the_rate_of_each_step_of_a_warm_up():
   rates = [float(m['learning_rate']) for m in run.metrics]
   np.testing.assert_allclose(rates, [0.01, 0.02, 0.03, 0.04, 0.04], rtol=1e-6)
   # What moved: fc8's biases begin at 0, do not decay, and have no velocity.
-  plain = nets.trained(data=1, column=1, parts=1)
+  plain = nets.trained(data=1, column=1, parts=1, short=True)
   first, theirs = (r.states[0].params['fc8']['bias'] for r in (run, plain))
   np.testing.assert_allclose(first, theirs, rtol=1e-4, atol=1e-7)
 
@@ -124,7 +124,7 @@ def test_metrics_show_the_rate_of_each_step_of_a_warm_up():
 @functools.cache
 def _lars(*, data, column, parts):
   """Three steps of LARS, at a rate that moves kernels by thousandths."""
-  config = nets.config(data=data, column=column)
+  config = nets.config(data=data, column=column, short=True)
   config.grad_accumulation_steps = parts
   config.batch_scaling.lars = True
   config.batch_scaling.trust_coefficient = 0.05
@@ -144,7 +144,7 @@ def test_first_step_of_lars_is_the_plain_one_times_the_ratio_of_norms(mesh):
   """The plain rule's first velocity is -0.01 u, and u is all that LARS asks."""
   data, column, parts = mesh
   run = _lars(data=data, column=column, parts=parts)
-  plain = _velocities(nets.trained(data=1, column=1).states[0])
+  plain = _velocities(nets.trained(data=1, column=1, short=True).states[0])
   for layer, ours in _velocities(run.states[0]).items():
     v = np.asarray(plain[layer]['kernel'], np.float64)
     w = np.asarray(run.first.params[layer]['kernel'], np.float64)
@@ -201,7 +201,7 @@ def test_norms_sum_what_is_split_and_not_what_all_columns_have():
 )
 def test_a_gradient_that_is_no_number_in_one_column_moves_neither(bad, sound):
   """It is part of the norm that both have."""
-  config = nets.config(column=2)
+  config = nets.config(column=2, short=True)
   config.batch_scaling.lars = True
   rule = sgd.from_config(
     config.optim, scaling=config.batch_scaling, norms=build._norms
@@ -231,14 +231,14 @@ def test_a_gradient_that_is_no_number_in_one_column_moves_neither(bad, sound):
   ('data', 'column', 'skips', 'shapes'),
   [
     (2, 1, 0, None),
-    (1, 2, 0, {'f32[16]'}),  # of eight layers, |w| and |u| squared
-    (2, 2, 1, {'f32[16]', 's32[]'}),
+    (1, 2, 0, {'f32[10]'}),  # of five layers, |w| and |u| squared
+    (2, 2, 1, {'f32[10]', 's32[]'}),
   ],
 )
 def test_lars_adds_one_sum_of_norms_and_nothing_else(
   data, column, skips, shapes
 ):
-  config = nets.config(data=data, column=column)
+  config = nets.config(data=data, column=column, short=True)
   config.batch_scaling.lars = True
   config.guard.max_skipped_steps = skips
   report = communication.report(config)
@@ -249,8 +249,8 @@ def test_lars_adds_one_sum_of_norms_and_nothing_else(
     return
   (sums,) = added
   assert set(sums.shapes) == shapes and sums.count == len(shapes)
-  # Of a sum of two each sends its own: 64 bytes, and 4 if they agree.
-  sent = (64 + 4 * skips) * 2 * data
+  # Of a sum of two each sends its own: 40 bytes, and 4 if they agree.
+  sent = (40 + 4 * skips) * 2 * data
   assert sums.bytes_per_image == sent / nets.BATCH
   config.batch_scaling.lars = False
   without = communication.expected(config)

@@ -74,6 +74,10 @@ def test_data_that_are_lost_are_told_of_and_nothing_else_is(place):
   injected.lost_data(place, times=1)
 
 
+def test_damaged_data_are_told_of(place):
+  injected.damaged_data(place, times=1)
+
+
 # The first checkpoint of a short run is 2, its last 4; see operations.py.
 _TWO, _FOUR = ('/checkpoints/2.orbax', '/checkpoints/4.orbax')
 _IN_TURN = (  # phase, place, number there, errno, whether it stays

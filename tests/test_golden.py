@@ -112,6 +112,16 @@ def test_fields_that_ablations_set():
   assert facts.ablated() == stored, RENEW
 
 
+def test_initial_values_of_the_full_network():
+  params = facts.initial('default')
+  ones = {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'}
+  for name, layer in params.items():
+    spread, n = float(layer['kernel'].std()), layer['kernel'].size
+    assert abs(spread / 0.01 - 1) < 4 / np.sqrt(2 * n), name
+    assert abs(float(layer['kernel'].mean())) < 4 * 0.01 / np.sqrt(n), name
+    assert (np.asarray(layer['bias']) == (name in ones)).all(), name
+
+
 @pytest.mark.parametrize('name', facts.PRESETS)
 def test_parameters_and_their_initial_values(name):
   stored = facts.stored('parameters_default')

@@ -39,7 +39,7 @@ def there(bucket):
 
 def _config(steps=8):
   """Two epochs of four steps; evaluation of 10 images."""
-  config = nets.config()
+  config = nets.config(short=True)
   config.data.embedded_train_images = 30
   config.data.embedded_val_images = 10
   config.total_steps = steps

@@ -23,6 +23,7 @@ if sys.argv[1] == 'pickle':
   pickle.loads(pickle.dumps(os.getcwd))
 config = smoke.get_config()
 config.mesh.column = 1
+config.model.skip_layers = ("conv2", "conv4", "conv5")
 for config.total_steps in (1, 2):
   train.train(config, workdir=pathlib.Path(sys.argv[1]))
 """

@@ -12,6 +12,7 @@ from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.configs import smoke
 from alexnet_jax.evaluate import predict
 from alexnet_jax.steps.state import TrainState
+from tests import nets
 from tests.faults import runs
 
 
@@ -23,6 +24,7 @@ def _config(**fields):
   config.data.embedded_train_images = 30  # epochs end inside minibatches
   config.data.embedded_val_images = 10
   config.total_steps = 8
+  config.model.skip_layers = nets.SKIPPED
   config.update_from_flattened_dict(fields)
   return config
 

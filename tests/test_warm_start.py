@@ -6,6 +6,7 @@ import pytest
 
 from alexnet_jax import setup as setup_lib
 from alexnet_jax import train
+from alexnet_jax.evaluate import load
 from alexnet_jax.train import warm_start
 from tests import nets, saved
 
@@ -62,6 +63,12 @@ def test_a_head_for_other_classes_on_another_mesh(step):
   np.testing.assert_array_equal(
     begun.params['fc7']['kernel'], _theirs().params['fc7']['kernel']
   )
+
+
+def test_evaluated_on_data_of_more_classes_it_says_which_it_knows(step):
+  every = nets.config()  # not "use 10 units", which it could not be given
+  with pytest.raises(ValueError, match=r'knows the 5 classes .* not the 10 of'):
+    load.network(step, config=every)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ KINDS = {  # what is done, and how often if nothing else is said
   'disks': (injected.disks, 2),
   'few_inodes': (injected.few_inodes, 1),
   'lost_data': (injected.lost_data, 2),
+  'damaged_data': (injected.damaged_data, 20),
 }
 
 

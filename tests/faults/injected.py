@@ -302,13 +302,7 @@ def few_inodes(place, *, times=1, numbers=range(8, 41, 4)):
 
 def lost_data(place, *, times):
   """The folder of the data set is emptied in the middle of a run, and back."""
-  folder = place.folder / 'data'
-  damage.prepare(folder)
-  flags = (
-    '--config.data.source=prepared',
-    f'--config.data.dir={folder}',
-    '--config.model.num_classes=10',
-  )
+  folder, flags = _prepared(place)
   whole = place.workdir('data-whole')
   code, _, err = runs.finish(place.start(whole, *flags))
   assert code == 0, err
@@ -328,3 +322,53 @@ def lost_data(place, *, times):
     assert code == 0, err
     assert runs.result(workdir) == runs.result(whole)
   return f'{times} times an error in one line; with the data back, the same'
+
+
+def damaged_data(place, *, times):
+  """A file of the data set at a time, before a run goes on.
+
+  It ends in one line that names the file, and leaves the workdir as it was; or
+  it warns of the damaged images that it read; or it read none of them.
+  """
+  folder, flags = _prepared(place)
+  begun, longer = place.workdir('data-begun'), place.workdir('data-longer')
+  code, _, err = runs.finish(place.start(begun, *flags))
+  assert code == 0, err
+  shutil.copytree(begun, longer)
+  code, _, err = runs.finish(place.start(longer, *flags, _MORE))
+  assert code == 0, err
+  files = sorted(folder.iterdir())
+  seen = collections.Counter()
+  for number in range(times):
+    workdir = place.workdir('data-damaged')
+    shutil.copytree(begun, workdir)
+    path = files[number % len(files)]
+    data = path.read_bytes()
+    what = _WAYS[number // len(files) % len(_WAYS)](path, place.random)
+    where = f'{what} of {path.name}'
+    code, out, err = runs.finish(place.start(workdir, *flags, _MORE))
+    path.write_bytes(data)
+    if code:
+      assert code == 1 and err.count('\n') == 1, (where, code, err)
+      assert path.name in err, (where, err)
+      assert runs.result(workdir) == runs.result(begun), where
+      seen['refused'] += 1
+    elif runs.result(workdir) == runs.result(longer):
+      seen['not read'] += 1
+    else:
+      assert 'warning: ' in out and path.name in out, (where, out)
+      seen['told'] += 1
+  counts = ', '.join(f'{count} {how}' for how, count in seen.items())
+  return f'{times} of {times} damages of data: {counts}'
+
+
+def _prepared(place):
+  """A prepared data set, and the flags to train on it."""
+  folder = place.folder / 'data'
+  if not folder.is_dir():
+    damage.prepare(folder)
+  return folder, (
+    '--config.data.source=prepared',
+    f'--config.data.dir={folder}',
+    '--config.model.num_classes=10',
+  )
