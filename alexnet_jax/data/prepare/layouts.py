@@ -31,6 +31,8 @@ class Layout(NamedTuple):
   classes: tuple[dataset.ClassInfo, ...]
   splits: Mapping[str, tuple[Labelled, ...]]
   skipped: tuple[metadata.Skipped, ...] = ()
+  labels: str = ''  # where the labels come from, such as 'val.txt'
+  notes: tuple[str, ...] = ()  # what a user should know, a line each
 
 
 _SPLITS = {  # by the names of their folders

@@ -12,7 +12,13 @@ KNOWN = (
 
 
 def find_layout(
-  source: str, *, tfds_data_dir: str = '', halves: bool = False
+  source: str,
+  *,
+  tfds_data_dir: str = '',
+  halves: bool = False,
+  labels: str = '',
+  classes_of: str = '',
+  val_share: float | None = None,
 ) -> layouts.Layout:
   """Lists the images of a path or of 'tfds:NAME', by split and with labels.
 
