@@ -4,7 +4,8 @@ Training never imports this package; it reads the folder that `run` writes.
 
   sources     finds out what a source is and lists its images
   layouts     lists class folders;  ilsvrc  the official tars
-  tar         reads members of tar files in place
+  archives    lists members of archives: tar and zips read them in place,
+              unpacked decompresses tars first
   shards      writes records;  workers  does so in several processes
   statistics  mean image and RGB components of a data set as it is
   run         all of it; continues after an interruption

@@ -20,7 +20,7 @@ import numpy as np
 
 from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.data import records, stats
-from alexnet_jax.data.prepare import layouts, shards
+from alexnet_jax.data.prepare import layouts, shards, unpacked
 from alexnet_jax.data.prepare import workers as workers_lib
 from alexnet_jax.runtime import locks, paths
 
@@ -130,6 +130,8 @@ def prepare(
     # The last worker of a killed run may have written since.
     _remove(partial, f'{shards.WRITING}*', f'*{shards.NOTE}')
     partial.rename(output)
+    items = itertools.chain(*work.layout.splits.values())
+    unpacked.remove(item.member for item in items)
     return _finish(output, digest=work.digest)
 
 

@@ -1,0 +1,41 @@
+"""Lists the files of an archive of any kind: tar, compressed tar or zip.
+
+Tars and zips are read in place. A compressed tar has no random access, so it
+is decompressed once, into the cache folder, and removed after preparing.
+"""
+
+import pathlib
+from collections.abc import Iterator
+
+from alexnet_jax.data import metadata
+from alexnet_jax.data.prepare import tar, unpacked, zips
+
+Member = tar.Member | zips.Member
+_ENDINGS = ('.tar', '.zip', '.tgz', '.tbz2', '.txz')
+_PACKED = ('.tar.gz', '.tar.bz2', '.tar.xz')
+
+
+def is_archive(path: pathlib.Path) -> bool:
+  """Whether a file's name is that of an archive which `members` reads.
+
+  >>> [is_archive(pathlib.Path(n)) for n in ('no-such.tar.GZ', 'no-such.jpg')]
+  [True, False]
+  """
+  return path.name.lower().endswith(_ENDINGS + _PACKED)
+
+
+def members(
+  path: pathlib.Path, *, skipped: list[metadata.Skipped]
+) -> Iterator[Member]:
+  """Lists the files of an archive, told by its content and not by its name.
+
+  Adds those that are not read to `skipped`. Decompresses a compressed tar, as
+  `unpacked.tar_of` does. Raises ValueError if the archive is damaged.
+  """
+  with open(path, 'rb') as file:
+    start = file.read(8)
+  if start[:4] in (b'PK\3\4', b'PK\5\6'):
+    yield from zips.members(path, skipped=skipped)
+  else:
+    whole = unpacked.tar_of(path, start=start)
+    yield from tar.members(whole, skipped=skipped)
