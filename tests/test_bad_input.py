@@ -346,7 +346,7 @@ SOURCES = [
   ('--source=tree', None, '--output is missing', '--help says'),
   (f'{OUT}nosuch', None, 'no source at', 'give --source, a folder'),
   (f'{OUT}~nosuch/f', None, '~nosuch has no home', 'give the whole path'),
-  (f'{OUT}.', None, 'has no known layout', 'expected class folders'),
+  (f'{OUT}.', None, 'holds no images', 'or class folders train/CLASS/IMAGE'),
   (f'{OUT}f', written('f', b'Dear diary'), 'f is not a whole', 'decompress it'),
   (
     *(f'{OUT}a.tar', damage.both(damage.tar('a.tar'), cut('a.tar', end=1400))),

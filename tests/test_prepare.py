@@ -286,7 +286,10 @@ def _cut(source, name):
   ('damage', 'message'),
   [
     (lambda s: (s / 'ILSVRC2012_img_val.tar').unlink(), 'img_val.tar is miss'),
-    (lambda s: (s / 'ILSVRC2012_img_train.tar').unlink(), 'no known layout'),
+    (
+      lambda s: (s / 'ILSVRC2012_img_train.tar').unlink(),
+      'train.tar is missing',
+    ),
     (lambda s: _cut(s, 'ILSVRC2012_img_train.tar'), 'is cut short'),
     (
       lambda s: (s / 'ILSVRC2012_img_train.tar').write_bytes(b'x' * 9999),

@@ -12,7 +12,6 @@ same command continues where it stopped.
 a prepared DIR, or for tfds:NAME, to train from that data set as it is.
 """
 
-import os
 import pathlib
 import shutil
 import signal
@@ -24,7 +23,7 @@ from absl import flags
 from alexnet_jax import cli
 from alexnet_jax.data import dataset, images, records, tfds
 from alexnet_jax.data import metadata as metadata_lib
-from alexnet_jax.data.prepare import run, shards, sources, statistics
+from alexnet_jax.data.prepare import run, shards, sources, statistics, workers
 from alexnet_jax.runtime import bucket as bucket_lib
 from alexnet_jax.runtime import paths
 
@@ -57,7 +56,7 @@ _JPEG_QUALITY = flags.DEFINE_integer(
 )
 _WORKERS = flags.DEFINE_integer(
   'workers',
-  os.cpu_count() or 1,
+  workers.cores(),
   'Number of processes; any number writes the same files.',
   1,
 )
@@ -69,6 +68,24 @@ _HALVES = flags.DEFINE_bool(
   False,
   'Divide all images into training and validation halves by a hash of their '
   'names, as §6 does with Fall 2009.',
+)
+_VAL_SHARE = flags.DEFINE_float(
+  'val_share',
+  None,
+  'Split this share of the images of each class off for validation, by a hash '
+  'of their names; for sources without validation images.',
+)
+_LABELS = flags.DEFINE_string(
+  'labels',
+  '',
+  'File of labels, for images that lie in no folders of classes: lines `path '
+  'label`, csv, or json lines; train:FILE,val:FILE for one of each split.',
+)
+_CLASSES_OF = flags.DEFINE_string(
+  'classes_of',
+  '',
+  'Prepared data set whose classes the images have, found by name: for sets '
+  'such as ImageNet-V2, -A and -R, which may have no training images.',
 )
 _STATS_ONLY = flags.DEFINE_bool(
   'stats_only', False, 'Compute only the mean image and RGB components.'
@@ -124,6 +141,8 @@ def _prepare_on_bucket(bucket: bucket_lib.Folder) -> None:
     )
   options = (_SOURCE, _IMAGE_SIZE, _ENCODING, _JPEG_QUALITY, _HALVES, _RESIZE)
   values = ' '.join(str(flag.value) for flag in (*options, _TFDS_DATA_DIR))
+  for flag in (_LABELS, _CLASSES_OF, _VAL_SHARE):  # of newer versions
+    values += f' {flag.value}' if flag.value else ''
   name = bucket_lib.copy_name(f'{bucket.url} {values}')
   place = bucket_lib.cache_folder('prepared') / name
   if not (place / metadata_lib.FILE).is_file():  # else only the upload is left
@@ -148,7 +167,12 @@ def _prepare(output: pathlib.Path) -> None:
     resize=_resize(),
   )
   layout = sources.find_layout(
-    _SOURCE.value, tfds_data_dir=_TFDS_DATA_DIR.value, halves=_HALVES.value
+    _SOURCE.value,
+    tfds_data_dir=_TFDS_DATA_DIR.value,
+    halves=_HALVES.value,
+    labels=_LABELS.value,
+    classes_of=_CLASSES_OF.value,
+    val_share=_VAL_SHARE.value,
   )
   work = run.plan(layout, options=options)
   _print_plan(work, output=output)
@@ -177,6 +201,8 @@ def _print_plan(work: run.Plan, *, output: pathlib.Path) -> None:
     'crop': f'shorter side {scaled}, centre square',
     'warp': f'both sides {scaled}',
   }
+  for line in (f'labels: {work.layout.labels}', *work.layout.notes):
+    print(line)
   seconds = work.num_images / run.IMAGES_PER_SECOND / _WORKERS.value
   print(
     f'{work.layout.name}: {counts} images, {len(work.layout.classes)} classes'

@@ -16,6 +16,7 @@ Labels number the synsets in the order of their WordNet ids, as published
 AlexNets do. The devkits number them in another order.
 """
 
+import functools
 import io
 import operator
 import pathlib
@@ -26,7 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import scipy.io
 
 from alexnet_jax.data import dataset, metadata
-from alexnet_jax.data.prepare import layouts, tar
+from alexnet_jax.data.prepare import files, layouts, tar
 
 # Year, how the names of its tars begin, and all names of its devkit.
 _DEVKITS_2010 = ('ILSVRC2010_devkit-1.0.tar.gz', 'devkit-1.0.tar.gz')
@@ -42,9 +43,10 @@ def find_layout(source: pathlib.Path) -> layouts.Layout | None:
 
   Raises ValueError if a file of the edition is missing or damaged.
   """
-  for edition in _EDITIONS:
-    if (source / f'{edition[1]}_train.tar').is_file():
-      return _layout(*edition, source=source)
+  for year, images, devkits in _EDITIONS:
+    tars = [source / f'{images}_{split}.tar' for split in ('train', 'val')]
+    if any(path.is_file() for path in tars):
+      return _layout(year, images, devkits, source=source)
   return None
 
 
@@ -55,20 +57,22 @@ def _layout(
   named = [source / name for name in devkits]
   devkit = next((path for path in named if path.is_file()), named[0])
   val = source / f'{images}_val.tar'
-  for path in (val, devkit):
+  train = source / f'{images}_train.tar'
+  for path in (train, val, devkit):
     if not path.is_file():
       raise ValueError(f'{path} is missing: download it from image-net.org')
   synsets, val_ids = _read_devkit(devkit, year=year)
   skipped: list[metadata.Skipped] = []
+  passed = files.Listing()
   splits: dict[str, _Found] = {
-    'train': tar.nested(source / f'{images}_train.tar', skipped=skipped),
-    'val': _by_number(val, ids=val_ids, skipped=skipped),
+    'train': _by_synset(train, skipped=skipped, passed=passed),
+    'val': _by_number(val, ids=val_ids, skipped=skipped, passed=passed),
   }
   truth = source / f'{year}_test_ground_truth.txt'
   test = source / f'{year}_images_test.tar'
   if truth.is_file() and test.is_file():
     ids = _numbers(truth.read_bytes(), path=truth)
-    splits['test'] = _by_number(test, ids=ids, skipped=skipped)
+    splits['test'] = _by_number(test, ids=ids, skipped=skipped, passed=passed)
   classes = tuple(sorted(synsets.values()))
   labels: dict[str | int, int] = {c.id: k for k, c in enumerate(classes)}
   labels |= {number: labels[c.id] for number, c in synsets.items()}
@@ -79,16 +83,43 @@ def _layout(
     split: tuple(_labelled(found, labels=labels, patches=patches))
     for split, found in splits.items()
   }
-  return layouts.Layout(year, classes, listed, tuple(skipped))
+  return layouts.Layout(
+    year,
+    classes,
+    listed,
+    tuple(skipped),
+    labels=f'devkit meta.mat ({devkit.name})',
+    notes=passed.told(),
+  )
+
+
+def _by_synset(
+  path: pathlib.Path, *, skipped: list[metadata.Skipped], passed: files.Listing
+) -> _Found:
+  """Images of a tar of tars, each with the name of the inner tar."""
+  found = tar.nested(
+    path, skipped=skipped, wanted=functools.partial(passed.wants, ending='.tar')
+  )
+  for synset, member in found:
+    if passed.wants(member.name):
+      yield synset, member
 
 
 def _by_number(
-  path: pathlib.Path, *, ids: Sequence[int], skipped: list[metadata.Skipped]
+  path: pathlib.Path,
+  *,
+  ids: Sequence[int],
+  skipped: list[metadata.Skipped],
+  passed: files.Listing,
 ) -> _Found:
   """Images ..._00000123.JPEG by name, each with entry 123 of `ids`, from 1."""
   by_name = operator.attrgetter('name')
   for member in sorted(tar.members(path, skipped=skipped), key=by_name):
-    match = re.fullmatch(r'.*_(?:val|test)_(\d+)\.JPEG', member.name)
+    if not passed.wants(member.name):
+      continue
+    match = re.fullmatch(
+      r'.*_(?:val|test)_(\d+)\.jpe?g', member.name, re.IGNORECASE
+    )
     number = int(match[1]) if match else 0
     if not 1 <= number <= len(ids):
       raise ValueError(

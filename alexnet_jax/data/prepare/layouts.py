@@ -1,20 +1,31 @@
 """Layouts: the image files of a source with their labels and splits (§2).
 
-ilsvrc.py finds the layout of the official downloads and sources.py that of a
-TFDS data set; this module finds that of class folders, or of a tar of them.
+sources.py finds the layout of a source; this module says what one is, and
+divides images anew.
 """
 
+import collections
 import hashlib
 import itertools
-import os
 import pathlib
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from alexnet_jax.data import dataset, metadata, tfds
-from alexnet_jax.data.prepare import tar
+from alexnet_jax.data import dataset, metadata
 
-Member = tar.Member | tfds.Member  # an encoded image
+
+@runtime_checkable
+class Member(Protocol):
+  """An encoded image of a source; goes to workers, and repr() tells it."""
+
+  @property
+  def name(self) -> str:
+    """Its path within the source, printable."""
+    ...
+
+  def read(self) -> bytes:
+    """Reads it; dataset.Unreadable if it is damaged."""
+    ...
 
 
 class Labelled(NamedTuple):
@@ -35,16 +46,6 @@ class Layout(NamedTuple):
   notes: tuple[str, ...] = ()  # what a user should know, a line each
 
 
-_SPLITS = {  # by the names of their folders
-  'train': 'train',
-  'training': 'train',
-  'val': 'val',
-  'valid': 'val',
-  'validation': 'val',
-  'test': 'test',
-}
-
-
 def in_halves(layout: Layout) -> Layout:
   """Divides all images of a layout into two halves, train and val.
 
@@ -54,10 +55,7 @@ def in_halves(layout: Layout) -> Layout:
   """
   halves: dict[str, list[Labelled]] = {'train': [], 'val': []}
   for item in itertools.chain(*layout.splits.values()):
-    # A label that is not listed has no influence.
-    kind = '' if item.label is None else layout.classes[item.label].id
-    name = f'{kind}/{pathlib.PurePath(item.member.name).name}'
-    odd = hashlib.sha256(name.encode()).digest()[0] % 2
+    odd = _hash(item, layout=layout) >> 56 & 1  # of the first byte
     halves['val' if odd else 'train'].append(item)
   return layout._replace(
     name=f'{layout.name}, halves',
@@ -65,86 +63,67 @@ def in_halves(layout: Layout) -> Layout:
   )
 
 
-def class_folders(source: pathlib.Path, *, need_val: bool = True) -> Layout:
-  """Lists the images SPLIT/CLASS/IMAGE of a folder or an uncompressed tar.
+def hold_out(layout: Layout, *, share: float) -> Layout:
+  """Moves a share of the training images of each class to val.
 
-  The classes are sorted by name; `need_val` asks for validation or test images.
-  Raises ValueError if a split is missing or found twice.
+  A hash of class and file name decides, so an image stays in its split when
+  others are added or removed. A class keeps at least one image in each; if it
+  has one alone, in train.
   """
-  skipped: list[metadata.Skipped] = []
-  find = _files if source.is_dir() else tar.members
-  placed = []  # (class, image, folders down to that of the split)
-  for member in find(source, skipped=skipped):
-    parts = pathlib.PurePath(member.name).parts
-    depths = (i for i in range(len(parts) - 2) if parts[i].lower() in _SPLITS)
-    if (depth := next(depths, None)) is None:
-      skipped.append(metadata.Skipped(member.name, 'not in SPLIT/CLASS/'))
-    else:
-      placed.append((parts[depth + 1], member, parts[: depth + 1]))
-  found = sorted({tree for *_, tree in placed})
-  trees = _split_trees(found, source=source, need_val=need_val)
-  placed.sort(key=lambda item: (item[0], item[1].name))
-  kinds = sorted({kind for kind, *_ in placed})
-  labels = {kind: label for label, kind in enumerate(kinds)}
-  splits = {
-    split: tuple(
-      Labelled(member, labels[kind])
-      for kind, member, place in placed
-      if place == tree
-    )
-    for split, tree in trees.items()
+  by_class: dict[int | None, list[Labelled]] = {}
+  for item in layout.splits['train']:
+    by_class.setdefault(item.label, []).append(item)
+  held: set[Labelled] = set()
+  for items in by_class.values():
+    hashes = {item: _hash(item, layout=layout) for item in items}
+    items.sort(key=hashes.__getitem__)
+    count = sum(hashes[item] < share * 2**64 for item in items)
+    held.update(items[: min(max(count, 1), len(items) - 1)])
+  train = layout.splits['train']
+  divided = {
+    'train': tuple(item for item in train if item not in held),
+    'val': tuple(item for item in train if item in held),
   }
-  classes = tuple(dataset.ClassInfo(kind, kind, kind) for kind in kinds)
-  return Layout(source.stem, classes, splits, tuple(skipped))
+  note = (
+    f'{len(held):,} of {len(train):,} images are split off for validation, by '
+    f'a hash of their names (--val_share={share:g})'
+  )
+  return layout._replace(
+    splits={
+      **divided,
+      **{s: v for s, v in layout.splits.items() if s != 'train'},
+    },
+    notes=(note, *layout.notes),
+  )
 
 
-def _split_trees(
-  trees: list[tuple[str, ...]], *, source: pathlib.Path, need_val: bool
-) -> dict[str, tuple[str, ...]]:
-  """Chooses the tree of each split; test is used as val if there is no val."""
-  chosen: dict[str, tuple[str, ...]] = {}
-  for tree in trees:
-    split = _SPLITS[tree[-1].lower()]
-    if split in chosen:
-      raise ValueError(
-        f'{source} has two folders for {split}, {"/".join(chosen[split])} and '
-        f'{"/".join(tree)}: give the folder above one of them, or rename one'
-      )
-    chosen[split] = tree
-  if len({tree[:-1] for tree in trees}) > 1:
-    shown = ', '.join('/'.join(tree) for tree in trees)
-    raise ValueError(
-      f'{source} has splits in several places, {shown}: give the folder '
-      'directly above them'
-    )
-  if 'val' not in chosen and 'test' in chosen:
-    chosen['val'] = chosen.pop('test')
-  if 'train' not in chosen or (need_val and 'val' not in chosen):
-    raise ValueError(
-      f'{source} has no known layout: expected class folders, '
-      f'{source}/train/CLASS/IMAGE and {source}/val/CLASS/IMAGE (or test in '
-      'place of val), or such folders in an uncompressed tar'
-    )
-  order = ('train', 'val', 'test')
-  return {split: chosen[split] for split in order if split in chosen}
+def _hash(item: Labelled, *, layout: Layout) -> int:
+  """64 bits that the class and the file name of an image determine."""
+  # A label that is not listed has no influence.
+  kind = '' if item.label is None else layout.classes[item.label].id
+  name = f'{kind}/{pathlib.PurePath(item.member.name).name}'
+  return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], 'big')
 
 
-def _files(
-  folder: pathlib.Path, *, skipped: list[metadata.Skipped]
-) -> Iterator[tar.Member]:
-  """Lists all files below a folder, also through links to folders."""
-  seen = set()
-  for place, inner, files in os.walk(folder, followlinks=True):
-    inner.sort()
-    real = os.path.realpath(place)
-    if real in seen:  # a circle of links
-      inner.clear()
+def told(layout: Layout) -> Layout:
+  """Adds notes about classes that have one image, or none in a split."""
+  notes = []
+  for split, what in (('train', 'training'), ('val', 'validation')):
+    items = layout.splits.get(split, ())
+    if not items or any(item.label is None for item in items):
       continue
-    seen.add(real)
-    for file in sorted(files):
-      path = pathlib.Path(place, file)
-      name = tar.printable(str(path.relative_to(folder)))
-      if path.is_file():
-        yield tar.Member(str(path), 0, path.stat().st_size, name)
-      else:
-        skipped.append(metadata.Skipped(name, 'no regular file'))
+    counts = collections.Counter(item.label for item in items)
+    ids = [info.id for info in layout.classes]
+    none = [id_ for label, id_ in enumerate(ids) if not counts[label]]
+    one = [id_ for label, id_ in enumerate(ids) if counts[label] == 1]
+    if none:
+      notes.append(f'no {what} images of {_shown(none, of=len(ids))}')
+    if one and split == 'train':
+      notes.append(f'one training image of {_shown(one, of=len(ids))}')
+  return layout._replace(notes=(*layout.notes, *notes))
+
+
+def _shown(names: list[str], *, of: int) -> str:
+  """How many of the classes these are, and the first of them."""
+  more = ', ...' if len(names) > 5 else ''
+  return f'{len(names):,} of {of:,} classes: {", ".join(names[:5])}{more}'

@@ -1,13 +1,15 @@
 """Finds out what a source of images is, and lists its images (paper §2)."""
 
-from alexnet_jax.data import tfds
-from alexnet_jax.data.prepare import ilsvrc, layouts
+import pathlib
+
+from alexnet_jax.data import dataset, metadata, tfds
+from alexnet_jax.data.prepare import folders, ilsvrc, layouts, splits
 from alexnet_jax.runtime import paths
 
 KNOWN = (
   'a folder with the official tars of ILSVRC2012 or ILSVRC2010; class folders '
-  '(train/CLASS/IMAGE, val/CLASS/IMAGE) or an uncompressed tar of them; '
-  'tfds:NAME'
+  '(train/CLASS/IMAGE, val/CLASS/IMAGE), flat folders with files of labels, or '
+  'archives of them; tfds:NAME'
 )
 
 
@@ -23,19 +25,88 @@ def find_layout(
   """Lists the images of a path or of 'tfds:NAME', by split and with labels.
 
   `tfds_data_dir` is where TFDS keeps its data, '' its default; `halves` is for
-  layouts.in_halves. Raises ValueError if the source does not exist, or its
-  layout is not known.
+  layouts.in_halves, `val_share` for layouts.hold_out. `labels` are files of
+  labels, '[SPLIT:]FILE,...'; `classes_of` is a prepared folder, whose classes
+  are used. Raises ValueError if the source does not exist, or splits or labels
+  are missing.
   """
-  path = paths.expand(source).resolve()
+  request = folders.Request(
+    tables=_tables(labels),
+    pooled=halves,
+    val_share=val_share,
+    classes_of=classes_of,
+    classes=_classes(classes_of),
+  )
+  if halves and val_share is not None:
+    raise ValueError(
+      f'--halves and --val_share={val_share:g} both divide the images: give one'
+    )
   if source.startswith(tfds.PREFIX):
     name = source.removeprefix(tfds.PREFIX)
     found = _tfds_layout(tfds.find(name, data_dir=tfds_data_dir))
-  elif path.exists():
-    official = ilsvrc.find_layout(path) if path.is_dir() else None
-    found = official or layouts.class_folders(path, need_val=not halves)
   else:
+    found = _of_path(paths.expand(source).resolve(), request=request)
+  if halves:
+    found = layouts.in_halves(found)
+  elif val_share is not None:
+    found = _held_out(found, share=val_share)
+  return layouts.told(found)
+
+
+def _of_path(path: pathlib.Path, *, request: folders.Request) -> layouts.Layout:
+  """Lists the images of a folder or a file."""
+  if not path.exists():
     raise ValueError(f'no source at {path}: give --source, {KNOWN}')
-  return layouts.in_halves(found) if halves else found
+  if (path / metadata.FILE).is_file() and any(path.glob('*.array_record')):
+    raise ValueError(
+      f'{path} is a prepared data set: train with --config.data.dir={path}'
+    )
+  found = ilsvrc.find_layout(path) if path.is_dir() else None
+  if found is None:
+    return folders.find_layout(path, request=request)
+  for flag, value in (
+    ('labels', request.tables),
+    ('classes_of', request.classes_of),
+  ):
+    if value:
+      raise ValueError(
+        f'{found.name} has classes and labels of its own: leave out --{flag}'
+      )
+  return found
+
+
+def _held_out(found: layouts.Layout, *, share: float) -> layouts.Layout:
+  """Splits validation images off; ValueError if there are some."""
+  if not 0 < share < 1:
+    raise ValueError(f'--val_share={share:g}: give more than 0 and less than 1')
+  if 'val' in found.splits:
+    raise ValueError(
+      f'{found.name} has a validation split: leave out --val_share'
+    )
+  return layouts.hold_out(found, share=share)
+
+
+def _tables(flag: str) -> dict[str, pathlib.Path]:
+  """Files of --labels=[SPLIT:]FILE,..., by split; '' is any."""
+  found: dict[str, pathlib.Path] = {}
+  for entry in filter(None, flag.split(',')):
+    split, mark, name = entry.partition(':')
+    known = splits.exact(split) if mark else None
+    path = paths.expand(name if known else entry)
+    if not path.is_file():
+      raise ValueError(
+        f'--labels={flag}: there is no file {path}; give FILE, or train:FILE '
+        'and val:FILE with a comma between them'
+      )
+    found[known or ''] = path
+  return found
+
+
+def _classes(prepared: str) -> tuple[dataset.ClassInfo, ...]:
+  """The classes of a prepared folder."""
+  if not prepared:
+    return ()
+  return metadata.read(paths.expand(prepared)).classes
 
 
 def _tfds_layout(found: tfds.Prepared) -> layouts.Layout:

@@ -8,7 +8,7 @@ import io
 import pathlib
 import posixpath
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from alexnet_jax.data import metadata
@@ -47,14 +47,20 @@ def members(
 
 
 def nested(
-  path: pathlib.Path, *, skipped: list[metadata.Skipped]
+  path: pathlib.Path,
+  *,
+  skipped: list[metadata.Skipped],
+  wanted: Callable[[str], bool],
 ) -> Iterator[tuple[str, Member]]:
   """Lists the files of a tar of tars: (stem of the inner tar, member).
 
-  Raises ValueError if one of them is damaged, cut short or compressed.
+  `wanted` says by its name whether a file is an inner tar. Raises ValueError
+  if one of them is damaged, cut short or compressed.
   """
   with open(path, 'rb') as outer, open(path, 'rb') as inner:
     for tar in _scan(outer, end=path.stat().st_size, skipped=skipped):
+      if not wanted(tar.name):
+        continue
       inner.seek(tar.offset)  # offsets still count from the outer tar's start
       end = tar.offset + tar.size
       for member in _scan(inner, end=end, skipped=skipped, within=tar.name):

@@ -16,6 +16,13 @@ _Result = TypeVar('_Result')
 Progress = Callable[[int], object]  # called with the images done since then
 
 
+def cores() -> int:
+  """Cores that this process may use, of which taskset takes some away."""
+  if hasattr(os, 'sched_getaffinity'):  # not on a Mac
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 class _Shared:
   """State that a worker process shares with its parent."""
 

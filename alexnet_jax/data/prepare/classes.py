@@ -1,0 +1,278 @@
+"""Classes of a source: their order, their names, and how splits share them.
+
+Splits never get classes of their own: one that only validation has is refused,
+unless a list of all classes is there.
+"""
+
+import collections
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from alexnet_jax.data import dataset
+from alexnet_jax.data.prepare import archives, tar
+
+# Lists of all classes, by the names of their files.
+COMPLETE = ('LOC_synset_mapping.txt', 'wnids.txt')
+# Classes by number, a line each from 0 on.
+NUMBERED = (
+  'synset_words.txt', 'synsets.txt', 'classes.txt', 'class_names.txt',
+  'classnames.txt', 'labels.txt', 'names.txt',
+)  # fmt: skip
+WORDS = ('words.txt', 'LOC_synset_mapping.txt', 'synset_words.txt')
+_LINE = re.compile(r'(n\d{8})[\s,:]+(.+)|(.+)')
+_NUMBERED_LINE = re.compile(r'(\d+)[\s,:]+(.+)')
+_WNID = re.compile(r'n\d{8}')
+_ILSVRC = 1000  # classes
+_SHOWN = 5  # names in a message
+
+
+class Known(NamedTuple):
+  """What files beside the images say about classes."""
+
+  complete: tuple[str, ...]  # ids of all classes; empty if not known
+  numbered: Mapping[int, str]  # number -> id
+  words: Mapping[str, str]  # id -> its words
+  files: tuple[str, ...]  # where that is from
+
+
+class Resolved(NamedTuple):
+  """The classes, and the label of each name that a split uses for one."""
+
+  classes: tuple[dataset.ClassInfo, ...]
+  labels: Mapping[str, Mapping[str, int]]  # split -> name -> label
+  notes: tuple[str, ...] = ()
+
+
+def read(members: Mapping[str, archives.Member]) -> Known:
+  """Reads the lists of classes among files, by their names without folders."""
+  lines = {
+    name: _lines(members[name])
+    for name in (*COMPLETE, *NUMBERED, *WORDS)
+    if name in members
+  }
+  complete = next((lines[name] for name in COMPLETE if name in lines), [])
+  numbered = next((lines[name] for name in NUMBERED if name in lines), [])
+  words: dict[str, str] = {}
+  for name in (*WORDS, *NUMBERED):
+    words = dict(lines.get(name, ())) | words
+  ids = tuple(id_ for id_, _ in complete)
+  return Known(ids, _numbers(numbered), words, tuple(lines))
+
+
+def _lines(member: archives.Member) -> list[tuple[str, str]]:
+  """(id, words) of each line; the id again if it has no words."""
+  try:
+    text = member.read().decode('utf-8-sig')
+  except ValueError as error:
+    raise ValueError(
+      f'{member.name} is no list of classes ({error}): repair or remove it'
+    ) from error
+  found = []
+  for line in filter(None, map(str.strip, text.splitlines())):
+    match = _LINE.fullmatch(tar.printable(line.replace('\t', ' ')))
+    id_, words, alone = match.groups() if match else (None, None, line)
+    found.append((id_ or alone, words or alone))
+  return found
+
+
+def _numbers(lines: Sequence[tuple[str, str]]) -> dict[int, str]:
+  """Ids by number: that of the line, or the one that the line begins with.
+
+  Empty if two classes have the same name, as crane has in ILSVRC2012.
+  """
+  numbered = dict(enumerate(id_ for id_, _ in lines))
+  matches = [_NUMBERED_LINE.fullmatch(id_) for id_, _ in lines]
+  if all(matches):  # 1 001.Black_footed_Albatross
+    numbered = {int(match[1]): match[2] for match in matches if match}
+  return numbered if len(set(numbered.values())) == len(lines) else {}
+
+
+def resolve(
+  names: Mapping[str, Collection[str]], *, known: Known, pooled: bool = False
+) -> Resolved:
+  """Numbers the classes that the images of each split are said to have.
+
+  Classes that are whole numbers are sorted as numbers, others by name. `pooled`
+  splits may have different classes. Raises ValueError if another split has
+  classes that training lacks, or numbers cannot be mapped.
+  """
+  ids = {split: _ids(names, split=split, known=known) for split in names}
+  used = {split: set(each.values()) for split, each in ids.items()}
+  every: set[str] = set().union(*used.values())
+  if every <= set(known.complete):
+    every = set(known.complete)
+  elif not pooled:
+    for split in [s for s in used if s != 'train']:
+      _check_subset(used[split], split=split, train=used.get('train', set()))
+  order = _order(every, names=names.get('train', ()), known=known)
+  return Resolved(
+    tuple(_info(id_, known=known) for id_ in order),
+    _labels(ids, place={id_: label for label, id_ in enumerate(order)}),
+    tuple(_alike(order)),
+  )
+
+
+def resolve_as(
+  names: Mapping[str, Collection[str]],
+  *,
+  known: Known,
+  wanted: Sequence[dataset.ClassInfo],
+  of: str,
+) -> Resolved:
+  """Maps names to the classes of the data set `of` by id, name or synonym.
+
+  Names that it lacks get no label and are told. Raises ValueError if it has
+  none of them.
+  """
+  ids = {split: _ids(names, split=split, known=known) for split in names}
+  every: set[str] = set().union(*(each.values() for each in ids.values()))
+  place = _places(every, known=known, wanted=wanted)
+  notes = [f'{len(place)} of the {len(wanted)} classes of {of}']
+  if all(map(_is_number, place)) and not _is_number(wanted[0].id):
+    notes.append(f'folder 0 is the first class of {of}, and so on')
+  lacking = sorted(every - place.keys())
+  if not place:
+    raise ValueError(
+      f'{of} has none of the classes {shown(lacking)}: give the data set whose '
+      'classes these are to --classes_of'
+    )
+  if lacking:
+    notes.append(f'left out, since {of} has no such class: {shown(lacking)}')
+  return Resolved(tuple(wanted), _labels(ids, place=place), tuple(notes))
+
+
+def _labels(
+  ids: Mapping[str, Mapping[str, str]], *, place: Mapping[str, int]
+) -> dict[str, dict[str, int]]:
+  return {
+    split: {name: place[id_] for name, id_ in each.items() if id_ in place}
+    for split, each in ids.items()
+  }
+
+
+def _places(
+  ids: Collection[str], *, known: Known, wanted: Sequence[dataset.ClassInfo]
+) -> dict[str, int]:
+  """The positions in `wanted` of the ids that it has.
+
+  Numbers are positions among the WordNet ids of ILSVRC, as in ImageNet-V2.
+  """
+  exact = {info.id: label for label, info in enumerate(wanted)}
+  if all(map(_is_number, ids)) and not all(map(_is_number, exact)):
+    whole = {int(id_) for id_ in ids} == set(range(len(wanted)))
+    numbered = len(wanted) == _ILSVRC or whole
+    if (
+      not numbered
+      or [*exact] != sorted(exact)
+      or not all(map(_WNID.fullmatch, exact))
+    ):
+      return {}
+    return {id_: int(id_) for id_ in ids if int(id_) < len(wanted)}
+  by_name: dict[str, set[int]] = collections.defaultdict(set)
+  for label, info in enumerate(wanted):
+    for word in (info.id, info.name, info.words, *info.words.split(',')):
+      by_name[_folded(word)].add(label)
+  found = {}
+  for id_ in ids:
+    words = (id_, known.words.get(id_, id_))
+    alike: set[int] = set().union(*(by_name[_folded(w)] for w in words))
+    if id_ in exact or len(alike) == 1:
+      found[id_] = exact[id_] if id_ in exact else alike.pop()
+  return found
+
+
+def _ids(
+  names: Mapping[str, Collection[str]], *, split: str, known: Known
+) -> dict[str, str]:
+  """The id of the class of each name in a split."""
+  own = names[split]
+  if not own or not all(map(_is_number, own)):
+    return {name: name for name in own}
+  if known.numbered:
+    lacking = sorted({int(n) for n in own} - known.numbered.keys())
+    if lacking:
+      raise ValueError(
+        f'{split} has the label {lacking[0]}, which {known.files[-1]} does not '
+        f'list ({min(known.numbered)} to {max(known.numbered)}): use the list '
+        'that belongs to these labels'
+      )
+    return {name: known.numbered[int(name)] for name in own}
+  others = [n for s, each in names.items() if s != split for n in each]
+  if words := [n for n in others if not _is_number(n)]:
+    raise ValueError(
+      f'labels of {split} are numbers such as {min(own)}, other classes have '
+      f'names such as {words[0]!r}: put the names into classes.txt beside the '
+      'images, a line for each number from 0 on'
+    )
+  first = {int(n): n for n in sorted(names.get('train', ()))}  # 00007 is 7
+  distinct = len(first) == len(names.get('train', ()))
+  return {n: first.get(int(n), n) if distinct else n for n in own}
+
+
+def _is_number(name: str) -> bool:
+  return name.isascii() and name.isdecimal()
+
+
+def _order(
+  ids: Collection[str], *, names: Collection[str], known: Known
+) -> list[str]:
+  """Numbers in their order, also where a list names them; else by name."""
+  if all(map(_is_number, names)):
+    listed = {id_: number for number, id_ in known.numbered.items()}
+    if ids <= listed.keys():
+      return sorted(ids, key=listed.__getitem__)
+  if all(map(_is_number, ids)):
+    return sorted(ids, key=lambda id_: (int(id_), id_))
+  return sorted(ids)
+
+
+def _info(id_: str, *, known: Known) -> dataset.ClassInfo:
+  words = known.words.get(id_, id_)
+  return dataset.ClassInfo(id_, words.split(',')[0], words)
+
+
+def _check_subset(
+  found: Collection[str], *, split: str, train: Collection[str]
+) -> None:
+  """Raises ValueError if a split has classes that training lacks."""
+  lacking = sorted(set(found) - set(train))
+  if not lacking:
+    return
+  near = {_folded(name): name for name in train}
+  pairs = [(n, near[_folded(n)]) for n in lacking if _folded(n) in near]
+  hint = ''.join(
+    f'; {a!a} is {b!a} in train'  # in ASCII, which tells forms of Unicode
+    for a, b in pairs[:_SHOWN]
+  )
+  raise ValueError(
+    f'{split} has {len(lacking)} classes that train lacks, {shown(lacking)}'
+    f'{hint}: rename or remove them, or give a data set that has all classes '
+    'as --classes_of'
+  )
+
+
+def _alike(order: Iterable[str]) -> list[str]:
+  """Lines about classes whose names differ in spelling alone."""
+  groups = collections.defaultdict(list)
+  for id_ in order:
+    groups[_folded(id_)].append(ascii(id_))
+  return [
+    f'are these one class? {" and ".join(each)}'
+    for each in groups.values()
+    if len(each) > 1
+  ]
+
+
+def _folded(name: str) -> str:
+  """A name without case, form of Unicode, and kind of spaces."""
+  text = unicodedata.normalize('NFKC', name).casefold()
+  return re.sub(r'[\s_-]+', ' ', text).strip()
+
+
+def shown(names: Sequence[str]) -> str:
+  """The first of these names, and how many more there are."""
+  more = len(names) - _SHOWN
+  text = ', '.join(map(repr, names[:_SHOWN]))
+  return f'{text} and {more} more' if more > 0 else text
