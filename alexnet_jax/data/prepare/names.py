@@ -1,0 +1,102 @@
+"""Turns labels that come with each image, numbers or names, into a layout."""
+
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from alexnet_jax.data import dataset, metadata
+from alexnet_jax.data.prepare import layouts, tar
+
+_MOST = 100_000  # classes
+Label = int | str | None  # -1 and '' as None: no label
+
+
+class Named(NamedTuple):
+  """An image and its label as the source has it."""
+
+  member: Any
+  label: Any  # a Label if it is sound
+
+
+def layout(
+  source: pathlib.Path,
+  *,
+  splits: Mapping[str, Iterable[Named]],
+  classes: Sequence[str] | None,
+  skipped: list[metadata.Skipped],
+  labels: str,
+) -> layouts.Layout:
+  """Makes a layout; `classes` names the numbers, if the source does.
+
+  Without, numbers are their own names, and names are sorted. A split without
+  any label is left out, and an image without one is skipped; test is used as
+  val if there is no val. `labels` says where they come from. Raises ValueError
+  if labels do not fit the classes, or training images have none.
+  """
+  found = {split: list(items) for split, items in splits.items()}
+  whole = {
+    split: [item for item in items if _label(item, source=source) is not None]
+    for split, items in found.items()
+  }
+  bare = [split for split, items in whole.items() if not items]
+  notes = [f'the {len(found[s]):,} {s} images have no labels' for s in bare]
+  for split, items in found.items():
+    if split not in bare:
+      bad = (item for item in items if _label(item, source=source) is None)
+      skipped += [metadata.Skipped(m.name, 'it has no label') for m, _ in bad]
+  if not whole.get('train'):
+    raise ValueError(f'{source} has no training images with labels')
+  if 'val' not in whole or 'val' in bare:
+    whole['val'] = whole.pop('test', [])
+  known = {item.label for items in whole.values() for item in items}
+  classes = _classes(known, source=source) if classes is None else classes
+  numbers = _numbers(known, classes=classes, source=source)
+  shown = map(tar.printable, classes)
+  return layouts.Layout(
+    source.name.split('.')[0],
+    tuple(dataset.ClassInfo(name, name, name) for name in shown),
+    {
+      split: tuple(layouts.Labelled(m, numbers[k]) for m, k in whole[split])
+      for split in ('train', 'val', 'test')
+      if whole.get(split)
+    },
+    tuple(skipped),
+    labels=labels,
+    notes=tuple(notes),
+  )
+
+
+def _label(item: Named, *, source: pathlib.Path) -> Label:
+  """The label of an image; ValueError if it is no number and no name."""
+  label = item.label
+  if label is not None and type(label) not in (int, str):
+    raise ValueError(
+      f'{source} has the label {label!r:.40} of {item.member.name}: one number '
+      'or name an image is needed'
+    )
+  return None if label in (-1, '') else label
+
+
+def _classes(known: set[Any], *, source: pathlib.Path) -> list[str]:
+  """The classes that labels without a list of names tell."""
+  if all(isinstance(label, str) for label in known):
+    return sorted(known)
+  most = max(label for label in known if isinstance(label, int))
+  return [str(number) for number in range(min(most, _MOST) + 1)]
+
+
+def _numbers(
+  known: set[Any], *, classes: Sequence[str], source: pathlib.Path
+) -> dict[Any, int]:
+  """The position of each label in the classes."""
+  order: dict[Any, int] = {name: k for k, name in enumerate(classes)}
+  if len(order) < len(classes):
+    raise ValueError(f'{source} gives two classes the same name: rename one')
+  order |= {number: number for number in range(len(classes))}
+  if bad := sorted(repr(label) for label in known if label not in order):
+    raise ValueError(
+      f'{source} has the label {bad[0]:.40}, which is not of its '
+      f'{len(classes):,} classes (at most {_MOST:,}, or all names): download '
+      'it again, or correct the label'
+    )
+  return order
