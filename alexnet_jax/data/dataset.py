@@ -69,7 +69,8 @@ class Dataset:
   """The splits of a data set, its classes and its statistics.
 
   `fingerprint` is a hex digest of images, labels and class order: two data
-  sets with the same fingerprint train identically.
+  sets with the same fingerprint train identically. In a data set to evaluate on
+  `train` is `val`; it cannot be trained on.
   """
 
   name: str

@@ -211,10 +211,8 @@ def _record(content: Any, kind: type) -> Any:
 
 def _check(metadata: Metadata) -> None:
   """Raises ValueError for what the types of the fields do not say."""
-  if not {'train', 'val'} <= metadata.splits.keys():
-    raise ValueError(
-      f'lacks a split: train and val expected, {[*metadata.splits]} there'
-    )
+  if 'val' not in metadata.splits:  # train is not there if made to evaluate on
+    raise ValueError(f'lacks a split: val expected, {[*metadata.splits]} there')
   for split, info in metadata.splits.items():
     if not info.shards:
       raise ValueError(f'the {split} split has no shards')

@@ -120,7 +120,7 @@ def load(
     name=metadata.name,
     image_size=metadata.image_size,
     classes=metadata.classes,
-    train=splits['train'],
+    train=splits.get('train', splits['val']),  # see dataset.Dataset
     val=splits['val'],
     test=splits.get('test'),
     **statistics._asdict(),

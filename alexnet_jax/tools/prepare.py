@@ -23,7 +23,14 @@ from absl import flags
 from alexnet_jax import cli
 from alexnet_jax.data import dataset, images, records, tfds
 from alexnet_jax.data import metadata as metadata_lib
-from alexnet_jax.data.prepare import run, shards, sources, statistics, workers
+from alexnet_jax.data.prepare import (
+  layouts,
+  run,
+  shards,
+  sources,
+  statistics,
+  workers,
+)
 from alexnet_jax.runtime import bucket as bucket_lib
 from alexnet_jax.runtime import paths
 
@@ -186,6 +193,10 @@ def _prepare(output: pathlib.Path) -> None:
     )
   for skipped in metadata.skipped:
     print(f'skipped {skipped.file}: {skipped.reason}')
+  left = {skipped.file for skipped in metadata.skipped}
+  for line in layouts.told(layouts.without(layout, left)).notes:
+    if line not in layout.notes:
+      print(line)  # such as a class whose images are all damaged
   counts = ', '.join(f'{s.num_images} {k}' for k, s in metadata.splits.items())
   print(f'{output}: {counts}, {len(metadata.skipped)} skipped')
 
@@ -235,7 +246,8 @@ def _compute_statistics() -> None:
   else:
     folder = paths.expand(_OUTPUT.value)
     metadata = metadata_lib.read(folder)
-    split = records.PreparedSplit(folder, metadata=metadata, split='train')
+    which = 'train' if 'train' in metadata.splits else 'val'
+    split = records.PreparedSplit(folder, metadata=metadata, split=which)
   with tqdm.tqdm(total=len(split), unit=' images', delay=1) as bar:
     computed, skipped = statistics.compute(
       split, workers=_WORKERS.value, progress=bar.update

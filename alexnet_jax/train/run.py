@@ -44,7 +44,7 @@ def train(
     signals.Stopped: if a signal came; the state is saved.
   """
   stop = stop or signals.Stop()
-  setup = hosts.run_everywhere(lambda: setup_lib.set_up(config))
+  setup = hosts.run_everywhere(lambda: _set_up(config))
   resume.assert_same_run(setup)  # before anything is written
   folder = workdir_lib.Workdir(workdir)
   with contextlib.ExitStack() as stack:
@@ -70,6 +70,17 @@ def train(
     if message:
       print(message)
     _run(setup, start, folder, stop=stop, trace=trace, stop_when=stop_when)
+
+
+def _set_up(config: schema.Config) -> setup_lib.Setup:
+  """Opens the data and compiles; ValueError without training images."""
+  setup = setup_lib.set_up(config)
+  if setup.dataset.train is setup.dataset.val:
+    raise ValueError(
+      f'{config.data.dir} has no training images, since it was prepared with '
+      '--classes_of to evaluate on: train on another data set'
+    )
+  return setup
 
 
 def _says_done(

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from alexnet_jax.data import dataset
-from alexnet_jax.data.prepare import archives, tar
+from alexnet_jax.data.prepare import archives, layouts, tar
 
 # Lists of all classes, by the names of their files.
 COMPLETE = ('LOC_synset_mapping.txt', 'wnids.txt')
@@ -23,7 +23,7 @@ NUMBERED = (
 WORDS = ('words.txt', 'LOC_synset_mapping.txt', 'synset_words.txt')
 _LINE = re.compile(r'(n\d{8})[\s,:]+(.+)|(.+)')
 _NUMBERED_LINE = re.compile(r'(\d+)[\s,:]+(.+)')
-_WNID = re.compile(r'n\d{8}')
+_WNID = re.compile(r'n\d{8}').fullmatch
 _ILSVRC = 1000  # classes
 _SHOWN = 5  # names in a message
 
@@ -114,33 +114,47 @@ def resolve(
   )
 
 
-def resolve_as(
-  names: Mapping[str, Collection[str]],
-  *,
-  known: Known,
-  wanted: Sequence[dataset.ClassInfo],
-  of: str,
-) -> Resolved:
-  """Maps names to the classes of the data set `of` by id, name or synonym.
+def mapped(
+  layout: layouts.Layout, *, wanted: Sequence[dataset.ClassInfo], of: str
+) -> layouts.Layout:
+  """Gives a layout the classes of the data set `of`, by id, name or synonym.
 
-  Names that it lacks get no label and are told. Raises ValueError if it has
-  none of them.
+  Images of classes that it lacks are left out, which is told. Raises ValueError
+  if it has none of the classes.
   """
-  ids = {split: _ids(names, split=split, known=known) for split in names}
-  every: set[str] = set().union(*(each.values() for each in ids.values()))
-  place = _places(every, known=known, wanted=wanted)
-  notes = [f'{len(place)} of the {len(wanted)} classes of {of}']
-  if all(map(_is_number, place)) and not _is_number(wanted[0].id):
-    notes.append(f'folder 0 is the first class of {of}, and so on')
-  lacking = sorted(every - place.keys())
+  place = _places(layout.classes, wanted=wanted)
+  used = {item.label for items in layout.splits.values() for item in items}
+  lacking = sorted(
+    info.id
+    for label, info in enumerate(layout.classes)
+    if label in used and label not in place
+  )
   if not place:
     raise ValueError(
       f'{of} has none of the classes {shown(lacking)}: give the data set whose '
       'classes these are to --classes_of'
     )
+  splits = {
+    split: tuple(
+      item._replace(label=place[item.label])
+      for item in items
+      if item.label in place
+    )
+    for split, items in layout.splits.items()
+  }
+  notes = [f'{len(place):,} of the {len(wanted):,} classes of {of}']
+  if _is_number(layout.classes[0].id) and not _is_number(wanted[0].id):
+    notes[0] += ': number 0 is its first, and so on'
   if lacking:
-    notes.append(f'left out, since {of} has no such class: {shown(lacking)}')
-  return Resolved(tuple(wanted), _labels(ids, place=place), tuple(notes))
+    left = sum(map(len, layout.splits.values())) - sum(
+      map(len, splits.values())
+    )
+    notes.append(
+      f'{left:,} images are left out, since {of} has no class {shown(lacking)}'
+    )
+  return layout._replace(
+    classes=tuple(wanted), splits=splits, notes=(*layout.notes, *notes)
+  )
 
 
 def _labels(
@@ -153,33 +167,30 @@ def _labels(
 
 
 def _places(
-  ids: Collection[str], *, known: Known, wanted: Sequence[dataset.ClassInfo]
-) -> dict[str, int]:
-  """The positions in `wanted` of the ids that it has.
+  classes: Sequence[dataset.ClassInfo], *, wanted: Sequence[dataset.ClassInfo]
+) -> dict[int | None, int]:
+  """The label in `wanted` of each label in `classes` that it has.
 
   Numbers are positions among the WordNet ids of ILSVRC, as in ImageNet-V2.
   """
   exact = {info.id: label for label, info in enumerate(wanted)}
+  ids = [info.id for info in classes]
   if all(map(_is_number, ids)) and not all(map(_is_number, exact)):
     whole = {int(id_) for id_ in ids} == set(range(len(wanted)))
-    numbered = len(wanted) == _ILSVRC or whole
-    if (
-      not numbered
-      or [*exact] != sorted(exact)
-      or not all(map(_WNID.fullmatch, exact))
-    ):
+    sound = len(wanted) == _ILSVRC or whole
+    if not sound or sorted(exact) != [*exact] or not all(map(_WNID, exact)):
       return {}
-    return {id_: int(id_) for id_ in ids if int(id_) < len(wanted)}
+    places = {label: int(id_) for label, id_ in enumerate(ids)}
+    return {k: place for k, place in places.items() if place < len(wanted)}
   by_name: dict[str, set[int]] = collections.defaultdict(set)
   for label, info in enumerate(wanted):
-    for word in (info.id, info.name, info.words, *info.words.split(',')):
+    for word in (*info, *info.words.split(',')):
       by_name[_folded(word)].add(label)
-  found = {}
-  for id_ in ids:
-    words = (id_, known.words.get(id_, id_))
-    alike: set[int] = set().union(*(by_name[_folded(w)] for w in words))
-    if id_ in exact or len(alike) == 1:
-      found[id_] = exact[id_] if id_ in exact else alike.pop()
+  found: dict[int | None, int] = {}
+  for label, info in enumerate(classes):
+    alike: set[int] = set().union(*(by_name[_folded(w)] for w in info))
+    if info.id in exact or len(alike) == 1:
+      found[label] = exact[info.id] if info.id in exact else alike.pop()
   return found
 
 

@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from alexnet_jax.data import dataset, metadata
+from alexnet_jax.data import metadata
 from alexnet_jax.data.prepare import (
   archives,
   classes,
@@ -38,8 +38,7 @@ class Request(NamedTuple):
   tables: Mapping[str, pathlib.Path]  # of --labels, by split; '' is any
   pooled: bool = False  # the images of all splits are divided anew
   val_share: float | None = None
-  classes_of: str = ''
-  classes: tuple[dataset.ClassInfo, ...] = ()  # of `classes_of`
+  evaluated: bool = False  # may lack train: classes are another data set's
 
 
 class Placed(NamedTuple):
@@ -415,14 +414,14 @@ def _choose_splits(search: _Search) -> None:
   if not divided and not {'val'} & {*named, *bare}:
     if 'test' in named:
       named['val'] = named.pop('test')
-    elif request.classes_of and 'train' in named:
+    elif request.evaluated and 'train' in named:
       named['val'] = named.pop('train')  # a set to evaluate on
   need = {'train', 'val'}
   if request.pooled:
     need = {*named} or need
   elif divided:
     need = {'train'}
-  elif request.classes_of:
+  elif request.evaluated:
     need = {'val'}
   if not need <= named.keys():
     raise ValueError(_missing(search))
@@ -438,17 +437,12 @@ def _layout(search: _Search) -> layouts.Layout:
   known = search.known()
   named = {s: search.named[s] for s in splits.ORDER if s in search.named}
   names = {s: {name for name, _ in each.items} for s, each in named.items()}
-  if request.classes:
-    resolved = classes.resolve_as(
-      names, known=known, wanted=request.classes, of=request.classes_of
-    )
-  else:
-    resolved = classes.resolve(names, known=known, pooled=request.pooled)
+  free = request.pooled or request.evaluated
+  resolved = classes.resolve(names, known=known, pooled=free)
   items = {
     split: tuple(
       layouts.Labelled(member, resolved.labels[split][name])
       for name, member in each.items
-      if name in resolved.labels[split]
     )
     for split, each in named.items()
   }
@@ -504,12 +498,9 @@ def _missing(search: _Search) -> str:
   """The message about a split that is missing: what is there, and the fix."""
   shown = []
   for split, each in search.named.items():
-    base = search.trees[split].base if split in search.trees else ''
+    base = search.trees[split].base if split in search.trees else each.source
     kinds = len({kind for kind, _ in each.items})
-    shown.append(
-      f'{base or "class folders"} of {kinds} classes ({len(each.items):,} '
-      'images)'
-    )
+    shown.append(f'{base} with {kinds} classes, {len(each.items):,} images')
   shown += [
     f'{tree.base or "a folder"} with {len(tree.images):,} images that lie flat '
     'and have no file of labels'

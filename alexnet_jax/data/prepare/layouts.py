@@ -8,7 +8,7 @@ import collections
 import hashlib
 import itertools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from alexnet_jax.data import dataset, metadata
@@ -103,6 +103,15 @@ def _hash(item: Labelled, *, layout: Layout) -> int:
   kind = '' if item.label is None else layout.classes[item.label].id
   name = f'{kind}/{pathlib.PurePath(item.member.name).name}'
   return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], 'big')
+
+
+def without(layout: Layout, files: Collection[str]) -> Layout:
+  """A layout without the images of these names."""
+  splits = {
+    split: tuple(item for item in items if item.member.name not in files)
+    for split, items in layout.splits.items()
+  }
+  return layout._replace(splits=splits, notes=())
 
 
 def told(layout: Layout) -> Layout:

@@ -9,6 +9,7 @@ The shards are written to OUTPUT.partial, which is renamed to OUTPUT at the end.
 The next run with the same source and options keeps the finished shards.
 """
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -20,7 +21,7 @@ import numpy as np
 
 from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.data import records, stats
-from alexnet_jax.data.prepare import layouts, shards, unpacked
+from alexnet_jax.data.prepare import layouts, shards, statistics, unpacked
 from alexnet_jax.data.prepare import workers as workers_lib
 from alexnet_jax.runtime import locks, paths
 
@@ -245,7 +246,6 @@ def _write(
   for split, info in splits.items():
     if not info.num_images:
       raise ValueError(f'no {split} image could be read: check --source')
-  checksums |= records.write_statistics(folder, statistics=stats.finish(sums))
   metadata = metadata_lib.Metadata(
     name=work.layout.name,
     image_size=work.options.image_size,
@@ -260,6 +260,14 @@ def _write(
       for shard in work.shards
     },
   )
+  if 'train' in splits:
+    computed = stats.finish(sums)
+  else:  # made to evaluate on
+    val = records.PreparedSplit(folder, metadata=metadata, split='val')
+    computed, _ = statistics.compute(val, workers=1)
+  sums_of_files = records.write_statistics(folder, statistics=computed)
+  checksums = {**checksums, **sums_of_files}
+  metadata = dataclasses.replace(metadata, checksums=checksums)
   metadata_lib.write(folder, metadata=metadata)
 
 

@@ -3,7 +3,16 @@
 import pathlib
 
 from alexnet_jax.data import dataset, metadata, tfds
-from alexnet_jax.data.prepare import folders, ilsvrc, layouts, splits
+from alexnet_jax.data.prepare import (
+  cifar,
+  classes,
+  folders,
+  ilsvrc,
+  layouts,
+  parquet,
+  splits,
+  webdataset,
+)
 from alexnet_jax.runtime import paths
 
 KNOWN = (
@@ -30,26 +39,34 @@ def find_layout(
   are used. Raises ValueError if the source does not exist, or splits or labels
   are missing.
   """
-  request = folders.Request(
-    tables=_tables(labels),
-    pooled=halves,
-    val_share=val_share,
-    classes_of=classes_of,
-    classes=_classes(classes_of),
-  )
   if halves and val_share is not None:
     raise ValueError(
       f'--halves and --val_share={val_share:g} both divide the images: give one'
     )
+  request = folders.Request(
+    tables=_tables(labels),
+    pooled=halves,
+    val_share=val_share,
+    evaluated=bool(classes_of),
+  )
+  wanted = _classes(classes_of)
   if source.startswith(tfds.PREFIX):
     name = source.removeprefix(tfds.PREFIX)
     found = _tfds_layout(tfds.find(name, data_dir=tfds_data_dir))
+    _refuse_flags(found, labels=labels, classes_of=classes_of)
   else:
     found = _of_path(paths.expand(source).resolve(), request=request)
+  if wanted:
+    found = classes.mapped(found, wanted=wanted, of=classes_of)
   if halves:
     found = layouts.in_halves(found)
   elif val_share is not None:
     found = _held_out(found, share=val_share)
+  elif 'val' not in found.splits:
+    raise ValueError(
+      f'{source} has no validation images with labels: give --val_share=0.1 to '
+      'split some off'
+    )
   return layouts.told(found)
 
 
@@ -61,18 +78,24 @@ def _of_path(path: pathlib.Path, *, request: folders.Request) -> layouts.Layout:
     raise ValueError(
       f'{path} is a prepared data set: train with --config.data.dir={path}'
     )
-  found = ilsvrc.find_layout(path) if path.is_dir() else None
-  if found is None:
-    return folders.find_layout(path, request=request)
-  for flag, value in (
-    ('labels', request.tables),
-    ('classes_of', request.classes_of),
-  ):
+  finders = (cifar.find_layout, parquet.find_layout, webdataset.find_layout)
+  if path.is_dir():
+    finders = (ilsvrc.find_layout, *finders)
+  for find in finders:
+    if (found := find(path)) is not None:
+      _refuse_flags(found, labels=bool(request.tables))
+      return found
+  return folders.find_layout(path, request=request)
+
+
+def _refuse_flags(found: layouts.Layout, **flags: object) -> None:
+  """Raises ValueError for flags that a layout has no use for."""
+  for name, value in flags.items():
     if value:
       raise ValueError(
-        f'{found.name} has classes and labels of its own: leave out --{flag}'
+        f'{found.name} has labels of its own, {found.labels or "of TFDS"}: '
+        f'leave out --{name}'
       )
-  return found
 
 
 def _held_out(found: layouts.Layout, *, share: float) -> layouts.Layout:
