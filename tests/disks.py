@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import tarfile
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -247,14 +248,52 @@ def json_lines(folder: pathlib.Path) -> pathlib.Path:
   return write(folder, files)
 
 
+def _content(folder: pathlib.Path, *, within: str) -> dict[str, bytes]:
+  """The files below a folder, with names that begin with `within`."""
+  return {
+    within + str(p.relative_to(folder)): p.read_bytes()
+    for p in sorted(folder.rglob('*'))
+    if p.is_file()
+  }
+
+
 def archive_of(folder: pathlib.Path) -> pathlib.Path:
   """An uncompressed tar of class folders."""
   tree = class_folders(folder / 'tree')
-  path = folder / 'pets.tar'
-  files = {
-    str(p.relative_to(folder)): p.read_bytes()
-    for p in sorted(tree.rglob('*'))
-    if p.is_file()
-  }
-  path.write_bytes(official.tar(files))
+  (folder / 'pets.tar').write_bytes(official.tar(_content(tree, within='p/')))
+  return folder / 'pets.tar'
+
+
+def _zip(path: pathlib.Path, files: dict[str, bytes]) -> pathlib.Path:
+  with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+    for name, content in files.items():
+      archive.writestr(name, content)
   return path
+
+
+def zip_of(folder: pathlib.Path) -> pathlib.Path:
+  """A zip of class folders, as a Mac packs it."""
+  tree = class_folders(folder / 'tree')
+  files = _content(tree, within='pets/')
+  junk = {'__MACOSX/pets/._train': b'x', 'pets/.DS_Store': b'x'}
+  return _zip(folder / 'pets.zip', files | junk)
+
+
+def kaggle_zip(folder: pathlib.Path) -> pathlib.Path:
+  """Kaggle's ILSVRC as it is downloaded: one zip."""
+  tree = kaggle(folder / 'tree')
+  name = 'imagenet-object-localization-challenge.zip'
+  return _zip(folder / name, _content(tree, within=''))
+
+
+def archives_of_splits(folder: pathlib.Path) -> pathlib.Path:
+  """A folder with two tars of training images and a zip of val."""
+  tree = class_folders(folder / 'tree')
+  there = folder / 'there'
+  there.mkdir()
+  train = list(_content(tree / 'train', within='').items())
+  for number, part in enumerate((train[:7], train[7:])):
+    path = there / f'train-{number}.tar'
+    path.write_bytes(official.tar(dict(part)))
+  _zip(there / 'val.zip', _content(tree / 'val', within='val/'))
+  return there
