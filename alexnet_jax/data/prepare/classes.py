@@ -143,7 +143,7 @@ def mapped(
     for split, items in layout.splits.items()
   }
   notes = [f'{len(place):,} of the {len(wanted):,} classes of {of}']
-  if _is_number(layout.classes[0].id) and not _is_number(wanted[0].id):
+  if is_number(layout.classes[0].id) and not is_number(wanted[0].id):
     notes[0] += ': number 0 is its first, and so on'
   if lacking:
     left = sum(map(len, layout.splits.values())) - sum(
@@ -175,7 +175,7 @@ def _places(
   """
   exact = {info.id: label for label, info in enumerate(wanted)}
   ids = [info.id for info in classes]
-  if all(map(_is_number, ids)) and not all(map(_is_number, exact)):
+  if all(map(is_number, ids)) and not all(map(is_number, exact)):
     whole = {int(id_) for id_ in ids} == set(range(len(wanted)))
     sound = len(wanted) == _ILSVRC or whole
     if not sound or sorted(exact) != [*exact] or not all(map(_WNID, exact)):
@@ -199,7 +199,7 @@ def _ids(
 ) -> dict[str, str]:
   """The id of the class of each name in a split."""
   own = names[split]
-  if not own or not all(map(_is_number, own)):
+  if not own or not all(map(is_number, own)):
     return {name: name for name in own}
   if known.numbered:
     lacking = sorted({int(n) for n in own} - known.numbered.keys())
@@ -211,7 +211,7 @@ def _ids(
       )
     return {name: known.numbered[int(name)] for name in own}
   others = [n for s, each in names.items() if s != split for n in each]
-  if words := [n for n in others if not _is_number(n)]:
+  if words := [n for n in others if not is_number(n)]:
     raise ValueError(
       f'labels of {split} are numbers such as {min(own)}, other classes have '
       f'names such as {words[0]!r}: put the names into classes.txt beside the '
@@ -222,7 +222,8 @@ def _ids(
   return {n: first.get(int(n), n) if distinct else n for n in own}
 
 
-def _is_number(name: str) -> bool:
+def is_number(name: str) -> bool:
+  """Whether a class is called by a whole number, as 0 and 007."""
   return name.isascii() and name.isdecimal()
 
 
@@ -230,11 +231,11 @@ def _order(
   ids: Collection[str], *, names: Collection[str], known: Known
 ) -> list[str]:
   """Numbers in their order, also where a list names them; else by name."""
-  if all(map(_is_number, names)):
+  if all(map(is_number, names)):
     listed = {id_: number for number, id_ in known.numbered.items()}
     if ids <= listed.keys():
       return sorted(ids, key=listed.__getitem__)
-  if all(map(_is_number, ids)):
+  if all(map(is_number, ids)):
     return sorted(ids, key=lambda id_: (int(id_), id_))
   return sorted(ids)
 
@@ -258,7 +259,7 @@ def _check_subset(
     for a, b in pairs[:_SHOWN]
   )
   raise ValueError(
-    f'{split} has {len(lacking)} classes that train lacks, {shown(lacking)}'
+    f'{split} has classes that train lacks, {len(lacking)}: {shown(lacking)}'
     f'{hint}: rename or remove them, or give a data set that has all classes '
     'as --classes_of'
   )
@@ -277,9 +278,10 @@ def _alike(order: Iterable[str]) -> list[str]:
 
 
 def _folded(name: str) -> str:
-  """A name without case, form of Unicode, and kind of spaces."""
+  """A name without case, form of Unicode, kind of spaces and leading zeros."""
   text = unicodedata.normalize('NFKC', name).casefold()
-  return re.sub(r'[\s_-]+', ' ', text).strip()
+  text = re.sub(r'[\s_-]+', ' ', text).strip()
+  return text.lstrip('0') or '0' if is_number(text) else text
 
 
 def shown(names: Sequence[str]) -> str:
