@@ -85,8 +85,8 @@ def _choose_splits(search: naming.Search) -> None:
   divided = request.pooled or request.val_share is not None
   if request.val_share is not None and 'val' in named:
     raise ValueError(
-      f'{search.source} has a validation split, {search.trees["val"].base}: '
-      'leave out --val_share, or give the folder of the training images'
+      f'{search.source} has a validation split of {len(named["val"].items):,} '
+      'images: leave out --val_share, or give the folder of training images'
     )
   if not divided and not {'val'} & {*named, *bare}:
     if 'test' in named:

@@ -134,11 +134,13 @@ def _above(source: pathlib.Path) -> dict[str, archives.Member]:
 
 def name_split(search: Search, *, split: str, tree: trees.Tree) -> None:
   """Names the classes of a split by its folders, or by a file of labels."""
-  if not tree.flat and split not in search.request.tables:
+  member = None
+  if tree.flat or tree.single or split in search.request.tables:
+    member = search.table(split, '', base=tree.base)
+  if not tree.flat and member is None:
     _name_by_folders(search, split=split, tree=tree, form='SPLIT/CLASS/')
     return
   members = [placed.member for placed in tree.images]
-  member = search.table(split, '', base=tree.base)
   table = labels.read(member) if member else None
   found = labels.match(table, images={split: members}) if table else {}
   if table is None or (not found and split == 'test'):  # labels.csv of train
@@ -162,7 +164,8 @@ def name_pool(search: Search, *, tree: trees.Tree) -> None:
   if len(tables) < 2 and not search.request.tables.keys() & tables.keys():
     tables = {}
   member = search.table('', base=tree.base)
-  if not tables and member and (tree.flat or '' in search.request.tables):
+  unsure = tree.flat or tree.single or '' in search.request.tables
+  if not tables and member and unsure:
     tables = {'': labels.read(member)}
   members = [placed.member for placed in tree.images]
   if tables:

@@ -31,6 +31,11 @@ class Tree(NamedTuple):
     """Whether most images lie in no folder of their own class."""
     return 2 * sum(not p.folders for p in self.images) > len(self.images)
 
+  @property
+  def single(self) -> bool:
+    """Whether all images lie in one folder, which may be no class."""
+    return len({placed.folders[:1] for placed in self.images}) == 1
+
 
 def by_place(images: Sequence[archives.Member]) -> dict[str, list[Placed]]:
   """Images by the folder of their split; '' are those outside all."""
