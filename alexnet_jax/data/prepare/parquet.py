@@ -86,7 +86,8 @@ def _look(path: pathlib.Path, source: pathlib.Path) -> _File | None:
   features = _features(schema.metadata, path=path)
   label = next((c for c in _LABELS if c in columns), None)
   label = label or next(
-    (c for c, f in features.items() if f.get('_type') == 'ClassLabel'), None
+    (c for c in columns if features.get(c, {}).get('_type') == 'ClassLabel'),
+    None,
   )
   name = path.name if path == source else path.relative_to(source).as_posix()
   if label is None:
@@ -166,6 +167,10 @@ def _rows(found: _File) -> Iterator[names.Named]:
     if '.' in found.image:
       column = batch.column(found.image.split('.')[0])
       places += [(row or {}).get('path') or '' for row in column.to_pylist()]
+  if all(label in (None, -1) for label in labels):  # not copied in vain
+    empty = tar.Member(str(found.path), 0, 0, found.name)
+    yield from (names.Named(empty, None) for _ in labels)
+    return
   whole = unpacked.once(
     found.path,
     write=lambda file: _copy(found, file),

@@ -8,6 +8,7 @@ here. NumPy's arrays are the only objects: their bytes stay in the file.
 import io
 import math
 import pickletools
+import warnings
 from typing import Any, NamedTuple
 
 from alexnet_jax.data.prepare import tar
@@ -26,7 +27,7 @@ _VALUES = frozenset(  # instructions that push their own argument
   'SHORT_BINUNICODE BINUNICODE8'.split()
 )
 _MARK = object()
-_LONG = 3072  # bytes; longer ones are not kept but left in the file
+_LONG = 3072  # bytes; so many are not kept but left in the file
 _HEAD = {'BINSTRING': 5, 'BINBYTES': 5, 'BINBYTES8': 9}
 
 
@@ -61,7 +62,9 @@ def read(member: tar.Member) -> dict[str, Any]:
   with open(member.path, 'rb') as file:
     file.seek(member.offset)
     try:
-      found = _follow(_Window(file, end=member.offset + member.size))
+      with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of escapes in damaged texts
+        found = _follow(_Window(file, end=member.offset + member.size))
     except (
       IndexError,
       KeyError,
@@ -150,7 +153,7 @@ def _step(
       state = stack.pop()
       _as(_Object, stack[-1]).state = state
     case _ if name in _VALUES:
-      if isinstance(arg, str | bytes) and len(arg) > _LONG and name in _HEAD:
+      if isinstance(arg, str | bytes) and len(arg) >= _LONG and name in _HEAD:
         arg = _Span((place or 0) + _HEAD[name], len(arg))
       stack.append(arg)
     case _:

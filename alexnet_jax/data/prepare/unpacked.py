@@ -129,7 +129,7 @@ def _decompress(path: pathlib.Path, file: BinaryIO, *, opens: Any) -> None:
       file.write(chunk)
 
 
-def _read(source: BinaryIO, *, path: pathlib.Path) -> bytes:
+def _read(source: Any, *, path: pathlib.Path) -> bytes:
   try:
     return source.read(_CHUNK)
   except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
