@@ -6,7 +6,6 @@ is decompressed once, into the cache folder, and removed after preparing.
 
 import itertools
 import pathlib
-import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -17,29 +16,6 @@ from alexnet_jax.data.prepare import tar, unpacked, zips
 Member = tar.Member | zips.Member
 _ENDINGS = ('.tar', '.zip', '.tgz', '.tbz2', '.txz')
 _PACKED = ('.tar.gz', '.tar.bz2', '.tar.xz')
-
-_SPLITS = {  # by a word of a file's name
-  **dict.fromkeys(('train', 'training'), 'train'),
-  **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
-  **dict.fromkeys(('test', 'testing'), 'test'),
-}
-
-
-def split_of(name: str) -> str | None:
-  """The split that a file's name, or else its folder's, tells.
-
-  >>> split_of('data/validation-00000-of-00014.parquet')
-  'val'
-  >>> split_of('train/000.tar'), split_of('trains.tar')
-  ('train', None)
-  """
-  for part in reversed(name.lower().split('/')):
-    words = re.split(r'[^a-z]+', part)
-    if found := next(
-      (_SPLITS[word] for word in words if word in _SPLITS), None
-    ):
-      return found
-  return None
 
 
 def first_names(path: pathlib.Path, *, count: int) -> list[str]:

@@ -44,7 +44,7 @@ def layout(
     if split not in bare:
       bad = (item for item in items if _label(item, source=source) is None)
       skipped += [metadata.Skipped(m.name, 'it has no label') for m, _ in bad]
-  if not whole.get('train'):
+  if 'train' in bare or not any(whole.values()):
     raise ValueError(f'{source} has no training images with labels')
   if 'val' not in whole or 'val' in bare:
     whole['val'] = whole.pop('test', [])

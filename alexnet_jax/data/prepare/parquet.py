@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from alexnet_jax.data import metadata
-from alexnet_jax.data.prepare import archives, layouts, names, tar, unpacked
+from alexnet_jax.data.prepare import layouts, names, tar, unpacked
+from alexnet_jax.data.prepare import splits as splits_lib
 
 _BATCH = 32  # rows
 _IMAGES = ('image', 'img', 'jpg', 'jpeg', 'png', 'webp', 'image_bytes', 'bytes')
@@ -55,7 +56,7 @@ def find_layout(source: pathlib.Path) -> layouts.Layout | None:
   splits: dict[str, list[names.Named]] = {}
   skipped: list[metadata.Skipped] = []
   for found in files:
-    split = archives.split_of(found.name) or 'train'
+    split = splits_lib.in_path(found.name) or 'train'
     splits.setdefault(split, []).extend(_rows(found))
   return names.layout(
     source,

@@ -62,6 +62,11 @@ def find_layout(
     found = layouts.in_halves(found)
   elif val_share is not None:
     found = _held_out(found, share=val_share)
+  elif 'train' not in found.splits and not wanted:
+    raise ValueError(
+      f'{source} has no training images: give --classes_of=DATA to make a set '
+      'to evaluate on'
+    )
   elif 'val' not in found.splits:
     raise ValueError(
       f'{source} has no validation images with labels: give --val_share=0.1 to '

@@ -44,6 +44,21 @@ def named(name: str) -> str | None:
   return found.pop() if known and len(found) == 1 else None
 
 
+def in_path(path: str) -> str | None:
+  """The split that a word of a file's name tells, or else of its folder's.
+
+  >>> in_path('data/imagenet-validation-00000-of-00014.parquet')
+  'val'
+  >>> in_path('train/000.tar'), in_path('trains.tar')
+  ('train', None)
+  """
+  for part in reversed(path.lower().split('/')):
+    for word in re.split(r'[^a-z]+', part):
+      if word in _ALSO:
+        return _ALSO[word]
+  return None
+
+
 def of_file(stem: str) -> str | None:
   """The split whose labels a file holds, '' for all, None if it holds none.
 

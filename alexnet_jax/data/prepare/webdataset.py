@@ -13,6 +13,7 @@ from typing import Any
 
 from alexnet_jax.data import metadata
 from alexnet_jax.data.prepare import archives, layouts, names, tar
+from alexnet_jax.data.prepare import splits as splits_lib
 
 _IMAGES = ('jpg', 'jpeg', 'png', 'webp')
 _LABELS = ('cls', 'json', 'txt')  # the first that is there
@@ -37,7 +38,7 @@ def find_layout(source: pathlib.Path) -> layouts.Layout | None:
   shown: dict[Any, set[str]] = {}  # label -> names that KEY.json gives it
   for path in paths:
     below = path.name if path == source else path.relative_to(source).as_posix()
-    split = archives.split_of(below) or 'train'
+    split = splits_lib.in_path(below) or 'train'
     images = _images(path, within=tar.printable(below), skipped=skipped)
     for member, label, name in images:
       splits.setdefault(split, []).append(names.Named(member, label))
