@@ -28,6 +28,7 @@ class Row(NamedTuple):
   """A layout: how to build it, and what is to be found in it."""
 
   build: Callable[[pathlib.Path], pathlib.Path]
+  form: str  # how it is called
   labels: str  # where they come from
   ids: list[str]  # of the classes in their order, for `kinds`
   kinds: list[str]  # the same classes by our names
@@ -41,49 +42,105 @@ _FLAT = list(disks.WNIDS)[::-1]  # the numbers of `disks.caffe`
 ROWS = {
   row.build.__name__: row
   for row in (
-    Row(disks.class_folders, 'class folders', _NAMES, _NAMES),
-    Row(disks.archive_of, 'class folders', _NAMES, _NAMES),
-    Row(disks.zip_of, 'class folders', _NAMES, _NAMES),
-    Row(disks.archives_of_splits, 'class folders', _NAMES, _NAMES),
     Row(
-      *(disks.kaggle, 'LOC_val_solution.csv (val), class folders (train)'),
+      disks.class_folders,
+      'class folders of train, val',
+      'class folders',
+      _NAMES,
+      _NAMES,
+    ),
+    Row(
+      disks.archive_of,
+      'class folders of train, val',
+      'class folders',
+      _NAMES,
+      _NAMES,
+    ),
+    Row(
+      disks.zip_of,
+      'class folders of train, val',
+      'class folders',
+      _NAMES,
+      _NAMES,
+    ),
+    Row(
+      disks.archives_of_splits,
+      'class folders of train, val',
+      'class folders',
+      _NAMES,
+      _NAMES,
+    ),
+    Row(
+      *(
+        disks.kaggle,
+        "Kaggle's ILSVRC",
+        'LOC_val_solution.csv (val), class folders (train)',
+      ),
       *(_WNIDS, _BY_WNID),
     ),
     Row(
       *(
         disks.kaggle_inner,
+        "Kaggle's ILSVRC",
         'LOC_val_solution.csv (val), class folders (train)',
       ),
       *(_WNIDS, _BY_WNID),
     ),
     Row(
       disks.kaggle_zip,
+      "Kaggle's ILSVRC",
       'LOC_val_solution.csv (val), class folders (train)',
       *(_WNIDS, _BY_WNID),
     ),
     Row(
       disks.tiny_imagenet,
+      'Tiny ImageNet',
       'val/val_annotations.txt (val), class folders (train)',
       *(_WNIDS, _BY_WNID),
     ),
     Row(
-      *(disks.caffe, 'train.txt (train), val.txt (val)'),
+      *(
+        disks.caffe,
+        'flat folders of train, val',
+        'train.txt (train), val.txt (val)',
+      ),
       *([disks.WNIDS[kind] for kind in _FLAT], _FLAT),
     ),
     Row(
-      *(disks.csv_files, 'train.csv (train), val.csv (val)', _NAMES, _NAMES),
+      *(
+        disks.csv_files,
+        'flat folders of train, val',
+        'train.csv (train), val.csv (val)',
+        _NAMES,
+        _NAMES,
+      ),
     ),
     Row(
       disks.json_lines,
+      'flat folders of train, val',
       'train/metadata.jsonl (train), val/metadata.jsonl (val)',
       *(_NAMES, _NAMES),
     ),
     Row(
-      *(disks.csv_pool, 'labels.csv', _NAMES, _NAMES, {'val_share': 0.2}),
+      *(
+        disks.csv_pool,
+        'flat folders',
+        'labels.csv',
+        _NAMES,
+        _NAMES,
+        {'val_share': 0.2},
+      ),
       {'train': 15, 'val': 5},
     ),
     Row(
-      *(disks.one_folder, 'class folders', _NAMES, _NAMES, {'val_share': 0.2}),
+      *(
+        disks.one_folder,
+        'class folders',
+        'class folders',
+        _NAMES,
+        _NAMES,
+        {'val_share': 0.2},
+      ),
       {'train': 14, 'val': 6},
     ),
   )
@@ -123,7 +180,7 @@ def test_every_label_is_that_of_the_image(row, tmp_path):
       seen.append(member.read())
       assert row.kinds[label] == truth[seen[-1]], member.name
   assert len(set(seen)) == len(seen)
-  assert layout.labels == row.labels
+  assert (layout.form, layout.labels) == (row.form, row.labels)
   assert not layout.skipped
 
 

@@ -123,6 +123,25 @@ def test_a_folder_without_a_usable_image_is_no_class_and_is_named(tmp_path):
     _find(tmp_path / 'only', files | {'val/owl/c.heic': heic})
 
 
+def test_folders_within_a_class_are_told(tmp_path):
+  more = {f'train/cat/{name}/1.jpg': _JPEG for name in ('persian', 'manx')}
+  layout = _find(tmp_path / 's', _SPLIT | more)
+  assert [info.id for info in layout.classes] == _NAMES
+  assert layout.notes == (
+    "train/cat is one class, with the folders 'manx', 'persian' in it",
+  )
+
+
+def test_images_outside_the_splits_are_told(tmp_path):
+  more = {f'seg_pred/{k}.jpg': _JPEG for k in range(3)}
+  layout = _find(tmp_path / 's', _SPLIT | more)
+  assert not layout.skipped
+  assert layout.notes == (
+    'seg_pred is not used: its 3 images are in no folder called train, val or '
+    'test',
+  )
+
+
 def test_few_images_and_classes_of_one_split_are_told(tmp_path):
   layout = _find(tmp_path / 's', _SPLIT | {'train/owl/1.jpg': _JPEG})
   assert layout.notes == (
@@ -363,6 +382,11 @@ def test_classes_of_another_data_set(tmp_path, prepared, number):
   data = records.load(str(tmp_path / 'out'), image_size=8)
   mean = np.mean([data.val[i].image for i in range(expect)], axis=0)
   np.testing.assert_allclose(data.mean_image, mean, atol=1e-3)
+
+
+def test_a_prepared_data_set_is_no_source(prepared):
+  with pytest.raises(ValueError, match='is a prepared data set: train with'):
+    sources.find_layout(str(prepared))
 
 
 def test_classes_that_another_data_set_lacks_are_refused(tmp_path, prepared):

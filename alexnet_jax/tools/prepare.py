@@ -3,10 +3,12 @@
   python -m alexnet_jax.tools.prepare --source=SOURCE --output=DIR
 
 SOURCE is a folder with the official tars of ILSVRC2012 or ILSVRC2010, class
-folders (train/CLASS/IMAGE and val/CLASS/IMAGE) or an uncompressed tar of them,
-or tfds:NAME. DIR then holds records of 256 x 256 images, the mean image and the
-RGB components, and appears only when it is complete. After an interruption the
-same command continues where it stopped.
+folders (train/CLASS/IMAGE and val/CLASS/IMAGE), flat folders with files of
+labels, an archive of either, or tfds:NAME; docs/data.md lists all layouts. What
+was found is printed, and where its labels come from. DIR then holds records of
+256 x 256 images, the mean image and the RGB components, and appears only when
+it is complete. After an interruption the same command continues where it
+stopped.
 
 --stats_only computes the mean image and the components only: again for
 a prepared DIR, or for tfds:NAME, to train from that data set as it is.
@@ -212,8 +214,8 @@ def _print_plan(work: run.Plan, *, output: pathlib.Path) -> None:
     'crop': f'shorter side {scaled}, centre square',
     'warp': f'both sides {scaled}',
   }
-  for line in (f'labels: {work.layout.labels}', *work.layout.notes):
-    print(line)
+  print(f'layout: {work.layout.form}\nlabels: {work.layout.labels}')
+  print(*work.layout.notes, sep='\n', end='\n' * bool(work.layout.notes))
   seconds = work.num_images / run.IMAGES_PER_SECOND / _WORKERS.value
   print(
     f'{work.layout.name}: {counts} images, {len(work.layout.classes)} classes'

@@ -132,6 +132,7 @@ def _layout(search: naming.Search) -> layouts.Layout:
     resolved.classes,
     items,
     tuple(listing.skipped),
+    form=_form(search, known=known),
     labels=_sources(named),
     notes=(*search.notes, *listing.notes, *resolved.notes, *listing.told()),
   )
@@ -146,6 +147,17 @@ def _same_folder(search: naming.Search) -> bool:
   }
   both = {'train', 'val'} <= search.trees.keys()
   return both and len(places) == 1
+
+
+def _form(search: naming.Search, *, known: classes.Known) -> str:
+  """What the source is, in words that its publisher or users have for it."""
+  by_file = [n for n in search.named.values() if n.source != naming.FOLDERS]
+  if any(each.source == naming.KAGGLE for each in by_file):
+    return "Kaggle's ILSVRC"
+  if by_file and 'wnids.txt' in known.files:
+    return 'Tiny ImageNet'
+  kind = 'flat folders' if by_file else naming.FOLDERS
+  return f'{kind} of {", ".join(search.trees)}' if search.trees else kind
 
 
 def _sources(named: Mapping[str, naming.Named]) -> str:

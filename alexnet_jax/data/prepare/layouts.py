@@ -42,6 +42,7 @@ class Layout(NamedTuple):
   classes: tuple[dataset.ClassInfo, ...]
   splits: Mapping[str, tuple[Labelled, ...]]
   skipped: tuple[metadata.Skipped, ...] = ()
+  form: str = ''  # what the source is, such as "Kaggle's ILSVRC"
   labels: str = ''  # where the labels come from, such as 'val.txt'
   notes: tuple[str, ...] = ()  # what a user should know, a line each
 

@@ -18,8 +18,8 @@ from alexnet_jax.data.prepare import (
 
 FOLDERS = 'class folders'
 _THUMBNAILS = frozenset({'thumbnails', 'thumbnail', 'thumbs', 'thumb'})
-_KAGGLE = 'LOC_val_solution.csv'
-_KAGGLE_FILES = (_KAGGLE, 'LOC_synset_mapping.txt')
+KAGGLE = 'LOC_val_solution.csv'
+_KAGGLE_FILES = (KAGGLE, 'LOC_synset_mapping.txt')
 
 
 class Request(NamedTuple):
@@ -75,7 +75,7 @@ class Search:
         if near:
           return near[0]
       if not place:
-        return self.above.get(_KAGGLE) if 'val' in wanted else None
+        return self.above.get(KAGGLE) if 'val' in wanted else None
       place = os.path.dirname(place)
 
   def known(self) -> classes.Known:
@@ -249,6 +249,7 @@ def _name_by_folders(
       search.listing.passed['thumbnails'] += 1
     else:
       by_class[folders[0]].append(member)
+  _tell_deeper(search, tree=tree)
   below = {
     name.removeprefix(tree.base).split('/')[0]
     for name in search.listing.folders
@@ -272,3 +273,18 @@ def _name_by_folders(
   items = [(name, m) for name, each in by_class.items() for m in each]
   items.sort(key=lambda item: (item[0], item[1].name))
   search.named[split] = Named(tuple(items), FOLDERS)
+
+
+def _tell_deeper(search: Search, *, tree: trees.Tree) -> None:
+  """Notes classes whose images lie in several folders of their own."""
+  inner: dict[str, set[str]] = collections.defaultdict(set)
+  for _, folders in tree.images:
+    if len(folders) > 1:
+      inner[folders[0]].add(folders[1])
+  several = {name: found for name, found in inner.items() if len(found) > 1}
+  for name, found in sorted(several.items())[:1]:
+    more = f', and {len(several) - 1} others' if len(several) > 1 else ''
+    search.notes.append(
+      f'{tree.base}{name} is one class, with the folders '
+      f'{classes.shown(sorted(found))} in it{more}'
+    )

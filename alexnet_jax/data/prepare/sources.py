@@ -1,6 +1,7 @@
 """Finds out what a source of images is, and lists its images (paper §2)."""
 
 import pathlib
+from collections.abc import Callable
 
 from alexnet_jax.data import dataset, metadata, tfds
 from alexnet_jax.data.prepare import (
@@ -20,6 +21,12 @@ KNOWN = (
   '(train/CLASS/IMAGE, val/CLASS/IMAGE), flat folders with files of labels, or '
   'archives of them; tfds:NAME'
 )
+_CONTAINERS: dict[str, Callable[[pathlib.Path], layouts.Layout | None]] = {
+  'official tars': ilsvrc.find_layout,
+  'archives of its own': cifar.find_layout,
+  'parquet': parquet.find_layout,
+  'WebDataset': webdataset.find_layout,
+}
 
 
 def find_layout(
@@ -83,13 +90,10 @@ def _of_path(path: pathlib.Path, *, request: folders.Request) -> layouts.Layout:
     raise ValueError(
       f'{path} is a prepared data set: train with --config.data.dir={path}'
     )
-  finders = (cifar.find_layout, parquet.find_layout, webdataset.find_layout)
-  if path.is_dir():
-    finders = (ilsvrc.find_layout, *finders)
-  for find in finders:
+  for form, find in _CONTAINERS.items():
     if (found := find(path)) is not None:
       _refuse_flags(found, labels=bool(request.tables))
-      return found
+      return found._replace(form=f'{found.name}, {form}')
   return folders.find_layout(path, request=request)
 
 
@@ -98,7 +102,7 @@ def _refuse_flags(found: layouts.Layout, **flags: object) -> None:
   for name, value in flags.items():
     if value:
       raise ValueError(
-        f'{found.name} has labels of its own, {found.labels or "of TFDS"}: '
+        f'{found.name} has labels of its own, {found.labels}: '
         f'leave out --{name}'
       )
 
@@ -146,4 +150,6 @@ def _tfds_layout(found: tfds.Prepared) -> layouts.Layout:
     )
     for split, name in found.splits.items()
   }
-  return layouts.Layout(found.name, found.classes, splits)
+  return layouts.Layout(
+    found.name, found.classes, splits, form='TFDS', labels='TFDS'
+  )
