@@ -162,6 +162,26 @@ def _kaggle_files() -> dict[str, bytes | str]:
   return files
 
 
+def unpacked_tars(folder: pathlib.Path) -> pathlib.Path:
+  """ILSVRC2012's tars unpacked, with val/ flat and the devkit as it came.
+
+  The devkit's numbers of synsets are in another order than WordNet ids.
+  """
+  files: dict[str, bytes | str] = {}
+  for p in pictures()['train']:
+    wnid = WNIDS[p.kind]
+    files[f'train/{wnid}/{wnid}_{p.number}.JPEG'] = p.data
+  for p in pictures()['val']:
+    files[f'val/ILSVRC2012_val_{p.number:08d}.JPEG'] = p.data
+  kinds = {n: kind for n, kind in enumerate(WNIDS, 1)}
+  number = {kind: n for n, kind in kinds.items()}
+  files['ILSVRC2012_devkit_t12.tar.gz'] = official.devkit(
+    synsets={n: WNIDS[kind] for n, kind in kinds.items()},
+    val_ids=[number[p.kind] for p in pictures()['val']],
+  )
+  return write(folder, files)
+
+
 def kaggle(folder: pathlib.Path) -> pathlib.Path:
   """Kaggle's ILSVRC, given its top folder."""
   return write(folder, _kaggle_files())

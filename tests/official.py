@@ -34,21 +34,27 @@ def tar(files):
   return stream.getvalue()
 
 
-def devkit(year='ILSVRC2012', *, folder='ILSVRC2012_devkit_t12'):
-  """A devkit with the classes and validation labels above."""
+def devkit(
+  year='ILSVRC2012',
+  *,
+  folder='ILSVRC2012_devkit_t12',
+  synsets=SYNSETS,
+  val_ids=VAL_IDS,
+):
+  """A devkit, by default with the classes and validation labels above."""
   kind = [
     (f'{year}_ID', object),
     ('WNID', object),
     ('words', object),
     ('num_children', object),
   ]
-  synsets = np.empty((len(SYNSETS), 1), kind)
-  for row, (id_, wnid) in enumerate(SYNSETS.items()):
-    children = 2 if id_ == 4 else 0
-    synsets[row, 0] = (id_, wnid, f'word {wnid}, synonym', children)
+  table = np.empty((len(synsets), 1), kind)
+  for row, (id_, wnid) in enumerate(synsets.items()):
+    children = 2 if wnid == SYNSETS[4] else 0
+    table[row, 0] = (id_, wnid, f'word {wnid}, synonym', children)
   meta = io.BytesIO()
-  scipy.io.savemat(meta, {'synsets': synsets})
-  truth = ''.join(f'{id_}\n' for id_ in VAL_IDS).encode()
+  scipy.io.savemat(meta, {'synsets': table})
+  truth = ''.join(f'{id_}\n' for id_ in val_ids).encode()
   root = f'{folder}/data/'
   return tar(
     {

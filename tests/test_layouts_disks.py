@@ -93,6 +93,13 @@ ROWS = {
       *(_WNIDS, _BY_WNID),
     ),
     Row(
+      disks.unpacked_tars,
+      'unpacked tars of ILSVRC',
+      'devkit meta.mat (ILSVRC2012_devkit_t12.tar.gz) (val), class folders '
+      '(train)',
+      *(_WNIDS, _BY_WNID),
+    ),
+    Row(
       disks.tiny_imagenet,
       'Tiny ImageNet',
       'val/val_annotations.txt (val), class folders (train)',

@@ -194,6 +194,18 @@ REFUSED = {
     *(_SPLIT, {'val_share': 0.1}),
     ['has a validation split of 8 images', 'leave out --val_share'],
   ),
+  'unknown names of splits': (
+    {
+      k.replace('train/', 'A/').replace('val/', 'B/'): v
+      for k, v in _SPLIT.items()
+    },
+    {'val_share': 0.1},
+    ["same folders in each, 'A', 'B' with 'airplane', 'automobile'", 'train'],
+  ),
+  'splits in classes': (
+    *({f'{k}/{s}/1.jpg': _JPEG for k in 'ab' for s in ('train', 'val')}, {}),
+    ['two folders for train, a/train and b/train', 'to one train/CLASS/'],
+  ),
   'a share of all': (_ONE, {'val_share': 1.0}, ['more than 0 and less than 1']),
   'both ways': (_ONE, {'val_share': 0.1, 'halves': True}, ['give one']),
   'no such file': (_SPLIT, {'labels': 'nosuch'}, ['there is no file nosuch']),

@@ -114,6 +114,8 @@ def listing(source: pathlib.Path) -> Listing:
   read.
   """
   found = Listing()
+  if os.path.splitext(source)[1].lower() in _IMAGES and source.is_file():
+    raise ValueError(f'{source} is one image: give the folder that holds it')
   if not source.is_dir():
     found.add(archives.members(source, skipped=found.skipped))
     return found

@@ -154,6 +154,8 @@ def _form(search: naming.Search, *, known: classes.Known) -> str:
   by_file = [n for n in search.named.values() if n.source != naming.FOLDERS]
   if any(each.source == naming.KAGGLE for each in by_file):
     return "Kaggle's ILSVRC"
+  if search.devkit:
+    return 'unpacked tars of ILSVRC'
   if by_file and 'wnids.txt' in known.files:
     return 'Tiny ImageNet'
   kind = 'flat folders' if by_file else naming.FOLDERS

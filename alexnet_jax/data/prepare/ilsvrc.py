@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import scipy.io
 
 from alexnet_jax.data import dataset, metadata
-from alexnet_jax.data.prepare import files, layouts, tar
+from alexnet_jax.data.prepare import files, labels, layouts, tar
 
 # Year, how the names of its tars begin, and all names of its devkit.
 _DEVKITS_2010 = ('ILSVRC2010_devkit-1.0.tar.gz', 'devkit-1.0.tar.gz')
@@ -74,13 +74,13 @@ def _layout(
     ids = _numbers(truth.read_bytes(), path=truth)
     splits['test'] = _by_number(test, ids=ids, skipped=skipped, passed=passed)
   classes = tuple(sorted(synsets.values()))
-  labels: dict[str | int, int] = {c.id: k for k, c in enumerate(classes)}
-  labels |= {number: labels[c.id] for number, c in synsets.items()}
+  place: dict[str | int, int] = {c.id: k for k, c in enumerate(classes)}
+  place |= {number: place[c.id] for number, c in synsets.items()}
   patch = source / 'patch_images.tar'
   better = tar.members(patch, skipped=[]) if patch.is_file() else ()
   patches = {pathlib.PurePath(member.name).name: member for member in better}
   listed = {
-    split: tuple(_labelled(found, labels=labels, patches=patches))
+    split: tuple(_labelled(found, place=place, patches=patches))
     for split, found in splits.items()
   }
   return layouts.Layout(
@@ -91,6 +91,26 @@ def _layout(
     labels=f'devkit meta.mat ({devkit.name})',
     notes=passed.told(),
   )
+
+
+def unpacked(
+  source: pathlib.Path,
+) -> tuple[labels.Table, dict[str, str]] | None:
+  """Labels of unpacked val images by the devkit beside them, packed or not.
+
+  Returns them and the words of all classes by id, or None without a devkit.
+  """
+  for year, _, devkits in _EDITIONS:
+    for name in (*devkits, *(d.removesuffix('.tar.gz') for d in devkits)):
+      if (path := source / name).exists():
+        synsets, val_ids = _read_devkit(path, year=year)
+        rows = tuple(
+          labels.Row(f'{year}_val_{number:08d}', synsets[id_].id, 'val')
+          for number, id_ in enumerate(val_ids, 1)
+        )
+        words = {info.id: info.words for info in synsets.values()}
+        return labels.Table(f'devkit meta.mat ({name})', rows), words
+  return None
 
 
 def _by_synset(
@@ -133,19 +153,19 @@ def _by_number(
 def _labelled(
   found: _Found,
   *,
-  labels: Mapping[str | int, int],
+  place: Mapping[str | int, int],
   patches: Mapping[str, tar.Member],
 ) -> Iterator[layouts.Labelled]:
   """Labels images by their synset, and replaces those that have a patch."""
   for synset, member in found:
-    if synset not in labels:
+    if synset not in place:
       raise ValueError(
         f'synset of {member.name} is {synset!r}, which the devkit does not '
         'know: use the devkit released with these images'
       )
     patch = patches.get(pathlib.PurePath(member.name).name)
     image = patch._replace(name=member.name) if patch else member
-    yield layouts.Labelled(image, labels[synset])
+    yield layouts.Labelled(image, place[synset])
 
 
 def _read_devkit(
@@ -155,11 +175,13 @@ def _read_devkit(
 
   meta.mat also lists the inner nodes of the hierarchy; only leaves are classes.
   """
+  names = ('data/meta.mat', f'data/{year}_validation_ground_truth.txt')
   try:
-    with tarfile.open(path) as archive:
-      meta = _extract(archive, ending='data/meta.mat')
-      name = f'data/{year}_validation_ground_truth.txt'
-      truth = _extract(archive, ending=name)
+    if path.is_dir():
+      meta, truth = ((path / name).read_bytes() for name in names)
+    else:
+      with tarfile.open(path) as archive:
+        meta, truth = (_extract(archive, ending=name) for name in names)
     synsets = scipy.io.loadmat(io.BytesIO(meta), simplify_cells=True)['synsets']
     leaves = {
       int(s[f'{year}_ID']): dataset.ClassInfo(

@@ -11,6 +11,7 @@ from alexnet_jax.data.prepare import (
   archives,
   classes,
   files,
+  ilsvrc,
   labels,
   splits,
   trees,
@@ -49,6 +50,7 @@ class Search:
     self.named: dict[str, Named] = {}  # by split
     self.bare: dict[str, trees.Tree] = {}  # splits without labels
     self.notes: list[str] = []
+    self.devkit: dict[str, str] = {}  # words of classes by id, if it was used
 
   def skip(self, members: Sequence[archives.Member], *, reason: str) -> None:
     """Lists images that are left out."""
@@ -78,6 +80,13 @@ class Search:
         return self.above.get(KAGGLE) if 'val' in wanted else None
       place = os.path.dirname(place)
 
+  def of_devkit(self) -> labels.Table | None:
+    """Labels of ILSVRC's devkit, where its tars were unpacked beside it."""
+    found = ilsvrc.unpacked(self.source) if self.source.is_dir() else None
+    if found is not None:
+      self.devkit = found[1]
+    return found and found[0]
+
   def known(self) -> classes.Known:
     """What lists of classes say that lie above the splits, or with them."""
     bases = [tree.base for tree in (*self.trees.values(), *self.bare.values())]
@@ -86,6 +95,8 @@ class Search:
     for place in sorted(places):
       found |= {os.path.basename(m.name): m for m in self._texts(place)}
     known = classes.read(found)
+    if self.devkit:
+      return known._replace(complete=tuple(self.devkit), words=self.devkit)
     return known if known.numbered else self._numbered(known)
 
   def _numbered(self, known: classes.Known) -> classes.Known:
@@ -142,6 +153,8 @@ def name_split(search: Search, *, split: str, tree: trees.Tree) -> None:
     return
   members = [placed.member for placed in tree.images]
   table = labels.read(member) if member else None
+  if table is None and split == 'val':
+    table = search.of_devkit()
   found = labels.match(table, images={split: members}) if table else {}
   if table is None or (not found and split == 'test'):  # labels.csv of train
     search.bare[split] = tree
@@ -249,7 +262,7 @@ def _name_by_folders(
       search.listing.passed['thumbnails'] += 1
     else:
       by_class[folders[0]].append(member)
-  _tell_deeper(search, tree=tree)
+  _tell_deeper(search, tree=tree, pool=form == 'CLASS/')
   below = {
     name.removeprefix(tree.base).split('/')[0]
     for name in search.listing.folders
@@ -275,13 +288,24 @@ def _name_by_folders(
   search.named[split] = Named(tuple(items), FOLDERS)
 
 
-def _tell_deeper(search: Search, *, tree: trees.Tree) -> None:
-  """Notes classes whose images lie in several folders of their own."""
+def _tell_deeper(search: Search, *, tree: trees.Tree, pool: bool) -> None:
+  """Notes classes whose images lie in several folders of their own.
+
+  ValueError if these `pool` folders rather are splits with unknown names.
+  """
   inner: dict[str, set[str]] = collections.defaultdict(set)
   for _, folders in tree.images:
     if len(folders) > 1:
       inner[folders[0]].add(folders[1])
   several = {name: found for name, found in inner.items() if len(found) > 1}
+  shared = set.intersection(*inner.values()) if inner else set()
+  whole = len(inner) == len({placed.folders[:1] for placed in tree.images})
+  if whole and 1 < len(inner) <= len(splits.ORDER) and len(shared) > 1 and pool:
+    raise ValueError(
+      f'{search.source}/{tree.base} has folders with the same folders in each, '
+      f'{classes.shown(sorted(inner))} with {classes.shown(sorted(shared))}: '
+      'call those of the splits train and val'
+    )
   for name, found in sorted(several.items())[:1]:
     more = f', and {len(several) - 1} others' if len(several) > 1 else ''
     search.notes.append(

@@ -14,7 +14,7 @@ _SPLITS = {
 _ALSO = _SPLITS | {'testing': 'test', 'dev': 'val', 'eval': 'val'}
 _ADDED = frozenset(  # words beside that of the split, as in train_images
   'set images image imgs img data part seg split folder shard raw photos jpg '
-  'ilsvrc imagenet'.split()
+  'ilsvrc imagenet ds dir'.split()
 )
 ORDER = ('train', 'val', 'test')
 _OF_LABELS = frozenset(('label annotation metadata solution').split())

@@ -77,7 +77,7 @@ def split_trees(
     if len(found) > 1 and not _are_parts(found):
       raise ValueError(
         f'{source} has two folders for {split}, {found[0]} and {found[1]}: '
-        'give the folder above one of them, or rename one'
+        f'give the folder above one of them, or move them to one {split}/CLASS/'
       )
   shown = [place for found in chosen.values() for place in found]
   if len({os.path.dirname(place) for place in shown}) > 1:
