@@ -357,8 +357,9 @@ SOURCES = [
     *('a.tar is damaged', 'download it again'),
   ),
   (
-    *(f'{OUT}a.tgz', damage.tar('a.tgz', mode='w:gz')),
-    *('a.tgz is not a whole, uncompressed tar', 'decompress it first'),
+    f'{OUT}a.tgz',
+    damage.both(damage.tar('a.tgz', mode='w:gz'), cut('a.tgz', end=99)),
+    *('a.tgz is damaged or cut short', 'download it again'),
   ),
   (
     *(f'{OUT}official', damage.downloads(gone(f'official/{KIT}'))),

@@ -10,6 +10,7 @@ import pathlib
 
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.config import schema
+from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.parallel import consensus as consensus_lib
 from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.runtime import signals
@@ -77,8 +78,8 @@ def _set_up(config: schema.Config) -> setup_lib.Setup:
   setup = setup_lib.set_up(config)
   if setup.dataset.train is setup.dataset.val:
     raise ValueError(
-      f'{config.data.dir} has no training images, since it was prepared with '
-      '--classes_of to evaluate on: train on another data set'
+      f'{config.data.dir} has no training images, as sets to evaluate on: use '
+      f'another, or {metadata_lib.prepare_again(config.data.dir)}'
     )
   return setup
 
