@@ -207,6 +207,10 @@ REFUSED = {
     ['two folders for train, a/train and b/train', 'to one train/CLASS/'],
   ),
   'a share of all': (_ONE, {'val_share': 1.0}, ['more than 0 and less than 1']),
+  'a share of single images': (
+    *({f'{k}/1.jpg': _JPEG for k in 'ab'}, {'val_share': 0.1}),
+    ['has one image a class, none to split off'],
+  ),
   'both ways': (_ONE, {'val_share': 0.1, 'halves': True}, ['give one']),
   'no such file': (_SPLIT, {'labels': 'nosuch'}, ['there is no file nosuch']),
   'two files': (
@@ -341,6 +345,18 @@ def test_labels_for_one_split(tmp_path):
   assert '1 of 9 lines of mine.csv name no image here' in layout.notes
   names = [member.name for member, _ in layout.splits['val']]
   assert names == sorted(names)
+
+
+def test_a_row_names_the_image_with_most_of_its_path(tmp_path):
+  """b/1.jpg is not here, and says nothing about a/1.jpg."""
+  data = disks.pictures()['train']
+  files = {'a/1.jpg': data[0].data, 'a/2.jpg': data[1].data}
+  files['labels.csv'] = (
+    f'b/1.jpg,wrong\na/1.jpg,{data[0].kind}\nc/1.jpg,wrong\n'
+  )
+  files['labels.csv'] += f'a/2.jpg,{data[1].kind}\n'
+  layout = _find(tmp_path / 's', files, val_share=0.5)
+  assert _is_right(layout) and len(layout.splits['train']) == 2
 
 
 def test_numbers_are_sorted_as_numbers(tmp_path):

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from alexnet_jax.data import metadata
 from alexnet_jax.data.prepare import archives, splits, tar
 
 _MOST_BYTES = 2**29  # of a file; 1.3 million lines have 0.1 GB
@@ -184,35 +183,40 @@ def match(
       name = each.name.rpartition('/')[2]
       for key in {name, posixpath.splitext(name)[0]}:
         by_name[key].append((each.name, split))
-  found: dict[str, Row] = {}
+  found: dict[str, tuple[int, Row]] = {}  # with what the paths have in common
   for row in table.rows:
     name = row.file.rpartition('/')[2]
     there = by_name.get(name) or by_name.get(posixpath.splitext(name)[0], [])
-    image = _best(row, there, table=table.name)
-    if image is not None:
-      if found.setdefault(image, row).label != row.label:
-        raise ValueError(
-          f'{table.name} says of {image} both {found[image].label!r} and '
-          f'{row.label!r}: keep one of the two lines'
-        )
-  return found
+    if (best := _best(row, there, table=table.name)) is None:
+      continue
+    common, image = best
+    before, other = found.get(image, (-1, row))
+    if before == common and other.label != row.label:
+      raise ValueError(
+        f'{table.name} says of {image} both {other.label!r} and '
+        f'{row.label!r}: keep one of the two lines'
+      )
+    if common > before:
+      found[image] = common, row
+  return {image: row for image, (_, row) in found.items()}
 
 
 def _best(
   row: Row, there: Sequence[tuple[str, str]], *, table: str
-) -> str | None:
-  """The image that a row names, of those with the same file name."""
+) -> tuple[int, str] | None:
+  """The image that a row names, and the folders that both paths end with."""
   parts = [p for p in row.file.split('/') if p not in ('', '.')][:-1]
   split = row.split or next(filter(None, map(splits.named, parts)), '')
   own = [name for name, of in there if not split or of in ('', split)]
   scores = {name: _common(parts, name.split('/')[:-1]) for name in own}
-  best = [name for name in own if scores[name] == max(scores.values())]
+  most = max(scores.values(), default=0)
+  best = [name for name in own if scores[name] == most]
   if len(best) > 1:
     raise ValueError(
       f'{table} names {row.file}, which may be {best[0]} or {best[1]}: give '
       'the path within the source'
     )
-  return best[0] if best else None
+  return (most, best[0]) if best else None
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
@@ -221,15 +225,3 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
   return next(
     (i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b))
   )
-
-
-def unmatched(
-  table: Table, images: Iterable[archives.Member], found: Mapping[str, Row]
-) -> list[metadata.Skipped]:
-  """Images that the table does not name, to be left out."""
-  reason = f'no label in {table.name}'
-  return [
-    metadata.Skipped(each.name, reason)
-    for each in images
-    if each.name not in found
-  ]

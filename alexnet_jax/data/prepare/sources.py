@@ -115,7 +115,13 @@ def _held_out(found: layouts.Layout, *, share: float) -> layouts.Layout:
     raise ValueError(
       f'{found.name} has a validation split: leave out --val_share'
     )
-  return layouts.hold_out(found, share=share)
+  divided = layouts.hold_out(found, share=share)
+  if not divided.splits['val']:
+    raise ValueError(
+      f'{found.name} has one image a class, none to split off for validation: '
+      'give more images, or a validation split'
+    )
+  return divided
 
 
 def _tables(flag: str) -> dict[str, pathlib.Path]:
