@@ -9,12 +9,13 @@ import dataclasses
 import errno
 import os
 import pathlib
+import posixpath
 import re
 import stat
 from collections.abc import Iterable, Iterator
 
 from alexnet_jax.data import metadata
-from alexnet_jax.data.prepare import archives, tar
+from alexnet_jax.data.prepare import archives, splits, tar
 
 # Endings of images, also of those that are not read: they are then named.
 _IMAGES = frozenset(
@@ -128,8 +129,25 @@ def listing(source: pathlib.Path) -> Listing:
     return found
   for member in packed:
     inner = archives.members(pathlib.Path(member.path), skipped=found.skipped)
-    found.add(inner, within=f'{without_ending(member.name)}/')
+    stem = without_ending(member.name)
+    found.add(_without_top(inner, stem=stem), within=f'{stem}/')
   return found
+
+
+def _without_top(
+  members: Iterable[archives.Member], *, stem: str
+) -> list[archives.Member]:
+  """The files of an archive without a top folder that names its split again.
+
+  train_0.tar may hold CLASS/IMAGE, train/CLASS/IMAGE or train_0/CLASS/IMAGE.
+  """
+  found = [m._replace(name=posixpath.normpath(m.name)) for m in members]
+  parts = (m.name.split('/') for m in found)
+  tops = {each[0] for each in parts if each[1:] and not is_system(each[0])}
+  split = splits.named(stem.rpartition('/')[2])
+  if split is None or {splits.named(top) for top in tops} != {split}:
+    return found
+  return [m._replace(name=m.name.partition('/')[2] or m.name) for m in found]
 
 
 def is_system(name: str) -> bool:

@@ -18,6 +18,7 @@ AlexNets do. The devkits number them in another order.
 
 import functools
 import io
+import itertools
 import operator
 import pathlib
 import re
@@ -44,8 +45,8 @@ def find_layout(source: pathlib.Path) -> layouts.Layout | None:
   Raises ValueError if a file of the edition is missing or damaged.
   """
   for year, images, devkits in _EDITIONS:
-    tars = [source / f'{images}_{split}.tar' for split in ('train', 'val')]
-    if any(path.is_file() for path in tars):
+    val = source / f'{images}_val.tar'
+    if val.is_file() or _train_tars(source, images=images):
       return _layout(year, images, devkits, source=source)
   return None
 
@@ -57,15 +58,23 @@ def _layout(
   named = [source / name for name in devkits]
   devkit = next((path for path in named if path.is_file()), named[0])
   val = source / f'{images}_val.tar'
-  train = source / f'{images}_train.tar'
-  for path in (train, val, devkit):
+  train = _train_tars(source, images=images)
+  first = train[0] if train else source / f'{images}_train.tar'
+  for path in (first, val, devkit):
     if not path.is_file():
-      raise ValueError(f'{path} is missing: download it from image-net.org')
+      pieces = sorted(p.name for p in source.glob(f'{path.name}.*'))
+      joined = (
+        f'cat {path.name}.* > {path.name} joins the pieces that are there'
+      )
+      fix = joined if pieces else 'download it from image-net.org'
+      raise ValueError(f'{path} is missing: {fix}')
   synsets, val_ids = _read_devkit(devkit, year=year)
   skipped: list[metadata.Skipped] = []
   passed = files.Listing()
   splits: dict[str, _Found] = {
-    'train': _by_synset(train, skipped=skipped, passed=passed),
+    'train': itertools.chain.from_iterable(
+      _by_synset(path, skipped=skipped, passed=passed) for path in train
+    ),
     'val': _by_number(val, ids=val_ids, skipped=skipped, passed=passed),
   }
   truth = source / f'{year}_test_ground_truth.txt'
@@ -111,6 +120,15 @@ def unpacked(
         words = {info.id: info.words for info in synsets.values()}
         return labels.Table(f'devkit meta.mat ({name})', rows), words
   return None
+
+
+def _train_tars(source: pathlib.Path, *, images: str) -> list[pathlib.Path]:
+  """The official train tar, or else several that divide its synsets."""
+  whole = source / f'{images}_train.tar'
+  number = re.compile(rf'{images}_train[._-]*(part)?[._-]*\d+\.tar')
+  parts = source.glob(f'{images}_train*.tar')
+  parts = sorted(path for path in parts if number.fullmatch(path.name))
+  return [whole] if whole.is_file() else parts
 
 
 def _by_synset(
