@@ -26,6 +26,7 @@ from alexnet_jax.data.prepare import (
   pickles,
   run,
   shards,
+  sources,
   tar,
   unpacked,
   webdataset,
@@ -299,6 +300,48 @@ def test_a_sparse_file_is_no_image(tmp_path):
   assert not found and 'sparse' in skipped[0].reason
 
 
+@pytest.mark.parametrize('top', ['', 'train/', 'train_{}/'])
+def test_several_tars_a_split(tmp_path, top):
+  files = containers.class_files().items()
+  rows = [(n.partition('/')[2], d) for n, d in files if n.startswith('train')]
+  for number, part in enumerate((rows[:9], rows[9:])):
+    inner = {top.format(number) + name: data for name, data in part}
+    path = tmp_path / f'train_{number}.tar'
+    path.write_bytes(official.tar(inner))
+  val = {n.partition('/')[2]: d for n, d in files if n.startswith('val')}
+  containers.zip_of(tmp_path / 'val.zip', val)
+  layout = sources.find_layout(str(tmp_path))
+  assert [c.id for c in layout.classes] == sorted(disks.WNIDS)
+  for split in ('train', 'val'):
+    kinds = [
+      layout.classes[item.label].id == disks.truth()[item.member.read()]
+      for item in layout.splits[split]
+    ]
+    assert all(kinds) and len(kinds) == len(disks.pictures()[split])
+
+
+def test_the_official_train_tar_in_several_parts(tmp_path):
+  folder = official.write(tmp_path / 's')
+  whole = [
+    (item.label, item.member.read())
+    for item in sources.find_layout(str(folder)).splits['train']
+  ]
+  path = folder / 'ILSVRC2012_img_train.tar'
+  with tarfile.open(path) as archive:
+    inner = {info.name: archive.extractfile(info).read() for info in archive}
+  path.unlink()
+  (folder / 'ILSVRC2012_img_train.tar.00').write_bytes(b'')
+  with pytest.raises(ValueError, match='join its pieces, cat ILSVRC2012_img_'):
+    sources.find_layout(str(folder))
+  names = sorted(inner)
+  for number, part in enumerate((names[:1], names[1:])):
+    data = official.tar({name: inner[name] for name in part})
+    (folder / f'ILSVRC2012_img_train_{number}.tar').write_bytes(data)
+  (folder / 'ILSVRC2012_img_train_t3.tar').write_bytes(b'dogs')
+  parts = sources.find_layout(str(folder)).splits['train']
+  assert [(item.label, item.member.read()) for item in parts] == whole
+
+
 # Compressed tars.
 
 
@@ -556,6 +599,17 @@ def test_a_test_split_with_labels_is_val_and_gaps_are_skipped(tmp_path):
 )
 def test_wrong_parquet_is_an_error_of_one_line(tmp_path, change, said):
   _parquet(tmp_path, train=change(containers.table('train')))
+  with pytest.raises(ValueError, match=said) as error:
+    parquet.find_layout(tmp_path)
+  assert '\n' not in str(error.value)
+
+
+def test_classes_that_only_validation_has_are_refused(tmp_path):
+  train = containers.table('train', plain=True, strings=True)
+  val = containers.table('val', plain=True, strings=True)
+  labels = pa.array([name.title() for name in val['label'].to_pylist()])
+  _parquet(tmp_path, train=train, val=val.set_column(1, 'label', labels))
+  said = r"classes in val that train lacks, 4: 'Airplane', "
   with pytest.raises(ValueError, match=said) as error:
     parquet.find_layout(tmp_path)
   assert '\n' not in str(error.value)

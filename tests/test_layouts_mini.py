@@ -7,14 +7,17 @@ import pathlib
 import struct
 import tarfile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.io
 from array_record.python import array_record_module
 
+import alexnet_jax
+from alexnet_jax.data import records
 from alexnet_jax.data.prepare import run, shards, sources
-from tests import disks, official
+from tests import disks, nets, official
 
 _MINI = (
   pathlib.Path(os.environ.get('ALEXNET_JAX_TEST_DATA', '/nowhere'))
@@ -133,9 +136,23 @@ def _val(folder):
   return found
 
 
+def _errors(folder, net):
+  """Top-1 and top-5 errors of the net, and its mean loss, read by our code."""
+  data = records.load(str(folder), image_size=80)
+  examples = sorted(data.val.take(range(len(data.val))), key=lambda e: e.label)
+  images = [example.image for example in examples]
+  labels = np.array([example.label for example in examples])
+  found = net.predict(images, views=1).probabilities
+  true = found[np.arange(len(labels)), labels]
+  ranks = (found > true[:, None]).sum(1)
+  return (ranks > 0).mean(), (ranks > 4).mean(), -np.log(true).mean()
+
+
 def test_five_layouts_give_the_same_records(tmp_path, mini):
   words, _, val, kinds = mini
-  order, found = sorted(words), {}
+  order, found, errors = sorted(words), {}, []
+  config = nets.config()
+  net = alexnet_jax.build(config, classes=order)
   builders = (_official, _kaggle, _image_folder, _parquet, _webdataset)
   for build in builders:
     source = build(tmp_path / build.__name__, mini)
@@ -145,11 +162,13 @@ def test_five_layouts_give_the_same_records(tmp_path, mini):
     few = layout.splits | {'train': layout.splits['train'][:2]}
     output = tmp_path / f'{build.__name__}-data'
     work = run.plan(
-      layout._replace(splits=few), options=shards.Options(image_size=32)
+      layout._replace(splits=few), options=shards.Options(image_size=80)
     )
     assert not run.prepare(work, output=output, workers=1).skipped
     found[build.__name__] = _val(output)
-  for name, records in found.items():
-    assert records == found['_official'], name
-  labels = {f'{stem}.JPEG': order[k] for stem, (k, _) in records.items()}
+    errors.append(_errors(output, net))
+  for name, each in found.items():
+    assert each == found['_official'], name
+  np.testing.assert_allclose(errors, errors[:1] * 5, rtol=1e-5)
+  labels = {f'{stem}.JPEG': order[k] for stem, (k, _) in each.items()}
   assert labels == kinds and len(val) == 57

@@ -63,9 +63,7 @@ def _layout(
   for path in (first, val, devkit):
     if not path.is_file():
       pieces = sorted(p.name for p in source.glob(f'{path.name}.*'))
-      joined = (
-        f'cat {path.name}.* > {path.name} joins the pieces that are there'
-      )
+      joined = f'join its pieces, cat {path.name}.* > {path.name}'
       fix = joined if pieces else 'download it from image-net.org'
       raise ValueError(f'{path} is missing: {fix}')
   synsets, val_ids = _read_devkit(devkit, year=year)

@@ -34,22 +34,21 @@ def layout(
   if labels do not fit the classes, or training images have none.
   """
   found = {split: list(items) for split, items in splits.items()}
-  whole = {
-    split: [item for item in items if _label(item, source=source) is not None]
-    for split, items in found.items()
-  }
-  bare = [split for split, items in whole.items() if not items]
-  notes = [f'the {len(found[s]):,} {s} images have no labels' for s in bare]
+  whole, bare = {}, []
   for split, items in found.items():
-    if split not in bare:
-      bad = (item for item in items if _label(item, source=source) is None)
-      skipped += [metadata.Skipped(m.name, 'it has no label') for m, _ in bad]
+    whole[split] = [i for i in items if _label(i, source=source) is not None]
+    if not whole[split]:
+      bare.append(split)
+      continue
+    lacking = (i for i in items if _label(i, source=source) is None)
+    skipped += [metadata.Skipped(m.name, 'it has no label') for m, _ in lacking]
   if 'train' in bare or not any(whole.values()):
     raise ValueError(f'{source} has no training images with labels')
-  if 'val' not in whole or 'val' in bare:
+  if not whole.get('val'):
     whole['val'] = whole.pop('test', [])
+  if classes is None:
+    classes = _classes(whole, source=source)
   known = {item.label for items in whole.values() for item in items}
-  classes = _classes(known, source=source) if classes is None else classes
   numbers = _numbers(known, classes=classes, source=source)
   shown = map(tar.printable, classes)
   return layouts.Layout(
@@ -62,7 +61,9 @@ def layout(
     },
     tuple(skipped),
     labels=labels,
-    notes=tuple(notes),
+    notes=tuple(
+      f'the {len(found[s]):,} {s} images have no labels' for s in bare
+    ),
   )
 
 
@@ -77,8 +78,22 @@ def _label(item: Named, *, source: pathlib.Path) -> Label:
   return None if label in (-1, '') else label
 
 
-def _classes(known: set[Any], *, source: pathlib.Path) -> list[str]:
-  """The classes that labels without a list of names tell."""
+def _classes(
+  whole: Mapping[str, Sequence[Named]], *, source: pathlib.Path
+) -> list[str]:
+  """The classes that labels without a list of names tell.
+
+  Raises ValueError if another split has one that training images lack.
+  """
+  labels = {split: {i.label for i in items} for split, items in whole.items()}
+  known = labels.get('train') or labels['val']
+  for split, there in labels.items():
+    if odd := sorted(map(repr, there - known)):
+      raise ValueError(
+        f'{source} has classes in {split} that train lacks, {len(odd)}: '
+        f'{", ".join(odd[:5])}; rename or remove them, or name all classes in '
+        'the data'
+      )
   if all(isinstance(label, str) for label in known):
     return sorted(known)
   most = max(label for label in known if isinstance(label, int))

@@ -63,7 +63,7 @@ class Plan(NamedTuple):
     if self.options.resize != 'crop':
       content += (self.options.resize,)
     if not all(name.lower().endswith(_OPAQUE) for name in self._names()):
-      content += ('over white',)  # until version 0.2 alpha was dropped
+      content += ('over white',)  # up to 0.2.0 alpha was dropped
     return hashlib.sha256(repr(content).encode()).hexdigest()
 
   def _names(self) -> Iterator[str]:
