@@ -470,6 +470,7 @@ def test_links(tmp_path):
   assert counts == {'train': 25, 'val': 25}
   assert any('train and val are the same folder' in n for n in layout.notes)
   assert any('link back' in note for note in layout.notes)
+  assert 'train/owl is the same folder as train/cat' in layout.notes
   assert {s.file for s in layout.skipped} == {
     f'{split}/{kind}/self.jpg'
     for split in ('train', 'val')

@@ -218,6 +218,7 @@ def _walk(source: pathlib.Path, *, listing: Listing) -> Iterator[tar.Member]:
   """
   real = os.path.realpath(source)
   stack = [(str(source), '', real, frozenset({real}))]
+  first, links = {real: ''}, set()  # names by real path; those of links
   while stack:
     place, within, real, above = stack.pop()
     with os.scandir(place) as scan:
@@ -237,6 +238,10 @@ def _walk(source: pathlib.Path, *, listing: Listing) -> Iterator[tar.Member]:
             f'{name}, a link back to a folder that holds it, is not followed'
           )
         else:
+          links |= {name} if entry.is_symlink() else set()
+          other = first.setdefault(to, name)
+          if other != name and links & {name, other}:
+            listing.notes.append(f'{name} is the same folder as {other}')
           listing.folders.append(name)
           inner.append((entry.path, f'{name}/', to, above | {to}))
       elif (size := _size(entry)) is not None:
