@@ -74,7 +74,7 @@ _PROFILE = flags.DEFINE_string(
 
 def main() -> int:
   """Checks the flags, joins the other processes, and acts."""
-  config = flags_lib.value()
+  config = flags_lib.value(before_data=True)
   if _RESTORE.value and _MODE.value != 'eval':
     raise ValueError(
       f'--restore={",".join(_RESTORE.value)} goes with --mode=eval; training '

@@ -13,7 +13,7 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from alexnet_jax.config import durations, schema, validate
+from alexnet_jax.config import durations, of_data, schema, validate
 from alexnet_jax.data import bad_records as bad_records_lib
 from alexnet_jax.data import pipeline, sources
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -39,8 +39,10 @@ def set_up(
   config: schema.Config, *, check: Check = lambda dataset: None
 ) -> Setup:
   """Opens the data and builds the programs; ValueError if they do not fit."""
-  validate.check(config)
+  validate.check(config, before_data=True)
   dataset = load_data(config, check=check)
+  config = for_data(config, dataset)
+  validate.check(config)
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
   plan = durations.plan(config, train_images=len(dataset.train))
   return Setup(
@@ -65,12 +67,19 @@ def load_data(
   dataset = sources.load(config.data, seed=config.seed)
   check(dataset)
   classes, units = len(dataset.classes), config.model.num_classes
-  if classes > units:
+  if units is not None and classes > units:
     raise ValueError(
       f'config.model.num_classes = {units}, but {dataset.name} has {classes} '
       f'classes: use --config.model.num_classes={classes}'
     )
   return dataset
+
+
+def for_data(config: schema.Config, dataset: sources.Dataset) -> schema.Config:
+  """The config with numbers of the data set where it has None."""
+  return of_data.fill(
+    config, classes=len(dataset.classes), train_images=len(dataset.train)
+  )
 
 
 def train_batches(

@@ -82,6 +82,21 @@ def test_describe_names_views_and_images():
   assert log_lib.describe(record | {'views': 1}).endswith('centre crop')
 
 
+def test_a_top5_error_that_is_not_defined_is_null_and_a_dash(tmp_path):
+  record = {
+    'step': 3, 'epoch': 0.5, 'split': 'val', 'views': 10, 'num_images': 56,
+    'loss': 1.0, 'top1_error': 0.25, 'top5_error': None, 'time': 1.0,
+  }  # fmt: skip
+  assert ', top-5 error -, loss' in log_lib.describe(record)
+  log = log_lib.MetricsLog(tmp_path, kept=[record | {'top5_error': 0.0}])
+  log.write(record)
+  log.close()
+  path = tmp_path / 'metrics.jsonl'
+  assert '"top5_error": null' in path.read_text().splitlines()[1]
+  old, new = log_lib.read_metrics(path)  # what older versions wrote is read
+  assert (old['top5_error'], new['top5_error']) == (0.0, None)
+
+
 def test_progress_in_a_log_file_is_a_line_now_and_then(capsys):
   clock = [0.0]
   progress = log_lib.Progress(

@@ -28,10 +28,21 @@ def test_cross_entropy_by_hand():
 
 
 def test_errors_are_means():
-  errors = metrics.errors(
-    losses=np.array([1.0, 2.0, 3.0, 6.0]), ranks=np.array([0, 1, 4, 5])
-  )
+  found = {
+    'losses': np.array([1.0, 2.0, 3.0, 6.0]),
+    'ranks': np.array([0, 1, 4, 5]),
+  }
+  errors = metrics.errors(**found, classes=6)
   assert errors == (3.0, 0.75, 0.25, 4)
+  assert 'top-5 error 0.2500 (1 of 4)' in metrics.describe(errors, views=1)
+
+
+def test_of_five_classes_no_top5_error_is_defined():
+  found = {'losses': np.array([1.0, 3.0]), 'ranks': np.array([0, 4])}
+  errors = metrics.errors(**found, classes=5)
+  assert errors == (2.0, 0.5, None, 2)
+  said = metrics.describe(errors, views=10, intervals=True)
+  assert ', top-5 error -, loss' in said and '95 % interval' in said
 
 
 def test_a_score_that_is_no_number_is_never_a_hit():

@@ -11,6 +11,8 @@ from alexnet_jax.runtime import paths
 
 # Fields that change what the network reads of an image, besides config.model.
 INPUT = ('data.crop_size', 'data.mean_at', 'data.channel_stddevs')
+# Fields that the data set may have decided, see config/of_data.py.
+_CLASSES = {'model.num_classes', 'model.layer.fc8.units'}
 # Fields that the order of images, or the draws for them, depend on.
 _ORDER = ('seed', 'batch_size', 'augment.images_per_draw', 'data.reshuffle')
 
@@ -35,6 +37,8 @@ def check_resumable(
   Raises ValueError naming the field that differs, with both values.
   """
   changed = changes(meta['config'], config)
+  if {c.field for c in changed if c.field.startswith('model.')} <= _CLASSES:
+    check_classes(meta, dataset, path=path)
   _check_network(changed, path=path)  # first: it names the layer that differs
   check_classes(meta, dataset, path=path)
   _check_ablations(changed, path=path)

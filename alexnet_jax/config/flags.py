@@ -26,6 +26,9 @@ _FILE = re.compile(r'^--?config=(.*)$')
 _ABLATION_HELP = re.compile(r'(?:^|\0)--?ablation[=\0]help(?:\0|$)')
 
 
+_of_data: list[str] = []  # fields given as None, which ml_collections refuses
+
+
 def define() -> None:
   """Defines --config=NAME or FILE, --config.FIELD=VALUE and --ablation=NAME."""
   try:
@@ -44,11 +47,11 @@ def define() -> None:
   )
 
 
-def value() -> schema.Config:
+def value(*, before_data: bool = False) -> schema.Config:
   """Returns the file's config with --config.FIELD and --ablation applied.
 
-  Raises ValueError if ablations conflict with each other or with a flag, or a
-  value cannot work.
+  `before_data` is for validate.check. Raises ValueError if ablations conflict
+  with each other or with a flag, or a value cannot work.
   """
   config = flags.FLAGS.config.copy_and_resolve_references()
   if 'ablations' in _flag().override_values:
@@ -56,6 +59,10 @@ def value() -> schema.Config:
       '--config.ablations records what was applied: use --ablation=NAME'
     )
   durations.prefer_typed(config, typed=_flag().override_values)
+  with config.ignore_type():
+    for field in _of_data:
+      config.update_from_flattened_dict({field: None})
+    config.model.layer.fc8.units = config.model.num_classes
   changed = ablations.apply(config, flags.FLAGS.ablation)  # {field: ablation}
   for field, given in _flag().override_values.items():
     made = schema.get(config, field)
@@ -64,7 +71,7 @@ def value() -> schema.Config:
         f'--config.{field}={given}, but --ablation={changed[field]} sets it to '
         f'{made}: use one of the two'
       )
-  validate.check(config)
+  validate.check(config, before_data=before_data)
   return config
 
 
@@ -108,6 +115,8 @@ def resolve(argv: Sequence[str]) -> list[str]:
       given = word
       out[i] = _path(given)
   fields = [m.group(2) for m in map(_OVERRIDE.match, argv) if m]
+  _of_data[:] = [f for f in schema.OF_DATA if f'--config.{f}=None' in out]
+  out = [w for w in out if w not in {f'--config.{f}=None' for f in _of_data}]
   if given:
     config = presets.load(given)
     if '--config.total_steps=None' in out:  # ml_collections wants a number

@@ -116,8 +116,9 @@ _IMAGES, _PIXELS, _UNITS, _DEVICES = 2**16, 4096, 10**6, 1024
 
 FIELDS: dict[str, Rule] = {
   'seed': whole(0, most=2**32 - 1),  # fits a uint32
-  'batch_size': whole(1, most=_IMAGES),  # images a step, on all devices
-  'num_epochs': whole(1, most=10**5),
+  # Images a step, on all devices; None: see OF_DATA.
+  'batch_size': whole(1, most=_IMAGES, optional=True),
+  'num_epochs': whole(1, most=10**5, optional=True),  # None: see OF_DATA
   'total_steps': whole(1, most=MOST_STEPS, optional=True),
   'grad_accumulation_steps': whole(1, most=_IMAGES),  # parts of a minibatch
   'dtype': Choice(('float32', 'bfloat16')),
@@ -125,7 +126,8 @@ FIELDS: dict[str, Rule] = {
   'mesh.data': whole(1, most=_DEVICES),  # devices along the data axis
   'mesh.column': whole(1),  # it divides model.columns
   'model.columns': whole(1, most=_DEVICES),
-  'model.num_classes': whole(2, most=_UNITS),  # units of fc8
+  # Units of fc8; None: see OF_DATA.
+  'model.num_classes': whole(2, most=_UNITS, optional=True),
   'model.conv6': Switch(),
   'model.bottleneck': Switch(),
   'model.skip_layers': Sequence(),
@@ -226,6 +228,9 @@ for _name, _rules in LAYERS.items():
     FIELDS[f'schedule.layer.{_name}.{_kind}'] = Sequence()
   for _field, _rule in _rules.items():
     FIELDS[f'model.layer.{_name}.{_field}'] = _rule
+FIELDS['model.layer.fc8.units'] = FIELDS['model.num_classes']
+# Fields in which None stands for a number that follows from the data set.
+OF_DATA = ('model.num_classes', 'batch_size', 'num_epochs')
 
 
 def get(config: Config, path: str) -> Any:

@@ -3,6 +3,7 @@
 Every error names the field, its value, the limit and the fix.
 """
 
+import math
 from typing import Any
 
 from alexnet_jax.config import schema
@@ -10,9 +11,18 @@ from alexnet_jax.config import schema
 Config = schema.Config
 
 
-def check(config: Config) -> None:
-  """Raises ValueError if a value cannot work."""
+def check(config: Config, *, before_data: bool = False) -> None:
+  """Raises ValueError if a value cannot work.
+
+  `before_data` allows None in the fields that a data set decides, OF_DATA.
+  """
   _check_fields(config)  # first: the others read fields that it has checked
+  for field in () if before_data else schema.OF_DATA:
+    if schema.get(config, field) is None:
+      raise ValueError(
+        f'config.{field} = None: the data set decides it, and none is opened '
+        'here: use a number'
+      )
   _check_mesh(config)
   _check_model(config)
   _check_sizes(config)
@@ -57,7 +67,7 @@ def _check_mesh(config: Config) -> None:
     )
   for field in ('batch_size', 'eval.batch_size'):
     value = schema.get(config, field)
-    if value % mesh.data:
+    if value is not None and value % mesh.data:
       fits = value - value % mesh.data or mesh.data
       raise ValueError(
         f'config.{field} = {value} images cannot be split evenly over the '
@@ -65,7 +75,7 @@ def _check_mesh(config: Config) -> None:
         f'multiple, such as {fits}'
       )
   parts = config.grad_accumulation_steps
-  if config.batch_size // mesh.data % parts:  # images of a device
+  if (config.batch_size or 0) // mesh.data % parts:  # images of a device
     raise ValueError(
       f'config.grad_accumulation_steps = {parts} does not divide the '
       f'{config.batch_size // mesh.data} images that a device takes '
@@ -156,13 +166,14 @@ def _check_batch_scaling(config: Config) -> None:
       f'{warmup}, but {name}.rule = {scaling.rule!r} has no rate to rise to: '
       f'add --{name}.rule=linear, or leave it out'
     )
-  if config.batch_size < scaling.base_batch_size:
+  if (config.batch_size or math.inf) < scaling.base_batch_size:
     raise ValueError(
       f'{warmup} would begin above the rate for config.batch_size = '
       f'{config.batch_size}, which is below {name}.base_batch_size = '
       f'{scaling.base_batch_size}: use 0'
     )
-  if config.total_steps is None and scaling.warmup_epochs > config.num_epochs:
+  epochs = config.num_epochs or math.inf
+  if config.total_steps is None and scaling.warmup_epochs > epochs:
     raise ValueError(
       f'{warmup} is longer than the run: use config.num_epochs = '
       f'{config.num_epochs} or less'
@@ -221,17 +232,17 @@ def _check_model(config: Config) -> None:
 
 def _check_layer(path: str, layer: Config, *, columns: int) -> None:
   units = 'kernels' if 'kernels' in layer else 'units'
-  if layer.inputs != 'summed' and layer[units] % columns:
-    raise ValueError(
-      f'{path}.{units} = {layer[units]}, which {columns} columns cannot share '
-      'evenly: use a multiple'
-    )
   inputs = ('own_column', 'both_columns')  # all but the first and last layer
   if path.endswith(('.conv1', '.fc8')):
     inputs = ('image',) if units == 'kernels' else ('summed',)
   if layer.inputs not in inputs:
     listed = ' or '.join(repr(s) for s in inputs)
     raise ValueError(f'{path}.inputs = {layer.inputs!r}: use {listed}')
+  if layer.inputs != 'summed' and layer[units] % columns:
+    raise ValueError(
+      f'{path}.{units} = {layer[units]}, which {columns} columns cannot share '
+      'evenly: use a multiple'
+    )
   for op in layer.ops:
     if op not in _OPERATIONS[units]:
       raise ValueError(

@@ -44,7 +44,9 @@ class Predictions(NamedTuple):
   @property
   def errors(self) -> metrics.Errors:
     """Returns mean loss and error rates."""
-    return metrics.errors(losses=self.losses, ranks=self.ranks)
+    return metrics.errors(
+      losses=self.losses, ranks=self.ranks, classes=len(self.classes)
+    )
 
   def as_saved(self) -> 'Predictions':
     """Rounds the probabilities to float16, as a file holds them."""

@@ -1,7 +1,8 @@
 """Loss and error rates (§2, §3).
 
 An image counts as a top-5 error if its label is not among the five classes
-with the highest scores.
+with the highest scores. Of fewer than six classes no such error can be made: it
+is then not defined, which is None here, null in JSON and - in tables.
 
 Paper silent: which of two classes with equal scores comes first.
 2012: they share the credit (layer_kernels.cu:96-118).
@@ -10,12 +11,15 @@ gives every class the same score does not pass for a good one.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+Error = TypeVar('Error')  # a number, or an array of one
+_TOP5_CLASSES = 6  # the fewest of which one can be outside the top five
 
 
 def cross_entropy(
@@ -44,8 +48,17 @@ class Errors(NamedTuple):
 
   loss: float
   top1_error: float
-  top5_error: float
+  top5_error: float | None  # None: fewer than six classes
   num_images: int
+
+
+def top5(error: Error, *, classes: int) -> Error | None:
+  """The top-5 error, or None where it is not defined.
+
+  >>> top5(0.0, classes=5), top5(0.25, classes=6)
+  (None, 0.25)
+  """
+  return error if classes >= _TOP5_CLASSES else None
 
 
 def interval(error: float, *, images: int) -> tuple[float, float]:
@@ -65,12 +78,15 @@ def interval(error: float, *, images: int) -> tuple[float, float]:
   return max(low, 0.0), min(high, 1.0)  # rounding may pass 0 or 1
 
 
-def errors(*, losses: np.ndarray, ranks: np.ndarray) -> Errors:
-  """Averages losses [N] and ranks [N] over images, in float64."""
+def errors(*, losses: np.ndarray, ranks: np.ndarray, classes: int) -> Errors:
+  """Averages losses [N] and ranks [N] over images, in float64.
+
+  `classes` is the number of classes that an image is told from.
+  """
   return Errors(
     loss=float(np.mean(losses, dtype=np.float64)),
     top1_error=float(np.mean(ranks >= 1)),  # another class is first
-    top5_error=float(np.mean(ranks >= 5)),  # five others are first
+    top5_error=top5(float(np.mean(ranks >= 5)), classes=classes),
     num_images=len(ranks),
   )
 
@@ -78,8 +94,10 @@ def errors(*, losses: np.ndarray, ranks: np.ndarray) -> Errors:
 def describe(errors: Errors, *, views: int, intervals: bool = False) -> str:
   """Describes error rates in one line, with 95 % intervals if asked for."""
 
-  def rate(name: str, error: float) -> str:
+  def rate(name: str, error: float | None) -> str:
     images = errors.num_images
+    if error is None:
+      return f'{name} error -'
     text = f'{name} error {error:.4f} ({round(error * images)} of {images})'
     if intervals:
       low, high = interval(error, images=images)

@@ -20,7 +20,7 @@ from alexnet_jax.config import durations, validate
 from alexnet_jax.data import augment
 from alexnet_jax.evaluate import net as net_lib
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.steps import build
+from alexnet_jax.steps import build, metrics
 from alexnet_jax.steps import state as state_lib
 
 Step = Callable[..., tuple[state_lib.TrainState, dict[str, Any]]]
@@ -39,9 +39,9 @@ def train_step(
   Net.preprocess takes, at best uint8 squares [B, 256, 256, 3]; `labels` whole
   numbers [B], in the order of net.classes. They are cropped, mirrored and
   shifted in colour as the net's config says (§4.1). The metrics are 'loss',
-  'top1_error', 'top5_error' and 'learning_rate'. The state that goes in is used
-  up; its `params` are those of Net.replace. The first step of each number of
-  images compiles, which takes seconds.
+  'top1_error', 'top5_error' (None: fewer than six classes) and 'learning_rate'.
+  The state that goes in is used up; its `params` are those of Net.replace. The
+  first step of each number of images compiles, which takes seconds.
 
   Args:
     net: whose parameters and config the training starts from.
@@ -100,7 +100,9 @@ def train_step(
     placed = mesh_lib.put_batch(batch, mesh=mesh)
     train = programs(len(squares)).train
     state, outputs = train(state, mean_image, placed)
-    return state, {k: v for k, v in outputs.items() if k != 'finite'}
+    found = {k: v for k, v in outputs.items() if k != 'finite'}
+    top5 = metrics.top5(found['top5_error'], classes=len(net.classes))
+    return state, found | {'top5_error': top5}
 
   return start, step
 

@@ -67,13 +67,13 @@ def read_metrics(path: pathlib.Path) -> list[Record]:
   return records
 
 
-_EVALUATION = ('top5_error', 'num_images', 'views')
+_EVALUATION = ('num_images', 'views')
 _NUMBERS = {  # of each line, by split: what a resumed run and its report read
   split: operator.itemgetter(
     *('step', 'epoch', 'time', 'loss', 'top1_error', *names)
   )
   for split, names in {
-    'train': ('top5_error', 'learning_rate'),
+    'train': ('learning_rate',),
     'val': _EVALUATION,
     'test': _EVALUATION,
   }.items()
@@ -86,6 +86,8 @@ def _record(line: str) -> Record:
   step, *numbers = _NUMBERS[found['split']](found)
   if type(step) is not int or step < 1:
     raise ValueError('no step')
+  if found['top5_error'] is not None:  # of fewer than six classes
+    numbers.append(found['top5_error'])
   if not {*map(type, numbers)} <= {int, float}:  # no bool, either
     raise ValueError('no number')
   return found

@@ -286,6 +286,8 @@ class Loop:
     rates = self._clock.read(images=len(rows) * self._setup.plan.batch_size)
     means = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
     means['learning_rate'] = rows[-1]['learning_rate']
+    classes = len(self._setup.dataset.classes)
+    means |= {'top5_error': metrics.top5(means['top5_error'], classes=classes)}
     record = self._record('train') | means | rates._asdict()
     self._workdir.write(record)
     self._progress.show(record)

@@ -21,7 +21,8 @@ _CAVEAT = (
   'compare signs, not sizes.'
 )
 Points = tuple[float | None, float | None]  # of top-1 and of top-5 error
-_BySeed = dict[int, dict[str, float]]  # measures of the runs that are done
+# Measures of the runs that are done; None: a top-5 error of few classes.
+_BySeed = dict[int, dict[str, float | None]]
 
 
 class NetResult(NamedTuple):
@@ -49,7 +50,7 @@ def collect(
       error, images = last['top1_error'], last['num_images']
       found[run.name][run.seed] = {
         'top1': 100 * error,
-        'top5': 100 * last['top5_error'],
+        'top5': _per_cent(last['top5_error']),
         'loss': last['loss'],
         'at_chance': is_chance(error, images=images, chance=data.chance),
       }
@@ -73,11 +74,14 @@ def _net_result(name: str, found: _BySeed, *, base: _BySeed) -> NetResult:
   pairs = [seed for seed in found if seed in base and name != study.BASE]
   errors, costs = {}, {}
   for measure in MEASURES:
-    if found:
-      errors[measure] = paired.spread([run[measure] for run in found.values()])
-    if pairs:
-      ours, theirs = ([by[s][measure] for s in pairs] for by in (found, base))
-      costs[measure] = paired.difference(ours, base=theirs)
+    own = _known(found, measure)
+    if own and len(own) == len(found):
+      errors[measure] = paired.spread([*own.values()])
+    theirs = _known(base, measure)
+    if pairs and {*pairs} <= {*own} & {*theirs}:
+      costs[measure] = paired.difference(
+        [own[s] for s in pairs], base=[theirs[s] for s in pairs]
+      )
   return NetResult(
     name,
     runs=len(found),
@@ -89,6 +93,15 @@ def _net_result(name: str, found: _BySeed, *, base: _BySeed) -> NetResult:
     notes=notes(known.run) if known else (None, None),
     at_chance=sum(bool(run['at_chance']) for run in found.values()),
   )
+
+
+def _known(runs: _BySeed, measure: str) -> dict[int, float]:
+  values = {seed: run[measure] for seed, run in runs.items()}
+  return {seed: value for seed, value in values.items() if value is not None}
+
+
+def _per_cent(error: float | None) -> float | None:
+  return None if error is None else 100 * error
 
 
 def notes(run: str) -> Points:

@@ -73,8 +73,9 @@ def with_budget(
   config = config.copy_and_resolve_references()
   if epochs is not None:
     config.num_epochs, config.total_steps = epochs, None
-  validate.check(config)
-  data = provenance.of(setup.load_data(config))
+  validate.check(config, before_data=True)
+  found = setup.load_data(config)
+  config, data = setup.for_data(config, found), provenance.of(found)
   if epochs is not None:  # total_steps overrides num_epochs in any config
     plan = durations.plan(config, train_images=data.train_images)
     config.total_steps = plan.total_steps

@@ -66,8 +66,14 @@ def _errors(axes: Axes, train: _Records, val: _Records) -> None:
     ('top-1', 'top1_error', colours.first, 'o'),
     ('top-5', 'top5_error', colours.second, 's'),
   ):
-    _line(axes, train, field, colour=colour)
-    _points(axes, val, field, colour=colour, marker=marker)
+    # A top-5 error of fewer than six classes is None.
+    lines, points = (
+      [r for r in each if r.get(field) is not None] for each in (train, val)
+    )
+    if not lines and not points:
+      continue
+    _line(axes, lines, field, colour=colour)
+    _points(axes, points, field, colour=colour, marker=marker)
     axes.plot([], [], color=colour, marker=marker, ms=4, label=name)
   views = max((r['views'] for r in val), default=1)
   if views > 1:

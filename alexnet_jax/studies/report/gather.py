@@ -198,9 +198,7 @@ _NUMBERS = ('step', 'epoch', 'time', 'top1_error')  # of each line, finite
 _TRAIN = operator.itemgetter(
   'loss', *_NUMBERS, 'learning_rate', 'images_per_second'
 )
-_EVALUATION = operator.itemgetter(
-  'loss', *_NUMBERS, 'top5_error', 'views', 'num_images'
-)
+_EVALUATION = operator.itemgetter('loss', *_NUMBERS, 'views', 'num_images')
 
 
 def _records(path: pathlib.Path) -> list[Record]:
@@ -219,8 +217,10 @@ def _records(path: pathlib.Path) -> list[Record]:
 def _is_whole(record: Any) -> bool:
   """Whether it has the numbers that are read; a loss may be NaN or infinite."""
   try:
-    fields = _TRAIN if record['split'] == 'train' else _EVALUATION
-    loss, *numbers = fields(record)
+    train = record['split'] == 'train'
+    loss, *numbers = (_TRAIN if train else _EVALUATION)(record)
+    if not train and record['top5_error'] is not None:
+      numbers.append(record['top5_error'])
   except (KeyError, TypeError):
     return False
   return (

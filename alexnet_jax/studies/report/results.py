@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
   step: int
   num_images: int
   top1_error: float
-  top5_error: float
+  top5_error: float | None  # None: fewer than six classes
 
   @property
   def where(self) -> str:
@@ -71,9 +71,9 @@ def newest_and_best(run: gather.Run) -> list[tuple[str, str, Evaluation]]:
   return rows
 
 
-def between(error: float, *, images: int) -> str:
+def between(error: float | None, *, images: int) -> str:
   """The 95 % interval of an error counted on that many images."""
-  if not (images > 0 and 0 <= error <= 1):
+  if error is None or not (images > 0 and 0 <= error <= 1):
     return '–'
   low, high = metrics.interval(error, images=images)
   return f'{100 * low:.1f}–{100 * high:.1f}\N{NO-BREAK SPACE}%'
@@ -96,7 +96,7 @@ def paper_errors(
     found[data].append((f'{net} (others)' if others else net, top1, top5))
   for own in newest(run) if run else []:
     data = f'{ilsvrc(run.data_name)} {own.split}' if run else ''
-    if data in found:
+    if data in found and own.top5_error is not None:
       name = f'this run, {own.where}, {views(own.views)}'
       found[data].append((name, own.top1_error, own.top5_error))
   return {
