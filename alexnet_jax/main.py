@@ -20,7 +20,7 @@ if __name__ == '__main__':
 
 from absl import flags
 
-from alexnet_jax import cli, train
+from alexnet_jax import cli, setup, train
 from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.config import schema, validate
 from alexnet_jax.parallel import distributed, mesh
@@ -141,6 +141,7 @@ def _train(config: schema.Config) -> int:
     steps = range(0)
   with workdir_lib.local_folder(_workdir(), stop=_stop) as workdir:
     try:
+      config = _with_run_and_data(config, workdir=workdir)
       train.train(config, workdir=workdir, stop=_stop, profile=steps)
     except (train.DivergedError, FloatingPointError) as error:
       print(f'error: {error}', file=sys.stderr)
@@ -154,6 +155,19 @@ def _train(config: schema.Config) -> int:
         workdir, name=_workdir(), data_dir=config.data.dir
       )
   return 0
+
+
+def _with_run_and_data(
+  config: schema.Config, *, workdir: pathlib.Path
+) -> schema.Config:
+  """Takes another run's network, and prepares images, if the config asks."""
+  if config.init_from:
+    from alexnet_jax.train import warm_start
+
+    config = warm_start.with_network(
+      config, workdir=workdir, typed=flags_lib.typed()
+    )
+  return setup.with_prepared_data(config)
 
 
 if __name__ == '__main__':

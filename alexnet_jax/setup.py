@@ -16,7 +16,9 @@ from jaxtyping import Array, Float
 from alexnet_jax.config import durations, of_data, schema, validate
 from alexnet_jax.data import bad_records as bad_records_lib
 from alexnet_jax.data import pipeline, sources
+from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel import mesh as mesh_lib
+from alexnet_jax.runtime import paths
 from alexnet_jax.steps import build
 
 
@@ -73,6 +75,47 @@ def load_data(
       f'classes: use --config.model.num_classes={classes}'
     )
   return dataset
+
+
+def with_prepared_data(
+  config: schema.Config, *, flag: str = '--config.data.dir'
+) -> schema.Config:
+  """The config with prepared data in place of a folder or archive of images.
+
+  Host 0 prepares it into its cache, if need be, while the others wait; all
+  hosts call this. `flag` gave the folder, for messages. Raises ValueError if it
+  cannot be prepared, or another host does not see the cache.
+  """
+  data = config.data
+  if data.source != 'prepared':
+    return config
+  paths.check_name(data.dir, name=flag)
+
+  def on_host0() -> str:
+    from alexnet_jax.data import own
+
+    if not own.is_source(data.dir):
+      return ''
+    return own.prepared(
+      data.dir, image_size=data.image_size, resize=data.resize, flag=flag
+    )
+
+  place = hosts.from_host0(on_host0)
+  if not place:
+    return config
+
+  def check_seen() -> None:
+    if not pathlib.Path(place).is_dir():
+      raise ValueError(
+        f'{flag}={data.dir} was prepared as {place} on host 0, which this host '
+        'does not see: copy that folder to a place that all hosts see, and '
+        f'give {flag}=THAT'
+      )
+
+  hosts.run_everywhere(check_seen)
+  config = config.copy_and_resolve_references()
+  config.data.dir = place
+  return config
 
 
 def for_data(config: schema.Config, dataset: sources.Dataset) -> schema.Config:

@@ -54,7 +54,8 @@ def get_config() -> config_dict.ConfigDict:
   config.ablations = ()  # set by --ablation, for the record
   # Pre-training (§6): a WORKDIR or checkpoints/STEP from which a run takes its
   # initial layers: 'conv', 'all_but_fc8' or 'all'. The other layers and all
-  # velocities start as usual.
+  # velocities start as usual. 'network': as 'all_but_fc8', in a network that is
+  # that run's, with its image sizes, whatever config.model says.
   config.init_from = ''
   config.init_layers = 'all_but_fc8'
 

@@ -178,7 +178,7 @@ FIELDS: dict[str, Rule] = {
   'data.embedded_val_images': whole(1, most=10**7),
   'data.embedded_classes': Sequence(),
   'init_from': Text(),
-  'init_layers': Choice(('conv', 'all_but_fc8', 'all')),
+  'init_layers': Choice(('conv', 'all_but_fc8', 'all', 'network')),
   'data.read_threads': whole(0, most=1024),
   'data.prefetch_batches': whole(1, most=1024),
   'data.max_bad_records': whole(0),  # images

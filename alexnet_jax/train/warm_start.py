@@ -8,24 +8,31 @@ layers.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from alexnet_jax import setup as setup_lib
-from alexnet_jax.checkpoint import restore
+from alexnet_jax.checkpoint import compatible, restore
 from alexnet_jax.config import schema
 from alexnet_jax.models import alexnet
+from alexnet_jax.parallel import hosts
 from alexnet_jax.steps.state import TrainState
+from alexnet_jax.train import log
 
 # Value of config.init_from in a config that continues another run.
 REQUIRED = 'REQUIRED'
+# Fields of the network's input that 'network' takes besides config.model.
+_INPUT = (*compatible.INPUT, 'data.image_size', 'data.resize')
+_HEAD = ('model.num_classes', 'model.layer.fc8.units')  # not taken
 # config.init_layers: which layers are taken.
 _TAKEN: dict[str, Callable[[str], bool]] = {
   'conv': lambda layer: layer.startswith('conv'),
   'all_but_fc8': lambda layer: layer != 'fc8',
+  'network': lambda layer: layer != 'fc8',  # see with_network
   'all': lambda layer: True,
 }
 
@@ -38,12 +45,7 @@ def initial_state(setup: setup_lib.Setup) -> TrainState:
   DamagedError if the checkpoint is damaged.
   """
   config, state = setup.config, setup.programs.init()
-  if config.init_from == REQUIRED:
-    raise ValueError(
-      'config.init_from is missing, and this config continues another run: '
-      'add --config.init_from=WORKDIR of that run, or --config.init_from= to '
-      'start without one'
-    )
+  _check_given(config)
 
   def read(step: pathlib.Path) -> tuple[pathlib.Path, PyTree]:
     return step, restore.read_arrays(step, meta=restore.read_meta(step))
@@ -75,6 +77,53 @@ def initial_state(setup: setup_lib.Setup) -> TrainState:
     f'{", ".join(fresh) or "nothing"} afresh'
   )
   return dataclasses.replace(state, params=state.params | layers)
+
+
+def with_network(
+  config: schema.Config,
+  *,
+  workdir: pathlib.Path,
+  typed: Collection[str] = (),
+) -> schema.Config:
+  """The config with the network of config.init_from in place of its own.
+
+  It is that of config.json once the run has begun in `workdir`. The number of
+  classes stays the config's, and so do `typed`, fields that the user set by
+  name. Nothing changes unless config.init_layers is 'network'. Raises
+  ValueError if config.init_from is required and missing, or is no checkpoint.
+  """
+  if config.init_layers != 'network' or not config.init_from:
+    return config
+
+  def begun() -> dict[str, Any]:
+    stored = schema.upgrade(log.read_json(workdir / 'config.json'))
+    own = stored.get('init_layers') == 'network' and schema.is_plain(stored)
+    return stored if own else {}
+
+  theirs = hosts.from_host0(begun)
+  if not theirs:
+    _check_given(config)
+    theirs = restore.of_newest(
+      config.init_from, read=lambda step: restore.read_meta(step)['config']
+    )
+  network = dict(schema.leaves(schema.from_json(theirs)))
+  made = config.copy_and_resolve_references()
+  with made.ignore_type():
+    for field, value in network.items():
+      ours = field in _HEAD or field in typed or field not in schema.FIELDS
+      if not ours and (field.startswith('model.') or field in _INPUT):
+        made.update_from_flattened_dict({field: value})
+    made.ablations = tuple(sorted({*theirs['ablations'], *config.ablations}))
+  return made
+
+
+def _check_given(config: schema.Config) -> None:
+  if config.init_from == REQUIRED:
+    raise ValueError(
+      'config.init_from is missing, and this config continues another run: '
+      'add --config.init_from=WORKDIR of that run, or --config.init_from= to '
+      'start without one'
+    )
 
 
 def _check(

@@ -1,0 +1,184 @@
+"""Prepares a folder or an archive of images into the cache, for a run (§2).
+
+tools.prepare does the work in a process of its own: a run that reads records
+imports nothing that only preparing needs. A folder is prepared again when the
+name, the size or the time of a file in it has changed.
+"""
+
+import hashlib
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+from alexnet_jax.data import images, metadata
+from alexnet_jax.runtime import bucket, locks, paths, signals
+
+_KIND = 'photos'  # folder of the cache
+VAL_SHARE = 0.1  # of the images of each class, where no split says which
+_MOST_FILES, _MOST_BYTES = 50_000, 20e9  # of a source; more takes hours
+_FEW = 4  # names that are shown
+_FORMAT = 1  # raised whenever the same folder is prepared differently
+
+
+class Source(NamedTuple):
+  """A folder or an archive of images."""
+
+  path: pathlib.Path  # absolute
+  files: int
+  digest: str  # hex; of names, sizes and times of the files
+
+  @property
+  def label(self) -> str:
+    return self.path.name or str(self.path)
+
+
+def is_source(directory: str) -> bool:
+  """Whether this is a folder or file, but no prepared data set."""
+  if not directory or paths.is_remote(directory):
+    return False
+  path = paths.expand(directory)
+  return path.exists() and not (path / metadata.FILE).is_file()
+
+
+def prepared(
+  directory: str, *, image_size: int, resize: images.Resize, flag: str
+) -> str:
+  """The folder in the cache with the records of a source; makes it if need be.
+
+  `image_size` is in pixels; `flag` named the directory, for messages. Raises
+  ValueError if tools.prepare cannot use it, or it is too large to be prepared
+  without being asked.
+  """
+  source = _look(paths.expand(directory).resolve(), flag=flag)
+  options = (
+    f'--image_size={image_size}',
+    f'--resize={resize}',
+    f'--val_share={VAL_SHARE}',
+  )
+  digest = hashlib.sha256(
+    repr((_FORMAT, source.digest, options)).encode()
+  ).hexdigest()
+  name = re.sub(r'[^\w.-]+', '_', source.label)[:80]
+  place = bucket.cache_folder(_KIND) / f'{name}-{digest[:12]}'
+  data = place / 'data'
+  with locks.locked(place, fix='wait for it', waits=True):
+    found = ''
+    if (data / metadata.FILE).is_file():
+      found = ', prepared before; it has not changed since'
+    else:
+      print(
+        f'{source.path} is no prepared data set: preparing its '
+        f'{source.files:,} files, once, in {data}',
+        flush=True,
+      )
+      _run_prepare(source, data, options=options)
+  print(f'{source.label}: {_describe(metadata.read(data))}{found}', flush=True)
+  return str(data)
+
+
+def _look(path: pathlib.Path, *, flag: str) -> Source:
+  """Lists the files of a source; ValueError if there are none or very many."""
+  rows, size = [], 0
+  for file in sorted(_files(path)) if path.is_dir() else [path]:
+    stat = file.stat()
+    name = str(file.relative_to(path))
+    rows.append((name, stat.st_size, stat.st_mtime_ns))
+    size += stat.st_size
+    if len(rows) > _MOST_FILES or size > _MOST_BYTES:
+      raise ValueError(
+        f'{flag}={path} is no prepared data set, and holds more than '
+        f'{_MOST_FILES:,} files or {paths.size_text(_MOST_BYTES)}: prepare it '
+        f'with {metadata.PREPARE.replace("...", str(path))}DATA first, and '
+        f'give {flag}=DATA'
+      )
+  if not rows:
+    raise ValueError(
+      f'{flag}={path} is no prepared data set, and has no files: give a folder '
+      'with a folder of images for each class'
+    )
+  digest = hashlib.sha256(repr(rows).encode()).hexdigest()
+  return Source(path, len(rows), digest)
+
+
+def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """All files below a folder but hidden ones, also through links to folders."""
+  seen = set()
+  for place, inner, files in os.walk(folder, followlinks=True):
+    real = os.path.realpath(place)
+    if real in seen:  # a circle of links
+      inner.clear()
+      continue
+    seen.add(real)
+    inner[:] = [name for name in inner if not name.startswith('.')]
+    yield from (
+      path
+      for file in files
+      if not file.startswith('.')
+      and (path := pathlib.Path(place, file)).exists()
+    )
+
+
+def _run_prepare(
+  source: Source, output: pathlib.Path, *, options: tuple[str, ...]
+) -> None:
+  """Runs tools.prepare, and shows its progress on a terminal.
+
+  Raises ValueError with its message if it fails.
+  """
+  command = [
+    *(sys.executable, '-P', '-m', 'alexnet_jax.tools.prepare'),
+    *(f'--source={source.path}', f'--output={output}', *options),
+  ]
+  with tempfile.TemporaryFile('w+') as said, signals.sigterm_exits():
+    process = subprocess.Popen(
+      command,
+      env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+      stdin=subprocess.DEVNULL,
+      stdout=said,
+      stderr=subprocess.PIPE,
+    )
+    try:
+      assert process.stderr
+      text = _shown(process.stderr)
+      code = process.wait()
+    finally:
+      process.terminate()  # an exception: it goes on at the next start
+      process.wait()
+  if code:
+    last = ' '.join(text.split('error: ')[-1].split())
+    raise ValueError(last or f'{source.path}: tools.prepare ended with {code}')
+
+
+def _shown(stream: IO[bytes]) -> str:
+  """Reads a stream to its end; what is no error goes on to a terminal."""
+  text = ''
+  while part := os.read(stream.fileno(), 2**16):
+    text += part.decode(errors='replace')
+    if sys.stderr.isatty() and 'error: ' not in text:
+      sys.stderr.write(part.decode(errors='replace'))
+      sys.stderr.flush()
+  return text
+
+
+def _describe(found: metadata.Metadata) -> str:
+  """Counts of images and classes, and what was left out, in one line."""
+  words = {'train': 'training', 'val': 'validation', 'test': 'test'}
+  counts = [f'{s.num_images:,} {words[k]}' for k, s in found.splits.items()]
+  names = [c.name for c in found.classes]
+  more = ', ...' if len(names) > _FEW else ''
+  line = (
+    f'{" and ".join(counts)} images of {len(names):,} classes '
+    f'({", ".join(names[:_FEW])}{more})'
+  )
+  if found.skipped:
+    first = found.skipped[0]
+    line += (
+      f'; {len(found.skipped)} files left out ({first.file}: {first.reason}'
+      f'{", ..." if len(found.skipped) > 1 else ""})'
+    )
+  return line
