@@ -67,6 +67,26 @@ _SAVE_PREDICTIONS = flags.DEFINE_string(
   'Where to write the probabilities of every image: FILE.npz, or a folder that '
   'gets one for each checkpoint; tools.ensemble reads them.',
 )
+_EVAL_DATA = flags.DEFINE_string(
+  'eval_data',
+  '',
+  'Other data to evaluate on with --mode=eval: a prepared data set, or images '
+  'to prepare. Its classes are found among those of the checkpoint by id, then '
+  'by name.',
+)
+_EVAL_CLASSES = flags.DEFINE_enum(
+  'eval_classes',
+  'all',
+  ['all', 'data'],
+  'With --eval_data: predict among all classes of the network, or among those '
+  'of the data alone, as is usual on ImageNet-A and -R.',
+)
+_REAL_LABELS = flags.DEFINE_string(
+  'real_labels',
+  '',
+  'With --mode=eval: the real.json of arXiv:2006.07159, lists of right labels '
+  'of the validation images of ILSVRC-2012.',
+)
 _PROFILE = flags.DEFINE_string(
   'profile', '', 'START:STOP: write a trace of these steps to WORKDIR/profile.'
 )
@@ -80,9 +100,13 @@ def main() -> int:
       f'--restore={",".join(_RESTORE.value)} goes with --mode=eval; training '
       'resumes from what --workdir holds'
     )
-  for flag in (_WEIGHTS, _SAVE_PREDICTIONS):
+  for flag in (_WEIGHTS, _SAVE_PREDICTIONS, _EVAL_DATA, _REAL_LABELS):
     if flag.value and _MODE.value != 'eval':
       raise ValueError(f'--{flag.name} goes with --mode=eval')
+  if _EVAL_CLASSES.value != 'all' and not _EVAL_DATA.value:
+    raise ValueError(
+      f'--eval_classes={_EVAL_CLASSES.value} goes with --eval_data'
+    )
   if _SPLIT.value != 'val' and _MODE.value != 'eval':
     raise ValueError(f'--split={_SPLIT.value} goes with --mode=eval')
   if _PROFILE.value and _MODE.value != 'train':
@@ -111,7 +135,7 @@ def _act(config: schema.Config) -> int:
     case 'train':
       return _train(config)
     case 'eval':
-      from alexnet_jax.evaluate import ensemble
+      from alexnet_jax.evaluate import ensemble, other
 
       ensemble.evaluate(
         cli.restored(_RESTORE.value) if _RESTORE.value else [_workdir()],
@@ -120,6 +144,9 @@ def _act(config: schema.Config) -> int:
         weights=_WEIGHTS.value,
         save_predictions=_SAVE_PREDICTIONS.value,
         split=_SPLIT.value,
+        asked=other.Asked(
+          _EVAL_DATA.value, _EVAL_CLASSES.value, _REAL_LABELS.value
+        ),
       )
       return 0
     case _:

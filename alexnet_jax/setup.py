@@ -34,15 +34,16 @@ class Setup(NamedTuple):
   bad_records: bad_records_lib.BadRecords  # counts damaged images
 
 
-Check = Callable[[sources.Dataset], None]  # raises ValueError
+# Returns the data set as it is to be used, or raises ValueError.
+Adapt = Callable[[sources.Dataset], sources.Dataset]
 
 
 def set_up(
-  config: schema.Config, *, check: Check = lambda dataset: None
+  config: schema.Config, *, adapt: Adapt = lambda dataset: dataset
 ) -> Setup:
   """Opens the data and builds the programs; ValueError if they do not fit."""
   validate.check(config, before_data=True)
-  dataset = load_data(config, check=check)
+  dataset = load_data(config, adapt=adapt)
   config = for_data(config, dataset)
   validate.check(config)
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
@@ -59,15 +60,14 @@ def set_up(
 
 
 def load_data(
-  config: schema.Config, *, check: Check = lambda dataset: None
+  config: schema.Config, *, adapt: Adapt = lambda dataset: dataset
 ) -> sources.Dataset:
   """Opens the data set that the config names.
 
-  Raises ValueError if it is missing, `check` refuses it, or it has more classes
+  Raises ValueError if it is missing, `adapt` refuses it, or it has more classes
   than fc8 has units.
   """
-  dataset = sources.load(config.data, seed=config.seed)
-  check(dataset)
+  dataset = adapt(sources.load(config.data, seed=config.seed))
   classes, units = len(dataset.classes), config.model.num_classes
   if units is not None and classes > units:
     raise ValueError(
@@ -116,6 +116,13 @@ def with_prepared_data(
   config = config.copy_and_resolve_references()
   config.data.dir = place
   return config
+
+
+def is_divided(config: schema.Config) -> bool:
+  """Whether the config's data are images that with_prepared_data divided."""
+  from alexnet_jax.data import own
+
+  return own.is_divided(config.data.dir)
 
 
 def for_data(config: schema.Config, dataset: sources.Dataset) -> schema.Config:

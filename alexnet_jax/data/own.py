@@ -19,6 +19,7 @@ from alexnet_jax.data import images, metadata
 from alexnet_jax.runtime import bucket, locks, paths, signals
 
 _KIND = 'photos'  # folder of the cache
+_AS_IT_IS, _DIVIDED = 'data', 'divided'  # folders of records in its folder
 VAL_SHARE = 0.1  # of the images of each class, where no split says which
 _MOST_FILES, _MOST_BYTES = 50_000, 20e9  # of a source; more takes hours
 _FEW = 4  # names that are shown
@@ -55,30 +56,55 @@ def prepared(
   without being asked.
   """
   source = _look(paths.expand(directory).resolve(), flag=flag)
-  options = (
-    f'--image_size={image_size}',
-    f'--resize={resize}',
-    f'--val_share={VAL_SHARE}',
-  )
-  digest = hashlib.sha256(
-    repr((_FORMAT, source.digest, options)).encode()
-  ).hexdigest()
+  options = (f'--image_size={image_size}', f'--resize={resize}')
+  key = repr((_FORMAT, source.digest, VAL_SHARE, options))
+  digest = hashlib.sha256(key.encode()).hexdigest()
   name = re.sub(r'[^\w.-]+', '_', source.label)[:80]
   place = bucket.cache_folder(_KIND) / f'{name}-{digest[:12]}'
-  data = place / 'data'
   with locks.locked(place, fix='wait for it', waits=True):
-    found = ''
-    if (data / metadata.FILE).is_file():
-      found = ', prepared before; it has not changed since'
-    else:
+    data = _complete(place)
+    how = 'as prepared before' if data else 'prepared'
+    if data is None:
       print(
         f'{source.path} is no prepared data set: preparing its '
-        f'{source.files:,} files, once, in {data}',
+        f'{source.files:,} files, once',
         flush=True,
       )
-      _run_prepare(source, data, options=options)
-  print(f'{source.label}: {_describe(metadata.read(data))}{found}', flush=True)
+      data = _prepare(source, place, options=options)
+  print(
+    f'{source.label}: {_describe(data)}; {how}, in {place}',
+    flush=True,
+  )
   return str(data)
+
+
+def is_divided(directory: str) -> bool:
+  """Whether `prepared` made this, and chose the validation images itself."""
+  path = pathlib.Path(directory)
+  return path.name == _DIVIDED and path.parent.parent == bucket.cache_folder(
+    _KIND
+  )
+
+
+def _complete(place: pathlib.Path) -> pathlib.Path | None:
+  names = (_AS_IT_IS, _DIVIDED)
+  found = (place / n for n in names if (place / n / metadata.FILE).is_file())
+  return next(found, None)
+
+
+def _prepare(
+  source: Source, place: pathlib.Path, *, options: tuple[str, ...]
+) -> pathlib.Path:
+  """Prepares a source as it is; divides it if it has no validation split."""
+  try:
+    _run_prepare(source, place / _AS_IT_IS, options=options)
+    return place / _AS_IT_IS
+  except ValueError as error:
+    if '--val_share' not in str(error):
+      raise
+  share = f'--val_share={VAL_SHARE}'
+  _run_prepare(source, place / _DIVIDED, options=(*options, share))
+  return place / _DIVIDED
 
 
 def _look(path: pathlib.Path, *, flag: str) -> Source:
@@ -165,20 +191,24 @@ def _shown(stream: IO[bytes]) -> str:
   return text
 
 
-def _describe(found: metadata.Metadata) -> str:
+def _describe(data: pathlib.Path) -> str:
   """Counts of images and classes, and what was left out, in one line."""
-  words = {'train': 'training', 'val': 'validation', 'test': 'test'}
+  found = metadata.read(data)
+  words = {'train': 'to train on', 'val': 'to validate', 'test': 'to test'}
   counts = [f'{s.num_images:,} {words[k]}' for k, s in found.splits.items()]
   names = [c.name for c in found.classes]
   more = ', ...' if len(names) > _FEW else ''
   line = (
-    f'{" and ".join(counts)} images of {len(names):,} classes '
-    f'({", ".join(names[:_FEW])}{more})'
+    f'{len(names):,} classes ({", ".join(names[:_FEW])}{more}); images: '
+    f'{", ".join(counts)}'
   )
+  if data.name == _DIVIDED:
+    line += f' ({VAL_SHARE:.0%} of each class, told by their names)'
   if found.skipped:
     first = found.skipped[0]
+    more = ', ...' if len(found.skipped) > 1 else ''
     line += (
-      f'; {len(found.skipped)} files left out ({first.file}: {first.reason}'
-      f'{", ..." if len(found.skipped) > 1 else ""})'
+      f'; {len(found.skipped):,} files left out ({first.file}: {first.reason}'
+      f'{more})'
     )
   return line

@@ -7,11 +7,11 @@ falls from 18.2 % of one network to 16.4 % and 15.4 %.
 import functools
 import itertools
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.config import schema
-from alexnet_jax.evaluate import load, predict, predictions
+from alexnet_jax.evaluate import load, other, predict, predictions
 from alexnet_jax.parallel import hosts
 from alexnet_jax.runtime import paths as paths_lib
 from alexnet_jax.steps import metrics
@@ -25,14 +25,16 @@ def evaluate(
   weights: Sequence[str] = (),
   save_predictions: str = '',
   split: str = 'val',
+  asked: other.Asked = other.NOTHING,
 ) -> None:
   """Prints the error rates of checkpoints, and those of their average.
 
   `checkpoints` are WORKDIRs or steps, here or on buckets. `config` gives the
   data, the devices and the number of views; `typed`: see load.network. Without
   `weights` they count equally. `save_predictions` is a file or a folder; '':
-  none. `split` is 'val' or 'test'. Raises ValueError if a checkpoint, a weight
-  or the place cannot be used, or there is no such split.
+  none. `split` is 'val' or 'test'; `asked` may name other data and labels.
+  Raises ValueError if a checkpoint, a weight, the data or the place cannot be
+  used, or there is no such split.
   """
   given = [path for path in checkpoints if path]
   steps = [layout.find(path) for path in given]
@@ -43,7 +45,7 @@ def evaluate(
     lambda: _writable_places(save_predictions, checkpoints=steps)
   )
   found = []
-  each = members(given, config=config, typed=typed, split=split)
+  each = members(given, config=config, typed=typed, split=split, asked=asked)
   for number, member in enumerate(each):
     found.append(member)
     if save_as:
@@ -53,11 +55,27 @@ def evaluate(
         number
       ]
       hosts.on_host0(functools.partial(predictions.save, member[-1], path))
-      print(f'saved as {path}')
+      labels = ', with the labels of the data' if asked.real_labels else ''
+      print(f'saved as {path}{labels}')
   if len(found) > 1:
     print(f'average of {len(found)} networks:')
+    label = f'{split}, reassessed labels' if asked.real_labels else split
+    rated = _rating(asked)
     for mean in averages(found, weights=shares):
-      print(f'{split}: {describe(mean)}')
+      print(f'{label}: {describe(rated(mean))}')
+
+
+def _rating(
+  asked: other.Asked,
+) -> Callable[[predictions.Predictions], predictions.Predictions]:
+  """What gives predictions the labels that their errors are counted by."""
+  if not asked.real_labels:
+    return lambda found: found
+  path = asked.real_labels
+  labels = hosts.from_host0(
+    lambda: other.read_real_labels(paths_lib.expand(path))
+  )
+  return lambda found: other.reassessed(found, labels=labels, path=path)
 
 
 def _writable_places(
@@ -78,6 +96,7 @@ def members(
   config: schema.Config,
   typed: Collection[str] = (),
   split: str = 'val',
+  asked: other.Asked = other.NOTHING,
 ) -> Iterator[list[predictions.Predictions]]:
   """Yields each step's predictions for a split, and prints their errors.
 
@@ -87,8 +106,11 @@ def members(
   """
   if len(paths) > 1:
     _check_can_be_averaged(paths)
+  rated = _rating(asked)
   for path in paths:
-    network = load.network(path, config=config, typed=typed)
+    network = load.network(
+      path, config=config, typed=typed, eval_data=asked.data
+    )
     if len(paths) > 1:
       print(f'{network.path}:')
     images = getattr(network.setup.dataset, split)
@@ -105,13 +127,42 @@ def members(
         views=views,
         split=images,
       )
-      found.append(made._replace(step=network.step).as_saved())
       for fault in network.setup.bad_records.drain():
         print(f'warning: an image is left out: {fault}')
-      text = describe(found[-1])
-      at = f'step {network.step}, epoch {network.epoch:.2f}'
-      print(f'{at}, {split}: {text}', flush=True)
+      _say_left_out(network, len(made.names), of=len(images), views=views)
+      if asked.classes == 'data' and network.match:
+        units = network.match.units
+        made = other.restricted(made, units=units[units >= 0].tolist())
+      found.append(made._replace(step=network.step).as_saved())
+      text = describe(rated(found[-1]))
+      print(f'{_at(network, split=split, asked=asked)}: {text}', flush=True)
     yield found
+
+
+def _at(network: load.Network, *, split: str, asked: other.Asked) -> str:
+  """What is evaluated: a step of the network, and images."""
+  if asked.data:  # whose number of images tells nothing of epochs
+    words = [f'step {network.step}', network.setup.dataset.name]
+  else:
+    words = [f'step {network.step}, epoch {network.epoch:.2f}', split]
+  if asked.classes == 'data':
+    words.append('among its classes')
+  if asked.real_labels:
+    words.append('reassessed labels')
+  return ', '.join(words)
+
+
+def _say_left_out(
+  network: load.Network, read: int, *, of: int, views: int
+) -> None:
+  """Tells once which classes are known, and how many images count."""
+  if network.match is None or views > 1:
+    return
+  name = network.setup.dataset.name
+  line = other.describe(network.match, data=name)
+  if read < of:
+    line += f'; {of - read:,} of {of:,} images are left out'
+  print(line, flush=True)
 
 
 def _check_can_be_averaged(paths: Sequence[str]) -> None:

@@ -8,12 +8,15 @@ import pathlib
 from collections.abc import Collection
 from typing import NamedTuple
 
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Float32, PyTree
 
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.config import schema
 from alexnet_jax.data import dataset
+from alexnet_jax.evaluate import other
+from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.steps.state import TrainState
 
 # Fields of the network's input, besides config.model. Views are cut from images
@@ -29,6 +32,9 @@ class Network(NamedTuple):
   meta: layout.Meta  # of the checkpoint
   setup: setup_lib.Setup  # data, mesh and programs
   variables: PyTree  # on the mesh: TrainState.variables
+  match: other.Match | None = (
+    None  # of its units with the classes of --eval_data
+  )
 
   @property
   def epoch(self) -> float:
@@ -42,32 +48,97 @@ def network(
   *,
   config: schema.Config,
   typed: Collection[str] = (),
+  eval_data: str = '',
 ) -> Network:
   """Restores a checkpoint and builds its network.
 
   `path` is a WORKDIR or a step, as for layout.find. `config` gives the data and
   the devices; its network is ignored, but `typed`, fields that the user set by
-  name, must be as in the checkpoint. Raises DamagedError if the checkpoint is
-  not what was written, and ValueError if the data set or the machine do not fit
-  the network.
+  name, must be as in the checkpoint. `eval_data` is a data set of other classes
+  or images to evaluate on, see other.adapt; '': that of the config. Raises
+  DamagedError if the checkpoint is not what was written, and ValueError if the
+  data set or the machine do not fit the network.
   """
   made: dict[str, setup_lib.Setup] = {}  # by config: takes seconds
 
   def read(step: pathlib.Path) -> Network:
     meta = restore.read_meta(step)
     ours = _with_network(config, meta, typed=typed, path=step)
+    if config.init_layers == 'network':  # so was its training
+      ours.data.resize = meta['config']['data']['resize']
+    if eval_data:
+      return _on_other_data(ours, meta, step=step, eval_data=eval_data)
+    ours = setup_lib.with_prepared_data(ours)
     key = str(ours)
 
-    def check(data: dataset.Dataset) -> None:  # before the number of classes
-      compatible.check_classes(meta, data, path=step)
+    def check(data: dataset.Dataset) -> dataset.Dataset:
+      compatible.check_classes(meta, data, path=step)  # before their number
+      return data
 
-    setup = made[key] = made.get(key) or setup_lib.set_up(ours, check=check)
+    setup = made[key] = made.get(key) or setup_lib.set_up(ours, adapt=check)
     check(setup.dataset)
-    tree = setup.programs.state.to_tree()  # shapes, dtypes and shardings
-    state = TrainState(**restore.read_state(step, meta=meta, state=tree))
-    return Network(step, int(step.name), meta, setup, state.variables)
+    return _restored(setup, meta, step=step)
 
   return restore.of_newest(path, read=read)
+
+
+def _restored(
+  setup: setup_lib.Setup, meta: layout.Meta, *, step: pathlib.Path
+) -> Network:
+  tree = setup.programs.state.to_tree()  # shapes, dtypes and shardings
+  state = TrainState(**restore.read_state(step, meta=meta, state=tree))
+  return Network(step, int(step.name), meta, setup, state.variables)
+
+
+def _on_other_data(
+  config: schema.Config,
+  meta: layout.Meta,
+  *,
+  step: pathlib.Path,
+  eval_data: str,
+) -> Network:
+  """A network on another data set, which is prepared first if need be."""
+  matches = []
+
+  def adapt(data: dataset.Dataset) -> dataset.Dataset:
+    adapted, match = other.adapt(
+      data,
+      known=[dataset.ClassInfo(**c) for c in meta['classes']],
+      mean_image=mean_image,
+      network=str(step),
+      whole=whole,
+    )
+    matches.append(match)
+    return adapted
+
+  config.data.source, config.data.tfds = 'prepared', ''
+  config.data.dir = eval_data
+  config.data.resize = meta['config']['data']['resize']
+  config = setup_lib.with_prepared_data(config, flag='--eval_data')
+  whole = setup_lib.is_divided(config)
+  mean_image = _mean_image(step, size=config.data.image_size)
+  setup = setup_lib.set_up(config, adapt=adapt)
+  return _restored(setup, meta, step=step)._replace(match=matches[0])
+
+
+def _mean_image(
+  step: pathlib.Path, *, size: int
+) -> Float32[np.ndarray, 's s 3']:
+  """The mean image of a checkpoint, read on host 0 for all hosts."""
+  found = hosts.run_everywhere(
+    lambda: restore.read_statistics(step) if distributed.is_host0() else None
+  )
+  if not hosts.from_host0(lambda: found is not None):
+    raise ValueError(
+      f'{step} holds no mean image, since a version before 0.2 wrote it: it '
+      'cannot be evaluated on other data; leave out --eval_data'
+    )
+  if not distributed.is_multihost():
+    assert found
+    return found.mean_image
+  return hosts.broadcast_from_host0(
+    found and found.mean_image, shape=(size, size, 3), dtype=np.float32
+  )
 
 
 def _with_network(

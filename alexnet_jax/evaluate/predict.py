@@ -107,7 +107,8 @@ def minibatches(
     facts: dict[str, Any] = {k: v for k, v in batch.items() if k != 'image'}
     if mesh_lib.spans_hosts(setup.mesh):
       facts = hosts.gather_rows(facts, first=own.start)
-    mask = facts['mask']  # [B], of all hosts
+    # [B], of all hosts; a label below 0 is of a class that no unit stands for.
+    mask = facts['mask'] & (facts['label'] >= 0)
     yield Minibatch(
       images=images,
       labels=labels,

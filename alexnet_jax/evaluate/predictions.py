@@ -79,11 +79,11 @@ def average(
     step=first.step if len({m.step for m in members}) == 1 else -1,
     probabilities=total,
     losses=-np.log(np.maximum(own, _TINY)),  # finite for 0, too
-    ranks=_ranks(total, labels=first.labels),
+    ranks=ranks(total, labels=first.labels),
   )
 
 
-def _ranks(
+def ranks(
   scores: Float[np.ndarray, 'n units'], *, labels: Int[np.ndarray, 'n']
 ) -> Int[np.ndarray, 'n']:
   """Computes metrics.ranks in numpy, in float64."""
