@@ -84,7 +84,8 @@ def _address(content: bytes, form: str) -> str:
 
 def draw_run(run: gather.Run, name: str, *, album: Album) -> Picture:
   """Draws a figure of a run: a module of studies/figures that _OF_A_RUN has."""
-  return album.picture(name, lambda: _OF_A_RUN[name](run))
+  module = 'examples' if name == 'worst' else name
+  return album.picture(name, lambda: _OF_A_RUN[name](run), module=module)
 
 
 def _layers(run: gather.Run) -> dict[str, Any]:
@@ -97,9 +98,36 @@ def _layers(run: gather.Run) -> dict[str, Any]:
 
 def _examples(run: gather.Run) -> dict[str, Any]:
   """Eight images with what is said of them (Figure 4, left)."""
+  assert run.predictions
+  found = run.predictions
+  return _images_and_words(run, _chosen(found.ranks, found.labels))
+
+
+def worst(run: gather.Run) -> list[int]:
+  """Rows of up to eight errors, those with the highest loss first."""
+  assert run.predictions
+  wrong = np.flatnonzero(run.predictions.ranks > 0)
+  losses = run.predictions.losses[wrong]
+  return wrong[np.argsort(-losses, kind='stable')][:_EXAMPLES].tolist()
+
+
+def _worst(run: gather.Run) -> dict[str, Any]:
+  if not (chosen := worst(run)):
+    raise NothingToDrawError('No image is mistaken.')
+  return _images_and_words(run, chosen)
+
+
+def _confusion(run: gather.Run) -> dict[str, Any]:
+  assert run.predictions
+  names, labels = run.class_names, run.predictions.labels
+  predicted = run.predictions.probabilities.argmax(axis=1).astype(labels.dtype)
+  counts = statistics.confusion(labels, predicted, num_classes=len(names))
+  return {'counts': counts, 'classes': [*names, 'no class'][: len(counts[0])]}
+
+
+def _images_and_words(run: gather.Run, chosen: list[int]) -> dict[str, Any]:
   found = run.predictions
   assert found
-  chosen = _chosen(found.ranks, found.labels)
   images = {position: _image_of_row(run, position) for position in chosen}
   kept = {at: image for at, image in images.items() if image is not None}
   if not kept:
@@ -203,6 +231,8 @@ _OF_A_RUN: dict[str, Callable[[Any], dict[str, Any]]] = {
   'curves': lambda run: {'records': run.records},
   'kernels': lambda run: run.checkpoint.conv1,
   'examples': _examples,
+  'worst': _worst,
+  'confusion': _confusion,
   'neighbours': _neighbours,
   'classes': lambda run: {
     'labels': run.predictions.labels,

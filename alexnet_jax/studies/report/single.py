@@ -8,6 +8,7 @@ from typing import Any
 import tqdm
 
 from alexnet_jax.studies.report import (
+  advice,
   gather,
   measured,
   notes2012,
@@ -23,6 +24,7 @@ PAGE = 'index.html'
 # The macros of run.html.j2, in order, and the headings of their sections.
 SECTIONS = {
   'results': 'Results',
+  'next': 'What to try next',
   'curves': 'Curves',
   'setup': 'What was run',
   'deviations': 'Deviations',
@@ -71,6 +73,8 @@ def document(
     between=results.between,
     log=math.log,
     measured=measured,
+    advice=advice,
+    worst=pictures.worst,
     settings=settings,
     statistics=statistics,
   )

@@ -58,6 +58,26 @@ def per_class_error(
   return wrong / np.where(images > 0, images, np.nan)
 
 
+def confusion(
+  labels: Integer[np.ndarray, 'n'],
+  predicted: Integer[np.ndarray, 'n'],
+  *,
+  num_classes: int,
+) -> Integer[np.ndarray, 'num_classes columns']:
+  """Images of each class (rows) by what they were taken for (columns).
+
+  A last column counts units that stand for no class, if any was predicted.
+
+  >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 7]), num_classes=2)
+  array([[1, 1, 0],
+         [0, 0, 1]])
+  """
+  columns = num_classes + bool((predicted >= num_classes).any())
+  counts = np.zeros((num_classes, columns), np.int64)
+  np.add.at(counts, (labels, np.minimum(predicted, num_classes)), 1)
+  return counts
+
+
 class Confusion(NamedTuple):
   """Images of one class that the network took for another."""
 
