@@ -12,6 +12,7 @@ from alexnet_jax.studies.report import gather, statistics
 _MOST_LINES = 3
 _GAP = 0.1  # between training and validation error, that counts
 _HIGH = 0.2  # training error at which longer training may help
+_NEARLY = 0.9  # of the error of guessing
 _FEW = 20  # images of a class
 _MOST_READ = 2000  # images whose labels are counted
 _WIDE = 0.2  # width of an interval that says little
@@ -42,7 +43,8 @@ def _of_errors(run: gather.Run, errors: metrics.Errors) -> list[str]:
   low, high = metrics.interval(val, images=errors.num_images)
   classes = len(run.class_names)
   both = f'training error {training:.0%}, validation error {val:.0%}'
-  if classes > 1 and high >= 1 - 1 / classes:
+  guessing = 1 - 1 / classes if classes > 1 else math.inf
+  if high >= guessing and training > _NEARLY * guessing:
     return [
       f'No better than guessing among {classes:,} classes ({both}): look at '
       f'the labels of some images, then train longer{_longer(run)} or at '
