@@ -9,6 +9,7 @@ import hashlib
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from alexnet_jax.runtime import bucket, locks, paths, signals
 _KIND = 'photos'  # folder of the cache
 _AS_IT_IS, _DIVIDED = 'data', 'divided'  # folders of records in its folder
 VAL_SHARE = 0.1  # of the images of each class, where no split says which
+_SPLIT = re.compile('train|val|test', re.IGNORECASE)  # may be in its name
 _MOST_FILES, _MOST_BYTES = 50_000, 20e9  # of a source; more takes hours
 _FEW = 4  # names that are shown
 _FORMAT = 1  # raised whenever the same folder is prepared differently
@@ -95,20 +97,30 @@ def _complete(place: pathlib.Path) -> pathlib.Path | None:
 def _prepare(
   source: Source, place: pathlib.Path, *, options: tuple[str, ...]
 ) -> pathlib.Path:
-  """Prepares a source as it is; divides it if it has no validation split."""
+  """Prepares a source as it is; divides it if it has no validation split.
+
+  tools.prepare knows which; what is tried first saves the start of a process.
+  """
+  divided = (*options, f'--val_share={VAL_SHARE}')
+  tries = [(place / _AS_IT_IS, options), (place / _DIVIDED, divided)]
+  if source.path.is_dir() and not any(
+    _SPLIT.search(name) for name in os.listdir(source.path)
+  ):
+    tries.reverse()
+  (first, flags), (second, others) = tries
   try:
-    _run_prepare(source, place / _AS_IT_IS, options=options)
-    return place / _AS_IT_IS
+    _run_prepare(source, first, options=flags)
+    return first
   except ValueError as error:
     if '--val_share' not in str(error):
       raise
-  share = f'--val_share={VAL_SHARE}'
-  _run_prepare(source, place / _DIVIDED, options=(*options, share))
-  return place / _DIVIDED
+  _run_prepare(source, second, options=others)
+  return second
 
 
 def _look(path: pathlib.Path, *, flag: str) -> Source:
   """Lists the files of a source; ValueError if there are none or very many."""
+  command = metadata.PREPARE.replace('...', shlex.quote(str(path)))
   rows, size = [], 0
   for file in sorted(_files(path)) if path.is_dir() else [path]:
     stat = file.stat()
@@ -119,8 +131,7 @@ def _look(path: pathlib.Path, *, flag: str) -> Source:
       raise ValueError(
         f'{flag}={path} is no prepared data set, and holds more than '
         f'{_MOST_FILES:,} files or {paths.size_text(_MOST_BYTES)}: prepare it '
-        f'with {metadata.PREPARE.replace("...", str(path))}DATA first, and '
-        f'give {flag}=DATA'
+        f'first with {command}DATA, and give {flag}=DATA'
       )
   if not rows:
     raise ValueError(
@@ -175,9 +186,25 @@ def _run_prepare(
     finally:
       process.terminate()  # an exception: it goes on at the next start
       process.wait()
+    said.seek(0)
+    notes = _notes(said.read().splitlines())
   if code:
     last = ' '.join(text.split('error: ')[-1].split())
     raise ValueError(last or f'{source.path}: tools.prepare ended with {code}')
+  print(*(f'  {note}' for note in notes), sep='\n', flush=True)
+
+
+def _notes(lines: list[str]) -> list[str]:
+  """What tools.prepare says of labels and of what is unusual.
+
+  Without its plan, a line for each image that it left out, and its result.
+  """
+  plan = [i for i, line in enumerate(lines) if ' shards in ' in line]
+  at = plan[0] if plan else len(lines)
+  later = [
+    line for line in lines[at + 2 : -1] if not line.startswith('skipped')
+  ]
+  return [*lines[1:at], *later]
 
 
 def _shown(stream: IO[bytes]) -> str:
@@ -202,8 +229,6 @@ def _describe(data: pathlib.Path) -> str:
     f'{len(names):,} classes ({", ".join(names[:_FEW])}{more}); images: '
     f'{", ".join(counts)}'
   )
-  if data.name == _DIVIDED:
-    line += f' ({VAL_SHARE:.0%} of each class, told by their names)'
   if found.skipped:
     first = found.skipped[0]
     more = ', ...' if len(found.skipped) > 1 else ''
