@@ -68,7 +68,7 @@ def prepared(
     how = 'as prepared before' if data else 'prepared'
     if data is None:
       print(
-        f'{source.path} is no prepared data set: preparing its '
+        f'{directory} is no prepared data set: preparing its '
         f'{source.files:,} files, once',
         flush=True,
       )
@@ -171,7 +171,10 @@ def _run_prepare(
     *(sys.executable, '-P', '-m', 'alexnet_jax.tools.prepare'),
     *(f'--source={source.path}', f'--output={output}', *options),
   ]
-  with tempfile.TemporaryFile('w+') as said, signals.sigterm_exits():
+  with (
+    tempfile.TemporaryFile('w+') as said,
+    signals.sigterm_exits(signals.EXIT_CODE),
+  ):
     process = subprocess.Popen(
       command,
       env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},

@@ -41,11 +41,9 @@ class Stopped(SystemExit):
 
 
 @contextlib.contextmanager
-def sigterm_exits() -> Iterator[None]:
+def sigterm_exits(code: int = 128 + signal.SIGTERM) -> Iterator[None]:
   """Inside, SIGTERM raises SystemExit, which unwinds what is open."""
-  before = signal.signal(
-    signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-  )
+  before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(code))
   try:
     yield
   finally:
