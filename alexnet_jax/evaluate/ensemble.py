@@ -130,9 +130,8 @@ def members(
       for fault in network.setup.bad_records.drain():
         print(f'warning: an image is left out: {fault}')
       _say_left_out(network, len(made.names), of=len(images), views=views)
-      if asked.classes == 'data' and network.match:
-        units = network.match.units
-        made = other.restricted(made, units=units[units >= 0].tolist())
+      if asked.classes == 'data':
+        made = other.restricted(made, units=made.labels.tolist())
       found.append(made._replace(step=network.step).as_saved())
       text = describe(rated(found[-1]))
       print(f'{_at(network, split=split, asked=asked)}: {text}', flush=True)
