@@ -30,9 +30,9 @@ _INPUT = (*compatible.INPUT, 'data.image_size', 'data.resize')
 _HEAD = ('model.num_classes', 'model.layer.fc8.units')  # not taken
 # config.init_layers: which layers are taken.
 _TAKEN: dict[str, Callable[[str], bool]] = {
+  'network': lambda layer: layer != 'fc8',  # see with_network
   'conv': lambda layer: layer.startswith('conv'),
   'all_but_fc8': lambda layer: layer != 'fc8',
-  'network': lambda layer: layer != 'fc8',  # see with_network
   'all': lambda layer: True,
 }
 
@@ -113,7 +113,9 @@ def with_network(
       ours = field in _HEAD or field in typed or field not in schema.FIELDS
       if not ours and (field.startswith('model.') or field in _INPUT):
         made.update_from_flattened_dict({field: value})
-    made.ablations = tuple(sorted({*theirs['ablations'], *config.ablations}))
+    made.ablations = tuple(
+      sorted({*theirs.get('ablations', ()), *config.ablations})
+    )
   return made
 
 
