@@ -92,7 +92,8 @@ def _of_few_images(run: gather.Run) -> list[str]:
     return []
   counts = _counts(run.data.train, classes=len(run.data.classes))
   least = max(_FEW, float(np.median(counts)) / 2)
-  few = [i for i in np.argsort(counts, kind='stable') if counts[i] < least]
+  order = np.argsort(counts, kind='stable').tolist()
+  few = [i for i in order if counts[i] < least]
   if not few:
     return []
   shown = ', '.join(f'{run.class_name(i)} ({counts[i]})' for i in few[:_NAMES])
