@@ -97,7 +97,11 @@ def with_prepared_data(
     if not own.is_source(data.dir):
       return ''
     return own.prepared(
-      data.dir, image_size=data.image_size, resize=data.resize, flag=flag
+      data.dir,
+      image_size=data.image_size,
+      resize=data.resize,
+      flag=flag,
+      whole=flag == '--eval_data',
     )
 
   place = hosts.from_host0(on_host0)

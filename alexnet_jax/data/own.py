@@ -49,11 +49,17 @@ def is_source(directory: str) -> bool:
 
 
 def prepared(
-  directory: str, *, image_size: int, resize: images.Resize, flag: str
+  directory: str,
+  *,
+  image_size: int,
+  resize: images.Resize,
+  flag: str,
+  whole: bool = False,
 ) -> str:
   """The folder in the cache with the records of a source; makes it if need be.
 
-  `image_size` is in pixels; `flag` named the directory, for messages. Raises
+  `image_size` is in pixels. For messages: `flag` named the directory, and
+  `whole` if it does not matter how a source was divided. Raises
   ValueError if tools.prepare cannot use it, or it is too large to be prepared
   without being asked.
   """
@@ -72,9 +78,12 @@ def prepared(
         f'{source.files:,} files, once',
         flush=True,
       )
-      data = _prepare(source, place, options=options)
+      data, notes = _prepare(source, place, options=options)
+      for note in notes:
+        if not (whole and '--val_share' in note):
+          print(f'  {note}')
   print(
-    f'{source.label}: {_describe(data)}; {how}, in {place}',
+    f'{source.label}: {_describe(data, whole=whole)}; {how}, in {place}',
     flush=True,
   )
   return str(data)
@@ -96,8 +105,10 @@ def _complete(place: pathlib.Path) -> pathlib.Path | None:
 
 def _prepare(
   source: Source, place: pathlib.Path, *, options: tuple[str, ...]
-) -> pathlib.Path:
+) -> tuple[pathlib.Path, list[str]]:
   """Prepares a source as it is; divides it if it has no validation split.
+
+  Returns the folder, and what tools.prepare said.
 
   tools.prepare knows which; what is tried first saves the start of a process.
   """
@@ -109,13 +120,11 @@ def _prepare(
     tries.reverse()
   (first, flags), (second, others) = tries
   try:
-    _run_prepare(source, first, options=flags)
-    return first
+    return first, _run_prepare(source, first, options=flags)
   except ValueError as error:
     if '--val_share' not in str(error):
       raise
-  _run_prepare(source, second, options=others)
-  return second
+  return second, _run_prepare(source, second, options=others)
 
 
 def _look(path: pathlib.Path, *, flag: str) -> Source:
@@ -162,8 +171,8 @@ def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _run_prepare(
   source: Source, output: pathlib.Path, *, options: tuple[str, ...]
-) -> None:
-  """Runs tools.prepare, and shows its progress on a terminal.
+) -> list[str]:
+  """Runs tools.prepare, shows its progress on a terminal; returns its notes.
 
   Raises ValueError with its message if it fails.
   """
@@ -194,7 +203,7 @@ def _run_prepare(
   if code:
     last = ' '.join(text.split('error: ')[-1].split())
     raise ValueError(last or f'{source.path}: tools.prepare ended with {code}')
-  print(*(f'  {note}' for note in notes), sep='\n', flush=True)
+  return notes
 
 
 def _notes(lines: list[str]) -> list[str]:
@@ -221,11 +230,13 @@ def _shown(stream: IO[bytes]) -> str:
   return text
 
 
-def _describe(data: pathlib.Path) -> str:
+def _describe(data: pathlib.Path, *, whole: bool) -> str:
   """Counts of images and classes, and what was left out, in one line."""
   found = metadata.read(data)
   words = {'train': 'to train on', 'val': 'to validate', 'test': 'to test'}
   counts = [f'{s.num_images:,} {words[k]}' for k, s in found.splits.items()]
+  if whole and data.name == _DIVIDED:
+    counts = [f'{sum(s.num_images for s in found.splits.values()):,}']
   names = [c.name for c in found.classes]
   more = ', ...' if len(names) > _FEW else ''
   line = (

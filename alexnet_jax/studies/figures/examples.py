@@ -33,7 +33,7 @@ def figure(
   """
   if not len(images):
     raise ValueError('no images: nothing to show')
-  across = min(len(images), _ACROSS)
+  across = _ACROSS  # of fewer images, too: they are not to be larger
   rows = math.ceil(len(images) / across)
   bars = min(_LABELS, len(classes))
   row_height = _SIDE + _LINE + bars * _BAR + _APART
