@@ -423,12 +423,12 @@ def test_seed_by_seed_so_that_pairs_are_whole(tmp_path):
   ]
 
 
-def _done(asked, errors):
+def _done(asked, errors, *, top5=0.1):
   """Runs of a study with these top-1 errors of 100 images, as on disk."""
   runs = []
   for run in study.all_runs(asked, ends={}):
     last = {'split': 'val', 'step': 6, 'epoch': 1.0, 'views': 1}
-    last |= {'top1_error': errors[run.name], 'top5_error': 0.1, 'loss': 1.0}
+    last |= {'top1_error': errors[run.name], 'top5_error': top5, 'loss': 1.0}
     run.workdir.mkdir(parents=True)
     (run.workdir / study.METRICS).write_text(
       json.dumps(last | {'num_images': 100, 'time': 1.0}) + '\n'
@@ -451,6 +451,26 @@ def test_nets_at_chance_are_named(tmp_path, base, tanh, said):
   lines = results.verdicts(results.collect(runs, data=asked.data))
   assert any(line.endswith(said) or said in line for line in lines)
   assert ('at chance' in ' '.join(lines)) == ('chance' in said)
+
+
+def test_a_top5_error_that_is_not_defined_is_a_dash(tmp_path):
+  asked = _asked(tmp_path)
+  runs = _done(asked, {'base': 0.2, 'tanh': 0.3}, top5=None)
+  found = results.collect(runs, data=asked.data)
+  assert all({'top1', 'loss'} == {*net.errors} for net in found)
+  assert {*found[1].costs} == {'top1', 'loss'}
+  (row,) = [x for x in results.describe(found).split('\n') if x[:5] == 'base ']
+  assert row.split()[1:] == [
+    '2',
+    '20.0',
+    '±',
+    '0.0',
+    '–',
+    '1.000',
+    '±',
+    '0.000',
+  ]
+  assert 'Top-5' in page_lib.write(asked, runs=runs).read_text()
 
 
 def test_the_page_has_the_numbers_of_the_table(tmp_path):

@@ -59,7 +59,8 @@ def evaluate(
       print(f'saved as {path}{labels}')
   if len(found) > 1:
     print(f'average of {len(found)} networks:')
-    label = f'{split}, reassessed labels' if asked.real_labels else split
+    label = asked.data or split
+    label += ', reassessed labels' if asked.real_labels else ''
     rated = _rating(asked)
     for mean in averages(found, weights=shares):
       print(f'{label}: {describe(rated(mean))}')
