@@ -161,9 +161,15 @@ def test_very_large_sources_and_empty_ones_are_not_prepared(
 
 
 def test_prepared_data_and_addresses_are_no_sources(tmp_path):
-  (tmp_path / 'metadata.json').write_text('{}')
-  for given in (str(tmp_path), 'gs://bucket/a', '', 'nowhere'):
-    assert not own.is_source(given)
+  lost = tmp_path / 'lost'  # its metadata.json
+  lost.mkdir()
+  for path in (tmp_path / 'metadata.json', lost / 'mean_image.npy'):
+    path.write_text('{}')
+  file = tmp_path / 'metadata.json'
+  for given in (tmp_path, lost, file, 'gs://bucket/a', '', 'nowhere'):
+    assert not own.is_source(str(given))
+  (tmp_path / 'a.zip').write_bytes(b'')
+  assert own.is_source(str(tmp_path / 'a.zip'))
 
 
 def _finetune(**fields):

@@ -228,7 +228,7 @@ for _name, _rules in LAYERS.items():
     FIELDS[f'schedule.layer.{_name}.{_kind}'] = Sequence()
   for _field, _rule in _rules.items():
     FIELDS[f'model.layer.{_name}.{_field}'] = _rule
-FIELDS['model.layer.fc8.units'] = FIELDS['model.num_classes']
+FIELDS['model.layer.fc8.units'] = whole(1, most=_UNITS, optional=True)
 # Fields in which None stands for a number that follows from the data set.
 OF_DATA = ('model.num_classes', 'batch_size', 'num_epochs')
 

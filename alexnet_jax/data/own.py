@@ -16,12 +16,13 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from alexnet_jax.data import images, metadata
+from alexnet_jax.data import images, metadata, records
 from alexnet_jax.runtime import bucket, locks, paths, signals
 
 _KIND = 'photos'  # folder of the cache
 _AS_IT_IS, _DIVIDED = 'data', 'divided'  # folders of records in its folder
 VAL_SHARE = 0.1  # of the images of each class, where no split says which
+_ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.zip')
 _SPLIT = re.compile('train|val|test', re.IGNORECASE)  # may be in its name
 _MOST_FILES, _MOST_BYTES = 50_000, 20e9  # of a source; more takes hours
 _FEW = 4  # names that are shown
@@ -41,11 +42,17 @@ class Source(NamedTuple):
 
 
 def is_source(directory: str) -> bool:
-  """Whether this is a folder or file, but no prepared data set."""
+  """Whether this is a folder or an archive, but no prepared data set.
+
+  Nor one that has lost its metadata.json.
+  """
   if not directory or paths.is_remote(directory):
     return False
   path = paths.expand(directory)
-  return path.exists() and not (path / metadata.FILE).is_file()
+  of_prepared = (metadata.FILE, *records.STATISTICS_FILES)
+  if path.is_dir():
+    return not any((path / name).exists() for name in of_prepared)
+  return path.is_file() and path.name.lower().endswith(_ARCHIVES)
 
 
 def prepared(
