@@ -80,9 +80,9 @@ def prepared(
     data = _complete(place)
     how = 'as prepared before' if data else 'prepared'
     if data is None:
+      what = f'its {source.files:,} files' if source.path.is_dir() else 'it'
       print(
-        f'{directory} is no prepared data set: preparing its '
-        f'{source.files:,} files, once',
+        f'{directory} is no prepared data set: preparing {what}, once',
         flush=True,
       )
       data, notes = _prepare(source, place, options=options)
