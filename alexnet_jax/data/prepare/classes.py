@@ -233,7 +233,7 @@ def _order(
   """Numbers in their order, also where a list names them; else by name."""
   if all(map(is_number, names)):
     listed = {id_: number for number, id_ in known.numbered.items()}
-    if ids <= listed.keys():
+    if set(ids) <= listed.keys():
       return sorted(ids, key=listed.__getitem__)
   if all(map(is_number, ids)):
     return sorted(ids, key=lambda id_: (int(id_), id_))
