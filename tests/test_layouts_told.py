@@ -359,6 +359,20 @@ def test_a_row_names_the_image_with_most_of_its_path(tmp_path):
   assert _is_right(layout) and sum(map(len, layout.splits.values())) == 3
 
 
+def test_an_image_without_a_row_is_left_out(tmp_path):
+  """train/003.jpg has one, which is not of val/003.jpg."""
+  rows = [
+    f'{split}/{p.number:03d}.jpg,{p.kind}'
+    for split in ('train', 'val')
+    for p in disks.pictures()[split]
+    if (split, p.number) != ('val', 3)
+  ]
+  files = _flat('train') | _flat('val') | {'labels.csv': '\n'.join(rows)}
+  layout = _find(tmp_path / 's', files)
+  assert layout.skipped == (('val/003.jpg', 'no label in labels.csv'),)
+  assert _is_right(layout) and len(layout.splits['val']) == 7
+
+
 def test_numbers_are_sorted_as_numbers(tmp_path):
   files = {
     f'{s}/{k}/1.jpg': _JPEG for s in ('train', 'val') for k in (10, 9, 2)
