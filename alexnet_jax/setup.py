@@ -136,6 +136,24 @@ def for_data(config: schema.Config, dataset: sources.Dataset) -> schema.Config:
   )
 
 
+def with_parts(setup: Setup, parts: int) -> Setup:
+  """The setup with its minibatches taken in so many parts."""
+  config = setup.config.copy_and_resolve_references()
+  config.grad_accumulation_steps = parts
+  validate.check(config)
+  programs = build.build(config, mesh=setup.mesh, plan=setup.plan)
+  return setup._replace(config=config, programs=programs)
+
+
+def blank_batch(setup: Setup) -> dict[str, Array]:
+  """A minibatch of black images on the mesh."""
+  config = setup.config
+  batch = pipeline.blank_batch(
+    config.batch_size, crop_size=config.data.crop_size
+  )
+  return mesh_lib.put_batch(batch, mesh=setup.mesh)
+
+
 def train_batches(
   setup: Setup, *, total_steps: int, all_hosts: bool = False
 ) -> grain.DatasetIterator:

@@ -23,8 +23,9 @@ def get_config() -> config_dict.ConfigDict:
   config.batch_size = paper.BATCH_SIZE  # images a step on all devices, §5
   # Parts of a device's images in a step, one after the other; their gradients
   # are summed. The same numbers but for rounding, in less memory (scratch of
-  # 128 images on a CPU: 1.53, 1.03, 0.71 GB in 1, 2, 4 parts).
-  config.grad_accumulation_steps = 1
+  # 128 images on a CPU: 1.53, 1.03, 0.71 GB in 1, 2, 4 parts). None, or 'auto'
+  # on the command line: as many as are fastest here, see steps/parts.py.
+  config.grad_accumulation_steps = config_dict.placeholder(int)
   config.num_epochs = paper.NUM_EPOCHS  # at most: see plateau, §5
   config.total_steps = config_dict.placeholder(int)  # set: wins over num_epochs
   # Of activations and their gradients; or 'bfloat16', for devices that are

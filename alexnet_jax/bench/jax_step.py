@@ -28,7 +28,7 @@ from alexnet_jax.data import augment
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.runtime import malloc
-from alexnet_jax.steps import build, preprocess
+from alexnet_jax.steps import build, parts, preprocess
 from alexnet_jax.studies import communication
 
 Config = config_dict.ConfigDict
@@ -93,14 +93,28 @@ class Trainer:
   """A compiled training step, and the state that each call replaces."""
 
   def __init__(self, config: Config):
-    self.mesh, programs = _programs(config)
+    self.mesh = mesh_lib.create(
+      data=config.mesh.data, column=config.mesh.column
+    )
     self._mean_image = mesh_lib.replicate(_mean_image(config), mesh=self.mesh)
     self._batch = mesh_lib.put_batch(draw_batch(config), mesh=self.mesh)
+    if config.grad_accumulation_steps is None:
+      config = config.copy_and_resolve_references()
+      config.grad_accumulation_steps = parts.choose(
+        config,
+        mesh=self.mesh,
+        plan=_plan(config),
+        inputs=parts.Inputs(self._mean_image, lambda: self._batch),
+        always=True,
+        tell=lambda text: None,
+      )
+    _, programs = _programs(config)
     start = time.perf_counter()
     self._step = programs.train.lower(
       programs.state, self._mean_image, self._batch
     ).compile()
     self._facts = _facts(config, what='step', since=start)
+    self._facts |= {'parts': config.grad_accumulation_steps}
     self._state = programs.init()
 
   def _dispatch(self, batch: Batch) -> Any:
@@ -155,8 +169,11 @@ def product(dtype: str) -> serve.Workload:
 
 def _programs(config: Config) -> tuple[jax.sharding.Mesh, build.Steps]:
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
-  plan = durations.plan(config, train_images=_TRAIN_IMAGES)
-  return mesh, build.build(config, mesh=mesh, plan=plan)
+  return mesh, build.build(config, mesh=mesh, plan=_plan(config))
+
+
+def _plan(config: Config) -> durations.Plan:
+  return durations.plan(config, train_images=_TRAIN_IMAGES)
 
 
 def _facts(config: Config, *, what: str, since: float) -> serve.Facts:

@@ -56,9 +56,9 @@ def measure_steps(settings: Settings) -> list[rows.ResultRow]:
   common |= {name: info[name] for name in ('platform', 'device')}
   return [
     _step_row(found[mesh], first=found[first], others=found)
-    | {'mesh': mesh, 'parts': asked['config']['grad_accumulation_steps']}
+    | {'mesh': mesh, 'parts': found[mesh][-1].get('parts', 1)}
     | common
-    for mesh, asked in options.items()
+    for mesh in options
   ]
 
 

@@ -23,10 +23,11 @@ from alexnet_jax.config import (
 
 _OVERRIDE = re.compile(r'^--?(no)?config\.([^=]*)')
 _FILE = re.compile(r'^--?config=(.*)$')
+_PARTS = 'grad_accumulation_steps'
 _ABLATION_HELP = re.compile(r'(?:^|\0)--?ablation[=\0]help(?:\0|$)')
 
 
-_of_data: list[str] = []  # fields given as None, which ml_collections refuses
+_none: list[str] = []  # fields given as None, which ml_collections refuses
 
 
 def define() -> None:
@@ -60,7 +61,7 @@ def value(*, before_data: bool = False) -> schema.Config:
     )
   durations.prefer_typed(config, typed=_flag().override_values)
   with config.ignore_type():
-    for field in _of_data:
+    for field in _none:
       config.update_from_flattened_dict({field: None})
     config.model.layer.fc8.units = config.model.num_classes
   changed = ablations.apply(config, flags.FLAGS.ablation)  # {field: ablation}
@@ -115,8 +116,10 @@ def resolve(argv: Sequence[str]) -> list[str]:
       given = word
       out[i] = _path(given)
   fields = [m.group(2) for m in map(_OVERRIDE.match, argv) if m]
-  _of_data[:] = [f for f in schema.OF_DATA if f'--config.{f}=None' in out]
-  out = [w for w in out if w not in {f'--config.{f}=None' for f in _of_data}]
+  words = {f'--config.{f}=None': f for f in (*schema.OF_DATA, _PARTS)}
+  words[f'--config.{_PARTS}=auto'] = _PARTS
+  _none[:] = [words[w] for w in out if w in words]
+  out = [w for w in out if w not in words]
   if given:
     config = presets.load(given)
     if '--config.total_steps=None' in out:  # ml_collections wants a number

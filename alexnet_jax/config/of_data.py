@@ -33,7 +33,7 @@ def fill(config: Config, *, classes: int, train_images: int) -> Config:
       filled.model.num_classes = filled.model.layer.fc8.units = classes
   with filled.ignore_type():
     if config.batch_size is None:
-      unit = config.mesh.data * config.grad_accumulation_steps
+      unit = config.mesh.data * (config.grad_accumulation_steps or 1)
       filled.batch_size = batch_size(train_images, multiple_of=unit)
     if config.num_epochs is None:
       filled.num_epochs = num_epochs(train_images)

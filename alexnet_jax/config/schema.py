@@ -120,7 +120,8 @@ FIELDS: dict[str, Rule] = {
   'batch_size': whole(1, most=_IMAGES, optional=True),
   'num_epochs': whole(1, most=10**5, optional=True),  # None: see OF_DATA
   'total_steps': whole(1, most=MOST_STEPS, optional=True),
-  'grad_accumulation_steps': whole(1, most=_IMAGES),  # parts of a minibatch
+  # Parts of a minibatch; None: as measured, see steps/parts.py.
+  'grad_accumulation_steps': whole(1, most=_IMAGES, optional=True),
   'dtype': Choice(('float32', 'bfloat16')),
   'ablations': Sequence(),
   'mesh.data': whole(1, most=_DEVICES),  # devices along the data axis

@@ -74,7 +74,7 @@ def _check_mesh(config: Config) -> None:
         f'config.mesh.data = {mesh.data} devices of the data axis: use a '
         f'multiple, such as {fits}'
       )
-  parts = config.grad_accumulation_steps
+  parts = config.grad_accumulation_steps or 1
   if (config.batch_size or 0) // mesh.data % parts:  # images of a device
     raise ValueError(
       f'config.grad_accumulation_steps = {parts} does not divide the '

@@ -51,7 +51,7 @@ def train_step(
   """
   gradients = _accumulate_grads(
     _grads_of_images(config, model=model),
-    parts=config.grad_accumulation_steps,
+    parts=config.grad_accumulation_steps or 1,
     data=data,
   )
 

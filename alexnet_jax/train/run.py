@@ -14,6 +14,7 @@ from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.parallel import consensus as consensus_lib
 from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.runtime import signals
+from alexnet_jax.steps import parts
 from alexnet_jax.train import health, resume
 from alexnet_jax.train import log as log_lib
 from alexnet_jax.train import loop as loop_lib
@@ -53,6 +54,7 @@ def train(
       # From here on the other hosts must learn of a signal before it acts.
       stack.enter_context(stop.defer('soon'))
     folder.check_free()  # before what it replaces is read
+    setup = _with_parts(setup, workdir=workdir)
     before = folder.stamp()
     start = resume.find(setup, workdir=folder)  # only reads
     if _says_done(setup, start, stop_when=stop_when):
@@ -82,6 +84,27 @@ def _set_up(config: schema.Config) -> setup_lib.Setup:
       f'another, or {metadata_lib.prepare_again(config.data.dir)}'
     )
   return setup
+
+
+def _with_parts(
+  setup: setup_lib.Setup, *, workdir: pathlib.Path
+) -> setup_lib.Setup:
+  """Fills in config.grad_accumulation_steps: as before, or as measured now."""
+  if setup.config.grad_accumulation_steps is not None:
+    return setup
+
+  def before() -> int | None:
+    stored = log_lib.read_json(workdir / 'config.json')
+    kept = stored.get('grad_accumulation_steps')
+    return kept if isinstance(kept, int) else None
+
+  number = hosts.from_host0(before) or parts.choose(
+    setup.config,
+    mesh=setup.mesh,
+    plan=setup.plan,
+    inputs=parts.Inputs(setup.mean_image, lambda: setup_lib.blank_batch(setup)),
+  )
+  return setup_lib.with_parts(setup, number)
 
 
 def _says_done(

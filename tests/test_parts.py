@@ -1,0 +1,116 @@
+"""Parts of a minibatch, chosen by a measurement."""
+
+import json
+
+import jax
+import pytest
+
+from alexnet_jax import setup as setup_lib
+from alexnet_jax import train
+from alexnet_jax.config import durations
+from alexnet_jax.steps import parts
+from tests import nets, test_train
+from tests.faults import runs
+
+
+@pytest.fixture
+def cache(tmp_path):
+  """A folder of compiled programs that is empty."""
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update('jax_compilation_cache_dir', str(tmp_path))
+  yield tmp_path
+  jax.config.update('jax_compilation_cache_dir', before)
+
+
+def _config(batch_size=16, **kwargs):
+  config = nets.config(short=True, **kwargs)
+  config.batch_size = batch_size
+  config.grad_accumulation_steps = None
+  return config
+
+
+def _choose(config, *, steps=10, **kwargs):
+  setup = setup_lib.set_up(config)
+  told = []
+  found = parts.choose(
+    setup.config,
+    mesh=setup.mesh,
+    plan=durations.Plan(steps, 100, config.batch_size),
+    inputs=parts.Inputs(setup.mean_image, lambda: setup_lib.blank_batch(setup)),
+    tell=told.append,
+    **kwargs,
+  )
+  return found, told
+
+
+def _kept(cache):
+  (file,) = cache.glob('parts-*.json')
+  return file
+
+
+def test_it_is_measured_once_and_kept(cache):
+  found, (line,) = _choose(_config(column=2), always=True)
+  seconds = json.loads(_kept(cache).read_text())
+  assert list(seconds) == ['1', '2'] and all(seconds.values())
+  assert found == (2 if seconds['2'] < 0.97 * seconds['1'] else 1)
+  assert line.endswith(f'config.grad_accumulation_steps = {found}')
+  for fastest, times in ((2, {1: 3.0, 2: 2.0}), (1, {1: 2.0, 2: 1.99})):
+    _kept(cache).write_text(json.dumps(times))
+    assert _choose(_config(column=2)) == (fastest, [])
+
+
+@pytest.mark.parametrize('content', ['', '{"2": 1.0}', '[]', '{"1": "x"}'])
+def test_a_damaged_choice_is_none(cache, content):
+  setup = setup_lib.set_up(_config())
+  file = parts._file(setup.config, mesh=setup.mesh)
+  file.write_text(content)
+  assert _choose(_config()) == (1, [])
+  file.write_text('{"1": 3.0, "2": 2.0}')
+  assert _choose(_config()) == (2, [])
+
+
+def test_another_minibatch_has_a_choice_of_its_own(cache):
+  setup = setup_lib.set_up(_config())
+  parts._file(setup.config, mesh=setup.mesh).write_text('{"1": 3, "2": 2}')
+  assert _choose(_config())[0] == 2
+  assert _choose(_config(batch_size=32))[0] == 1
+
+
+def test_a_long_run_is_worth_it(cache):
+  assert _choose(_config())[0] == 1 and not [*cache.glob('parts-*')]
+  assert _choose(_config(), steps=10**8)[1]
+
+
+@pytest.mark.usefixtures('cache')
+def test_few_images_are_not_divided():
+  assert _choose(_config(batch_size=8), always=True) == (1, [])
+  assert _choose(_config(data=2), always=True) == (1, [])
+
+
+def test_a_run_keeps_what_it_began_with(tmp_path, capsys):
+  whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
+  two = {'grad_accumulation_steps': 2}
+  train.train(test_train._config(**two), workdir=whole)
+  train.train(test_train._config(total_steps=4, **two), workdir=stopped)
+  capsys.readouterr()
+  auto = test_train._config()
+  assert auto.grad_accumulation_steps is None
+  train.train(auto, workdir=stopped)
+  assert runs.lines(stopped)[-1]['loss'] == runs.lines(whole)[-1]['loss']
+  config = json.loads((stopped / 'config.json').read_text())
+  assert config['grad_accumulation_steps'] == 2
+  assert 'grad_accumulation_steps was' not in capsys.readouterr().out
+
+
+def test_a_short_run_takes_minibatches_whole(tmp_path):
+  train.train(test_train._config(total_steps=1), workdir=tmp_path)
+  config = json.loads((tmp_path / 'config.json').read_text())
+  assert config['grad_accumulation_steps'] == 1
+
+
+@pytest.mark.parametrize('given', ['auto', 'None', '4'])
+def test_the_flag_takes_a_number_or_auto(command, given):
+  words = ('--config=configs/smoke.py', '--mode=summary')
+  flag = f'--config.grad_accumulation_steps={given}'
+  done = command('alexnet_jax.main', *words, flag)
+  assert (done.returncode, done.stderr) == (0, '')
