@@ -94,7 +94,8 @@ def _with_parts(
     return setup
 
   def before() -> int | None:
-    stored = log_lib.read_json(workdir / 'config.json')
+    file = workdir / 'config.json'
+    stored = log_lib.read_json(file) if file.is_file() else {}
     kept = stored.get('grad_accumulation_steps')
     return kept if isinstance(kept, int) else None
 
