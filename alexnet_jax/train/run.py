@@ -14,7 +14,6 @@ from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.parallel import consensus as consensus_lib
 from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.runtime import signals
-from alexnet_jax.steps import parts
 from alexnet_jax.train import health, resume
 from alexnet_jax.train import log as log_lib
 from alexnet_jax.train import loop as loop_lib
@@ -98,6 +97,8 @@ def _with_parts(
     stored = log_lib.read_json(file) if file.is_file() else {}
     kept = stored.get('grad_accumulation_steps')
     return kept if isinstance(kept, int) else None
+
+  from alexnet_jax.steps import parts
 
   number = hosts.from_host0(before) or parts.choose(
     setup.config,
