@@ -5,7 +5,7 @@ the RGB components are those of the training split.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -49,8 +49,8 @@ class Split(Protocol):
     """Reads one example; Unreadable if it is damaged, IndexError if missing."""
     ...
 
-  def take(self, indices: Sequence[int]) -> Sequence[Example | Unreadable]:
-    """Reads several examples at once; damage is returned, not raised."""
+  def take(self, indices: Sequence[int]) -> Iterable[Example | Unreadable]:
+    """Reads several examples in order; damage is returned, not raised."""
     ...
 
 

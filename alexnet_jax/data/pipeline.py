@@ -18,7 +18,7 @@ subtracted there (steps/preprocess.py).
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypedDict
 
 import grain
@@ -246,10 +246,9 @@ class _TrainSource:
       label[row] = example.label
     return image, label
 
-  def _sound(self, indices: list[int]) -> list[dataset_lib.Example]:
-    """Returns images of a split; the next sound one for a damaged one."""
+  def _sound(self, indices: list[int]) -> Iterator[dataset_lib.Example]:
+    """Yields images of a split; the next sound one for a damaged one."""
     found = self.split.take(indices)
-    sound = []
     for index, example in zip(indices, found, strict=True):
       for step in range(1, len(self.split) + 1):  # the whole split at most
         if isinstance(example, dataset_lib.Example):
@@ -258,8 +257,7 @@ class _TrainSource:
         (example,) = self.split.take([(index + step) % len(self.split)])
       else:
         raise ValueError('every training image is damaged: prepare them again')
-      sound.append(example)
-    return sound
+      yield example
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,30 +12,28 @@ tools.prepare writes the folder under another name and renames it at the end, so
 a folder that exists is complete.
 """
 
+import bisect
 import dataclasses
 import errno
 import io
-import os
+import itertools
 import pathlib
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import simplejpeg
-from array_record.python import array_record_module
 from jaxtyping import Float32
 from PIL import Image
 
-from alexnet_jax.data import dataset, images, stats
+from alexnet_jax.data import dataset, images, record_file, stats
 from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.runtime import descriptors, paths
 
 _HEADER = struct.Struct('<iH')
-# One record per group: reading an image decodes no other.
-WRITER_OPTIONS = 'group_size:1,uncompressed'
-_READER_OPTIONS = 'readahead_buffer_size:0,max_parallelism:0'
+WRITER_OPTIONS = record_file.WRITER_OPTIONS
 STATISTICS_FILES = ('mean_image.npy', 'rgb_pca.npz')
 _NUM_CHECKED = 16  # images of a split, read when it is opened
 
@@ -60,7 +58,10 @@ def encode(
 
 
 def decode(
-  record: bytes, *, image_size: int, encoding: metadata_lib.Encoding
+  record: bytes | memoryview,
+  *,
+  image_size: int,
+  encoding: metadata_lib.Encoding,
 ) -> dataset.Example:
   """Decodes a record. A raw image is a read-only view of it.
 
@@ -68,7 +69,7 @@ def decode(
   """
   label, length = _HEADER.unpack_from(record)
   start = _HEADER.size + length
-  name = record[_HEADER.size : start].decode()
+  name = str(record[_HEADER.size : start], 'utf-8')
   match encoding:
     case 'raw':
       pixels = np.frombuffer(record, np.uint8, offset=start)
@@ -222,13 +223,16 @@ class PreparedSplit:
     self._encoding: metadata_lib.Encoding = metadata.encoding
     self._num_classes = len(metadata.classes)
     self._paths = [folder / shard for shard in info.shards]
-    self._readers: dict[int, array_record_module.ArrayRecordReader] = {}
+    self._files: dict[int, record_file.RecordFile] = {}
     # Of the shards of all splits; the others are opened when they are needed.
+    # Direct reading opens each file twice.
     total = sum(len(one.shards) for one in metadata.splits.values())
     share = len(self._paths) / total
-    self._most_open = max(1, int(descriptors.allow(total) * share))
-    counts = [self._reader(k).num_records() for k in range(len(self._paths))]
-    self._starts = np.cumsum([0, *counts])
+    allowed = descriptors.allow(2 * total)
+    self._most_open = max(1, int(min(allowed, total) * share))
+    self._direct = allowed == 2 * total
+    counts = [len(self._file(k)) for k in range(len(self._paths))]
+    self._starts = [*itertools.accumulate(counts, initial=0)]
     if len(self) != info.num_images:
       raise ValueError(
         f'{folder} has {len(self)} {split} images, but its metadata.json says '
@@ -236,7 +240,7 @@ class PreparedSplit:
       )
     number = min(len(self), _NUM_CHECKED)
     few = np.linspace(0, len(self) - 1, number).astype(int).tolist()
-    found = self.take(few)
+    found = [*self.take(few)]
     if all(isinstance(example, dataset.Unreadable) for example in found):
       raise ValueError(
         f'{folder}: all of {number} images are damaged ({found[0]}): '
@@ -244,41 +248,35 @@ class PreparedSplit:
       )
 
   def __len__(self) -> int:
-    return int(self._starts[-1])
+    return self._starts[-1]
 
   __getitem__ = dataset.get_by_take
 
   def take(
-    self, indices: Sequence[int]
-  ) -> list[dataset.Example | dataset.Unreadable]:
-    """Reads the examples at these indices, with one read per shard."""
-    where = np.asarray(indices)  # [n], among the images of the split
-    shards = np.searchsorted(self._starts, where, side='right') - 1  # [n]
-    out: list = [None] * len(where)
-    for shard in np.unique(shards).tolist():
-      (rows,) = np.nonzero(shards == shard)
-      positions = (where[rows] - self._starts[shard]).tolist()
-      records = self._read(shard, positions)
-      for row, record in zip(rows.tolist(), records, strict=True):
-        out[row] = self._decode(record, index=int(where[row]))
-    return out
+    self, indices: Iterable[int]
+  ) -> Iterator[dataset.Example | dataset.Unreadable]:
+    """Reads the examples at these indices, each when it is asked for.
+
+    A caller that copies an image before it asks for the next reads memory that
+    is still in the processor's cache (bench/NOTES.md, Input).
+    """
+    for index in indices:
+      shard = bisect.bisect_right(self._starts, index) - 1
+      record = self._read(shard, int(index - self._starts[shard]))
+      yield self._decode(record, index=index)
 
   def _read(
-    self, shard: int, positions: list[int]
-  ) -> list[bytes | dataset.Unreadable]:
-    """Reads records of a shard; one by one if any of them is damaged."""
-    reader = self._reader(shard)
+    self, shard: int, position: int
+  ) -> bytes | memoryview | dataset.Unreadable:
     try:
-      return reader.read(positions)
+      return self._file(shard).read(position)
     except RuntimeError as error:
-      self._readers.pop(shard, None)  # a reader that failed keeps failing
-      if len(positions) == 1:
-        place = f'record {positions[0]} of {self._paths[shard].name}'
-        return [dataset.Unreadable(f'{place}: {str(error).splitlines()[0]}')]
-    return [self._read(shard, [position])[0] for position in positions]
+      self._files.pop(shard, None)  # a reader that failed keeps failing
+      place = f'record {position} of {self._paths[shard].name}'
+      return dataset.Unreadable(f'{place}: {str(error).splitlines()[0]}')
 
   def _decode(
-    self, record: bytes | dataset.Unreadable, *, index: int
+    self, record: bytes | memoryview | dataset.Unreadable, *, index: int
   ) -> dataset.Example | dataset.Unreadable:
     if isinstance(record, dataset.Unreadable):
       return record
@@ -298,33 +296,14 @@ class PreparedSplit:
     return example
 
   def __getstate__(self) -> dict[str, Any]:
-    return vars(self) | {'_readers': {}}
+    return vars(self) | {'_files': {}}
 
-  def _reader(self, shard: int) -> array_record_module.ArrayRecordReader:
+  def _file(self, shard: int) -> record_file.RecordFile:
     # Two threads may both open a file; one of the readers is then kept. One
     # that is dropped here is closed once no thread uses it.
-    if (reader := self._readers.get(shard)) is None:
-      while len(self._readers) >= self._most_open:
-        self._readers.pop(next(iter(self._readers)), None)
-      reader = self._readers.setdefault(shard, _open(self._paths[shard]))
-    return reader
-
-
-def _open(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
-  """Opens a shard; ValueError if it is damaged, OSError of the system."""
-  with open(path, 'rb'):  # no permission, too many open files: no damage
-    pass
-  reason = ''
-  try:
-    reader = array_record_module.ArrayRecordReader(str(path), _READER_OPTIONS)
-    if reader.ok():
-      return reader
-    reader.close()  # raises the reason
-  except RuntimeError as error:
-    if os.strerror(errno.EMFILE) in str(error):
-      raise OSError(
-        errno.EMFILE, os.strerror(errno.EMFILE), str(path)
-      ) from error
-    reason = f' ({error})'
-  again = metadata_lib.prepare_again(path.parent)
-  raise ValueError(f'{path} is damaged{reason}: {again}')
+    if (file := self._files.get(shard)) is None:
+      while len(self._files) >= self._most_open:
+        self._files.pop(next(iter(self._files)), None)
+      file = record_file.RecordFile(self._paths[shard], direct=self._direct)
+      file = self._files.setdefault(shard, file)
+    return file
