@@ -129,8 +129,8 @@ def test_a_file_that_is_cut_is_left_to_array_record(tmp_path, left):
   file.read(0), file.read(0)
   assert len(calls) == 1
   os.truncate(path, left)
-  with contextlib.suppress(RuntimeError):  # unless it has it in its buffer
-    assert bytes(file.read(0)) == record
+  with contextlib.suppress(RuntimeError):
+    assert file.read(0) in (b'', record)  # b'' is no image: it is reported
   assert len(calls) == 2
 
 
