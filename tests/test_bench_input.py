@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_jax.bench import input as input_bench
+from alexnet_jax.data import pipeline
 from tests import commands
 
 BENCH = 'alexnet_jax.tools.bench'
@@ -52,3 +54,8 @@ def test_wrong_flags_are_one_line(command, source, flag, says):
   done = command(BENCH, *FLAGS, f'--source={source}', flag)
   assert done.returncode == 1
   assert says in done.stderr and done.stderr.count('\n') == 1
+
+
+def test_batches_are_made_ready_on_the_device():
+  blank = pipeline.blank_batch(2, crop_size=input_bench.CROP)
+  assert next(input_bench._on_device(iter([blank]))) is blank

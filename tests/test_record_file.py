@@ -49,7 +49,7 @@ def _counted(path, *, direct=True):
 
 @pytest.mark.parametrize(
   'sizes',
-  [SIZES, (5,), *[(BLOCK - 152 - rest, 3000, 70000) for rest in range(0, 70)]],
+  [SIZES, (5,), *[(BLOCK - 80 - rest, 3000, 70000) for rest in range(0, 70)]],
   ids=lambda sizes: f'{sizes[0]}x{len(sizes)}',
 )
 def test_every_record_is_checked_once_and_read_directly(tmp_path, sizes):
@@ -123,10 +123,10 @@ def test_a_record_that_was_changed_back_is_read(tmp_path):
 
 @pytest.mark.parametrize('left', [0, 100, BLOCK, 3 * BLOCK])
 def test_a_file_that_is_cut_is_left_to_array_record(tmp_path, left):
-  (record,) = _records([BLOCK * 4])
+  record = _records([BLOCK * 4])[0] + bytes(8)
   path = _written(tmp_path / 'a', [record])
   file, calls = _counted(path)
-  file.read(0), file.read(0)
+  file.read(0), file.read(0)  # and memory keeps a copy, to be used again
   assert len(calls) == 1
   os.truncate(path, left)
   with contextlib.suppress(RuntimeError):

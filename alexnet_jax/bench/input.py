@@ -45,6 +45,7 @@ _CONFIG = config_dict.ConfigDict(
       'image_size': IMAGE,
       'crop_size': CROP,
       'mean_at': 'crop',
+      'channel_stddevs': (),
       'reshuffle': True,
       'read_threads': 2,
       'prefetch_batches': 4,
