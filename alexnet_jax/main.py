@@ -188,12 +188,11 @@ def _with_run_and_data(
   config: schema.Config, *, workdir: pathlib.Path
 ) -> schema.Config:
   """Takes another run's network, and prepares images, if the config asks."""
-  if config.init_from:
-    from alexnet_jax.train import warm_start
+  from alexnet_jax.train import warm_start
 
-    config = warm_start.with_network(
-      config, workdir=workdir, typed=flags_lib.typed()
-    )
+  config = warm_start.with_network(
+    config, workdir=workdir, typed=flags_lib.typed()
+  )
   return setup.with_prepared_data(config)
 
 

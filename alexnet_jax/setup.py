@@ -87,11 +87,11 @@ def with_prepared_data(
   cannot be prepared, or another host does not see the cache.
   """
   data = config.data
-  if data.source != 'prepared':
-    return config
-  paths.check_name(data.dir, name=flag)
 
-  def on_host0() -> str:
+  def on_host0() -> str:  # decides for all, whatever their configs say
+    if data.source != 'prepared':
+      return ''
+    paths.check_name(data.dir, name=flag)
     from alexnet_jax.data import own
 
     if not own.is_source(data.dir):

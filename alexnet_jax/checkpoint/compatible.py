@@ -112,12 +112,18 @@ def check_classes(
 
 
 def changes(before: dict[str, Any], now: schema.Config) -> list[Change]:
-  """Fields that differ between a config of config.json and one of today."""
+  """Fields that differ between a config of config.json and one of today.
+
+  A field that the data or the machine decide, and where today's config has
+  None, does not differ: it became what config.json has.
+  """
   old = dict(schema.leaves(before))
   new = dict(schema.leaves(now))
   pairs = {f: (_plain(old.get(f)), _plain(new.get(f))) for f in {*old, *new}}
   return [
-    Change(f, *pair) for f, pair in sorted(pairs.items()) if pair[0] != pair[1]
+    Change(f, old, new)
+    for f, (old, new) in sorted(pairs.items())
+    if old != new and (new is not None or f not in schema.UNDECIDED)
   ]
 
 

@@ -116,7 +116,7 @@ def resolve(argv: Sequence[str]) -> list[str]:
       given = word
       out[i] = _path(given)
   fields = [m.group(2) for m in map(_OVERRIDE.match, argv) if m]
-  words = {f'--config.{f}=None': f for f in (*schema.OF_DATA, _PARTS)}
+  words = {f'--config.{f}=None': f for f in schema.UNDECIDED}
   words[f'--config.{_PARTS}=auto'] = _PARTS
   _none[:] = [words[w] for w in out if w in words]
   out = [w for w in out if w not in words]

@@ -232,6 +232,8 @@ for _name, _rules in LAYERS.items():
 FIELDS['model.layer.fc8.units'] = whole(1, most=_UNITS, optional=True)
 # Fields in which None stands for a number that follows from the data set.
 OF_DATA = ('model.num_classes', 'batch_size', 'num_epochs')
+# The same, of the data set or of the machine.
+UNDECIDED = (*OF_DATA, 'grad_accumulation_steps')
 
 
 def get(config: Config, path: str) -> Any:

@@ -92,17 +92,20 @@ def with_network(
   name. Nothing changes unless config.init_layers is 'network'. Raises
   ValueError if config.init_from is required and missing, or is no checkpoint.
   """
-  if config.init_layers != 'network' or not config.init_from:
+  if not hosts.from_host0(  # decides for all, whatever their configs say
+    lambda: config.init_layers == 'network' and bool(config.init_from)
+  ):
     return config
 
   def begun() -> dict[str, Any]:
     stored = schema.upgrade(log.read_json(workdir / 'config.json'))
-    own = stored.get('init_layers') == 'network' and schema.is_plain(stored)
-    return stored if own else {}
+    if stored.get('init_layers') == 'network' and schema.is_plain(stored):
+      return stored
+    _check_given(config)
+    return {}
 
   theirs = hosts.from_host0(begun)
   if not theirs:
-    _check_given(config)
     theirs = restore.of_newest(
       config.init_from, read=lambda step: restore.read_meta(step)['config']
     )
