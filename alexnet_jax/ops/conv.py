@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from alexnet_jax.ops import platform
+
 # Rows of zeros (top, bottom) and columns of zeros (left, right).
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -62,7 +64,7 @@ def conv(
   Array([[9., 9.],
          [9., 9.]], dtype=float32)
   """
-  if jax.default_backend() != 'cpu':
+  if platform.here() != 'cpu':
     return _lax_conv(x, kernel, stride, padding, groups)
   xs = jnp.split(x, groups, axis=-1)  # each [B, H, W, C/groups]
   kernels = jnp.split(kernel, groups, axis=-1)  # each [., ., I, K/groups]

@@ -27,11 +27,16 @@ _CPU = {
 }
 
 
-def jit(function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
-  """Returns `jax.jit` of a function with `compiler_options`."""
+def jit(
+  function: Callable[..., Any], *, platform: str = '', **options: Any
+) -> jax.stages.Wrapped:
+  """Returns `jax.jit` of a function with `compiler_options`.
+
+  `platform` is that of the devices it compiles for; '': JAX's default.
+  """
   return jax.jit(
     function,
-    compiler_options=compiler_options(environment.backend()),
+    compiler_options=compiler_options(platform or environment.backend()),
     **options,
   )
 

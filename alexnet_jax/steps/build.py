@@ -74,7 +74,9 @@ def build(
     sharded = jax.shard_map(
       step, mesh=mesh, in_specs=in_specs, out_specs=out_specs
     )  # check_vma is on, or gradients would be wrong: see train.py
-    return compile.jit(sharded, **options)  # compiles on its first call
+    platform = mesh.devices.flat[0].platform
+    # Compiles on its first call.
+    return compile.jit(sharded, platform=platform, **options)
 
   def outputs(name: str, out_specs: P) -> Callable[..., Any]:
     step = evaluate.output_step(config, model=model, output=name)
