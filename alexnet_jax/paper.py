@@ -14,6 +14,9 @@ ILSVRC2012_TRAIN_IMAGES = 1_281_167  # of the files; §2: "1.2 million"
 FIGURE_1_TRAINING_ERROR = 0.25
 FIGURE_1_RATIO = 6.0  # "six times faster": epochs of tanh over those of ReLU
 
+# §3.2 Training on multiple GPUs
+GPU_MEMORY = 3 * 2**30  # bytes of a GTX 580
+
 # §3.3 Local response normalisation
 LRN_N = 5
 LRN_K = 2.0

@@ -27,7 +27,7 @@ KINDS = (
 _OPERATION = re.compile(
   rf'= (?P<type>\(.*?\)|\S+) (?P<kind>{"|".join(KINDS)})(?P<start>-start)?\('
 )
-_ARRAY = re.compile(r'(?P<dtype>[a-z]+\d*)\[(?P<shape>[\d,]*)\]')
+ARRAY = re.compile(r'(?P<dtype>[a-z]+\d*)\[(?P<shape>[\d,]*)\]')
 _LISTED = re.compile(r'replica_groups=\{(\{[\d,{}]*\})\}')  # {{0,1},{2,3}}
 _IOTA = re.compile(  # [2,2]<=[4], or <=[2,2]T(1,0)
   r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?'
@@ -38,10 +38,10 @@ _COMPUTATION = re.compile(r'^(?:ENTRY )?%?(\S+) \(.*\{$')  # its header line
 _CALLED = re.compile(
   r'\b(body|calls|to_apply|(?:true|false)_computation)=%?([^,\s)]+)'
 )
-_BRANCHES = re.compile(r'\b(?:branch|called)_computations=\{([^}]*)\}')
+BRANCHES = re.compile(r'\b(?:branch|called)_computations=\{([^}]*)\}')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')  # of a while
-_NAME = re.compile(r'op_name="([^"]*)"')
-_LAYER = re.compile(r'\b(conv\d|fc\d)(?:_[a-z_]+)?\b')  # conv1, conv1_lrn
+NAME = re.compile(r'op_name="([^"]*)"')
+LAYER = re.compile(r'\b(conv\d|fc\d)(?:_[a-z_]+)?\b')  # conv1, conv1_lrn
 _BYTES = {'pred': 1, 'bf16': 2, 'f16': 2, 'f32': 4, 'f64': 8}
 
 Groups = list[list[int]]
@@ -68,21 +68,21 @@ def collectives(hlo: str, *, mesh: Mesh) -> list[Collective]:
   Raises ValueError if one joins devices that are no axis of the mesh, or is in
   a loop of unknown length.
   """
-  callers = _callers(hlo)
+  called_by = callers(hlo)
   found = []
-  for within, line in _lines(hlo):
+  for within, line in lines(hlo):
     match = _OPERATION.search(line)
     if match is None:
       continue
     groups = _groups(line, devices=mesh.size)
     if max(map(len, groups)) > 1:  # an axis of size 1 moves nothing
       one = _collective(line, match, groups=groups, mesh=mesh)
-      times = _times(within, callers)
+      times = runs(within, called_by)
       found.append(one._replace(bytes=one.bytes * times))
   return found
 
 
-def _lines(hlo: str) -> Iterator[tuple[str, str]]:
+def lines(hlo: str) -> Iterator[tuple[str, str]]:
   """Yields (computation, line); '' is the entry computation."""
   within = ''
   for line in hlo.splitlines():
@@ -92,13 +92,13 @@ def _lines(hlo: str) -> Iterator[tuple[str, str]]:
     yield within, line
 
 
-def _callers(hlo: str) -> dict[str, list[tuple[str, int | None]]]:
+def callers(hlo: str) -> dict[str, list[tuple[str, int | None]]]:
   """Returns (caller, how often) of each computation; None: unknown."""
   callers = collections.defaultdict(list)
-  for within, line in _lines(hlo):
+  for within, line in lines(hlo):
     trips = _TRIPS.search(line)
     called = _CALLED.findall(line)
-    for names in _BRANCHES.findall(line):  # counted as if all ran
+    for names in BRANCHES.findall(line):  # counted as if all ran
       called += [('branch', name.strip(' %')) for name in names.split(',')]
     for kind, name in called:
       times = int(trips.group(1)) if trips else None
@@ -106,31 +106,31 @@ def _callers(hlo: str) -> dict[str, list[tuple[str, int | None]]]:
   return callers
 
 
-def _times(name: str, callers: dict[str, list[tuple[str, int | None]]]) -> int:
+def runs(name: str, called_by: dict[str, list[tuple[str, int | None]]]) -> int:
   """Returns how often a computation can run in one run of the program."""
   if not name:
     return 1
-  if not callers[name]:
+  if not called_by[name]:
     raise ValueError(f'a collective in {name}, which nothing calls')
   total = 0
-  for within, times in callers[name]:
+  for within, times in called_by[name]:
     if times is None:
       raise ValueError(f'a collective in {name}, a loop of unknown length')
-    total += times * _times(within, callers)  # loops nest
+    total += times * runs(within, called_by)  # loops nest
   return total
 
 
 def _collective(
   line: str, match: re.Match[str], *, groups: Groups, mesh: Mesh
 ) -> Collective:
-  name = _NAME.search(line)
+  name = NAME.search(line)
   path = name.group(1) if name else ''
-  layer = _LAYER.search(path)  # of jax.named_scope
+  layer = LAYER.search(path)  # of jax.named_scope
   kind = match['kind']
-  arrays = _ARRAY.findall(match['type'])  # (dtype, shape) of each
+  arrays = ARRAY.findall(match['type'])  # (dtype, shape) of each
   if match['start'] and kind != 'all-reduce':
     arrays = arrays[len(arrays) // 2 :]  # the first half are the operands
-  size = sum(_size(dtype, shape) for dtype, shape in arrays)
+  size = sum(array_bytes(dtype, shape) for dtype, shape in arrays)
   return Collective(
     layer=layer.group(1) if layer else '',  # '': the gradients' sum
     direction='backward' if 'transpose(' in path or not layer else 'forward',
@@ -141,7 +141,8 @@ def _collective(
   )
 
 
-def _size(dtype: str, shape: str) -> int:
+def array_bytes(dtype: str, shape: str) -> int:
+  """Returns the size of an array, as 'f32' and '128,96'."""
   count = math.prod(int(n) for n in shape.split(',') if n)
   digits = re.sub(r'\D', '', dtype)
   return count * (_BYTES.get(dtype) or max(1, int(digits) // 8))

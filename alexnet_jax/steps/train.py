@@ -72,22 +72,23 @@ def train_step(
     sums, model_state = gradients(variables, mean_image, batch, dropout)
     grads, outputs = data.psum(sums)  # of the whole minibatch
 
-    rate, rates = _learning_rates(config, plan=plan, state=state)
-    updates, opt_state = rule.update(  # updates: what is added to params
-      grads, state.opt_state, state.params, rates=rates
-    )
-    check = _check_finite(
-      config, loss=outputs['loss'], grads=grads, updates=updates
-    )
-    updated = {
-      'params': optax.apply_updates(state.params, updates),  # float32
-      'opt_state': opt_state,
-      'model_state': model_state,
-    }
-    for name, new in updated.items():
-      updated[name] = check.choose(  # old values where not finite
-        new, getattr(state, name), specs=getattr(specs, name)
+    with jax.named_scope('update'):  # its name in profiles and HLO
+      rate, rates = _learning_rates(config, plan=plan, state=state)
+      updates, opt_state = rule.update(  # updates: what is added to params
+        grads, state.opt_state, state.params, rates=rates
       )
+      check = _check_finite(
+        config, loss=outputs['loss'], grads=grads, updates=updates
+      )
+      updated = {
+        'params': optax.apply_updates(state.params, updates),  # float32
+        'opt_state': opt_state,
+        'model_state': model_state,
+      }
+      for name, new in updated.items():
+        updated[name] = check.choose(  # old values where not finite
+          new, getattr(state, name), specs=getattr(specs, name)
+        )
     state = dataclasses.replace(state, step=state.step + 1, **updated)
     outputs |= {'learning_rate': rate, 'finite': check.layers[None]}
     if flags is not None:
@@ -116,7 +117,8 @@ def _grads_of_images(
       dropout=dropout,
       mutable=list(model_state),  # [] for the paper's net
     )
-    losses = metrics.cross_entropy(logits, labels)  # [B]
+    with jax.named_scope('loss'):
+      losses = metrics.cross_entropy(logits, labels)  # [B]
     return losses.sum() / config.batch_size, (logits, dict(model_state))
 
   def gradients(
@@ -128,7 +130,8 @@ def _grads_of_images(
     """Returns ((grads, {'loss', 'top1_error', 'top5_error'}), model state)."""
     model_state = dict(variables)
     params, labels = model_state.pop('params'), batch['label']  # labels [B]
-    images = preprocess.of_batch(config, mean_image=mean_image, batch=batch)
+    with jax.named_scope('input'):
+      images = preprocess.of_batch(config, mean_image=mean_image, batch=batch)
     (loss, (logits, model_state)), grads = jax.value_and_grad(
       loss_fn, has_aux=True
     )(params, model_state, images, labels, dropout)

@@ -67,6 +67,13 @@ class Report(NamedTuple):
     return lines + _differences('eval', self.eval, self.expected_eval)
 
 
+class Steps(NamedTuple):
+  """The compiled programs of a config."""
+
+  train: jax.stages.Compiled
+  eval: jax.stages.Compiled
+
+
 def report(config: config_dict.ConfigDict) -> Report:
   """Compiles both steps of a config for its mesh, and counts their bytes.
 
@@ -74,17 +81,25 @@ def report(config: config_dict.ConfigDict) -> Report:
   """
   validate.check(config)
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
-  train, evaluation = _programs(config, mesh=mesh)
+  return of_steps(compile_steps(config, mesh=mesh), config=config, mesh=mesh)
+
+
+def of_steps(
+  steps: Steps, *, config: config_dict.ConfigDict, mesh: Mesh
+) -> Report:
+  """Counts the bytes of compiled steps of a config, beside those expected."""
+  train, evaluation = (step.as_text() for step in steps)
+  needed = expected(config, platform=mesh.devices.flat[0].platform)
   return Report(
     train=measured(train, mesh=mesh, images=config.batch_size),
     eval=measured(evaluation, mesh=mesh, images=config.eval.batch_size),
-    expected_train=expected(config),
-    expected_eval=[m for m in expected(config) if m.direction == 'forward'],
+    expected_train=needed,
+    expected_eval=[m for m in needed if m.direction == 'forward'],
   )
 
 
-def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
-  """The optimised HLO of the training and the evaluation step."""
+def compile_steps(config: config_dict.ConfigDict, *, mesh: Mesh) -> Steps:
+  """Compiles the training and the evaluation step of whole minibatches."""
 
   def array(shape: tuple[int, ...], dtype: DTypeLike, *axes: str) -> Any:
     """An array without values, on the mesh."""
@@ -106,7 +121,7 @@ def _programs(config: config_dict.ConfigDict, *, mesh: Mesh) -> tuple[str, str]:
   state = programs.state
   train = programs.train.lower(state, mean_image, batch)
   predict = programs.predict.lower(state.variables, mean_image, images, view)
-  return train.compile().as_text(), predict.compile().as_text()
+  return Steps(train.compile(), predict.compile())
 
 
 def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
@@ -126,12 +141,17 @@ def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
   return sorted(found, key=_order)
 
 
-def expected(config: config_dict.ConfigDict) -> list[Movement]:
-  """Movements of a training step; an evaluation step has the forward ones."""
+def expected(
+  config: config_dict.ConfigDict, *, platform: str = ''
+) -> list[Movement]:
+  """Movements of a training step; an evaluation step has the forward ones.
+
+  `platform` is that of the devices; '': JAX's default.
+  """
   rows = summary.layers(config.model, crop_size=config.data.crop_size)
   data, column = config.mesh.data, config.mesh.column
   # Bytes of an activation when sent; XLA on a CPU sends float32.
-  on_cpu = jax.default_backend() == 'cpu'
+  on_cpu = (platform or jax.default_backend()) == 'cpu'
   width = _BYTES if on_cpu else jnp.dtype(config.dtype).itemsize
   found = []
   for row in rows:
