@@ -92,12 +92,19 @@ def test_equals_the_equation(name, dtype, rtol):
 @pytest.mark.parametrize(
   ('dtype', 'atol'), [(jnp.float32, 1e-5), (jnp.bfloat16, 2**-7)]
 )
-def test_gradient_equals_finite_differences(name, dtype, atol):
+@pytest.mark.parametrize('backend', ['cpu', 'gpu'])
+def test_gradient_equals_finite_differences(
+  name, dtype, atol, backend, monkeypatch
+):
   op, reference = NORMS[name]
+  op = functools.partial(op)  # to be traced anew
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
   a = jnp.asarray(activities(), dtype)
   g = jnp.asarray(activities(1) / 2, dtype)
   da = pull_back(op, a, g)
   assert da.dtype == dtype
+  program = str(jax.make_jaxpr(lambda: pull_back(op, a, g))())
+  assert ('optimization_barrier' in program) == (backend == 'gpu')
   a, g = np.asarray(a, np.float64), np.asarray(g, np.float64)
   for seed in range(5):
     step = 1e-5 * activities(seed)

@@ -40,6 +40,10 @@ def pull_back(op, x, g):
   return jax.vjp(op, x)[1](g)[0]
 
 
+def as_float32(x):
+  return np.asarray(x, np.float32)
+
+
 def image(seed=0, shape=(2, 9, 11, 3)):
   """All values different, and exact in bfloat16 up to 256 of them."""
   x = np.random.default_rng(seed).permutation(np.prod(shape))
@@ -107,6 +111,36 @@ def test_gradient_is_xlas_ties_and_all(dtype, size, stride, levels):
   assert dx.dtype == dtype
   xla_dx = pull_back(functools.partial(xla_pool, **window), x, g)
   np.testing.assert_array_equal(dx, xla_dx)
+
+
+@each_window
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('levels', [200, 3])
+@pytest.mark.parametrize('h', [8, 9])  # windows hang over the edge, or fit
+def test_a_gpus_form_is_the_same(dtype, size, stride, levels, h, monkeypatch):
+  x = image(shape=(2, h, h + 2, 3)) % levels
+  x[0, 4, 4, 0] = np.nan
+  x = jnp.asarray(x, dtype)
+  window = {'size': size, 'stride': stride}
+  shape = jax.eval_shape(functools.partial(pool.max_pool, **window), x).shape
+  g = jnp.asarray(image(1, shape) % 8, dtype)  # small: sums are exact
+
+  def traced():
+    @jax.jit
+    def both(x, g):
+      y, back = jax.vjp(functools.partial(pool.max_pool, **window), x)
+      return y, back(g)[0]
+
+    return both.trace(x, g)
+
+  ours = traced()
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  theirs = traced()
+  assert ['u8[' in str(t.jaxpr) for t in (ours, theirs)] == [False, True]
+  results = [t.lower().compile()(x, g) for t in (ours, theirs)]
+  for one, other in zip(*results, strict=True):
+    assert one.dtype == other.dtype == dtype
+    np.testing.assert_array_equal(as_float32(one), as_float32(other))
 
 
 def test_gradient_over_the_edge_goes_where_the_maximum_is():

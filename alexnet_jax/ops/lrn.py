@@ -22,6 +22,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from alexnet_jax.ops import platform
+
 
 def local_response_norm(
   a: Float[Array, 'b h w c'],
@@ -143,11 +145,33 @@ def _norm_forward(a, window, k, alpha, beta):
 
 
 def _norm_backward(window, k, alpha, beta, a, g):
+  if platform.here() == 'gpu':
+    return (_norm_backward_gpu(a, g, window, k, alpha, beta),)
+  direct, summed, a32 = _terms(a, g, window, k, alpha, beta)
+  through_d = window(summed)
+  return ((direct - 2 * alpha * beta * a32 * through_d).astype(a.dtype),)
+
+
+def _norm_backward_gpu(a, g, window, k, alpha, beta):
+  """Computes the terms twice, so that one array of a's dtype is stored.
+
+  XLA by itself stores d and g_j a_j d_j^(-beta-1) as float32 and reads them
+  again: two to three times the bytes (bench/NOTES.md).
+  """
+  one = lax.optimization_barrier(jnp.ones((), a.dtype))  # XLA cannot know it
+  _, summed, _ = _terms(a * one, g, window, k, alpha, beta)
+  summed, one = lax.optimization_barrier((summed.astype(a.dtype), one))
+  direct, _, a32 = _terms(a * one, g * one, window, k, alpha, beta)
+  through_d = window(summed.astype(jnp.float32))
+  return (direct - 2 * alpha * beta * a32 * through_d).astype(a.dtype)
+
+
+def _terms(a, g, window, k, alpha, beta):
+  """Returns the first term above, what the second sums, and a, in float32."""
   a32, g32 = a.astype(jnp.float32), g.astype(jnp.float32)
   d = k + alpha * window(a32 * a32)  # computed again
-  direct = g32 * _negative_power(d, beta)  # the first term above
-  through_d = window(direct * a32 / d)  # the sum in the second
-  return ((direct - 2 * alpha * beta * a32 * through_d).astype(a.dtype),)
+  direct = g32 * _negative_power(d, beta)
+  return direct, direct * a32 / d, a32
 
 
 _norm.defvjp(_norm_forward, _norm_backward)

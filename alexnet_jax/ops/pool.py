@@ -7,11 +7,15 @@ and a window that hangs over the bottom or right edge ignores what is outside.
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
+
+from alexnet_jax.ops import platform
 
 
 def max_pool(
@@ -49,6 +53,9 @@ def max_pool(
 # does not fuse. Test time needs no gradient: one lax.reduce_window does it all
 # (bench/NOTES.md).
 #
+# A GPU waits for its memory: training keeps a byte for each window, the number
+# of its maximum, in place of the arrays before and between the axes.
+#
 # Paper silent: which of several equal maxima gets the gradient.
 # 2012: each of them, whole (conv_util.cu:1497 of the public predecessor).
 # Here: the first, row by row, as in XLA's own pooling. After ReLU ties are of
@@ -62,12 +69,17 @@ def _max_pool(x, size, stride):
 
 def _max_pool_forward(x, size, stride):
   """Pools W, then H: [B, H, W, C] -> [B, H, W', C] -> [B, H', W', C]."""
+  if platform.here() == 'gpu':
+    y, chosen = _choose(x, size, stride)
+    return y, (x, chosen)  # only the shape of x is used
   across = functools.reduce(jnp.maximum, _taps(x, 2, size, stride))
   y = _reduce_windows(across, (1,), size, stride)  # [B, H', W', C]
   return y, (x, across, y)
 
 
 def _max_pool_backward(size, stride, saved, g):
+  if platform.here() == 'gpu':
+    return (_spread(*saved, g, size=size, stride=stride),)
   x, across, y = saved
   g = _back_along(across, y, g, axis=1, size=size, stride=stride)
   return (_back_along(x, across, g, axis=2, size=size, stride=stride),)
@@ -83,6 +95,50 @@ def _reduce_windows(x, axes, size, stride):
     dimensions[axis], strides[axis] = size, stride
     padding[axis] = (0, _hanging(x, axis, size, stride))
   return lax.reduce_window(x, -jnp.inf, lax.max, dimensions, strides, padding)
+
+
+def _choose(x, size, stride):
+  """Returns maxima and the number, row by row, of the tap that each is."""
+  rows = _taps(x, 1, size, stride)
+  taps = [tap for row in rows for tap in _taps(row, 2, size, stride)]
+  y = functools.reduce(jnp.maximum, taps)  # [B, H', W', C]
+  none = len(taps)  # the number where none is: the maximum is NaN
+  number = np.min_scalar_type(none + 1)
+  chosen = jnp.full(y.shape, none, number)
+  for n, tap in reversed(list(enumerate(taps))):  # the first one stays
+    chosen = jnp.where(tap == y, number.type(n), chosen)
+  return y, chosen
+
+
+def _spread(x, chosen, g, *, size, stride):
+  """Sums for each element of x the gradients of the windows that chose it.
+
+  Of the windows that hold element h, the last is number h // stride.
+  """
+  places = [np.arange(n) % stride for n in x.shape[1:3]]  # in the last window
+  total = jnp.zeros(x.shape, jnp.float32)
+  for back in itertools.product(range((size - 1) // stride + 1), repeat=2):
+    row, column = (p + b * stride for p, b in zip(places, back, strict=True))
+    held = (row[:, None] < size) & (column < size)  # [H, W]
+    tap = np.where(held, row[:, None] * size + column, size**2 + 1)
+    tap = jnp.asarray(tap[None, :, :, None], chosen.dtype)
+    number, share = chosen, g.astype(jnp.float32)
+    for axis, late in zip((1, 2), back, strict=True):
+      length = x.shape[axis]
+      number = _windows_back(number, axis, late, length, stride, size**2)
+      share = _windows_back(share, axis, late, length, stride, 0)
+    total += jnp.where(number == tap, share, 0)
+  return total.astype(x.dtype)
+
+
+def _windows_back(x, axis, late, length, stride, fill):
+  """Gives each of `length` elements its window: number h // stride - late."""
+  number = -(-length // stride)
+  x = _pad(x, axis, late, number - late - x.shape[axis], fill)
+  shape = (*x.shape[: axis + 1], stride, *x.shape[axis + 1 :])
+  own = [i for i in range(len(shape)) if i != axis + 1]
+  x = lax.collapse(lax.broadcast_in_dim(x, shape, own), axis, axis + 2)
+  return lax.slice_in_dim(x, 0, length, axis=axis)
 
 
 def _back_along(x, y, g, *, axis, size, stride):
