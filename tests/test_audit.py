@@ -236,7 +236,8 @@ def test_command_finds_figure_2_in_the_full_network():
     ]
 
   def plain(movements):
-    return [{k: v for k, v in m.items() if k != 'shapes'} for m in movements]
+    left_out = ('shapes', 'asynchronous')
+    return [{k: m[k] for k in m if k not in left_out} for m in movements]
 
   assert plain(found['train']) == rows(forward + backward)
   assert plain(found['eval']) == rows(forward)

@@ -60,6 +60,7 @@ class Collective(NamedTuple):
   axis: str  # of the mesh: 'data', 'column', or 'data,column' for both at once
   shapes: tuple[str, ...]  # of what each device gets, as 'f32[32,13,13,256]'
   bytes: int  # sent between devices, over all devices and iterations
+  asynchronous: bool  # other work may run meanwhile
 
 
 def collectives(hlo: str, *, mesh: Mesh) -> list[Collective]:
@@ -138,6 +139,7 @@ def _collective(
     axis=_axis(groups, mesh=mesh),
     shapes=tuple(f'{dtype}[{shape}]' for dtype, shape in arrays),
     bytes=round(_moved(kind, size, group=len(groups[0])) * mesh.size),
+    asynchronous=bool(match['start']),
   )
 
 

@@ -102,7 +102,15 @@ def _kernel(
   if one['opcode'].endswith('-start'):  # the type names the operands too
     first = one['opcode'] == 'copy-start'  # else the operands are first
     results = results[:1] if first else results[-len(operands) :]
-  read = [array for type_ in operands for array in hlo_lib.ARRAY.findall(type_)]
+  written = sum(hlo_lib.array_bytes(*array) for array in results)
+  read = sum(
+    hlo_lib.array_bytes(*array)
+    for type_ in operands
+    for array in hlo_lib.ARRAY.findall(type_)
+  )
+  kind = _kind(one, inside)
+  if kind == 'copy' and any(line['opcode'] == 'slice' for line in inside):
+    read = min(read, written)  # a part of its operand
   path = _path(one, inside)
   layer = hlo_lib.LAYER.search(path)
   found = layer or _SCOPE.search(path)
@@ -111,10 +119,10 @@ def _kernel(
     name=one['name'],
     layer=found.group(1) if found else '',
     direction=direction if layer else '',
-    kind=_kind(one, inside),
+    kind=kind,
     path=path,
     shapes=tuple(f'{dtype}[{shape}]' for dtype, shape in results),
-    bytes=sum(hlo_lib.array_bytes(*array) for array in read + results),
+    bytes=read + written,
   )
 
 

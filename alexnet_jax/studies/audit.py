@@ -62,7 +62,8 @@ def _row(m: communication.Movement, *, expected: float) -> str:
     m.layer or 'gradients', m.direction, m.kind, m.axis, str(m.count),
     f'{m.bytes_per_image:,.0f}', f'{expected:,.0f}',
     f'{4 * values:,}' if values else '-',
-    ''.join(first) + (f' and {more} more' if more > 0 else ''),
+    ''.join(first) + (f' and {more} more' if more > 0 else '')
+    + ', asynchronous' * (m.count == m.asynchronous > 0),
   )  # fmt: skip
 
 

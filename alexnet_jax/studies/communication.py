@@ -46,6 +46,7 @@ class Movement(NamedTuple):
   count: int  # operations in the program
   bytes_per_image: float  # sent, summed over all devices
   shapes: tuple[str, ...] = ()  # that each device receives, if measured
+  asynchronous: int = 0  # of `count`: other work may run meanwhile
 
   @property
   def key(self) -> tuple[str, ...]:
@@ -135,6 +136,7 @@ def measured(hlo: str, *, mesh: Mesh, images: int) -> list[Movement]:
       count=len(group),
       bytes_per_image=sum(c.bytes for c in group) / images,
       shapes=tuple(shape for c in group for shape in c.shapes),
+      asynchronous=sum(c.asynchronous for c in group),
     )
     for key, group in groups.items()
   ]
