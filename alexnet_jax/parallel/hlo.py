@@ -112,11 +112,11 @@ def runs(name: str, called_by: dict[str, list[tuple[str, int | None]]]) -> int:
   if not name:
     return 1
   if not called_by[name]:
-    raise ValueError(f'a collective in {name}, which nothing calls')
+    raise ValueError(f'operations in {name}, which nothing calls')
   total = 0
   for within, times in called_by[name]:
     if times is None:
-      raise ValueError(f'a collective in {name}, a loop of unknown length')
+      raise ValueError(f'operations in {name}, a loop of unknown length')
     total += times * runs(within, called_by)  # loops nest
   return total
 
