@@ -6,6 +6,7 @@ import os
 import pathlib
 import pickle
 import resource
+import shutil
 import struct
 import tarfile
 import tracemalloc
@@ -644,7 +645,39 @@ def test_damaged_parquet_is_an_error_and_a_damaged_image_is_listed(tmp_path):
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize(
+  ('build', 'name'),
+  [(containers.parquet, 'data/holdout-0.parquet'),
+   (containers.webdataset, 'pets-extra-0.tar')],
+)  # fmt: skip
+def test_a_file_whose_name_tells_no_split_is_left_out(tmp_path, build, name):
+  source = build(tmp_path)
+  whole = sources.find_layout(str(source))
+  train = next(p for p in sorted(source.rglob('*train*')) if p.is_file())
+  shutil.copy(train, source / name)
+  layout = sources.find_layout(str(source))
+  assert f'{name} is not used: its name tells no split' in layout.notes[-1]
+  assert layout.splits.keys() == whole.splits.keys()
+  for split, items in layout.splits.items():
+    assert len(items) == len(whole.splits[split])
+
+
+def test_two_versions_of_a_data_set_are_not_joined(tmp_path):
+  source = containers.parquet(tmp_path)
+  shutil.copytree(source / 'data', source / 'more')
+  with pytest.raises(ValueError, match='in two folders, data and more: give'):
+    sources.find_layout(str(source))
+
+
 # WebDataset.
+
+
+def test_blank_lines_behind_the_names_are_no_class(tmp_path):
+  source = containers.webdataset(tmp_path)
+  with open(source / 'classnames.txt', 'a') as file:
+    file.write('\n\n')
+  layout = sources.find_layout(str(source))
+  assert [info.id for info in layout.classes] == [*containers.KINDS]
 
 
 def test_tars_of_class_folders_are_no_webdataset(tmp_path):

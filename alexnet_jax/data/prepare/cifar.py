@@ -14,7 +14,13 @@ import numpy as np
 from PIL import Image
 
 from alexnet_jax.data import dataset
-from alexnet_jax.data.prepare import archives, layouts, names, pickles, tar
+from alexnet_jax.data.prepare import (
+  archives,
+  containers,
+  layouts,
+  pickles,
+  tar,
+)
 
 _SIDE, _BYTES = 32, 3072  # pixels; bytes of an image: all red, green, blue
 
@@ -93,7 +99,7 @@ def find_layout(source: pathlib.Path) -> layouts.Layout | None:
     split: [item for f in batch for item in read(files[f], kind=kind)]
     for split, batch in splits.items()
   }
-  layout = names.layout(
+  layout = containers.layout(
     source,
     splits=listed,
     classes=_classes(files[kind.classes], key=kind.key),
@@ -141,7 +147,7 @@ def _classes(member: tar.Member, *, key: str) -> Sequence[str]:
   return found
 
 
-def _python(member: tar.Member, *, kind: _Kind) -> Iterator[names.Named]:
+def _python(member: tar.Member, *, kind: _Kind) -> Iterator[containers.Named]:
   """The images of a pickled batch and their labels."""
   content = pickles.read(member)
   data, labels = content.get('data'), content.get(kind.labels)
@@ -155,10 +161,10 @@ def _python(member: tar.Member, *, kind: _Kind) -> Iterator[names.Named]:
     title = tar.printable(str(titles[row])) if whole else f'{row:05d}.png'
     offset = data.offset + row * _BYTES
     image = Member(member.path, offset, f'{member.name}/{title}')
-    yield names.Named(image, label)
+    yield containers.Named(image, label)
 
 
-def _binary(member: tar.Member, *, kind: _Kind) -> Iterator[names.Named]:
+def _binary(member: tar.Member, *, kind: _Kind) -> Iterator[containers.Named]:
   """The images of a binary batch: labels (of CIFAR-100 two) and pixels each."""
   assert isinstance(kind.labels, int)
   each = kind.labels + _BYTES
@@ -168,7 +174,7 @@ def _binary(member: tar.Member, *, kind: _Kind) -> Iterator[names.Named]:
   for row, label in enumerate(rows[:, kind.labels - 1].tolist()):
     offset = member.offset + row * each + kind.labels
     name = f'{member.name}/{row:05d}.png'
-    yield names.Named(Member(member.path, offset, name), label)
+    yield containers.Named(Member(member.path, offset, name), label)
 
 
 def _damaged(member: tar.Member, *, reason: str) -> ValueError:

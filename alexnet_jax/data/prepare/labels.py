@@ -29,6 +29,8 @@ _LABEL = (
   'categoryname', 'target', 'wnid', 'synset', 'breed', 'species',
   'predictionstring', 'labelname', 'classid', 'categoryid', 'labelid', 'y',
 )  # fmt: skip
+_NONE = '-1'  # the label of an image without one
+_SEVERAL = re.compile(r'-?\d+([\s,;]+-?[\d.]+)+').fullmatch
 _SPLIT = ('split', 'subset', 'set', 'dataset', 'partition')
 _LINE = re.compile(  # the path ends behind its ending, if it has one
   r'(?P<file>.+?\.(?:jpe?g|png|bmp|gif|tiff?|webp|ppm|avif)|\S+)'
@@ -55,7 +57,8 @@ class Table(NamedTuple):
 def read(member: archives.Member, *, split: str = '') -> Table:
   """Reads a file of labels, for images of `split` alone if it is given.
 
-  Raises ValueError if it is too large, no text, or without labels.
+  Rows with the label -1 are left out: it stands for none. Raises ValueError if
+  the file is too large, no text, or without labels.
   """
   if member.size > _MOST_BYTES:
     raise ValueError(
@@ -69,11 +72,11 @@ def read(member: archives.Member, *, split: str = '') -> Table:
     rows = tuple(_rows(text, name=member.name))
   except (ValueError, csv.Error, RecursionError) as error:
     raise ValueError(
-      f'{member.name} is no file of labels ({error}): give lines of `path '
+      f'{member.name} gives no labels ({error}): give lines of `path '
       'label`, csv with the columns file and label, or json lines'
     ) from error
-  if not rows:
-    raise ValueError(f'{member.name} holds no labels')
+  if {row.label for row in rows} != {'-1', '1'}:  # else two classes
+    rows = tuple(row for row in rows if row.label != _NONE)
   rows = tuple(row._replace(split=split or row.split) for row in rows)
   return Table(member.name, rows)
 
@@ -120,7 +123,7 @@ def _objects(objects: Iterable[Any]) -> Iterator[Row]:
         'name or number'
       )
     split = _first(_SPLIT, fields)
-    where = str(fields[split]) if split else ''
+    where = str(fields[split]) if split else None
     yield _row(str(fields[file]), str(fields[label]), split=where)
 
 
@@ -138,25 +141,35 @@ def _columns(lines: Sequence[str]) -> Iterator[Row]:
     found = _first(_SPLIT, header)
     split = header.index(found) if found else None
     rows = rows[1:]
-  elif (
-    rows
-    and not posixpath.splitext(rows[0][0])[1]
-    and len(rows) > 1
-    and posixpath.splitext(rows[1][0])[1]
-  ):
-    raise ValueError(f'its columns are {", ".join(rows[0])}')
+  elif rows and not posixpath.splitext(rows[0][0])[1]:  # rather a header
+    endings = [posixpath.splitext(row[0])[1] for row in rows[1:2]]
+    if len(rows[0]) > 2 or any(endings):
+      raise ValueError(f'its columns are {", ".join(rows[0])}')
   for number, row in enumerate(rows, 1):
     if len(row) <= max(place, kind) or not row[kind]:
       raise ValueError(f'row {number} of {", ".join(row)[:60]!r} has no label')
     # Kaggle's gives boxes after the class: n01751748 111 108 230 170 ...
     text = row[kind].split()[0] if label == 'predictionstring' else row[kind]
-    where = row[split] if split is not None and split < len(row) else ''
+    where = None if split is None else ''.join(row[split : split + 1])
     yield _row(row[place], text, split=where)
 
 
-def _row(file: str, label: str, *, split: str = '') -> Row:
+def _row(file: str, label: str, *, split: str | None = None) -> Row:
+  """Makes a row; `split` is the text of its column, None without one.
+
+  Raises ValueError if there are several labels, or the split has another name.
+  """
   path = tar.printable(file.strip().replace('\\', '/'))
-  return Row(path, tar.printable(label.strip()), splits.named(split) or '')
+  label = tar.printable(label.strip())
+  if _SEVERAL(label):
+    raise ValueError(f'{path} has the labels {label!r:.60}, not one')
+  named = '' if split is None else splits.named(split)
+  if named is None:
+    raise ValueError(
+      f'{path} is of the split {split!r:.40}, which is none of train, val and '
+      'test: remove such lines, or the column'
+    )
+  return Row(path, label, named)
 
 
 def _letters(name: object) -> str:

@@ -18,8 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from alexnet_jax.data import metadata
-from alexnet_jax.data.prepare import layouts, names, tar, unpacked
-from alexnet_jax.data.prepare import splits as splits_lib
+from alexnet_jax.data.prepare import containers, layouts, tar, unpacked
 
 _BATCH = 32  # rows
 _IMAGES = ('image', 'img', 'jpg', 'jpeg', 'png', 'webp', 'image_bytes', 'bytes')
@@ -53,18 +52,20 @@ def find_layout(source: pathlib.Path) -> layouts.Layout | None:
       f'{source} has parquet files that name their classes differently, such '
       f'as {files[0].name}: give the folder of one data set'
     )
-  splits: dict[str, list[names.Named]] = {}
+  splits: dict[str, list[containers.Named]] = {}
   skipped: list[metadata.Skipped] = []
+  placed, notes = containers.split_of([f.name for f in files], source=source)
   for found in files:
-    split = splits_lib.in_path(found.name) or 'train'
-    splits.setdefault(split, []).extend(_rows(found))
-  return names.layout(
+    if split := placed.get(found.name):
+      splits.setdefault(split, []).extend(_rows(found))
+  layout = containers.layout(
     source,
     splits=splits,
     classes=known.pop(),
     skipped=skipped,
     labels=f'column {files[0].label} of the parquet files',
   )
+  return layout._replace(notes=(*layout.notes, *notes))
 
 
 def _paths(source: pathlib.Path) -> list[pathlib.Path]:
@@ -156,7 +157,7 @@ def _batches(path: pathlib.Path, *, columns: Sequence[str]) -> Iterator[Any]:
       raise _damaged(path, error=error) from error
 
 
-def _rows(found: _File) -> Iterator[names.Named]:
+def _rows(found: _File) -> Iterator[containers.Named]:
   """The images of a file and their labels, in its order."""
   labels: list[Any] = []
   places: list[str] = []
@@ -170,7 +171,7 @@ def _rows(found: _File) -> Iterator[names.Named]:
       places += [(row or {}).get('path') or '' for row in column.to_pylist()]
   if all(label in (None, -1) for label in labels):  # not copied in vain
     empty = tar.Member(str(found.path), 0, 0, found.name)
-    yield from (names.Named(empty, None) for _ in labels)
+    yield from (containers.Named(empty, None) for _ in labels)
     return
   whole = unpacked.once(
     found.path,
@@ -184,7 +185,7 @@ def _rows(found: _File) -> Iterator[names.Named]:
     stem = found.path.stem
     last = pathlib.PurePosixPath(place).name or f'{stem}-{row:06d}'
     name = f'{found.name}/{tar.printable(last)}'
-    yield names.Named(member._replace(name=name), label)
+    yield containers.Named(member._replace(name=name), label)
 
 
 def _copy(found: _File, file: BinaryIO) -> None:

@@ -74,7 +74,7 @@ def split_trees(
     assert split is not None
     chosen[split].append(place)
   for split, found in chosen.items():
-    if len(found) > 1 and not _are_parts(found):
+    if len(found) > 1 and not are_parts(found):
       raise ValueError(
         f'{source} has two folders for {split}, {found[0]} and {found[1]}: '
         f'give the folder above one of them, or move them to one {split}/CLASS/'
@@ -94,7 +94,7 @@ def split_trees(
   }
 
 
-def _are_parts(places: Sequence[str]) -> bool:
+def are_parts(places: Sequence[str]) -> bool:
   """Whether folders are parts of one split, told by numbers at their ends."""
   stems = {place.rstrip('0123456789').rstrip('-_. ') for place in places}
   return len(stems) == 1 and len({os.path.dirname(p) for p in places}) == 1
@@ -106,15 +106,15 @@ def descended(
   """Goes down while all images lie in one folder that is no class.
 
   Such are images/ in Tiny ImageNet's val/, the second train/ of train/train/,
-  and in a `pool` without splits any folder that holds folders.
+  and in a `pool` without splits any folder that holds folders. A few images
+  that lie beside those folders change nothing.
   """
-  while images and images[0].folders:
-    first = images[0].folders[0]
-    if any(placed.folders[:1] != (first,) for placed in images):
-      break
-    deeper = all(len(placed.folders) > 1 for placed in images)
+  while len(tops := {p.folders[0] for p in images if p.folders}) == 1:
+    (first,) = tops
+    inside = sum(bool(p.folders) for p in images)
+    deeper = sum(len(p.folders) > 1 for p in images)
     holder = first.lower() in _HOLDERS or splits.named(first)
-    if not (holder or (pool and deeper)):
+    if 2 * (inside if holder else deeper * pool) <= len(images):
       break
     base = f'{base}{first}/'
     images = [Placed(p.member, p.folders[1:]) for p in images]

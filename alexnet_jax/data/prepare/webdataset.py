@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from alexnet_jax.data import metadata
-from alexnet_jax.data.prepare import archives, layouts, names, tar
-from alexnet_jax.data.prepare import splits as splits_lib
+from alexnet_jax.data.prepare import archives, containers, layouts, tar
 
 _IMAGES = ('jpg', 'jpeg', 'png', 'webp')
 _LABELS = ('cls', 'json', 'txt')  # the first that is there
@@ -34,23 +33,28 @@ def find_layout(source: pathlib.Path) -> layouts.Layout | None:
   if not paths or not _pairs(archives.first_names(paths[0], count=_FIRST)):
     return None
   skipped: list[metadata.Skipped] = []
-  splits: dict[str, list[names.Named]] = {}
+  splits: dict[str, list[containers.Named]] = {}
   shown: dict[Any, set[str]] = {}  # label -> names that KEY.json gives it
-  for path in paths:
-    below = path.name if path == source else path.relative_to(source).as_posix()
-    split = splits_lib.in_path(below) or 'train'
-    images = _images(path, within=tar.printable(below), skipped=skipped)
+  names = {
+    path.name if path == source else path.relative_to(source).as_posix(): path
+    for path in paths
+  }
+  placed, notes = containers.split_of([*names], source=source)
+  for below, split in placed.items():
+    within = tar.printable(below)
+    images = _images(names[below], within=within, skipped=skipped)
     for member, label, name in images:
-      splits.setdefault(split, []).append(names.Named(member, label))
+      splits.setdefault(split, []).append(containers.Named(member, label))
       if name and label is not None:
         shown.setdefault(label, set()).add(name)
-  return names.layout(
+  layout = containers.layout(
     source,
     splits=splits,
     classes=_class_names(source) or _from_json(shown),
     skipped=skipped,
     labels='KEY.cls, KEY.json or KEY.txt beside each image',
   )
+  return layout._replace(notes=(*layout.notes, *notes))
 
 
 def _paths(source: pathlib.Path) -> list[pathlib.Path]:
@@ -144,7 +148,8 @@ def _class_names(source: pathlib.Path) -> list[str] | None:
   folder = source if source.is_dir() else source.parent
   for path in (folder / name for name in _LISTS):
     if path.is_file():
-      return [line.strip() for line in path.read_text('utf-8').splitlines()]
+      text = path.read_text('utf-8-sig').rstrip()
+      return [line.strip() for line in text.splitlines()]
   for path in (folder / name for name in _INFOS):
     if path.is_file():
       try:

@@ -1,11 +1,14 @@
-"""Turns labels that come with each image, numbers or names, into a layout."""
+"""Layouts of containers, whose images come with labels, numbers or names."""
 
+import collections
+import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from alexnet_jax.data import dataset, metadata
-from alexnet_jax.data.prepare import layouts, tar
+from alexnet_jax.data.prepare import layouts, tar, trees
+from alexnet_jax.data.prepare import splits as splits_lib
 
 _MOST = 100_000  # classes
 Label = int | str | None  # -1 and '' as None: no label
@@ -16,6 +19,36 @@ class Named(NamedTuple):
 
   member: Any
   label: Any  # a Label if it is sound
+
+
+def split_of(
+  files: Sequence[str], *, source: pathlib.Path
+) -> tuple[dict[str, str], list[str]]:
+  """The split of each file by its name, and lines about those left out.
+
+  Where no name tells a split, all are training data; else a file whose name
+  tells none is left out. Raises ValueError if two folders hold files of the
+  same name and split, as two versions of a data set do.
+  """
+  named = {file: splits_lib.in_path(file) for file in files}
+  if not any(named.values()):
+    return dict.fromkeys(files, 'train'), []
+  placed = {file: split for file, split in named.items() if split}
+  alike: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+  for file, split in placed.items():
+    alike[split, os.path.basename(file)].append(os.path.dirname(file))
+  for (split, name), folders in alike.items():
+    if len(folders) > 1 and not trees.are_parts(folders):
+      raise ValueError(
+        f'{source} has {name} of {split} in two folders, {folders[0]} and '
+        f'{folders[1]}: give the folder of one data set'
+      )
+  return placed, [
+    f'{tar.printable(file)} is not used: its name tells no split, as train or '
+    'val would'
+    for file, split in named.items()
+    if not split
+  ]
 
 
 def layout(
