@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -227,11 +228,41 @@ REFUSED = {
   ),
   'no labels': (
     *(_flat('train') | {'train.txt': '001.jpg\n'}, {}),
-    ['train.txt is no file of labels', "'001.jpg', has no label"],
+    ['train.txt gives no labels', "'001.jpg', has no label"],
   ),
   'no text': (
     *(_flat('train') | {'train.txt': b'\xff\xfe\0'}, {}),
-    ['train.txt is no file of labels'],
+    ['train.txt gives no labels'],
+  ),
+  'columns of each class': (
+    *(_flat('train') | {'train.csv': 'id,a,b\n001,0,1\n002,1,0\n'}, {}),
+    ['train.csv gives no labels', 'its columns are id, a, b'],
+  ),
+  'several numbers a line': (
+    *(_flat('train') | {'train.txt': '001.jpg 1 5\n'}, {}),
+    ["001.jpg has the labels '1 5', not one"],
+  ),
+  'another split in csv': (
+    _flat('train')
+    | {'train.csv': 'file,label,split\n001.jpg,a,val\n002.jpg,a,holdout\n'},
+    *({}, ["002.jpg is of the split 'holdout', which is none of train, val"]),
+  ),
+  'another split in json': (
+    _flat('train')
+    | {'m.json': '', 'train.json': '[{"file": "1", "label": 1, "split": ""}]'},
+    *({}, ["1 is of the split '', which is none of train, val"]),
+  ),
+  'labels of none': (
+    *(_flat('train') | {'train.txt': '001.jpg -1\n'}, {}),
+    ['train.txt holds no labels'],
+  ),
+  'archives in an archive': (
+    *({'a.7z': b''}, {}),
+    ['holds no images, but 1 *.7z', 'unpack those *.7z first'],
+  ),
+  'parquet farther down': (
+    *({'a/b/c/train.parquet': b''}, {}),
+    ['1 *.parquet', 'give the folder that holds the parquet files'],
   ),
   'several labels an image': (
     *(_flat('train') | {'train.json': '{"001.jpg": [1, 2]}'}, {}),
@@ -544,3 +575,101 @@ def test_a_class_whose_images_are_all_damaged_is_told_in_the_end(tmp_path):
   found = _prepare(layout, tmp_path / 'out')
   left = layouts.without(layout, {s.file for s in found.skipped})
   assert 'no training images of 1 of 5 classes: owl' in layouts.told(left).notes
+
+
+@pytest.mark.parametrize('flag', ['{}', 'test:{}'])
+def test_a_file_of_labels_that_is_of_no_use_is_refused(tmp_path, flag):
+  (tmp_path / 'l.csv').write_text('1.jpg,cat\n')
+  flag = flag.format(tmp_path / 'l.csv')
+  with pytest.raises(ValueError, match='is of no use: the images of train and'):
+    _find(tmp_path / 's', _SPLIT, labels=flag)
+
+
+def test_the_label_minus_one_is_none_unless_one_is_the_other(tmp_path):
+  rows = [f'{p.number:03d}.jpg' for p in disks.pictures()['train']]
+  for name, others in (('a', '3'), ('b', '1')):
+    labels = [('-1', others)[i % 2] for i in range(len(rows))]
+    pairs = zip(rows, labels, strict=True)
+    text = ''.join(f'{file} {label}\n' for file, label in pairs)
+    files = _flat('train') | {'train.txt': text}
+    layout = _find(tmp_path / name, files, val_share=0.2)
+    found = {info.id for info in layout.classes}
+    assert found == ({'3'} if others == '3' else {'-1', '1'})
+    assert len(layout.skipped) == (10 if others == '3' else 0)
+
+
+def test_a_file_of_labels_is_no_list_of_classes(tmp_path):
+  text = _lines('train', _NAMES)
+  files = {k.replace('train/', 'images/'): v for k, v in _flat('train').items()}
+  layout = _find(tmp_path / 's', files | {'labels.txt': text}, val_share=0.2)
+  assert [info.id for info in layout.classes] == ['0', '1', '2', '3']
+  truth = disks.truth()
+  for item in (*layout.splits['train'], *layout.splits['val']):
+    assert _NAMES[item.label] == truth[item.member.read()]
+
+
+@pytest.mark.parametrize('stray', ['x.jpg', 'mine/x.jpg'])
+def test_a_stray_image_above_the_class_folders_changes_no_class(
+  tmp_path, stray
+):
+  files = {f'mine/{name}': data for name, data in _ONE.items()}
+  layout = _find(tmp_path / 's', files | {stray: _JPEG}, val_share=0.2)
+  assert [info.id for info in layout.classes] == sorted(disks.WNIDS)
+  assert [tuple(s) for s in layout.skipped] == [(stray, 'not in CLASS/')]
+
+
+def test_a_class_called_test_is_told(tmp_path):
+  layout = _find(tmp_path / 's', _ONE | {'test/1.jpg': _JPEG}, val_share=0.2)
+  assert 'test is a class, since class folders lie beside it' in layout.notes
+  assert 'test' in [info.id for info in layout.classes]
+
+
+def test_thumbnails_in_a_class_are_not_told_as_its_folders(tmp_path):
+  more = {f'cat/{name}/a.jpg': _JPEG for name in ('thumbs', '_thumb', 'Thumb')}
+  layout = _find(tmp_path / 's', _ONE | more, val_share=0.2)
+  assert sum(map(len, layout.splits.values())) == len(_ONE)
+  assert 'in it' not in ''.join(layout.notes)
+
+
+def _tar_of(tree, path):
+  """A tar of a folder as `tar -C FOLDER -cf PATH .` writes it."""
+  with tarfile.open(path, 'w') as archive:
+    archive.add(tree, arcname='.')
+  return path
+
+
+@pytest.mark.parametrize(
+  'build', [disks.kaggle, disks.tiny_imagenet, disks.caffe]
+)
+@pytest.mark.parametrize('form', ['a tar of .', 'a folder farther down'])
+def test_files_of_labels_and_classes_are_found(tmp_path, build, form):
+  tree = build(tmp_path / 'x' / 'data')
+  there = tmp_path / 'x'
+  if form == 'a tar of .':
+    there = _tar_of(tree, tmp_path / 'a.tar')
+  layout, plain = map(sources.find_layout, (str(there), str(tree)))
+  assert (layout.classes, layout.form) == (plain.classes, plain.form)
+  kinds = {wnid: kind for kind, wnid in disks.WNIDS.items()}
+  assert _is_right(layout, kinds.__getitem__)
+  assert _listed(layout) == _listed(plain)
+
+
+def test_a_devkit_beside_the_splits_is_found_farther_down(tmp_path):
+  disks.unpacked_tars(tmp_path / 'a' / 'b')
+  layout = sources.find_layout(str(tmp_path))
+  assert layout.form == 'unpacked tars of ILSVRC'
+  kinds = {wnid: kind for kind, wnid in disks.WNIDS.items()}
+  assert _is_right(layout, kinds.__getitem__)
+
+
+def test_what_a_list_calls_a_number_is_told(tmp_path):
+  files = {
+    f'{split}/{n}/1.jpg': _JPEG for split in ('train', 'val') for n in '12'
+  }
+  lists = {'classes.txt': 'ant\nbee\ncow\n', 'words.txt': 'n00000001\tx\n'}
+  layout = _find(tmp_path / 's', files | lists)
+  assert [info.id for info in layout.classes] == ['bee', 'cow']
+  assert 'classes.txt names the numbers: 1 is bee' in layout.notes
+  more = {'train/9/1.jpg': _JPEG}
+  with pytest.raises(ValueError, match=r'label 9, which classes\.txt does not'):
+    _find(tmp_path / 't', files | lists | more)

@@ -216,9 +216,11 @@ def _print_plan(work: run.Plan, *, output: pathlib.Path) -> None:
   }
   print(f'layout: {work.layout.form}\nlabels: {work.layout.labels}')
   print(*work.layout.notes, sep='\n', end='\n' * bool(work.layout.notes))
+  names = [info.name for info in work.layout.classes]
+  shown = ', '.join(names[:5]) + ', ...' * (len(names) > 5)
   seconds = work.num_images / run.IMAGES_PER_SECOND / _WORKERS.value
   print(
-    f'{work.layout.name}: {counts} images, {len(work.layout.classes)} classes'
+    f'{work.layout.name}: {counts} images, {len(names)} classes ({shown})'
     f' -> {len(work.shards)} shards in {output}\n'
     f'{how[work.options.resize]}; about '
     f'{paths.size_text(work.num_bytes)} of '

@@ -7,7 +7,7 @@ unless a list of all classes is there.
 import collections
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from alexnet_jax.data import dataset
@@ -34,7 +34,7 @@ class Known(NamedTuple):
   complete: tuple[str, ...]  # ids of all classes; empty if not known
   numbered: Mapping[int, str]  # number -> id
   words: Mapping[str, str]  # id -> its words
-  files: tuple[str, ...]  # where that is from
+  files: tuple[str, ...]  # where that is from; the last has the numbers
 
 
 class Resolved(NamedTuple):
@@ -53,12 +53,14 @@ def read(members: Mapping[str, archives.Member]) -> Known:
     if name in members
   }
   complete = next((lines[name] for name in COMPLETE if name in lines), [])
-  numbered = next((lines[name] for name in NUMBERED if name in lines), [])
+  first = next((name for name in NUMBERED if name in lines), '')
+  numbers = _numbers(lines.get(first, ()))
   words: dict[str, str] = {}
   for name in (*WORDS, *NUMBERED):
     words = dict(lines.get(name, ())) | words
   ids = tuple(id_ for id_, _ in complete)
-  return Known(ids, _numbers(numbered), words, tuple(lines))
+  found = [name for name in lines if name != first] + [first] * bool(first)
+  return Known(ids, numbers, words, tuple(found))
 
 
 def _lines(member: archives.Member) -> list[tuple[str, str]]:
@@ -110,8 +112,19 @@ def resolve(
   return Resolved(
     tuple(_info(id_, known=known) for id_ in order),
     _labels(ids, place={id_: label for label, id_ in enumerate(order)}),
-    tuple(_alike(order)),
+    (*_renamed(ids, known=known), *_alike(order)),
   )
+
+
+def _renamed(
+  ids: Mapping[str, Mapping[str, str]], *, known: Known
+) -> Iterator[str]:
+  """A line that says which class a list gives to the first number, if any."""
+  pairs = {pair for each in ids.values() for pair in each.items()}
+  numbers = [(int(n), i) for n, i in pairs if is_number(n) and n != i]
+  if known.numbered and numbers:
+    number, id_ = min(numbers)
+    yield f'{known.files[-1]} names the numbers: {number} is {id_}'
 
 
 def mapped(

@@ -39,7 +39,9 @@ _SYSTEM = frozenset(  # folders and files that systems leave, in lower case
   {
     'thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r', 'picasa.ini',
     '__macosx', '__pycache__', '@eadir', '@tmp', '@recycle', '#recycle',
-    '#snapshot', 'lost+found', '$recycle.bin', 'recycler', 'found.000',
+    '@recently-snapshot', '@sharebin', '@synoeastream', '@synoresource',
+    '#snapshot', '~snapshot', 'lost+found', '$recycle.bin', 'recycler',
+    'found.000',
     'system volume information', 'network trash folder', 'temporary items',
   }
 )  # fmt: skip
@@ -81,7 +83,7 @@ class Listing:
         self.images.append(member)
       else:
         if _is_text(name):
-          self.texts[member.name] = member
+          self.texts[posixpath.normpath(member.name)] = member
         self.passed[_kind(name)] += 1
 
   def wants(self, name: str, *, ending: str = '') -> bool:

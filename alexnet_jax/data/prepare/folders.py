@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from alexnet_jax.data.prepare import classes, layouts, naming, splits, trees
 
 Request = naming.Request
+_PACKED = frozenset(  # in another archive, or not read at all
+  {'*.zip', '*.tar', '*.tgz', '*.gz', '*.bz2', '*.xz', '*.7z', '*.rar'}
+)
 
 
 def find_layout(source: pathlib.Path, *, request: Request) -> layouts.Layout:
@@ -29,6 +32,9 @@ def find_layout(source: pathlib.Path, *, request: Request) -> layouts.Layout:
     raise ValueError(_nothing(search))
   places = trees.by_place(search.listing.images)
   if _is_a_class(places, search=search):
+    search.notes.append(
+      f'{max(places)} is a class, since class folders lie beside it'
+    )
     outside = [(m, m.name.split('/')[:-1]) for m in search.listing.images]
     places = {
       '': [trees.Placed(member, tuple(parts)) for member, parts in outside]
@@ -41,8 +47,22 @@ def find_layout(source: pathlib.Path, *, request: Request) -> layouts.Layout:
     _tell_outside(search, outside=outside)
   else:
     naming.name_pool(search, tree=trees.descended('', outside, pool=True))
+  _check_tables(search)
   _choose_splits(search)
   return _layout(search)
+
+
+def _check_tables(search: naming.Search) -> None:
+  """Raises ValueError if a file of --labels was of no use."""
+  for split, path in search.request.tables.items():
+    if split not in search.used:
+      there = ' and '.join(search.trees) or 'train'
+      raise ValueError(
+        f'--labels={f"{split}:" * bool(split)}{path} is of no use: the images '
+        f'of {there} lie in class folders, or there are none of its split; '
+        'leave it out, or give it as --labels=SPLIT:FILE with the split whose '
+        'images it names'
+      )
 
 
 def _is_a_class(
@@ -152,7 +172,7 @@ def _same_folder(search: naming.Search) -> bool:
 def _form(search: naming.Search, *, known: classes.Known) -> str:
   """What the source is, in words that its publisher or users have for it."""
   by_file = [n for n in search.named.values() if n.source != naming.FOLDERS]
-  if any(each.source == naming.KAGGLE for each in by_file):
+  if any(os.path.basename(n.source) == naming.KAGGLE for n in by_file):
     return "Kaggle's ILSVRC"
   if search.devkit:
     return 'unpacked tars of ILSVRC'
@@ -178,10 +198,17 @@ def _nothing(search: naming.Search) -> str:
   listing = search.listing
   there = [f'{n:,} {what}' for what, n in listing.passed.most_common(3)]
   there += [f'{len(listing.folders):,} folders'] if listing.folders else []
-  return (
-    f'{search.source} holds no images, but {", ".join(there) or "nothing"}: '
+  fix = (
     'expected the official tars, or class folders train/CLASS/IMAGE and '
     'val/CLASS/IMAGE'
+  )
+  if packed := sorted(_PACKED & listing.passed.keys()):
+    fix = f'unpack those {packed[0]} first, or give a folder of them'
+  if '*.parquet' in listing.passed:
+    fix = 'give the folder that holds the parquet files, or the one above it'
+  return (
+    f'{search.source} holds no images, but {", ".join(there) or "nothing"}: '
+    f'{fix}'
   )
 
 

@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from alexnet_jax.data.prepare import (
 )
 
 FOLDERS = 'class folders'
-_THUMBNAILS = frozenset({'thumbnails', 'thumbnail', 'thumbs', 'thumb'})
+_THUMBNAILS = re.compile(r'[._@]*(thumbs?|thumbnails?)', re.I).fullmatch
 KAGGLE = 'LOC_val_solution.csv'
 _KAGGLE_FILES = (KAGGLE, 'LOC_synset_mapping.txt')
 
@@ -51,6 +52,8 @@ class Search:
     self.bare: dict[str, trees.Tree] = {}  # splits without labels
     self.notes: list[str] = []
     self.devkit: dict[str, str] = {}  # words of classes by id, if it was used
+    self.used: set[str] = set()  # splits whose file of --labels was read
+    self._tables: set[tuple[str, int]] = set()  # where files of labels lie
 
   def skip(self, members: Sequence[archives.Member], *, reason: str) -> None:
     """Lists images that are left out."""
@@ -64,6 +67,7 @@ class Search:
     """
     for split in wanted:
       if path := self.request.tables.get(split):
+        self.used.add(split)
         return labels.member(path)
     place = base.rstrip('/')
     while True:
@@ -80,20 +84,32 @@ class Search:
         return self.above.get(KAGGLE) if 'val' in wanted else None
       place = os.path.dirname(place)
 
-  def of_devkit(self) -> labels.Table | None:
+  def read(self, member: archives.Member, *, split: str = '') -> labels.Table:
+    """Reads a file of labels, which thereby is no list of classes."""
+    self._tables.add(_place(member))
+    return labels.read(member, split=split)
+
+  def of_devkit(self, *, base: str) -> labels.Table | None:
     """Labels of ILSVRC's devkit, where its tars were unpacked beside it."""
-    found = ilsvrc.unpacked(self.source) if self.source.is_dir() else None
-    if found is not None:
-      self.devkit = found[1]
-    return found and found[0]
+    if not self.source.is_dir():
+      return None
+    for place in _holders(base):
+      if found := ilsvrc.unpacked(self.source / place):
+        table, self.devkit = found
+        return table
+    return None
 
   def known(self) -> classes.Known:
     """What lists of classes say that lie above the splits, or with them."""
-    bases = [tree.base for tree in (*self.trees.values(), *self.bare.values())]
-    places = {'', *(os.path.dirname(base.rstrip('/')) for base in bases)}
+    found_in = (*self.trees.values(), *self.bare.values())
+    places = {place for tree in found_in for place in _holders(tree.base)}
     found = dict(self.above)
-    for place in sorted(places):
-      found |= {os.path.basename(m.name): m for m in self._texts(place)}
+    for place in sorted({'', *places}):
+      found |= {
+        os.path.basename(m.name): m
+        for m in self._texts(place)
+        if _place(m) not in self._tables
+      }
     known = classes.read(found)
     if self.devkit:
       return known._replace(complete=tuple(self.devkit), words=self.devkit)
@@ -127,6 +143,20 @@ class Search:
     return [each for name, each in texts if os.path.dirname(name) == place]
 
 
+def _place(member: archives.Member) -> tuple[str, int]:
+  """Where on the disk a file begins."""
+  return os.path.realpath(member.path), member.offset
+
+
+def _holders(base: str) -> list[str]:
+  """The folders above that of a split, from the nearest to the source, ''."""
+  place, found = base.rstrip('/'), []
+  while place:
+    place = os.path.dirname(place)
+    found.append(place)
+  return found
+
+
 def _stem_split(member: archives.Member) -> str | None:
   return splits.of_file(pathlib.PurePath(member.name).stem)
 
@@ -152,9 +182,9 @@ def name_split(search: Search, *, split: str, tree: trees.Tree) -> None:
     _name_by_folders(search, split=split, tree=tree, form='SPLIT/CLASS/')
     return
   members = [placed.member for placed in tree.images]
-  table = labels.read(member) if member else None
+  table = search.read(member) if member else None
   if table is None and split == 'val':
-    table = search.of_devkit()
+    table = search.of_devkit(base=tree.base)
   found = labels.match(table, images={split: members}) if table else {}
   if table is None or (not found and split == 'test'):  # labels.csv of train
     search.bare[split] = tree
@@ -170,7 +200,7 @@ def name_pool(search: Search, *, tree: trees.Tree) -> None:
   train.txt and val.txt, or a column of one file, may divide them.
   """
   tables = {
-    split: labels.read(member, split=split)
+    split: search.read(member, split=split)
     for split in splits.ORDER
     if (member := search.table(split, base=tree.base))
   }
@@ -179,7 +209,7 @@ def name_pool(search: Search, *, tree: trees.Tree) -> None:
   member = search.table('', base=tree.base)
   unsure = tree.flat or tree.single or '' in search.request.tables
   if not tables and member and unsure:
-    tables = {'': labels.read(member)}
+    tables = {'': search.read(member)}
   members = [placed.member for placed in tree.images]
   if tables:
     _name_by_tables(search, members=members, tables=tables)
@@ -226,6 +256,8 @@ def _check_matched(
   members: Sequence[archives.Member],
 ) -> None:
   """Tells what images and lines have no counterpart; ValueError if none has."""
+  if not table.rows:
+    raise ValueError(f'{table.name} holds no labels: give one that does')
   if not found:
     raise ValueError(
       f'{table.name} names none of the {len(members):,} images, such as '
@@ -258,7 +290,7 @@ def _name_by_folders(
   for member, folders in tree.images:
     if not folders:
       search.skip([member], reason=f'not in {form}')
-    elif any(folder.lower() in _THUMBNAILS for folder in folders[1:]):
+    elif any(map(_THUMBNAILS, folders[1:])):
       search.listing.passed['thumbnails'] += 1
     else:
       by_class[folders[0]].append(member)
@@ -295,7 +327,7 @@ def _tell_deeper(search: Search, *, tree: trees.Tree, pool: bool) -> None:
   """
   inner: dict[str, set[str]] = collections.defaultdict(set)
   for _, folders in tree.images:
-    if len(folders) > 1:
+    if len(folders) > 1 and not any(map(_THUMBNAILS, folders[1:])):
       inner[folders[0]].add(folders[1])
   several = {name: found for name, found in inner.items() if len(found) > 1}
   shared = set.intersection(*inner.values()) if inner else set()
