@@ -66,19 +66,7 @@ def layout(
   val if there is no val. `labels` says where they come from. Raises ValueError
   if labels do not fit the classes, or training images have none.
   """
-  found = {split: list(items) for split, items in splits.items()}
-  whole, bare = {}, []
-  for split, items in found.items():
-    whole[split] = [i for i in items if _label(i, source=source) is not None]
-    if not whole[split]:
-      bare.append(split)
-      continue
-    lacking = (i for i in items if _label(i, source=source) is None)
-    skipped += [metadata.Skipped(m.name, 'it has no label') for m, _ in lacking]
-  if 'train' in bare or not any(whole.values()):
-    raise ValueError(f'{source} has no training images with labels')
-  if not whole.get('val'):
-    whole['val'] = whole.pop('test', [])
+  whole, notes = _with_labels(splits, source=source, skipped=skipped)
   if classes is None:
     classes = _classes(whole, source=source)
   known = {item.label for items in whole.values() for item in items}
@@ -94,10 +82,40 @@ def layout(
     },
     tuple(skipped),
     labels=labels,
-    notes=tuple(
-      f'the {len(found[s]):,} {s} images have no labels' for s in bare
-    ),
+    notes=tuple(notes),
   )
+
+
+def _with_labels(
+  splits: Mapping[str, Iterable[Named]],
+  *,
+  source: pathlib.Path,
+  skipped: list[metadata.Skipped],
+) -> tuple[dict[str, list[Named]], list[str]]:
+  """The labelled images of each split, and a line for each split without any.
+
+  Raises ValueError if training images have none.
+  """
+  whole: dict[str, list[Named]] = {}
+  notes = []
+  for split, found in splits.items():
+    items = list(found)
+    whole[split] = [i for i in items if _label(i, source=source) is not None]
+    if whole[split]:
+      lacking = [i for i in items if _label(i, source=source) is None]
+      skipped += [
+        metadata.Skipped(m.name, 'it has no label') for m, _ in lacking
+      ]
+    else:
+      notes.append(f'the {len(items):,} {split} images have no labels')
+  if whole.get('train') == [] or not any(whole.values()):
+    raise ValueError(
+      f'{source} has no training images with labels: give the file or folder '
+      'that has them too'
+    )
+  if not whole.get('val'):
+    whole['val'] = whole.pop('test', [])
+  return whole, notes
 
 
 def _label(item: Named, *, source: pathlib.Path) -> Label:

@@ -125,20 +125,6 @@ def _step(
       stack.append({'D': {}, 'L': [], 'T': ()}[name[6]])
     case 'NONE' | 'NEWTRUE' | 'NEWFALSE':
       stack.append({'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}[name])
-    case 'TUPLE' | 'LIST' | 'DICT':
-      items = _to_mark(stack)
-      made = {'TUPLE': tuple, 'LIST': list, 'DICT': _pairs}[name](items)
-      stack.append(made)
-    case 'TUPLE1' | 'TUPLE2' | 'TUPLE3':
-      count = int(name[-1])
-      stack[-count:] = [tuple(stack[-count:])]
-    case 'APPEND' | 'APPENDS':
-      items = [stack.pop()] if name == 'APPEND' else _to_mark(stack)
-      _as(list, stack[-1]).extend(items)
-    case 'SETITEM' | 'SETITEMS':
-      pair = name == 'SETITEM'
-      items = [stack.pop(-2), stack.pop()] if pair else _to_mark(stack)
-      _as(dict, stack[-1]).update(_pairs(items))
     case 'PUT' | 'BINPUT' | 'LONG_BINPUT' | 'MEMOIZE':
       memo[len(memo) if arg is None else arg] = stack[-1]
     case 'GET' | 'BINGET' | 'LONG_BINGET':
@@ -156,6 +142,27 @@ def _step(
       if isinstance(arg, str | bytes) and len(arg) >= _LONG and name in _HEAD:
         arg = _Span((place or 0) + _HEAD[name], len(arg))
       stack.append(arg)
+    case _:
+      _collect(name, stack=stack)
+
+
+def _collect(name: str, *, stack: list[Any]) -> None:
+  """Makes or extends a tuple, a list or a dictionary; ValueError if neither."""
+  match name:
+    case 'TUPLE' | 'LIST' | 'DICT':
+      items = _to_mark(stack)
+      made = {'TUPLE': tuple, 'LIST': list, 'DICT': _pairs}[name](items)
+      stack.append(made)
+    case 'TUPLE1' | 'TUPLE2' | 'TUPLE3':
+      count = int(name[-1])
+      stack[-count:] = [tuple(stack[-count:])]
+    case 'APPEND' | 'APPENDS':
+      items = [stack.pop()] if name == 'APPEND' else _to_mark(stack)
+      _as(list, stack[-1]).extend(items)
+    case 'SETITEM' | 'SETITEMS':
+      pair = name == 'SETITEM'
+      items = [stack.pop(-2), stack.pop()] if pair else _to_mark(stack)
+      _as(dict, stack[-1]).update(_pairs(items))
     case _:
       raise ValueError(f'it has the instruction {name}')
 
