@@ -9,8 +9,16 @@ import tarfile
 import numpy as np
 import pytest
 
-from alexnet_jax.data import metadata, records
-from alexnet_jax.data.prepare import layouts, run, shards, sources, workers
+from alexnet_jax.data import dataset, metadata, records
+from alexnet_jax.data.prepare import (
+  classes,
+  folders,
+  layouts,
+  run,
+  shards,
+  sources,
+  workers,
+)
 from tests import disks, official
 
 _SPLIT = {
@@ -673,3 +681,24 @@ def test_what_a_list_calls_a_number_is_told(tmp_path):
   more = {'train/9/1.jpg': _JPEG}
   with pytest.raises(ValueError, match=r'label 9, which classes\.txt does not'):
     _find(tmp_path / 't', files | lists | more)
+
+
+def test_folders_numbered_from_one_are_not_taken_from_zero(tmp_path):
+  wanted = [dataset.ClassInfo(f'n{i:08d}', 'a', 'a') for i in range(1000)]
+  for name, first in (('zero', 0), ('one', 1)):
+    files = {f'{i + first}/1.jpg': _JPEG for i in (0, 5, 999)}
+    source = disks.write(tmp_path / name, files)
+    request = folders.Request(tables={}, pooled=True)
+    layout = folders.find_layout(source, request=request)
+    if first:
+      with pytest.raises(ValueError, match="none of the classes '1', '1000'"):
+        classes.mapped(layout, wanted=wanted, of='D')
+    else:
+      found = classes.mapped(layout, wanted=wanted, of='D')
+      assert [item.label for item in found.splits['train']] == [0, 5, 999]
+
+
+def test_a_class_that_two_folders_hold_counts_once(tmp_path, prepared):
+  birds = {f'{name}/1.jpg': _JPEG for name in ('n01503061', 'Bird')}
+  layout = _find(tmp_path / 's', birds, classes_of=str(prepared))
+  assert layout.notes[0].startswith('1 of the 4 classes of ')

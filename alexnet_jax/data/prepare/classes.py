@@ -155,7 +155,8 @@ def mapped(
     )
     for split, items in layout.splits.items()
   }
-  notes = [f'{len(place):,} of the {len(wanted):,} classes of {of}']
+  found = len({*place.values()})
+  notes = [f'{found:,} of the {len(wanted):,} classes of {of}']
   if is_number(layout.classes[0].id) and not is_number(wanted[0].id):
     notes[0] += ': number 0 is its first, and so on'
   if lacking:
@@ -189,12 +190,16 @@ def _places(
   exact = {info.id: label for label, info in enumerate(wanted)}
   ids = [info.id for info in classes]
   if all(map(is_number, ids)) and not all(map(is_number, exact)):
-    whole = {int(id_) for id_ in ids} == set(range(len(wanted)))
-    sound = len(wanted) == _ILSVRC or whole
-    if not sound or sorted(exact) != [*exact] or not all(map(_WNID, exact)):
+    numbers = {int(id_) for id_ in ids}
+    whole = numbers == set(range(len(wanted)))
+    sound = len(wanted) == _ILSVRC and max(numbers) < _ILSVRC  # not from 1 on
+    if (
+      not (sound or whole)
+      or sorted(exact) != [*exact]
+      or not all(map(_WNID, exact))
+    ):
       return {}
-    places = {label: int(id_) for label, id_ in enumerate(ids)}
-    return {k: place for k, place in places.items() if place < len(wanted)}
+    return {label: int(id_) for label, id_ in enumerate(ids)}
   by_name: dict[str, set[int]] = collections.defaultdict(set)
   for label, info in enumerate(wanted):
     for word in (*info, *info.words.split(',')):
