@@ -49,6 +49,20 @@ def test_classes_are_found_by_id_and_then_by_name(theirs, units):
   assert found.unknown == unknown
 
 
+def test_classes_that_share_numbers_alone_are_told():
+  numbers = [_info(str(i)) for i in range(3)]
+  said = other.describe(other.match(numbers[1:], known=numbers), data='D')
+  assert said.startswith('2 of the 2 classes of D are known, by numbers alone')
+  named = [_info('0', 'cat'), _info('1', 'dog')]
+  for theirs, known in (
+    (named, named),
+    (named, numbers),
+    ([_info('a')], named),
+  ):
+    found = other.match(theirs, known=known)
+    assert 'by numbers' not in other.describe(found, data='D')
+
+
 @pytest.fixture(scope='module')
 def steps(tmp_path_factory):
   """Checkpoints of two networks of the ten drawn classes."""

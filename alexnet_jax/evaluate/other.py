@@ -49,6 +49,7 @@ class Match(NamedTuple):
 
   units: Int[np.ndarray, ' classes']  # by label of the data; -1: none
   unknown: list[str]  # names of the classes that no unit stands for
+  numbers: bool = False  # whether numbers are all that the classes share
 
 
 def match(
@@ -62,7 +63,7 @@ def match(
   >>> cat, dog = (dataset.ClassInfo(n, n, n) for n in ('cat', 'dog'))
   >>> known = [dataset.ClassInfo('n02123045', 'Cat', 'Cat'), dog]
   >>> match([dog, cat, cat._replace(id='x', name='x')], known=known)
-  Match(units=array([ 1,  0, -1]), unknown=['x'])
+  Match(units=array([ 1,  0, -1]), unknown=['x'], numbers=False)
   """
   ids = {c.id: unit for unit, c in enumerate(known)}
   units = [ids.get(c.id, -1) for c in theirs]
@@ -75,7 +76,9 @@ def match(
       units[label] = unit
       taken.add(unit)
   unknown = [c.name for c, u in zip(theirs, units, strict=True) if u < 0]
-  return Match(np.array(units), unknown)
+  shared = [c.name for c, u in zip(theirs, units, strict=True) if u >= 0]
+  numbers = bool(shared) and all(name.isdecimal() for name in shared)
+  return Match(np.array(units), unknown, numbers)
 
 
 def _plain(name: str) -> str:
@@ -182,6 +185,8 @@ def describe(found: Match, *, data: str) -> str:
   line = f'{known:,} of the {len(found.units):,} classes of {data} are known'
   if found.unknown:
     line += f', not {_few(found.unknown)}'
+  if found.numbers:
+    line += ', by numbers alone, which may stand for other classes'
   return line
 
 
