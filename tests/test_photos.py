@@ -13,6 +13,7 @@ from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import compatible
 from alexnet_jax.config import of_data, presets, schema, validate
 from alexnet_jax.data import own, records
+from alexnet_jax.data.prepare import archives
 from alexnet_jax.evaluate import predictions
 from alexnet_jax.studies.report import advice, gather, statistics
 from alexnet_jax.train import warm_start
@@ -177,6 +178,15 @@ def _finetune(**fields):
   config.init_from = fields.pop('init_from', 'REQUIRED')
   config.update_from_flattened_dict(fields)
   return config.copy_and_resolve_references()
+
+
+@pytest.mark.parametrize(
+  'ending', 'tar zip tgz tbz2 txz tar.gz tar.bz2 tar.xz parquet jpg bin'.split()
+)
+def test_a_file_is_a_source_if_preparing_reads_it(tmp_path, ending):
+  (path := tmp_path / f'a.{ending}').write_bytes(b'')
+  read = archives.is_archive(path) or ending == 'parquet'
+  assert own.is_source(str(path)) == read
 
 
 def test_none_is_what_the_data_decide():

@@ -22,7 +22,10 @@ from alexnet_jax.runtime import bucket, locks, paths, signals
 _KIND = 'photos'  # folder of the cache
 _AS_IT_IS, _DIVIDED = 'data', 'divided'  # folders of records in its folder
 VAL_SHARE = 0.1  # of the images of each class, where no split says which
-_ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.zip')
+_ARCHIVES = (  # and parquet, as tools.prepare reads them
+  '.tar', '.zip', '.tgz', '.tbz2', '.txz', '.tar.gz', '.tar.bz2', '.tar.xz',
+  '.parquet',
+)  # fmt: skip
 _SPLIT = re.compile('train|val|test', re.IGNORECASE)  # may be in its name
 _MOST_FILES, _MOST_BYTES = 50_000, 20e9  # of a source; more takes hours
 _FEW = 4  # names that are shown
