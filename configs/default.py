@@ -58,7 +58,7 @@ def get_config() -> config_dict.ConfigDict:
   # velocities start as usual. 'network': as 'all_but_fc8', in a network that is
   # that run's, with its image sizes, whatever config.model says.
   config.init_from = ''
-  config.init_layers = 'all_but_fc8'
+  config.init_layers = 'all_but_fc8'  # which layers init_from gives
 
   # The sample run: what makes it fit a laptop and data that need no download.
   # configs/imagenet.py sets each of these to the paper's value.
@@ -78,12 +78,12 @@ def get_config() -> config_dict.ConfigDict:
 def model() -> config_dict.ConfigDict:
   """The network (§3). `layer` reads like the table of Figure 2."""
   config = config_dict.ConfigDict()
-  config.columns = paper.COLUMNS  # §3.2
+  config.columns = paper.COLUMNS  # groups of kernels of a layer, §3.2
   config.num_classes = paper.NUM_CLASSES  # units of fc8; at least the data's
   config.conv6 = False  # the sixth convolutional layer of the * rows, §6
   config.bottleneck = False  # linear units in front of fc8, see below
   config.skip_layers = ()  # layers left out, but for the 'pool' of their `ops`
-  config.activation = 'relu'  # §3.1; or 'tanh', 'logistic'
+  config.activation = 'relu'  # of every layer but fc8, §3.1
   config.dropout_rate = paper.DROPOUT_RATE  # of fc6 and fc7, §4.2
   # When what dropout leaves is scaled: at 'test' time by 1 - dropout_rate, as
   # in the paper; or in 'training' by its reciprocal, as in Caffe and PyTorch.
@@ -94,14 +94,14 @@ def model() -> config_dict.ConfigDict:
 
   config.lrn = config_dict.ConfigDict()  # §3.3
   config.lrn.n = paper.LRN_N  # kernels in a window
-  config.lrn.k = paper.LRN_K
-  config.lrn.alpha = paper.LRN_ALPHA
+  config.lrn.k = paper.LRN_K  # added to the scaled sum
+  config.lrn.alpha = paper.LRN_ALPHA  # factor of the sum of squares
   # Paper differs from code: alpha multiplies the sum over the window (§3.3).
   # 2012: its mean; the scale is divided by n first (layer.py:1183), as Caffe
   # and PyTorch do.
   # Here: 'sum'; or 'mean'.
   config.lrn.alpha_of = 'sum'
-  config.lrn.beta = paper.LRN_BETA
+  config.lrn.beta = paper.LRN_BETA  # exponent of the divisor
   # Whether windows reach across the columns, as in Caffe: see ops/lrn.py. Needs
   # config.mesh.column = 1.
   config.lrn.across_columns = False
@@ -112,10 +112,10 @@ def model() -> config_dict.ConfigDict:
   # Here: none; or 'spatial_norm' in config.model.layer.conv2.ops, as below.
   config.spatial_norm = config_dict.ConfigDict()
   config.spatial_norm.size = 5  # pixels, height and width of a window
-  config.spatial_norm.k = 1.0
-  config.spatial_norm.alpha = 0.001
-  config.spatial_norm.alpha_of = 'mean'
-  config.spatial_norm.beta = 0.75
+  config.spatial_norm.k = 1.0  # as in lrn, and so are the others
+  config.spatial_norm.alpha = 0.001  # factor of the sum or mean
+  config.spatial_norm.alpha_of = 'mean'  # of the squares
+  config.spatial_norm.beta = 0.75  # exponent of the divisor
 
   config.pool = config_dict.ConfigDict()  # §3.4
   config.pool.size = paper.POOL_SIZE  # z, pixels
@@ -247,7 +247,7 @@ def optim(layers: tuple[str, ...]) -> config_dict.ConfigDict:
   """Stochastic gradient descent (§5)."""
   config = config_dict.ConfigDict()
   config.learning_rate = paper.LEARNING_RATE  # before the drops
-  config.momentum = paper.MOMENTUM
+  config.momentum = paper.MOMENTUM  # share of the velocity that is kept
   config.weight_decay = paper.WEIGHT_DECAY  # "not merely a regularizer"
   # Factor of weight_decay by layer; 1 in the paper.
   config.decay = config_dict.ConfigDict(dict.fromkeys(layers, 1.0))
@@ -280,7 +280,7 @@ def batch_scaling() -> config_dict.ConfigDict:
   # trust_coefficient times its norm: a thousandth at a rate of 1. Biases keep
   # the plain rule, for which such a rate is too high: see config.schedule.bias.
   config.lars = False
-  config.trust_coefficient = 0.001
+  config.trust_coefficient = 0.001  # with lars
   return config
 
 
@@ -292,7 +292,7 @@ def plateau() -> config_dict.ConfigDict:
   # Here: five evaluations in a row without improvement; or, with
   # enabled = False, the times of config.schedule alone.
   config.enabled = True
-  config.factor = paper.DROP_FACTOR
+  config.factor = paper.DROP_FACTOR  # of the rate, at each drop
   config.num_drops = paper.LEARNING_RATE_DROPS  # the next plateau ends training
   config.patience_epochs = 5  # evaluations without improvement
   config.min_improvement = 1e-3  # of the best error so far, relative
@@ -312,7 +312,7 @@ def schedule(layers: tuple[str, ...]) -> config_dict.ConfigDict:
   """
   config = config_dict.ConfigDict()
   config.counts = 'epochs'  # unit of `when`; or 'fractions' of the run
-  config.kernel = ALWAYS
+  config.kernel = ALWAYS  # a table for all kernels
   # Paper differs from code: the rate is "equal for all layers" (§5).
   # 2012: biases begin at twice the rate and have drops of their own: one, with
   # the first of the kernels', or none, as in run 145 (layer-params-145.cfg).
@@ -351,14 +351,14 @@ def data() -> config_dict.ConfigDict:
   # 2012: shuffled once, when the files were written (convdata_jpeg.py:136-152).
   # Here: shuffled in each epoch; or reshuffle = False.
   config.reshuffle = True
-  config.embedded_train_images = 960
-  config.embedded_val_images = 300
+  config.embedded_train_images = 960  # drawn, to train on
+  config.embedded_val_images = 300  # drawn, to validate
   config.embedded_classes = ()  # numbers of the classes to draw; (): all ten
   # Measured on 2 cores (n = 2), images/s of raw and of JPEG records: 1 thread
   # 17,000 and 4,100, 2 threads 19,000 and 7,600, 3 threads the same, 2
   # processes 5,900 and 4,700. For JPEGs, a thread for each core.
   config.read_threads = 2
-  config.prefetch_batches = 4
+  config.prefetch_batches = 4  # made ahead of the step
   config.max_bad_records = 10  # damaged images, left out with a warning
   return config
 

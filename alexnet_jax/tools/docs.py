@@ -7,6 +7,8 @@
 - docs/results.md: `runs`, `presets` and `study`, the same with conditions.
 - docs/benchmarks.md: `input`, `step`, `ops`, `scaling`, `end_to_end` and
   `processes`, each from the newest results of that name (`step`: and `eval`).
+- docs/configs.md: `fields`; docs/commands.md: `commands` and `shared`.
+- docs/paper.md: a table for each section, from docs/paper.toml and the marks.
 - docs/deviations.md: `deviations`, from comments that begin `Paper silent:`,
   `Paper differs from code:` or `Deviation:`. Such a comment has three parts:
   what the paper says, `2012:` what the authors' program does (may be missing),
@@ -16,14 +18,16 @@
 import functools
 import pathlib
 import re
+import tomllib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 
 from alexnet_jax import cli, paper
 from alexnet_jax.bench import rows as rows_lib
 from alexnet_jax.bench import tables
+from alexnet_jax.studies import reference
 
 _ROOT = flags.DEFINE_string('root', '.', 'The folder of README.md.')
 
@@ -31,6 +35,10 @@ _MARK = re.compile(r'(Paper silent|Paper differs from code|Deviation):\s*')
 _PARTS = re.compile(r'^(.*?)(?: 2012: (.*?))? Here: (.*)$')
 _FOLDERS = ('configs', 'alexnet_jax')
 _ONE_NET = paper.ERRORS['ILSVRC-2012 val, 1 CNN, 10 views']
+SECTIONS = (
+  *('1', '2', '3.1', '3.2', '3.3', '3.4', '3.5', '4.1', '4.2', '5', '6'),
+  '6.1',
+)
 _EXPECTED = {  # configs for ImageNet: top-1 and top-5 error
   'imagenet.py': _ONE_NET,
   'source2012.py': _ONE_NET,
@@ -114,6 +122,17 @@ PAGES: dict[str, dict[str, Callable[[pathlib.Path], str]]] = {
   'docs/deviations.md': {
     'deviations': lambda root: table(deviations(root)),
   },
+  'docs/configs.md': {'fields': reference.fields},
+  'docs/commands.md': {
+    'commands': reference.commands,
+    'shared': reference.shared_flags,
+  },
+  'docs/paper.md': {
+    f'§{section}': functools.partial(
+      lambda root, section: walk(root, section=section), section=section
+    )
+    for section in SECTIONS
+  },
 }
 
 
@@ -171,6 +190,44 @@ def table(rows: list[Deviation]) -> str:
     'here': '{here}',
   }
   return tables.markdown([row._asdict() for row in rows], columns=columns)
+
+
+def walk(root: pathlib.Path, *, section: str) -> str:
+  """What a section says, the code, and where they part, as Markdown."""
+  marks = deviations(root)
+  rows = [
+    {
+      'says': row['says'],
+      'code': '<br>'.join(f'`{place}`' for place in row['code']),
+      'marks': '<br>'.join(map(_beside, marks_of(row, marks=marks))) or None,
+    }
+    for row in walk_rows(root)
+    if row['section'] == section
+  ]
+  columns = {
+    'the paper, in our words': '{says}',
+    'the code': '{code}',
+    'where they part': '{marks}',
+  }
+  return tables.markdown(rows, columns=columns)
+
+
+def walk_rows(root: pathlib.Path) -> list[dict[str, Any]]:
+  """The rows of docs/paper.toml."""
+  text = (root / 'docs' / 'paper.toml').read_text('utf-8')
+  return tomllib.loads(text)['row']
+
+
+def marks_of(row: dict[str, Any], *, marks: list[Deviation]) -> list[Deviation]:
+  """The deviations that begin as a row of docs/paper.toml says."""
+  starts = tuple(row.get('marks', ()))
+  return [mark for mark in marks if starts and mark.paper.startswith(starts)]
+
+
+def _beside(mark: Deviation) -> str:
+  """A deviation in one cell."""
+  program = f' **2012:** {mark.program}' if mark.program else ''
+  return f'{mark.paper}{program} **Here:** {mark.here} (`{mark.file}`)'
 
 
 if __name__ == '__main__':
