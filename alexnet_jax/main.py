@@ -26,7 +26,7 @@ from alexnet_jax.config import schema, validate
 from alexnet_jax.parallel import distributed, mesh
 from alexnet_jax.parallel import flags as parallel_flags
 from alexnet_jax.runtime import compile, environment, malloc, terminal
-from alexnet_jax.train import profile
+from alexnet_jax.train import log, profile
 from alexnet_jax.train import workdir as workdir_lib
 
 flags_lib.define()
@@ -180,6 +180,16 @@ def _train(config: schema.Config) -> int:
     if config.report.at_end:
       workdir_lib.write_report(
         workdir, name=_workdir(), data_dir=config.data.dir
+      )
+    if distributed.is_host0():
+      records = log.read_metrics(workdir / 'metrics.jsonl')
+      print(
+        log.ending(
+          records,
+          workdir=_workdir(),
+          has_report=(workdir / 'report' / 'index.html').exists(),
+          drawn=config.data.source == 'embedded',
+        )
       )
   return 0
 

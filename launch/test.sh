@@ -2,6 +2,7 @@
 # Runs pytest with the pinned packages; the first run makes .venv.
 #
 #   launch/test.sh [ARGS]     no path in ARGS: all of tests/
+#   launch/test.sh --quick    the operations, the update, configs and pages
 set -euo pipefail
 # shellcheck source=venv.sh
 source "$(dirname -- "$(readlink -f -- "$0")")/venv.sh"
@@ -17,6 +18,15 @@ fi
 # tests/conftest.py says in what order. NumPy's threads would only wait.
 export OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
 all=(--numprocesses=3 --dist=loadfile --no-loadscope-reorder "$root/tests")
+if [[ ${1:-} == --quick ]]; then
+  shift
+  all=(--numprocesses=2 --dist=loadfile)
+  for name in paper lrn pool conv local alexnet sgd plateau schedule augment \
+    metrics steps config ablations records stats synthetic health log cli \
+    docs reference blocks architecture; do
+    all+=("$root/tests/test_$name.py")
+  done
+fi
 for arg; do
   [[ ! -e ${arg%%::*} ]] || all=()
 done

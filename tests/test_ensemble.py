@@ -54,9 +54,13 @@ def evaluated(command, steps, tmp_path_factory):
 
 def _errors(text, *, views):
   """(top-1, top-5) of each line that tells of so many views."""
-  pattern = r'top-1 error (\S+) .*top-5 error (\S+) .*, (.*)$'
+  pattern = r'top-1 error (\S+) % .*top-5 error (\S+) % .*, (.*)$'
   found = re.findall(pattern, text, flags=re.MULTILINE)
-  return [(float(a), float(b)) for a, b, v in found if v == views]
+  return [
+    tuple(round(float(percent) / 100, 4) for percent in pair)
+    for *pair, seen in found
+    if seen == views
+  ]
 
 
 def _numpy_errors(p, labels):

@@ -122,7 +122,7 @@ def _oracle(step, images):
 
 
 def _top1(p, labels):
-  return f'top-1 error {np.mean(p.argmax(axis=1) != labels):.4f}'
+  return f'top-1 error {100 * np.mean(p.argmax(axis=1) != labels):.2f} %'
 
 
 def test_errors_and_files_are_those_of_the_networks_by_hand(

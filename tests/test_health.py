@@ -77,9 +77,13 @@ def test_rows_by_hand():
   stds = [(0 + 1 + 1) / 3, (0 + 1 + 0) / 3, 2 / 3]
   np.testing.assert_allclose([r.stddev for r in report.rows], stds)
   assert [r.dead for r in report.rows] == [None, 2 / 3, None]
-  text = health.describe(report)
-  assert 'on 2 images' in text and '66.7%' in text
-  assert text.count('\n') == 3  # a heading, then a line a layer
+  lines = health.describe(report, minimum=0.5).split('\n')
+  assert 'on 2 images' in lines[0] and '66.7%' in lines[2]
+  assert [line.split()[-1] for line in lines[2:4]] == ['bad', 'good']
+  assert '0.5 or more' in lines[4] and len(lines) == 5
+  weak = health.describe(report, minimum=0.7).split('\n')
+  assert weak[3].endswith('bad')
+  assert max(map(len, lines)) < 80
   tanh = health.summarise(stages, images=2, rectified=False)
   assert [r.dead for r in tanh.rows] == [None] * 3
 

@@ -2,9 +2,12 @@
 
 import json
 import pathlib
+import re
+import sys
 
 import pytest
 
+from alexnet_jax.runtime import terminal
 from alexnet_jax.train import log as log_lib
 
 _LINE = {
@@ -76,8 +79,8 @@ def test_describe_names_views_and_images():
     'loss': 1.0, 'top1_error': 0.25, 'top5_error': 0.125,
   }  # fmt: skip
   text = log_lib.describe(record)
-  assert 'top-1 error 0.2500 (14 of 56)' in text
-  assert 'top-5 error 0.1250 (7 of 56)' in text and '10 views' in text
+  assert 'top-1 error 25.00 % (14 of 56)' in text
+  assert 'top-5 error 12.50 % (7 of 56)' in text and '10 views' in text
   assert log_lib.describe(record | {'views': 9}).endswith('9 views')
   assert log_lib.describe(record | {'views': 1}).endswith('centre crop')
 
@@ -128,6 +131,77 @@ def test_progress_in_a_log_file_is_a_line_now_and_then(capsys):
   ]
   assert lines[0].endswith('loss 2.000, rate 0.01, 30.0 images/s, 0% waiting')
   assert '\r' not in out and not err
+
+
+def test_the_live_line_fits_80_columns_and_leaves_compiling_out(
+  capsys, monkeypatch
+):
+  monkeypatch.setenv('COLUMNS', '80')
+  monkeypatch.setenv('LINES', '24')
+  clock = [0.0]
+  progress = log_lib.Progress(
+    total_steps=900_000, step=0, live=True, now=lambda: clock[0]
+  )
+  clock[0] = 500.0  # the first step compiles
+  for step in (1, 2, 3):
+    progress.advance()
+    clock[0] += 1.0
+    progress.show(
+      {
+        'step': step,
+        'loss': 6.9,
+        'top1_error': 0.9993,
+        'learning_rate': 0.01,
+        'images_per_second': 1234.5,
+        'input_wait_fraction': 0.0,
+      }
+    )
+  progress._bar.refresh()
+  progress.close()
+  _, err = capsys.readouterr()
+  lines = [re.sub(r'\x1b\[\w+', '', line) for line in err.split('\r')]
+  assert max(map(len, lines)) < 80
+  last = [line for line in lines if 'loss' in line][-1]
+  assert last.startswith('3/900000 ')
+  # Two steps in three seconds, as the third has not ended; not 503.
+  hours = 1.5 * 899_997 / 3600
+  assert (
+    f' {int(hours)}:' in last and ' left, loss 6.900, error 99.93 %' in last
+  )
+  bar = last.split(' ', 1)[1].rsplit(' left', 1)[0].rsplit(' ', 1)[0]
+  assert len(bar) >= 8
+  assert '--:--' in ''.join(lines)
+
+
+def test_lines_are_wrapped_on_a_terminal_alone(monkeypatch):
+  text = 'one two three ' * 9 + '\n  a table ' + 'x' * 90
+  assert terminal.wrapped(text) == text
+  monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+  monkeypatch.setenv('COLUMNS', '80')
+  first, second, table = terminal.wrapped(text).split('\n')
+  assert max(len(first), len(second)) <= 80 and second.startswith('  ')
+  words = first.split() + second.split()
+  assert words == ('one two three ' * 9).split()
+  assert table == '  a table ' + 'x' * 90
+
+
+def test_a_run_ends_with_what_came_out_and_what_to_do():
+  record = {
+    **_LINE, 'split': 'val', 'views': 10, 'num_images': 300, 'top1_error': 0.02,
+  }  # fmt: skip
+  said = log_lib.ending(
+    [record], workdir='gs://b/run', has_report=True, drawn=False
+  )
+  assert said.split('\n') == [
+    'result: top-1 error 2.00 % of 300 validation images, 10 views',
+    'open:   gs://b/run/report/index.html',
+    'next:   alexnet-jax predict --restore=gs://b/run PHOTO.jpg',
+  ]
+  said = log_lib.ending(
+    [record | {'views': 1}], workdir='a', has_report=False, drawn=True
+  )
+  assert 'images, centre crop' in said and 'open:   a/metrics.jsonl' in said
+  assert '--ablation=no_lrn' in said
 
 
 def test_an_event_file_on_a_full_disk_is_closed_for_good(tmp_path):

@@ -66,7 +66,7 @@ def test_evaluation_repeats_the_last_lines_to_the_last_digit(command, run):
   for record in records[-2:]:
     for error in ('top1_error', 'top5_error'):
       wrong = round(record[error] * 50)
-      assert f'{record[error]:.4f} ({wrong} of 50)' in done.stdout
+      assert f'{100 * record[error]:.2f} % ({wrong} of 50)' in done.stdout
 
 
 def test_same_command_again_says_done(command, run):

@@ -34,7 +34,7 @@ def test_errors_are_means():
   }
   errors = metrics.errors(**found, classes=6)
   assert errors == (3.0, 0.75, 0.25, 4)
-  assert 'top-5 error 0.2500 (1 of 4)' in metrics.describe(errors, views=1)
+  assert 'top-5 error 25.00 % (1 of 4)' in metrics.describe(errors, views=1)
 
 
 def test_of_five_classes_no_top5_error_is_defined():

@@ -431,7 +431,7 @@ def test_the_commands_work_on_a_bucket(
   assert (there / 'report' / 'index.html').is_file()
   last = runs.lines(there)[-1]
   out = run('main', *flags, '--mode=eval', f'--restore={RUN}')
-  assert f'top-1 error {last["top1_error"]:.4f}' in out
+  assert f'top-1 error {100 * last["top1_error"]:.2f} %' in out
   out = run('tools.checkpoint', f'--dir={RUN}', '--verify')
   assert ' yes ' in out and ' NO ' not in out
   (there / 'report' / 'index.html').unlink()

@@ -14,6 +14,7 @@ from alexnet_jax.config import schema
 from alexnet_jax.evaluate import load, other, predict, predictions
 from alexnet_jax.parallel import hosts
 from alexnet_jax.runtime import paths as paths_lib
+from alexnet_jax.runtime import terminal
 from alexnet_jax.steps import metrics
 
 
@@ -63,7 +64,7 @@ def evaluate(
     label += ', reassessed labels' if asked.real_labels else ''
     rated = _rating(asked)
     for mean in averages(found, weights=shares):
-      print(f'{label}: {describe(rated(mean))}')
+      print(terminal.wrapped(f'{label}: {describe(rated(mean))}'))
 
 
 def _rating(
@@ -135,7 +136,8 @@ def members(
         made = other.restricted(made, units=made.labels.tolist())
       found.append(made._replace(step=network.step).as_saved())
       text = describe(rated(found[-1]))
-      print(f'{_at(network, split=split, asked=asked)}: {text}', flush=True)
+      line = f'{_at(network, split=split, asked=asked)}: {text}'
+      print(terminal.wrapped(line), flush=True)
     yield found
 
 

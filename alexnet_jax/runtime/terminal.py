@@ -2,7 +2,9 @@
 
 import io
 import os
+import shutil
 import sys
+import textwrap
 from typing import Any
 
 from alexnet_jax.runtime import descriptors
@@ -60,3 +62,25 @@ def go_on() -> None:
   """Lets the command go on in silence when the reader of its output goes."""
   global _goes_on
   _goes_on = True
+
+
+def wrapped(text: str) -> str:
+  """The text in lines that fit a terminal; as it is where stdout is none.
+
+  Words stay whole, and indented lines are left alone.
+  """
+  if not sys.stdout.isatty():
+    return text
+  width = max(shutil.get_terminal_size().columns, 40)
+  return '\n'.join(
+    line
+    if line.startswith(' ')
+    else textwrap.fill(
+      line,
+      width,
+      subsequent_indent='  ',
+      break_long_words=False,
+      break_on_hyphens=False,
+    )
+    for line in text.split('\n')
+  )

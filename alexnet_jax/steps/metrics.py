@@ -91,6 +91,15 @@ def errors(*, losses: np.ndarray, ranks: np.ndarray, classes: int) -> Errors:
   )
 
 
+def percent(share: float) -> str:
+  """An error as the terminal shows it; files hold the fraction.
+
+  >>> percent(0.182)
+  '18.20 %'
+  """
+  return f'{100 * share:.2f} %'
+
+
 def describe(errors: Errors, *, views: int, intervals: bool = False) -> str:
   """Describes error rates in one line, with 95 % intervals if asked for."""
 
@@ -98,10 +107,12 @@ def describe(errors: Errors, *, views: int, intervals: bool = False) -> str:
     images = errors.num_images
     if error is None:
       return f'{name} error -'
-    text = f'{name} error {error:.4f} ({round(error * images)} of {images})'
+    text = (
+      f'{name} error {percent(error)} ({round(error * images)} of {images})'
+    )
     if intervals:
       low, high = interval(error, images=images)
-      text += f', 95 % interval {low:.4f} to {high:.4f}'
+      text += f', 95 % interval {percent(low)} to {percent(high)}'
     return text
 
   return (

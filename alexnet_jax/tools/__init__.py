@@ -1,6 +1,6 @@
 """One command a module: alexnet-jax NAME, or python -m alexnet_jax.tools.NAME.
 
-  alexnet-jax train --config=smoke --workdir=/tmp/smoke
+  alexnet-jax train --config=quick --workdir=/tmp/quick
 
 Here nothing is imported but the standard library: the module that a command
 runs imports what it needs.
@@ -57,7 +57,7 @@ def usage() -> str:
       *rows,
       '',
       'alexnet-jax COMMAND --help lists the flags of a command. For example:',
-      '  alexnet-jax train --config=smoke --workdir=/tmp/smoke',
+      '  alexnet-jax train --config=quick --workdir=/tmp/quick',
     ]
   )
 

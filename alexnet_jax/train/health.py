@@ -108,8 +108,16 @@ def _summary(
   return ActivationSummary(stage, float(stddev.mean()), dead)
 
 
-def describe(report: Report) -> str:
-  """The report as text, a line for each layer; health.json has every stage."""
+_MOST_DEAD = 0.5  # share of a layer's ReLUs; more are called bad
+
+
+def describe(report: Report, *, minimum: float) -> str:
+  """The report as text, a line for each layer; health.json has every stage.
+
+  `minimum` is config.health.min_signal. The last column says what is good or
+  bad: the logits' spread by that minimum, and a layer whose ReLUs are at zero
+  on every image by half of them, since those units cannot learn.
+  """
   lines = [
     f'before step 1, on {report.images} images; std: standard deviation over '
     'images',
@@ -120,11 +128,21 @@ def describe(report: Report) -> str:
     layers.setdefault(row.stage.split('/')[0], []).append(row)
   for rows in layers.values():
     first, last = rows[0], rows[-1]
-    dead = ''.join(f'{r.dead:22.1%}' for r in rows if r.dead is not None)
+    shares = [r.dead for r in rows if r.dead is not None]
+    dead = f'{shares[0]:.1%}' if shares else ''
+    low = last is report.rows[-1] and last.stddev < minimum
+    good = not low and all(share <= _MOST_DEAD for share in shares)
     lines.append(
-      f'  {first.stage:12}{first.stddev:10.3g}{last.stddev:15.3g}{dead}'
+      f'  {first.stage:12}{first.stddev:10.3g}{last.stddev:15.3g}{dead:>22}'
+      f'   {"good" if good else "bad"}'
     )
-  return '\n'.join(lines)
+  return '\n'.join(
+    [
+      *lines,
+      f'  good: at most {_MOST_DEAD:.0%} of the ReLUs at zero, and a std of '
+      f'{minimum:g} or more in the end',
+    ]
+  )
 
 
 def signal_warning(report: Report, *, minimum: float) -> str:

@@ -20,7 +20,7 @@ import tqdm
 from tensorboardX import record_writer, summary
 from tensorboardX.proto import event_pb2
 
-from alexnet_jax.runtime import paths
+from alexnet_jax.runtime import paths, terminal
 from alexnet_jax.steps import metrics
 
 Record = dict[str, Any]
@@ -206,10 +206,31 @@ class _Board:
         self._writer.close()
 
 
-class Progress:
-  """Shows step, loss, rate, images/s and the share of time spent waiting.
+class _Bar(tqdm.tqdm):
+  """A bar that leaves compiling, in the first step, out of the time left."""
 
-  On a terminal this is one live line; in a log file, a line every 20 s.
+  began: tuple[int, float] | None = None  # after the first: step, seconds
+  now = staticmethod(time.monotonic)
+
+  @property
+  def format_dict(self) -> dict[str, Any]:
+    """The fields of bar_format, and `left`."""
+    found = super().format_dict
+    return found | {'left': self._left(found['n'], found['total'])}
+
+  def _left(self, step: int, total: int) -> str:
+    if self.began is None or step <= self.began[0]:
+      return '--:--'
+    first, since = self.began
+    seconds = (self.now() - since) / (step - first) * (total - step)
+    return self.format_interval(seconds)
+
+
+class Progress:
+  """Shows step, time left, loss, training error and images/s.
+
+  On a terminal this is one live line of its width; in a log file, a line every
+  20 s, with the learning rate and the share of time spent waiting for images.
   """
 
   def __init__(
@@ -223,35 +244,42 @@ class Progress:
     live = sys.stderr.isatty() if live is None else live
     self._total, self._now = total_steps, now
     self._printed_at = now() - _LINE_SECONDS  # the first line comes at once
-    self._bar = tqdm.tqdm(
+    self._bar = _Bar(
       total=total_steps,
       initial=step,
-      unit='step',
+      bar_format='{n_fmt}/{total_fmt} {bar} {left} left{postfix}',
       mininterval=0.5,  # seconds
       dynamic_ncols=True,
+      colour=None if 'NO_COLOR' in os.environ else 'green',
       disable=not live,  # a log file has no live line
     )
+    self._bar.now = now
 
   def advance(self) -> None:
     """Counts one step."""
     self._bar.update()
+    if self._bar.began is None and not self._bar.disable:
+      self._bar.began = self._bar.n, self._bar.now()
 
   def show(self, record: Record) -> None:
     """Shows the figures of a training record."""
-    figures = (
-      f'loss {record["loss"]:.3f}, rate {record["learning_rate"]:.2g}, '
-      f'{record["images_per_second"]:.1f} images/s, '
-      f'{record["input_wait_fraction"]:.0%} waiting'
-    )
+    loss, speed = f'loss {record["loss"]:.3f}', record['images_per_second']
     if not self._bar.disable:
-      self._bar.set_postfix_str(figures, refresh=False)
+      error = metrics.percent(record['top1_error'])
+      short = f'{loss}, error {error}, {speed:.0f} img/s'
+      self._bar.set_postfix_str(short, refresh=False)
     elif self._now() - self._printed_at >= _LINE_SECONDS:
       self._printed_at = self._now()
-      print(f'step {record["step"]} of {self._total}: {figures}', flush=True)
+      print(
+        f'step {record["step"]} of {self._total}: {loss}, '
+        f'rate {record["learning_rate"]:.2g}, {speed:.1f} images/s, '
+        f'{record["input_wait_fraction"]:.0%} waiting',
+        flush=True,
+      )
 
   def say(self, text: str) -> None:
     """Prints a line above the live one."""
-    self._bar.write(text, file=sys.stdout)
+    self._bar.write(terminal.wrapped(text), file=sys.stdout)
     sys.stdout.flush()
 
   def close(self) -> None:
@@ -264,3 +292,26 @@ def describe(record: Record) -> str:
   errors = metrics.Errors(**{f: record[f] for f in metrics.Errors._fields})
   rates = metrics.describe(errors, views=record['views'])
   return f'{step}, {record["split"]}: {rates}'
+
+
+def ending(
+  records: list[Record], *, workdir: str, has_report: bool, drawn: bool
+) -> str:
+  """The last three lines of a run: what came out, what to open, what to try.
+
+  `workdir` is what the user called it; `drawn`: the images were drawn.
+  """
+  last = [r for r in records if r['split'] == 'val'][-1]
+  views = f'{last["views"]} views' if last['views'] > 1 else 'centre crop'
+  file = 'report/index.html' if has_report else 'metrics.jsonl'
+  following = (
+    'the same command with --ablation=no_lrn: what does normalisation do?'
+    if drawn
+    else f'alexnet-jax predict --restore={workdir} PHOTO.jpg'
+  )
+  return (
+    f'result: top-1 error {metrics.percent(last["top1_error"])} of '
+    f'{last["num_images"]:,} validation images, {views}\n'
+    f'open:   {workdir}/{file}\n'
+    f'next:   {following}'
+  )

@@ -13,7 +13,7 @@ from alexnet_jax.config import schema
 from alexnet_jax.data import metadata as metadata_lib
 from alexnet_jax.parallel import consensus as consensus_lib
 from alexnet_jax.parallel import distributed, hosts
-from alexnet_jax.runtime import signals
+from alexnet_jax.runtime import signals, terminal
 from alexnet_jax.train import health, resume
 from alexnet_jax.train import log as log_lib
 from alexnet_jax.train import loop as loop_lib
@@ -117,7 +117,8 @@ def _says_done(
 ) -> bool:
   if not loop_lib.is_done(setup, start, stop_when=stop_when):
     return False
-  print(f'done already: {log_lib.describe(start.kept[-1])}')
+  done = f'done already: {log_lib.describe(start.kept[-1])}'
+  print(terminal.wrapped(done))
   return True
 
 
@@ -138,9 +139,8 @@ def _run(
   workdir.write_config(
     config, resumed=meta['config'] if meta else None, step=start.step
   )
-  print(
-    setup_lib.describe(setup, workdir=workdir.path, step=start.step), flush=True
-  )
+  about = setup_lib.describe(setup, workdir=workdir.path, step=start.step)
+  print(terminal.wrapped(about), flush=True)
   if start.step == 0:  # a resumed run was checked when it began
     _report_health(setup, start, workdir)
   consensus_lib.stop_before_step_1(stop)
@@ -175,6 +175,7 @@ def _report_health(
 ) -> None:
   """Prints and saves the activations of the first minibatch, and warnings."""
   report, warnings = health.check(setup, start.state.variables)
-  print(health.describe(report), *warnings, sep='\n', flush=True)
+  table = health.describe(report, minimum=setup.config.health.min_signal)
+  print(table, *map(terminal.wrapped, warnings), sep='\n', flush=True)
   rows = [row._asdict() for row in report.rows]
   workdir.write_json('health.json', {'images': report.images, 'rows': rows})

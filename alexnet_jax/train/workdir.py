@@ -84,8 +84,8 @@ def _write_report(workdir: pathlib.Path, *, name: str, data_dir: str) -> None:
   except OSError as error:
     done, reason = None, str(error)
   if done and not done.returncode:
-    *warnings, page = done.stdout.strip().split('\n')
-    print(*warnings, f'report: {page}', sep='\n')
+    *warnings, _ = done.stdout.strip().split('\n')
+    print(*warnings, sep='\n', end='\n' if warnings else '')
     return
   print(
     f'warning: there is no report ({reason}); the run is finished and saved, '

@@ -132,8 +132,9 @@ class Experiment:
     return _read_errors(workdir)[:epochs]
 
   def _print(self, line: str) -> None:
-    tqdm.tqdm.write(line, file=self._stdout)
-    self._stdout.flush()
+    # Bars are on stderr; tqdm.write clears them for sys.stdout alone.
+    with tqdm.tqdm.external_write_mode(file=sys.stderr):
+      print(line, file=self._stdout, flush=True)
 
 
 def _refuse_other(config: Config, *, workdir: pathlib.Path) -> None:
