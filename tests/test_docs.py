@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [
   *sorted(ROOT.glob('*.md')),
   *sorted(ROOT.glob('docs/*.md')),
+  *sorted(ROOT.glob('docs/notebooks/*.md')),
   ROOT / 'launch' / 'README.md',
 ]
 all_pages = pytest.mark.parametrize(

@@ -1,11 +1,16 @@
 """Figure 1: its net, the search, the crossing, and continuing after a kill."""
 
+import contextlib
 import doctest
+import io
 import json
+import re
+import sys
 
 import jax
 import numpy as np
 import pytest
+import tqdm
 
 pytest.importorskip('matplotlib')
 import alexnet_jax
@@ -34,6 +39,19 @@ def _tiny():
   config = cifar10_fig1.get_config()
   config.update_from_flattened_dict(TINY)
   return config
+
+
+def test_a_line_clears_the_bar_of_the_run_below_it(tmp_path, capsys):
+  made = experiment.Experiment(_tiny(), folder=tmp_path, most_epochs=1)
+  with contextlib.redirect_stdout(io.StringIO()):  # as in a run
+    with tqdm.tqdm(total=3, file=sys.stderr, ncols=40) as bar:
+      bar.update(1)
+      bar.refresh()
+      capsys.readouterr()
+      made._print('tanh: fine')
+      out, err = capsys.readouterr()
+  assert out == 'tanh: fine\n'
+  assert re.match(r'\r {20,}\r', err), 'the bar stays where the line begins'
 
 
 def test_doctests():

@@ -20,12 +20,14 @@ FIELDS = {field.name: field for field in reference.every_field(ROOT)}
 def test_every_field_has_a_row_that_says_something():
   config = default.get_config()
   for path, value in schema.leaves(config):
-    common = re.sub(
-      r'(\.)(conv\d|fc\d|fc7_bottleneck)(\.|$)', r'\1LAYER\3', path
-    )
-    kind = 'CONV' if '.conv' in path else 'FC'
+    common, parts = path, path.split('.')
+    if path.startswith(('optim.decay.conv', 'optim.decay.fc')):
+      common = 'optim.decay.LAYER'
+    if path.startswith('schedule.layer.'):
+      common = f'schedule.layer.LAYER.{parts[3]}'
     if path.startswith('model.layer.'):
-      common = common.replace('LAYER', kind)
+      kind = 'CONV' if parts[2].startswith('conv') else 'FC'
+      common = f'model.layer.{kind}.{parts[3]}'
     row = FIELDS[common]
     assert row.default in (repr(value), 'by layer'), path
     assert row.values, path
@@ -62,8 +64,22 @@ def test_flags_of_the_command_are_those_that_it_defines():
   defined = flags.FLAGS.flags_by_module_dict()[main.__name__]
   assert {flag.name for flag in defined} <= {*rows}
   for flag in defined:
-    assert rows[flag.name] == flag.help, flag.name
+    assert flag.help.endswith(rows[flag.name]), flag.name
+    assert len(rows[flag.name]) > 20, flag.name
   assert {*rows} - {flag.name for flag in defined} == {'config', 'ablation'}
+
+
+def test_bounds_choices_and_defaults_of_flags():
+  page = (ROOT / 'docs' / 'commands.md').read_text()
+  for row in (
+    '| `--workers` | `workers.cores()` | whole number, 1 or more | Number of',
+    '| `--max_skipped` | `100` | whole number, 0 or more | Files that may',
+    '| `--image_size` | `256` | whole number, 1 or more, at most 4096 | Height',
+    '| `--encoding` | `raw` | `raw`, `jpeg` | raw: fastest',
+    '| `--error` | `0.1` | float, 0.0 or more, at most 1.0 | Top-1',
+    '| `--json` | `False` | switch | Print one',
+  ):
+    assert row in page, row
 
 
 def test_every_tool_has_a_section():

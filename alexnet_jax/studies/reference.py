@@ -8,10 +8,9 @@ import ast
 import importlib
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from alexnet_jax.bench import tables
 from alexnet_jax.config import schema
 from alexnet_jax.configs import default
 
@@ -62,15 +61,12 @@ class Field(NamedTuple):
 
 def fields(root: pathlib.Path) -> str:
   """The table of config fields as Markdown."""
-  columns = {
-    'config.': '`{name}`',
-    'default': '`{default}`',
-    'values': '{values}',
-    'unit': '{unit}',
-    'paper': '{section}',
-    'what': '{says}',
-  }
-  return _table([field._asdict() for field in every_field(root)], columns)
+  heads = ('config.', 'default', 'values', 'unit', 'paper', 'what')
+  rows = [
+    (f'`{name}`', f'`{value}`', *rest)
+    for name, value, *rest in every_field(root)
+  ]
+  return _table(heads, rows)
 
 
 def every_field(root: pathlib.Path) -> list[Field]:
@@ -182,15 +178,9 @@ def _command(path: pathlib.Path) -> str:
   summary, _, rest = doc.partition('\n')
   main = path.name == 'main.py'
   title = 'train, eval, summary' if main else path.stem
-  rows = [_flag(call, tree)._asdict() for call in _definitions(tree)]
+  rows = [_flag(call, tree) for call in _definitions(tree)]
   if 'flags_lib.define()' in text:
-    rows[:0] = [flag._asdict() for flag in _CONFIG_FLAGS]
-  columns = {
-    'flag': '`--{name}`',
-    'default': '{default}',
-    'values': '{values}',
-    'what': '{what}',
-  }
+    rows[:0] = _CONFIG_FLAGS
   shared = ' With the flags of [several processes](#several-processes).'
   return '\n'.join(
     [
@@ -202,7 +192,7 @@ def _command(path: pathlib.Path) -> str:
       rest.strip('\n'),
       '```',
       '',
-      _table(rows, columns) if rows else 'It has no flags.\n',
+      _flag_table(rows) if rows else 'It has no flags.\n',
     ]
   )
 
@@ -218,9 +208,12 @@ def shared_flags(root: pathlib.Path) -> str:
   """The flags of runs of several processes, as Markdown."""
   path = root / 'alexnet_jax' / 'parallel' / 'flags.py'
   tree = ast.parse(path.read_text('utf-8'))
-  rows = [_flag(call, tree)._asdict() for call in _definitions(tree)]
-  columns = {'flag': '`--{name}`', 'default': '{default}', 'what': '{what}'}
-  return _table(rows, columns)
+  return _flag_table([_flag(call, tree) for call in _definitions(tree)])
+
+
+def _flag_table(rows: list[Flag]) -> str:
+  heads = ('flag', 'default', 'values', 'what')
+  return _table(heads, [(f'`--{name}`', *rest) for name, *rest in rows])
 
 
 def _definitions(tree: ast.Module) -> Iterator[ast.Call]:
@@ -231,26 +224,30 @@ def _definitions(tree: ast.Module) -> Iterator[ast.Call]:
 
 
 def _flag(call: ast.Call, tree: ast.Module) -> Flag:
-  name, value, *rest = (_evaluate(arg, tree) for arg in call.args)
-  bounds = {
-    word.arg: _evaluate(word.value, tree)
-    for word in call.keywords
-    if word.arg in ('lower_bound', 'upper_bound')
-  }
-  *choices, what = rest
   kind = ast.unparse(call.func).rpartition('DEFINE_')[2]
-  default = '' if value in (None, '', []) else f'`{value}`'
-  return Flag(name, default, _range(kind, choices, **bounds), what)
+  name, default, *rest = call.args
+  found = [_evaluate(argument, tree) for argument in rest]
+  choices = found.pop(0) if kind == 'enum' else ()
+  what, *bounds = found
+  names = dict(zip(('lower_bound', 'upper_bound'), bounds, strict=False))
+  names |= {word.arg: _evaluate(word.value, tree) for word in call.keywords}
+  values = ', '.join(f'`{c}`' for c in choices) or _range(kind, **names)
+  return Flag(ast.literal_eval(name), _default(default, tree), values, what)
+
+
+def _default(node: ast.expr, tree: ast.Module) -> str:
+  """A default; where it follows from the machine, what is called for it."""
+  if isinstance(node, ast.Call) and not node.args:
+    return f'`{ast.unparse(node)}`'
+  value = _evaluate(node, tree)
+  return '' if value in (None, '', []) else f'`{value}`'
 
 
 def _range(
   kind: str,
-  choices: list[Any],
-  lower_bound: float | None = None,
-  upper_bound: float | None = None,
+  lower_bound: int | float | None = None,
+  upper_bound: int | float | None = None,
 ) -> str:
-  if choices:
-    return ', '.join(f'`{choice}`' for choice in choices[0])
   words = {'integer': 'whole number', 'bool': 'switch', 'list': 'A,B,...'}
   text = words.get(kind, kind)
   text += '' if lower_bound is None else f', {lower_bound} or more'
@@ -287,6 +284,7 @@ def _named(name: str, tree: ast.Module) -> Any:
   return importlib.import_module(f'{node.module}.{real}')
 
 
-def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
-  shown = [{k: v or None for k, v in row.items()} for row in rows]
-  return tables.markdown(shown, columns=columns)
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+  lines = [heads, ['---'] * len(heads), *rows]
+  cells = [[c.replace('|', r'\|') or '-' for c in line] for line in lines]
+  return ''.join(f'| {" | ".join(line)} |\n' for line in cells)
