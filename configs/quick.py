@@ -2,8 +2,8 @@
 
   launch/local.sh --config=configs/quick.py
 
-The net and the images of configs/study.py: 90 steps, for the first try and for
-lessons. configs/default.py is the paper's net at full width.
+The net and the images of configs/study.py for four epochs, for the first try and
+for lessons. configs/default.py is the paper's net at full width.
 """
 
 from ml_collections import config_dict
@@ -12,8 +12,9 @@ from alexnet_jax.configs import study
 
 
 def get_config() -> config_dict.ConfigDict:
-  """study.py with the report at the end."""
+  """study.py for longer, with the report at the end."""
   config = study.get_config()
+  config.total_steps = 120  # four epochs
   config.report.at_end = True
   config.log.every_steps = 5
   return config

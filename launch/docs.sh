@@ -16,7 +16,7 @@ site=$root/build/site
 (($# == 0)) || site=$(readlink -m -- "$2")
 make_venv analysis docs
 JAX_PLATFORMS=cpu "$venv/bin/python" -P -m sphinx --fail-on-warning \
-  --keep-going --quiet -c "$root/docs/site" -b html \
+  --fresh-env --keep-going --quiet -c "$root/docs/site" -b html \
   -d "$site.doctrees" "$root" "$site" >&2
 say "built $site"
 (($# == 0)) || exit 0

@@ -55,7 +55,7 @@ def describe(
   return '\n'.join([*lines, '', verdict])
 
 
-def _row(m: communication.Movement, *, expected: float) -> str:
+def _row(m: communication.Movement, *, expected: int | float) -> str:
   first, more = m.shapes[:1], len(m.shapes) - 1
   values = paper.FIGURE_2_EXCHANGES.get(m.layer)
   return _line(

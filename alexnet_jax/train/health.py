@@ -136,13 +136,9 @@ def describe(report: Report, *, minimum: float) -> str:
       f'  {first.stage:12}{first.stddev:10.3g}{last.stddev:15.3g}{dead:>22}'
       f'   {"good" if good else "bad"}'
     )
-  return '\n'.join(
-    [
-      *lines,
-      f'  good: at most {_MOST_DEAD:.0%} of the ReLUs at zero, and a std of '
-      f'{minimum:g} or more in the end',
-    ]
-  )
+  spread = f', and a std of {minimum:g} or more in the end' if minimum else ''
+  lines.append(f'  good: at most {_MOST_DEAD:.0%} of the ReLUs at zero{spread}')
+  return '\n'.join(lines)
 
 
 def signal_warning(report: Report, *, minimum: float) -> str:

@@ -22,10 +22,6 @@ include_patterns = [
 ]  # fmt: skip
 exclude_patterns = ['.*', '**/.*', 'runs', 'build', 'dist']
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
-suppress_warnings = [
-  'toc.empty_glob',
-  'toc.glob',
-]  # a page that is not written yet
 
 myst_heading_anchors = 4  # those of GitHub
 autodoc_member_order = 'bysource'
@@ -42,12 +38,13 @@ html_static_path = ['static']
 html_css_files = ['site.css']
 templates_path = ['templates']
 html_additional_pages = {'index': 'redirect.html'}
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 html_theme_options = {'source_edit_link': None, 'top_of_page_buttons': []}
 highlight_language = 'none'
 
 _PLACE = re.compile(r'`([\w/.]+\.py):([\w.]+)`')
+_WALK = '```{rst-class} walk\n```\n'  # a class for the table that follows
 _NAME = re.compile(r'(?<!`)`([^`\n]+)`(?!`)(?=(\w?))')
 _HIDDEN = re.compile(
   r'(?ms)^```python jupyter=\{"source_hidden": true\}\n(.*?^```\n'
@@ -58,7 +55,8 @@ _HIDDEN = re.compile(
 def _on_read(app: object, page: str, content: list[str]) -> None:
   """Adds the source to the walk; folds the solutions of the notebooks."""
   if page == 'docs/paper':
-    parts = re.split(r'(?m)^(?=## )', content[0])
+    classed = re.sub(r'<!-- §[\d.]+ -->', _WALK, content[0])
+    parts = re.split(r'(?m)^(?=## )', classed)
     content[0] = ''.join(part + _sources(part) for part in parts)
   folded = (
     r'<details><summary>Solution</summary>\n\n```python\n\1\n</details>\n'
