@@ -2,8 +2,8 @@
 
   launch/local.sh --config=configs/quick.py
 
-The net and the images of configs/study.py for four epochs, for the first try and
-for lessons. configs/default.py is the paper's net at full width.
+The net and the images of configs/study.py, four epochs of them, for the first
+try and for lessons. configs/default.py is the paper's net at full width.
 """
 
 from ml_collections import config_dict

@@ -80,7 +80,7 @@ class Net:
 
   @property
   def layers(self) -> tuple[str, ...]:
-    """Names of all activations in order: 'conv1', 'conv1/activation', ..."""
+    """Names of all activations, in order, such as 'conv1/activation'."""
     return alexnet.stages(self.config.model)
 
   @property

@@ -42,6 +42,7 @@ html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 html_theme_options = {'source_edit_link': None, 'top_of_page_buttons': []}
 highlight_language = 'none'
+smartquotes = False  # --flags stay what they are
 
 _PLACE = re.compile(r'`([\w/.]+\.py):([\w.]+)`')
 _WALK = '```{rst-class} walk\n```\n'  # a class for the table that follows
