@@ -159,7 +159,7 @@ def test_among_the_classes_of_the_data_alone(steps, data, tmp_path, capsys):
   assert _top1(part, own) in said.splitlines()[-2]
   loss = -np.log(part[np.arange(18), own]).mean()
   assert abs(float(re.findall(r'loss (\S+),', said)[-1]) - loss) < 2e-3
-  assert 'among its classes' in said and 'top-5 error ' in said
+  assert 'among its classes' in said and re.search(r'top-5 error \d', said)
 
 
 def test_where_nothing_is_known_it_is_refused(data):

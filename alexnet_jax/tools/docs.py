@@ -199,7 +199,8 @@ def walk(root: pathlib.Path, *, section: str) -> str:
     {
       'says': row['says'],
       'code': '<br>'.join(f'`{place}`' for place in row['code']),
-      'marks': '<br>'.join(map(_beside, marks_of(row, marks=marks))) or None,
+      'marks': '<br><br>'.join(map(_beside, marks_of(row, marks=marks)))
+      or None,
     }
     for row in walk_rows(root)
     if row['section'] == section
@@ -226,8 +227,10 @@ def marks_of(row: dict[str, Any], *, marks: list[Deviation]) -> list[Deviation]:
 
 def _beside(mark: Deviation) -> str:
   """A deviation in one cell."""
+  kind, colon, silent = mark.paper.partition('silent: ')
+  said = f'**Silent:** {silent}' if colon and not kind else mark.paper
   program = f' **2012:** {mark.program}' if mark.program else ''
-  return f'{mark.paper}{program} **Here:** {mark.here} (`{mark.file}`)'
+  return f'{said}{program} **Here:** {mark.here} (`{mark.file}`)'
 
 
 if __name__ == '__main__':
