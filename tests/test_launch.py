@@ -273,3 +273,35 @@ def test_test_data_beside_the_checkout_is_used(tree: Tree) -> None:
   assert tree.note('ran')[2] == f'{tree.path}/shared/data'
   tree.run('test.sh', ALEXNET_JAX_TEST_DATA='/mine')
   assert tree.note('ran')[2] == '/mine'
+
+
+def test_quick_tests_are_files_that_exist(tree: Tree) -> None:
+  tree.run('test.sh', '--quick', '-x')
+  *_, last = tree.argv()
+  files = [
+    word for word in tree.argv() if word.startswith(f'{tree.root}/tests')
+  ]
+  assert last == '-x' and len(files) > 20 and '--quick' not in tree.argv()
+  for file in files:
+    assert (ROOT / 'tests' / pathlib.Path(file).name).exists(), file
+
+
+def test_the_site_is_built_strictly_and_only_then_served(tree: Tree) -> None:
+  code, errors = tree.run('docs.sh', '--build', 'site')
+  assert code == 0 and errors[-1] == f'launch: built {tree.elsewhere}/site'
+  words = tree.argv()
+  assert words[:3] == ['-P', '-m', 'sphinx'] and '--fail-on-warning' in words
+  assert words[-2:] == [str(tree.root), f'{tree.elsewhere}/site']
+  assert any(line.startswith('sphinx') for line in tree.note('requirements'))
+  assert tree.run('docs.sh', EXIT_CODE='1')[0] == 1
+  assert 'http.server' not in tree.argv()
+  assert tree.run('docs.sh')[0] == 0
+  assert 'http.server' in tree.argv() and '127.0.0.1' in tree.argv()
+
+
+def test_the_site_takes_no_other_argument(tree: Tree) -> None:
+  for args in (['x'], ['--build'], ['--build', 'a', 'b']):
+    code, [error] = tree.run('docs.sh', *args)
+    assert code == 1 and error == (
+      'launch: launch/docs.sh takes no argument, or --build DIR'
+    )
