@@ -16,6 +16,7 @@ __version__ = '0.2.0'
 if TYPE_CHECKING:
   from alexnet_jax.evaluate.net import Net, build, with_classes
   from alexnet_jax.interop.load import load, save
+  from alexnet_jax.studies.explain.explained import explain
   from alexnet_jax.train.by_hand import train_step
 
 # Imported on first use: `import alexnet_jax` alone takes no time, and needs no
@@ -24,11 +25,20 @@ _MODULES = {
   'Net': 'evaluate.net',
   'build': 'evaluate.net',
   'with_classes': 'evaluate.net',
+  'explain': 'studies.explain.explained',
   'load': 'interop.load',
   'save': 'interop.load',
   'train_step': 'train.by_hand',
 }
-__all__ = ['Net', 'build', 'load', 'save', 'train_step', 'with_classes']
+__all__ = [
+  'Net',
+  'build',
+  'explain',
+  'load',
+  'save',
+  'train_step',
+  'with_classes',
+]
 
 
 def __getattr__(name: str) -> Any:

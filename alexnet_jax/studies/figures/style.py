@@ -26,7 +26,8 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 from PIL import Image
 
-WIDTH = 6.0  # inches: 576 pixels on a page; legible down to 360
+WIDTH = 4.5  # inches: 432 pixels; a page shows them as 350 to 544
+SMALL = 9.5  # points, the smallest type: 10 pixels where 4.5 inches are 350
 DPI = 192  # of a PNG: two pixels per pixel of a page
 DASHED = {'lw': 1, 'ls': (0, (4, 3))}
 
@@ -112,16 +113,16 @@ def _settings(colours: Palette) -> dict[str, Any]:
     'axes.spines.right': False,
     'axes.spines.top': False,
     'axes.titlelocation': 'left',
-    'axes.titlesize': 11,
+    'axes.titlesize': 10.5,
     'figure.facecolor': 'none',
     'font.family': ['DejaVu Sans', *installed, 'sans-serif'],
     'font.sans-serif': ['DejaVu Sans'],  # saves a search for others
-    'font.size': 11,
+    'font.size': 10.5,
     'grid.color': colours.faint,
     'grid.linewidth': 0.8,
     'legend.borderaxespad': 0.3,
     'legend.columnspacing': 1.5,
-    'legend.fontsize': 10,
+    'legend.fontsize': SMALL,
     'legend.frameon': False,
     'legend.handlelength': 1.5,
     'legend.handletextpad': 0.6,
@@ -130,10 +131,10 @@ def _settings(colours: Palette) -> dict[str, Any]:
     'text.parse_math': False,  # a $ in a name is a $
     'xtick.color': colours.muted,
     'xtick.labelcolor': colours.ink,
-    'xtick.labelsize': 10,
+    'xtick.labelsize': SMALL,
     'ytick.color': colours.muted,
     'ytick.labelcolor': colours.ink,
-    'ytick.labelsize': 10,
+    'ytick.labelsize': SMALL,
   }
 
 
@@ -232,5 +233,5 @@ def beside(axes: Axes, row: int | None, words: str) -> None:
     textcoords='offset points',
     ha='right',
     va='baseline' if row is None else 'center_baseline',
-    fontsize=10 if row is None else 9,
+    fontsize=SMALL,
   )
