@@ -2,11 +2,14 @@
 
 import doctest
 import functools
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import alexnet_jax
 from alexnet_jax.data import dataset
@@ -17,8 +20,11 @@ from alexnet_jax.studies.explain import (
   fields,
   gratings,
   occlusion,
+  views,
 )
-from tests import nets
+from tests import nets, saved
+
+TOOL = 'alexnet_jax.tools.explain'
 
 
 def _drawn(net, *, seed=0):
@@ -472,3 +478,106 @@ def test_the_wave_of_a_grating_is_the_one_that_is_drawn():
     wave = gratings._wave(again, kind=kind)
     assert gratings.share(image.astype(np.float32), wave=wave) > 0.8
     assert gratings.share(image.astype(np.float32), wave=wave[::-1]) < 0.1
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+  """A folder with a run, photos, one file that is none and a hostile name."""
+  folder = tmp_path_factory.mktemp('user')
+  run = folder / 'runs' / 'default'
+  saved.checkpoint(run, nets.config(), statistics=True)
+  for name in ('photo.jpg', 'photos/a.png', 'photos/<b>$x$.png'):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(_images(1, seed=len(name))[0]).save(path)
+  (folder / 'photos' / 'c.jpg').write_text('no image')
+  return folder
+
+
+def test_the_command_explains_images(command, place, tmp_path):
+  args = ('--restore=runs/default', f'--output={tmp_path}', '--places=2')
+  done = command(TOOL, *args, 'photos', 'photo.jpg', cwd=place)
+  assert done.returncode == 1  # for the file that is no image
+  assert done.stderr.count('\n') == 1 and 'c.jpg' in done.stderr
+  lines = done.stdout.splitlines()
+  names = ['photos/<b>$x$.png', 'photos/a.png', 'photo.jpg']
+  assert [line.rpartition(': ')[0] for line in lines[:-1]] == names
+  assert lines[-1] == str(tmp_path / 'index.html')
+  best = alexnet_jax.load(place / 'runs/default').predict(
+    place / 'photo.jpg', views=1
+  )
+  ((what, share),) = best.top(1)[0]
+  assert lines[-2] == f'photo.jpg: {what} {100 * share:.1f} %'
+  text = (tmp_path / 'index.html').read_text()
+  assert '<b>' not in text and '&lt;b&gt;$x$.png' in text
+  made = sorted(path.name for path in tmp_path.glob('*.png'))
+  assert made == ['001-b-x.png', '002-a.png', '003-photo.png']
+  for name in made:
+    with Image.open(tmp_path / name) as picture:
+      assert picture.width == 864
+
+
+def test_the_command_finds_what_excites_a_unit(command, place, tmp_path):
+  args = ('--restore=runs/default', f'--output={tmp_path}')
+  done = command(TOOL, *args, '--unit=conv2:3', cwd=place)
+  assert done.returncode == 0, done.stderr
+  *lines, path = done.stdout.splitlines()
+  values = [float(line.split()[0]) for line in lines]
+  assert len(lines) == 9 and values == sorted(values, reverse=True)
+  assert all('embedded-val-' in line for line in lines)
+  assert lines[0].split()[1] in (tmp_path / 'index.html').read_text()
+  assert path == str(tmp_path / 'index.html')
+  assert (tmp_path / 'conv2-3.png').exists()
+
+
+@pytest.mark.parametrize(
+  ('args', 'said'),
+  [
+    ([], 'no images: give their files after the flags'),
+    (['--unit=conv5'], '--unit=conv5: give a layer and the number of a unit'),
+    (['--unit=conv5:99'], 'no unit 0:0:99 in conv5: it is 3 x 3 x 32'),
+    (['--unit=conv9:1'], "no layer 'conv9': use conv1"),
+    (['--class=cat', 'photo.jpg'], "no class 'cat': use"),
+  ],
+)
+def test_mistakes_in_the_command_are_a_line(
+  command, place, tmp_path, args, said
+):
+  flags = ('--restore=runs/default', f'--output={tmp_path}/out')
+  done = command(TOOL, *flags, *args, cwd=place)
+  assert done.returncode == 1 and said in done.stderr
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+  assert not [*tmp_path.iterdir()]
+
+
+def test_the_program_of_the_page_runs(place, monkeypatch):
+  monkeypatch.chdir(place)
+  (place / 'photos' / 'c.jpg').unlink()
+  page = pathlib.Path(__file__).parent.parent / 'docs' / 'explain.md'
+  programs = re.findall(r'```python\n(.*?)```', page.read_text(), re.S)
+  assert len(programs) == 2
+  for program in programs:
+    found = {}
+    exec(program.replace('images=100', 'images=2'), found)
+  assert found['shares'].own.shape == (2,)
+  assert 0 < found['shares'].chance < 0.02
+
+
+def _colours(picture, at):
+  return picture[at].tolist()
+
+
+def test_views_of_maps():
+  crop = np.full((4, 4, 3), 100, np.uint8)
+  hot = views.heat(crop, np.array([[0.0, 2.0], [-2.0, 0.0]]), smooth=False)
+  assert _colours(hot, (0, 0)) == [177] * 3  # pale: (100 + 255) / 2
+  red, _, blue = _colours(hot, (0, 3))
+  assert red > 200 > blue  # orange speaks for the class
+  red, _, blue = _colours(hot, (3, 0))
+  assert blue > 150 > red
+  nothing = np.zeros((4, 4))
+  assert (views.heat(crop, nothing, smooth=True) == 177).all()
+  assert not views.brightness(nothing).any()
+  assert (views.around_grey(np.zeros((4, 4, 3))) == 127).all()
+  ramp = views.brightness(np.arange(16.0).reshape(4, 4))
+  assert ramp[0, 0, 0] == 0 and ramp[3, 3, 0] == 255

@@ -9,10 +9,16 @@ import pytest
 from PIL import Image
 
 pytest.importorskip('matplotlib')
+from matplotlib import text
+
 from alexnet_jax.studies.figures import (
   classes,
+  compared,
+  confusion,
   curves,
   examples,
+  exciting,
+  explained,
   kernels,
   layers,
   neighbours,
@@ -76,6 +82,20 @@ def test_curves_mark_drops_in_every_panel():
   words = _words(made)
   assert {'training', 'validation', 'ten views', 'drop'} <= set(words)
   assert {'0.01', '0.001', '100 %', 'epoch'} <= set(words)
+
+
+def test_a_colour_means_the_same_in_both_panels():
+  colours = style.palette()
+  loss, errors, _ = curves.figure(_records(5, val=(1,))).axes
+  for axes in (loss, errors):
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 5]
+    points = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    assert lines and points
+    assert {line.get_color() for line in lines} == {colours.training}
+    assert {line.get_color() for line in points} == {colours.validation}
+  top1, top5 = (line for line in errors.lines if len(line.get_xdata()) == 5)
+  assert top1.get_linestyle() != top5.get_linestyle()
+  assert len({*colours}) == len(colours)
 
 
 def test_ten_views_are_a_marker_of_their_own():
@@ -158,7 +178,7 @@ def test_a_weight_is_a_square_of_pixels():
   pixels = _pixels(kernels.figure(weights, columns=2))
   cyan = (pixels == [0, 255, 255, 255]).all(axis=-1)
   rows, columns = np.nonzero(cyan)
-  assert len(rows) == 36 and np.ptp(rows) == np.ptp(columns) == 5
+  assert len(rows) == 16 and np.ptp(rows) == np.ptp(columns) == 3
 
 
 def _images(*shape):
@@ -329,6 +349,101 @@ def test_labels_without_letters(name):
   assert style.label(name, width=5) in ('', 'a b')
 
 
+def _confusion(count):
+  counts = np.random.default_rng(0).integers(0, 99, (count, count))
+  names = [f'a class of many words {n}' for n in range(count)]
+  return confusion.figure(counts, classes=names)
+
+
+def _explained():
+  panels = {name: _images(1)[0] for name in ('image', 'saliency', 'Grad-CAM')}
+  return explained.figure([('cat 88.9 %, is dog', panels)] * 2)
+
+
+def _exciting():
+  return exciting.figure(
+    _images(3),
+    projections=_images(3),
+    fields=[((0, 4), (2, 8))] * 3,
+    names=['36.9 a-name-that-is-long-and-longer.png'] * 3,
+  )
+
+
+def _compared():
+  train = [r | {'epoch': r['epoch']} for r in _records(4)]
+  runs = [(f'a run with a long name {n}' * 3, train, []) for n in range(8)]
+  return compared.figure(runs)
+
+
+@pytest.mark.parametrize(
+  'draw',
+  [
+    lambda: curves.figure(_records(20, rates=(0.01, 0.001), val=(1, 10))),
+    lambda: kernels.figure(np.ones((11, 11, 3, 96)), columns=2),
+    lambda: layers.figure(HEALTH, STATISTICS),
+    lambda: classes.figure(
+      np.arange(6), np.arange(6), classes=['long ' * 9] * 6
+    ),
+    lambda: _confusion(10),
+    lambda: _confusion(30),
+    lambda: _examples(['a name of many letters'] * 6),
+    lambda: _neighbours(['a name of many letters'] * 6),
+    _explained,
+    _exciting,
+    _compared,
+  ],
+)
+def test_words_can_be_read_on_a_phone_and_are_whole(draw):
+  made = draw()
+  style.svg(made)  # lays it out
+  width, height = made.bbox.size
+  assert width <= style.WIDTH * made.dpi
+  phone = 350 / (style.WIDTH * 72)  # pixels a point, 390 wide with margins
+  seen = [
+    found
+    for found in made.findobj(text.Text)
+    if found.get_text().strip() and found.get_visible()
+  ]
+  assert seen
+  for found in seen:
+    assert found.get_fontsize() * phone >= 10, found.get_text()
+    box = found.get_window_extent()
+    assert box.x0 > -2 and box.x1 < width + 2, found.get_text()
+    assert box.y0 > -2 and box.y1 < height + 2, found.get_text()
+
+
+def test_many_classes_have_numbers_over_the_columns():
+  few, many = _confusion(5).axes[0], _confusion(30).axes[0]
+  heads = [t.get_text() for t in few.get_xticklabels()]
+  assert heads == [t.get_text() for t in few.get_yticklabels()]
+  heads = [t.get_text() for t in many.get_xticklabels()]
+  assert heads[:3] == ['1', '', '3']
+  assert many.get_yticklabels()[2].get_text().endswith(' 3')
+
+
+def test_explained_images_in_rows():
+  made = _explained()
+  assert len(made.axes) == 2 * 3
+  words = _words(made)
+  assert words.count('Grad-CAM') == 1 and words.count('cat 88.9 %, is dog') == 2
+  with pytest.raises(ValueError, match='no images'):
+    explained.figure([])
+
+
+def test_what_a_unit_sees_is_framed_and_cut_out():
+  made = _exciting()
+  assert len(made.axes) == 3 * 3
+  (frame,) = made.axes[0].patches
+  assert (frame.get_x(), frame.get_y()) == (1.5, -0.5)
+  assert (frame.get_width(), frame.get_height()) == (6, 4)
+  part = made.axes[1].images[0].get_array()
+  assert part.shape == (6, 6, 3)  # filled to a square
+  np.testing.assert_array_equal(part[:4], _images(3)[0][:4, 2:])
+  np.testing.assert_array_equal(part[4:], 127)
+  with pytest.raises(ValueError, match='no images'):
+    exciting.figure([], projections=[], fields=[], names=[])
+
+
 @pytest.mark.parametrize(
   'draw',
   [
@@ -359,7 +474,7 @@ def test_words_fall_back_to_a_plain_font():
 
 def test_pages_show_through_and_themes_differ():
   pixels = _pixels(curves.figure(_records(3)))
-  assert pixels.shape[1] == 1152 and not pixels[0, 0, 3]
+  assert pixels.shape[1] == 864 and not pixels[0, 0, 3]
   seen = {}
   for dark in (False, True):
     with style.theme(dark):

@@ -1,6 +1,7 @@
 """Reports of runs that are finished, unfinished, damaged or hostile."""
 
 import dataclasses
+import doctest
 import html.parser
 import io
 import json
@@ -20,7 +21,16 @@ from alexnet_jax.checkpoint import layout, restore
 from alexnet_jax.data import dataset, metadata
 from alexnet_jax.studies import report
 from alexnet_jax.studies.figures import style
-from alexnet_jax.studies.report import gather, page, pictures, results, single
+from alexnet_jax.studies.report import (
+  advice,
+  gather,
+  page,
+  pictures,
+  results,
+  several,
+  single,
+  statistics,
+)
 from tests import browser, commands
 
 REPORT = 'alexnet_jax.tools.report'
@@ -588,3 +598,55 @@ def test_a_browser_shows_the_page(
   assert pixels.shape[1] == width and pixels.shape[0] > 1000
   assert pixels.std() > 10  # something is there
   assert (np.median(pixels) < 64) == dark
+
+
+@pytest.mark.parametrize('module', [several, statistics])
+def test_doctests(module):
+  assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize(
+  ('val', 'train', 'said'),
+  [
+    (0.0, 0.1, 'tells 10 classes apart: 100% of new images are named right'),
+    (0.9, 0.5, 'no better than guessing among 10 classes'),
+    (0.5, 0.1, 'trained on (90% right) better than new ones (50% right)'),
+  ],
+)
+def test_the_page_begins_with_what_the_run_taught(run, val, train, said):
+  whole = gather.read_outline(run)
+  records = [
+    r | {'top1_error': train if r['split'] == 'train' else val}
+    for r in whole.records
+  ]
+  changed = gather.read(run)._replace(records=records)
+  assert said in advice.taught(changed)
+  assert advice.taught(whole._replace(records=whole.train)) == ''
+
+
+def test_curves_and_pictures_come_first(run):
+  page = _read(run / 'report' / 'index.html')
+  text = (run / 'report' / 'index.html').read_text()
+  first, *_ = re.findall(r'<h2>(.*?)</h2>', text)
+  assert first == 'Curves'
+  assert text.index('<picture>') < text.index('<table>')
+  assert text.index('id="explained"') < text.index('Not comparable')
+  noise = int(
+    statistics.noisy(gather.read(run).checkpoint.conv1['kernels']).sum()
+  )
+  assert noise > 6  # of 12, after 12 steps
+  assert f'{noise} of 12 kernels are still noise' in page.words
+  assert 'Grad-CAM: orange' in page.words
+  with Image.open(run / 'report' / 'explained.png') as picture:
+    assert picture.width == 864
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(run, tmp_path):
+  for name in ('a', 'b'):
+    shutil.copytree(
+      run, tmp_path / name / 'net', ignore=shutil.ignore_patterns('checkpoints')
+    )
+  page = report.compare(
+    [tmp_path / 'a' / 'net', tmp_path / 'b' / 'net'], output=tmp_path / 'c.html'
+  )
+  assert '<p class="lead">a, b</p>' in page.read_text()

@@ -90,7 +90,9 @@ def main() -> None:
     except ImportError:
       print(f'no picture: it needs matplotlib; {pictures.INSTALL}')
       return
-    for path in fig1.write(results, folder=folder, of=of):
+    for path in fig1.write(
+      results, folder=folder, of=of.partition(', digest')[0]
+    ):
       print(path)
 
 

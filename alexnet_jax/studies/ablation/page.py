@@ -8,12 +8,15 @@ import alexnet_jax
 from alexnet_jax.config import ablations
 from alexnet_jax.studies import provenance
 from alexnet_jax.studies.ablation import results, study
-from alexnet_jax.studies.report import page, pictures
+from alexnet_jax.studies.report import page, pictures, several
+from alexnet_jax.train import log
 
 PAGE = 'index.html'
+Curves = tuple[list[log.Record], list[log.Record]]  # training, evaluations
 # The macros of study.html.j2, in order, and the headings of their sections.
 _SECTIONS = {
   'tells': 'What the seeds tell',
+  'curves': 'Curves',
   'costs': 'What each ablation costs',
   'errors': 'Errors',
   'runs': 'Runs',
@@ -32,6 +35,10 @@ def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
     costs_figure=pictures.Album(asked.output).picture(
       'costs', lambda: _drawn_costs(rows), module='paired'
     ),
+    curves_figure=pictures.Album(asked.output).picture(
+      'curves', lambda: _drawn_curves(runs), module='compared'
+    ),
+    drawn=several.MOST,
     ablated=[(r, known[r.name]) for r in rows if r.name != study.BASE],
     ended=[(r, study.last_evaluation(r) if r.done else None) for r in runs],
     asked=asked,
@@ -49,6 +56,20 @@ def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
   path = asked.output / PAGE
   page.write(path, text)
   return path
+
+
+def _drawn_curves(runs: Sequence[study.Run]) -> dict[str, Any]:
+  """The arguments of figures/compared.figure: the first seed of each net."""
+  first: dict[str, Curves] = {}
+  for run in runs:
+    if run.done and run.name not in first:
+      records = log.read_metrics(run.workdir / study.METRICS)
+      train = [r for r in records if r['split'] == 'train']
+      first[run.name] = train, [r for r in records if r['split'] == 'val']
+  if not first:
+    raise pictures.NothingToDrawError('No run is done yet.')
+  shown = [(name, *both) for name, both in first.items()]
+  return {'runs': shown[: several.MOST]}
 
 
 def _drawn_costs(rows: Sequence[results.NetResult]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from alexnet_jax.studies.report import statistics
 
 _ALL = 30  # as many classes are all shown;
 _ENDS = 15  # of more, these with the highest and these with the lowest error
-_NAME = 26  # letters of a name
-_BAR = 0.21  # inches from bar to bar
+_NAME = 18  # letters of a name
+_BAR = 0.22  # inches from bar to bar
 
 
 def figure(
@@ -56,11 +56,11 @@ def _bars(
   colours = style.palette()
   rows = np.arange(len(errors))
   axes.barh(rows, 1, height=0.8, color=colours.faint, alpha=0.5)
-  axes.barh(rows, errors, height=0.8, color=colours.first, alpha=0.75)
+  axes.barh(rows, errors, height=0.8, color=colours.validation, alpha=0.75)
   for row, error in zip(rows, errors, strict=True):
     style.beside(axes, int(row), style.percent(error))
   axes.set_yticks(rows, [style.label(name, width=_NAME) for name in names])
-  axes.tick_params(axis='y', length=0, labelsize=9)
+  axes.tick_params(axis='y', length=0, labelsize=style.SMALL)
   axes.tick_params(axis='x', labelbottom=False, length=0)
   axes.set(xlim=(0, 1), ylim=(len(errors) - 0.5, -0.5))
   axes.spines[:].set_visible(False)

@@ -19,11 +19,11 @@ def figure(runs: Sequence[tuple[str, _Records, _Records]]) -> Figure:
 
   A run is its name, its records of training and those of evaluations.
   """
-  made = style.figure(5.6)
+  made = style.figure(5.2)
   loss, error = made.subplots(2, sharex=True)
   for (name, train, evaluations), look in zip(runs, _looks(), strict=False):
     some = train[:: max(1, len(train) // _POINTS)]
-    label = style.label(name, width=40)
+    label = style.label(name, width=24)
     loss.plot(*style.over_epochs(some, 'loss'), **look, label=label)
     crops = [r for r in evaluations if r['views'] == 1]
     points = style.over_epochs(crops, 'top1_error')
@@ -41,7 +41,12 @@ def figure(runs: Sequence[tuple[str, _Records, _Records]]) -> Figure:
 def _looks() -> list[dict[str, str]]:
   """Colours and strokes of lines, the most different first."""
   colours = style.palette()
-  four = [colours.first, colours.second, colours.right, colours.ink]
+  four = [
+    colours.training,
+    colours.validation,
+    colours.right,
+    colours.ink,
+  ]
   return [
     {'color': colour, 'linestyle': _STROKES[(n + turn) % len(_STROKES)]}
     for turn in (0, 2)

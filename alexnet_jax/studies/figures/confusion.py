@@ -11,10 +11,11 @@ from matplotlib.patches import Rectangle
 from alexnet_jax.studies.figures import style
 
 MOST = 30  # classes: cells of more cannot be read
-_NAME = 18  # letters of a name
-_CELL = 0.55  # inches of a cell, at most
-_ROOM = 4.2  # inches for all cells
-_WRITTEN = 0.17  # inches of a cell in which a count can be read
+_NAME = 16  # letters of a name
+_CELL = 0.45  # inches of a cell, at most
+_ROOM = 2.9  # inches for all cells
+_LINE = 0.145  # inches of a name or a number, at least
+_WRITTEN = 0.2  # inches of a cell in which a count can be read
 
 
 def figure(
@@ -24,26 +25,34 @@ def figure(
 
   counts[i, j] are the images of class i that were taken for j; `classes` names
   the columns, of which the first n are the rows. Cells are as dark as their
-  share of the row. Raises ValueError without images.
+  share of the row. Where names have no room above the columns, classes have
+  numbers. Raises ValueError without images.
   """
   if not counts.any():
     raise ValueError('no images: no class was taken for another')
   rows, columns = counts.shape
   cell = min(_CELL, _ROOM / columns)
-  made = style.figure(rows * cell + 1.9)
+  tall = max(cell, _LINE)
+  numbered = cell < _LINE + 0.05
+  made = style.figure(rows * tall + (0.9 if numbered else 1.8))
   axes = made.subplots()
-  size = min(9.5, 40 * cell)
   for row, column in np.argwhere(counts).tolist():
     _cell(axes, counts, row=row, column=column, cell=cell)
   names = [style.label(name, width=_NAME) for name in classes]
-  axes.set_yticks(range(rows), names[:rows], fontsize=size)
-  axes.set_xticks(range(columns), names, rotation=90, fontsize=size)
+  heads = names
+  if numbered:
+    names = [f'{name} {n + 1}' for n, name in enumerate(names)]
+    step = 1 if cell >= _LINE else 2
+    heads = [str(n + 1) if n % step == 0 else '' for n in range(columns)]
+  axes.set_yticks(range(rows), names[:rows])
+  axes.set_xticks(range(columns), heads, rotation=90)
   axes.xaxis.tick_top()
   axes.xaxis.set_label_position('top')
-  axes.set_xlabel('taken for', fontsize=10)
-  axes.set_ylabel('class', fontsize=10)
+  axes.set_xlabel('taken for', fontsize=style.SMALL)
+  axes.set_ylabel('class', fontsize=style.SMALL)
   axes.tick_params(length=0)
-  axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), aspect='equal')
+  axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+  axes.set_box_aspect(rows * tall / (columns * cell))
   axes.spines[:].set_visible(True)
   return made
 
@@ -76,5 +85,5 @@ def _cell(
       str(counts[row, column]),
       ha='center',
       va='center_baseline',
-      fontsize=min(9.5, 34 * cell),
+      fontsize=style.SMALL,
     )

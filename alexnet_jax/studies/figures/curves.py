@@ -1,7 +1,8 @@
 """Training curves: loss, errors and learning rate over epochs (§5).
 
 Lines show minibatches in training, with dropout and augmentation. Points show
-the whole validation set, without either, and so may lie below the lines.
+the whole validation set, without either, and so may lie below the lines. Colour
+tells training from validation, in both panels; shape tells top-1 from top-5.
 """
 
 import itertools
@@ -36,7 +37,7 @@ def figure(records: Sequence[dict]) -> Figure:
   val = [r for r in records if r['split'] == 'val']
   if not train and not val:
     raise ValueError('no record of training or validation: nothing to draw')
-  made = style.figure(6.2)
+  made = style.figure(5.6)
   loss, errors, rate = made.subplots(3, sharex=True, height_ratios=[4, 4, 2])
   _loss(loss, train, val)
   _errors(errors, train, val)
@@ -53,18 +54,20 @@ def figure(records: Sequence[dict]) -> Figure:
 
 def _loss(axes: Axes, train: _Records, val: _Records) -> None:
   colours = style.palette()
-  _line(axes, train, 'loss', colour=colours.first, label='training')
-  points = {'colour': colours.second, 'marker': 'o', 'label': 'validation'}
-  _points(axes, val, 'loss', **points)
+  _line(axes, train, 'loss')
+  _points(axes, val, 'loss', marker='o')
+  axes.plot([], [], color=colours.training, label='training')
+  dots = {'ls': '', 'marker': 'o', 'ms': 4.5, 'label': 'validation'}
+  axes.plot([], [], color=colours.validation, **dots)
   axes.set_title('loss')
   axes.set_ylim(bottom=0)
 
 
 def _errors(axes: Axes, train: _Records, val: _Records) -> None:
   colours = style.palette()
-  for name, field, colour, marker in (
-    ('top-1', 'top1_error', colours.first, 'o'),
-    ('top-5', 'top5_error', colours.second, 's'),
+  for name, field, marker, stroke in (
+    ('top-1', 'top1_error', 'o', '-'),
+    ('top-5', 'top5_error', 's', (0, (4, 1.5))),
   ):
     # A top-5 error of fewer than six classes is None.
     lines, points = (
@@ -72,9 +75,10 @@ def _errors(axes: Axes, train: _Records, val: _Records) -> None:
     )
     if not lines and not points:
       continue
-    _line(axes, lines, field, colour=colour)
-    _points(axes, points, field, colour=colour, marker=marker)
-    axes.plot([], [], color=colour, marker=marker, ms=4, label=name)
+    _line(axes, lines, field, stroke=stroke)
+    _points(axes, points, field, marker=marker)
+    look = {'color': colours.ink, 'ls': stroke, 'marker': marker, 'ms': 4}
+    axes.plot([], [], lw=1, **look, label=name)
   views = max((r['views'] for r in val), default=1)
   if views > 1:
     label = f'{_IN_WORDS[views]} views'
@@ -86,38 +90,31 @@ def _errors(axes: Axes, train: _Records, val: _Records) -> None:
 
 
 def _line(
-  axes: Axes, records: _Records, field: str, *, colour: str, label: str = ''
+  axes: Axes, records: _Records, field: str, *, stroke: Any = '-'
 ) -> None:
   """Draws training as a line; a faint one under its running mean if long."""
   epochs, values = map(np.array, style.over_epochs(records, field))
-  label = label or f'_{field}'  # a leading _ keeps it out of the legend
+  look = {'color': style.palette().training, 'ls': stroke}
   if len(values) < _SMOOTH:
     marker = '.' if len(values) == 1 else ''
-    axes.plot(epochs, values, color=colour, lw=1, marker=marker, label=label)
+    axes.plot(epochs, values, lw=1, marker=marker, **look)
     return
   some = np.unique(np.linspace(0, len(values) - 1, _POINTS).round().astype(int))
-  axes.plot(epochs[some], values[some], color=colour, lw=0.6, alpha=0.3)
+  axes.plot(epochs[some], values[some], lw=0.6, alpha=0.3, **look)
   means = statistics.running_mean(values, width=max(9, len(values) // 100))
-  axes.plot(epochs[some], means[some], color=colour, lw=1.4, label=label)
+  axes.plot(epochs[some], means[some], lw=1.4, **look)
 
 
-def _points(
-  axes: Axes,
-  records: _Records,
-  field: str,
-  *,
-  colour: str,
-  marker: str,
-  label: str = '',
-) -> None:
+def _points(axes: Axes, records: _Records, field: str, *, marker: str) -> None:
   """Draws validation: filled points for the centre crop, hollow for views."""
   finite = [r for r in records if math.isfinite(r[field])]
   one = [r for r in finite if r['views'] == 1]
   ten = [r for r in finite if r['views'] > 1]
   size = 4.5 if len(one) <= _MANY else 2.5
   filled: dict[str, Any] = {'ls': '', 'marker': marker, 'ms': size}
-  filled |= {'color': colour, 'label': label or f'_{field}'}
-  hollow = _MANY_VIEWS | {'mec': colour, 'label': f'_{field}'}
+  colour = style.palette().validation
+  filled |= {'color': colour}
+  hollow = _MANY_VIEWS | {'mec': colour}
   for some, look in ((one, filled), (ten, hollow)):
     if some:  # clip_on=False shows all of a point at 0 %
       points = style.over_epochs(some, field)

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from alexnet_jax.studies.figures import style
 
 _LABELS = 5
-_ACROSS = 4
-_NAME = 17  # letters that fit
-_NAME_RIGHT = 14  # letters that fit in bold, beside a check mark
+_ACROSS = 3
+_NAME = 16  # letters that fit
+_NAME_RIGHT = 12  # letters that fit in bold, beside a check mark
 # Inches: side of an image, the line of text below, height of a bar, gap.
-_SIDE, _LINE, _BAR, _APART = 1.38, 0.3, 0.23, 0.16
+_SIDE, _LINE, _BAR, _APART = 1.39, 0.3, 0.23, 0.165
 
 
 def figure(
@@ -50,7 +50,7 @@ def figure(
     style.picture(axes(left, top, _SIDE), image, inches=_SIDE)
     below = axes(left, top + _SIDE + _LINE, bars * _BAR)
     name = style.label(classes[int(labels[i])], width=_NAME)
-    below.set_title(name, loc='center', fontsize=9.5, pad=8)
+    below.set_title(name, loc='center', fontsize=style.SMALL, pad=8)
     scores = probabilities[i, : len(classes)]
     _bars(below, scores, right=labels[i], classes=classes)
   return made
@@ -68,7 +68,7 @@ def _bars(
   best = np.argsort(-scores, kind='stable')[:_LABELS]
   for row, label in enumerate(best):
     hit = label == right
-    colour = colours.right if hit else colours.first
+    colour = colours.right if hit else colours.muted
     axes.barh(row, 1, height=0.84, color=colours.faint, alpha=0.6)
     axes.barh(row, scores[label], height=0.84, color=colour, alpha=0.5)
     axes.text(
@@ -76,7 +76,7 @@ def _bars(
       row,
       style.label(classes[int(label)], width=_NAME_RIGHT if hit else _NAME),
       va='center_baseline',
-      fontsize=8.5 if hit else 9,
+      fontsize=style.SMALL,
       fontweight='bold' if hit else 'normal',
       clip_on=True,
     )

@@ -9,8 +9,9 @@ from matplotlib.patches import Rectangle
 
 from alexnet_jax.studies.figures import style
 
-_ACROSS = 3
+_ACROSS = 2
 _APART, _LINE = 0.14, 0.22  # inches between images, and of a line of text
+_GAP = 0.04  # inches between the panels of an image
 
 
 def figure(
@@ -20,15 +21,16 @@ def figure(
   fields: Sequence[tuple[tuple[int, int], tuple[int, int]]],
   names: Sequence[str],
 ) -> Figure:
-  """Draws images with a frame around the unit's field, its projection beside.
+  """Draws images with a frame around what a unit sees; beside it, that part.
 
   `fields` are rows and columns of pixels, each from a first one to an end. The
-  projection shows the field alone. Raises ValueError without images.
+  third panel shows the projection of that part. Raises ValueError without
+  images.
   """
   if not len(crops):
     raise ValueError('no images: nothing to show')
   each = (style.WIDTH + _APART) / _ACROSS - _APART
-  side = (each - 0.04) / 2
+  side = (each + _GAP) / 3 - _GAP
   rows = -(-len(crops) // _ACROSS)
   width = style.WIDTH
   height = rows * (_LINE + side + 0.1) - 0.1
@@ -36,7 +38,7 @@ def figure(
   for n, (crop, projection) in enumerate(zip(crops, projections, strict=True)):
     left = n % _ACROSS * (each + _APART)
     top = n // _ACROSS * (_LINE + side + 0.1)
-    text = style.label(names[n], width=17)
+    text = style.label(names[n], width=28)
     at = (left / width, 1 - (top + _LINE / 2) / height)
     made.text(*at, text, va='center', fontsize=style.SMALL)
     (first, end), (start, stop) = fields[n]
@@ -52,12 +54,15 @@ def figure(
         (stop - start) * scale,
         (end - first) * scale,
         fill=False,
-        edgecolor=style.palette().second,
+        edgecolor=style.palette().right,
         linewidth=1.5,
       )
     )
-    seen = made.add_axes(((left + side + 0.04) / width, bottom, *size))
-    style.picture(seen, _square(projection[first:end, start:stop]), inches=side)
+    for panel, image in enumerate((crop, projection), start=1):
+      at = (left + panel * (side + _GAP)) / width
+      seen = made.add_axes((at, bottom, *size))
+      part = _square(image[first:end, start:stop])
+      style.picture(seen, part, inches=side)
   return made
 
 

@@ -54,13 +54,12 @@ def figure(
   made = style.figure(4.2)
   axes = made.subplots()
   colours = style.palette()
-  ink = {'relu': colours.first, 'tanh': colours.second}
   axes.axhline(curves_lib.TARGET, color=colours.muted, lw=1, ls=':', zorder=1)
   for name, lines in drawn.items():
     if lines:
-      _lines(axes, lines, name=name, colour=ink.get(name, colours.ink))
+      _lines(axes, lines, name=name, colour=colours.training)
   axes.set_title('training error')
-  axes.set_xlabel(f'epoch of {style.label(of, width=80)}' if of else 'epoch')
+  axes.set_xlabel(f'epoch of {style.label(of, width=48)}' if of else 'epoch')
   axes.set_xlim(0, 1.03 * max(map(len, every)))
   axes.set_ylim(0, 1.05 * max(map(max, every)))
   axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))

@@ -23,7 +23,7 @@ class _Kind(NamedTuple):
 
   name: str
   marker: str
-  colour: str
+  colour: str  # ink or muted: shapes tell kinds apart
   filled: bool
   shift: float  # of the markers, in rows
 
@@ -42,14 +42,14 @@ def figure(health_rows: Sequence[dict], statistics: Sequence[dict]) -> Figure:
     raise ValueError('neither activations nor kernels: nothing to draw')
   names = [r['stage'].split('/')[0] for r in health_rows]
   layers = list(dict.fromkeys(names + [r['layer'] for r in statistics]))
-  made = style.figure(len(layers) * _ROW + 1.3)
+  made = style.figure(len(layers) * _ROW + 1.5)
   grid = made.subplots(
     1, len(widths), sharey=True, squeeze=False, width_ratios=widths
   )
   panels = list(grid[0])
   if health_rows:
     _spread(panels[0], health_rows, layers=layers)
-    made.legend(loc='outside lower left', ncols=6, columnspacing=1)
+    made.legend(loc='outside lower left', ncols=3, columnspacing=1)
   if statistics:
     _pace(panels[-1], statistics, layers=layers)
   _rows(panels, layers=layers)
@@ -78,9 +78,9 @@ def _by_kind(
   p = style.palette()
   known = {
     '': _Kind('sums', 'o', p.muted, False, -0.2),
-    'activation': _Kind('activations', 'o', p.first, True, -0.07),
-    'lrn': _Kind('normalised', 's', p.second, True, 0.07),
-    'pool': _Kind('pooled', 'D', p.right, True, 0.2),
+    'activation': _Kind('activations', 'o', p.ink, True, -0.07),
+    'lrn': _Kind('normalised', 's', p.muted, True, 0.07),
+    'pool': _Kind('pooled', 'D', p.ink, False, 0.2),
   }
   groups: dict[str, list[dict[str, Any]]] = {}
   for row in health_rows:
@@ -99,7 +99,11 @@ def _dots(
   look = {'ls': '', 'marker': kind.marker, 'ms': 6, 'mew': 1.3}
   look |= {'mec': kind.colour, 'mfc': kind.colour if kind.filled else 'none'}
   axes.plot(shown, [n + kind.shift for n in rows], **look, label=kind.name)
-  zero = {'color': kind.colour, 'fontsize': 9, 'va': 'center_baseline'}
+  zero = {
+    'color': kind.colour,
+    'fontsize': style.SMALL,
+    'va': 'center_baseline',
+  }
   zero |= {'transform': axes.get_yaxis_transform()}
   for row, value in zip(rows, values, strict=True):
     if value == 0:
@@ -115,7 +119,7 @@ def _pace(
     for r in statistics
   ]
   at = [layers.index(r['layer']) for r in statistics]
-  kind = _Kind('_pace', 'o', style.palette().first, True, 0)
+  kind = _Kind('_pace', 'o', style.palette().ink, True, 0)
   _dots(axes, at, ratios, kind=kind)
   axes.set_title('velocity / weights')
 

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from alexnet_jax.studies.figures import style
 
-_WIDTH = 8.0  # inches; wider than the page, so the type is larger as well
-_TEXT = {'va': 'center_baseline', 'fontsize': 13}
+_WIDTH = style.WIDTH  # inches
+_TEXT = {'va': 'center_baseline', 'fontsize': style.SMALL}
 _APART = 0.35  # between the three parts, in widths of an image
 _PAD = 0.06  # between images, likewise
-_LINE = 0.27  # inches per line of text
+_LINE = 0.2  # inches per line of text
 
 
 def figure(
@@ -58,7 +58,7 @@ def figure(
     write(left, height - _LINE / 2, head, 'bold')
   for i, (query, label) in enumerate(zip(queries, query_labels, strict=True)):
     top = height - 2.3 * _LINE - i * each
-    write(0.0, top + _LINE / 2, style.label(classes[int(label)], width=60))
+    write(0.0, top + _LINE / 2, style.label(classes[int(label)], width=50))
     parts = [query[None], fc7[i], pixels[i]]
     labels = [label[None], fc7_labels[i], pixel_labels[i]]
     for left, images, own in zip(lefts, parts, labels, strict=True):
@@ -81,7 +81,7 @@ def _mark(axes: Axes) -> None:
     **style.CROSS,
     mec=colour,
     transform=axes.transAxes,
-    path_effects=[patheffects.withStroke(linewidth=5, foreground='white')],
+    path_effects=[patheffects.withStroke(linewidth=4, foreground='white')],
     gid='other',
   )
 

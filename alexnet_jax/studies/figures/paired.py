@@ -26,7 +26,7 @@ def figure(rows: Sequence[results.NetResult]) -> Figure:
   """
   if not rows:
     raise ValueError('no pair of runs: nothing to draw')
-  made = style.figure(len(rows) * _ROW + 1.5)
+  made = style.figure(len(rows) * _ROW + 1.7)
   errors, losses = made.subplots(1, 2, sharey=True, width_ratios=[3, 2])
   _dots(errors, [row.costs['top1'] for row in rows])
   _authors(errors, rows)
@@ -37,7 +37,7 @@ def figure(rows: Sequence[results.NetResult]) -> Figure:
   errors.set_yticks(range(len(rows)), names)
   errors.set_ylim(len(rows) - 0.5, -0.5)
   labels = errors.get_legend_handles_labels()
-  made.legend(*labels, loc='outside lower left', ncols=3)
+  made.legend(*labels, loc='outside lower left', ncols=2)
   return made
 
 
@@ -45,11 +45,12 @@ def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
   """Draws a dot with its interval per row, and a line at 0."""
   colours = style.palette()
   axes.axvline(0, color=colours.muted, linewidth=1)
-  dot = {'ls': '', 'marker': 'o', 'ms': 8, 'mew': 1.6, 'color': colours.first}
+  dot = {'ls': '', 'marker': 'o', 'ms': 8, 'mew': 1.6}
+  dot |= {'color': colours.validation}
   for at, one in enumerate(found):
     if one.low is not None and one.high is not None:
-      axes.plot([one.low, one.high], [at, at], color=colours.first, lw=2)
-    fill = colours.first if one.is_significant else 'none'
+      axes.plot([one.low, one.high], [at, at], color=colours.validation, lw=2)
+    fill = colours.validation if one.is_significant else 'none'
     label = None if at else 'mean and 95 % interval'
     axes.plot(one.mean, at, **dot, mfc=fill, label=label)
   axes.grid(axis='x')
@@ -60,7 +61,7 @@ def _dots(axes: Axes, found: Sequence[paired.Difference]) -> None:
 def _authors(axes: Axes, rows: Sequence[results.NetResult]) -> None:
   """Draws the authors' costs on ImageNet, below the dots."""
   look: dict[str, Any] = {'ls': '', 'mew': 1.4, 'ms': 6}
-  look |= {'color': style.palette().second}
+  look |= {'color': style.palette().ink}
   authors: tuple[tuple[str, list, dict[str, Any]], ...] = (
     ('paper', [r.paper for r in rows], {'marker': 'D', 'mfc': 'none'}),
     ('notes of 2012', [r.notes for r in rows], {'marker': 'x'}),

@@ -39,13 +39,17 @@ CROSS = _STROKE | {'ms': 7, 'marker': 'x'}
 
 
 class Palette(NamedTuple):
-  """Colours from Okabe and Ito's set, which all kinds of colour vision see."""
+  """Colours from Okabe and Ito's set, which all kinds of colour vision see.
+
+  Each means the same in every figure of a run; what has no meaning of these is
+  drawn in ink and told apart by its shape.
+  """
 
   ink: str
   muted: str
   faint: str  # grids and empty bars
-  first: str
-  second: str
+  training: str
+  validation: str
   right: str  # the right answer
   wrong: str
 
@@ -54,19 +58,19 @@ LIGHT = Palette(
   ink='#1a1a1a',
   muted='#6b6b6b',
   faint='#e2e2e2',
-  first='#0072b2',
-  second='#d55e00',
+  training='#0072b2',
+  validation='#d55e00',
   right='#009e73',
-  wrong='#d55e00',
+  wrong='#b23a7c',
 )
 DARK = Palette(
   ink='#ececec',
   muted='#a3a3a3',
   faint='#3a3a3a',
-  first='#56b4e9',
-  second='#e69f00',
+  training='#56b4e9',
+  validation='#e69f00',
   right='#2bc79a',
-  wrong='#f0813a',
+  wrong='#e487b8',
 )
 _PALETTE = contextvars.ContextVar('palette', default=LIGHT)
 

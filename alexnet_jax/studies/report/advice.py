@@ -19,6 +19,32 @@ _WIDE = 0.2  # width of an interval that says little
 _NAMES = 5  # of classes in a line
 
 
+def taught(run: gather.Run) -> str:
+  """What a run taught, in a sentence; '' if it has not been evaluated."""
+  last = [r for r in run.evaluations if r['split'] == 'val']
+  classes = len(run.class_names)
+  if not last or classes < 2:
+    return ''
+  error, images = last[-1]['top1_error'], last[-1]['num_images']
+  right, guessed = 1 - error, 1 / classes
+  low, high = metrics.interval(error, images=images)
+  if high >= 1 - guessed:
+    return (
+      f'On new images it does no better than guessing among {classes:,} '
+      'classes.'
+    )
+  trained = training_error(run) if run.train else math.inf
+  if trained < low and error - trained > _GAP:
+    return (
+      f'It knows the images that it trained on ({1 - trained:.0%} right) '
+      f'better than new ones ({right:.0%} right).'
+    )
+  return (
+    f'It tells {classes:,} classes apart: {right:.0%} of new images are named '
+    f'right; guessing names {100 * guessed:.2g} %.'
+  )
+
+
 def lines(run: gather.Run) -> list[str]:
   """Two or three things to try, the most useful first; [] if none stands out.
 

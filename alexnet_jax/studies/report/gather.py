@@ -42,6 +42,7 @@ class Checkpoint(NamedTuple):
   meta: layout.Meta  # its description of itself
   params: PyTree  # kernels and biases, {'conv1': {'kernel', 'bias'}}
   velocities: PyTree | None  # the momentum's, as the same tree
+  model_state: PyTree  # other collections of variables; {} of the paper's net
 
   @property
   def conv1(self) -> dict[str, Any]:
@@ -247,12 +248,18 @@ def _checkpoint(
 
 def _read_checkpoint(step: pathlib.Path) -> Checkpoint:
   meta = restore.read_meta(step)
-  state = restore.read_arrays(step, meta=meta, device=_cpu())
+  state = restore.read_arrays(step, meta=meta, device=cpu())
   arrays = jax.tree.map(np.asarray, state)
-  return Checkpoint(int(step.name), meta, arrays['params'], _velocities(arrays))
+  return Checkpoint(
+    int(step.name),
+    meta,
+    arrays['params'],
+    _velocities(arrays),
+    arrays.get('model_state', {}),
+  )
 
 
-def _cpu() -> jax.Device | None:
+def cpu() -> jax.Device | None:
   """The CPU, since a GPU may be full; None if JAX_PLATFORMS excludes it."""
   try:
     return jax.devices('cpu')[0]

@@ -11,17 +11,21 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import UInt8
 
+from alexnet_jax.checkpoint import compatible
 from alexnet_jax.data import dataset
+from alexnet_jax.evaluate import net as net_lib
+from alexnet_jax.studies.explain import explained, views
 from alexnet_jax.studies.report import gather, page, statistics
 
 _FIGURES = 'alexnet_jax.studies.figures'
 INSTALL = 'pip install matplotlib'
 _TYPES = {'svg': 'image/svg+xml', 'png': 'image/png'}
-_OF_PIXELS = {'kernels', 'examples', 'neighbours'}
-_EXAMPLES = 8  # as many as Figure 4, left, has
+_OF_PIXELS = {'kernels', 'examples', 'neighbours', 'explained', 'exciting'}
+_EXAMPLES = 6
 Arguments = Callable[[], dict[str, Any]]  # those of a module's `figure`
 
 
@@ -97,14 +101,14 @@ def _layers(run: gather.Run) -> dict[str, Any]:
 
 
 def _examples(run: gather.Run) -> dict[str, Any]:
-  """Eight images with what is said of them (Figure 4, left)."""
+  """Six images with what is said of them (Figure 4, left)."""
   assert run.predictions
   found = run.predictions
   return _images_and_words(run, _chosen(found.ranks, found.labels))
 
 
 def worst(run: gather.Run) -> list[int]:
-  """Rows of up to eight errors, those with the highest loss first."""
+  """Rows of up to six errors, those with the highest loss first."""
   assert run.predictions
   wrong = np.flatnonzero(run.predictions.ranks > 0)
   losses = run.predictions.losses[wrong]
@@ -125,6 +129,35 @@ def _confusion(run: gather.Run) -> dict[str, Any]:
   return {'counts': counts, 'classes': [*names, 'no class'][: len(counts[0])]}
 
 
+def _explained(run: gather.Run) -> dict[str, Any]:
+  """The images of `_examples` with maps of why, by the newest checkpoint."""
+  net, words = _net(run), _examples(run)
+  with jax.default_device(gather.cpu()):  # leaves GPUs to those who train
+    found = explained.explain(net, words['images'], places=0)
+  rows = []
+  for number, label in enumerate(words['labels']):
+    share = page.percent(float(found.probabilities[number]))
+    said = f'{found.classes[number]} {share}'
+    right = label == found.labels[number]
+    said += '' if right else f', is {run.class_name(int(label))}'
+    rows.append((said, views.panels(found, number=number)))
+  return {'rows': rows}
+
+
+def _net(run: gather.Run) -> net_lib.Net:
+  """The network of the newest checkpoint."""
+  assert run.checkpoint and run.data
+  found = run.checkpoint
+  return net_lib.Net(
+    config=compatible.own_config(found.meta),
+    params=found.params,
+    classes=run.data.classes,
+    statistics=run.data.statistics,
+    step=found.step,
+    model_state=found.model_state,
+  )
+
+
 def _images_and_words(run: gather.Run, chosen: list[int]) -> dict[str, Any]:
   found = run.predictions
   assert found
@@ -142,7 +175,7 @@ def _images_and_words(run: gather.Run, chosen: list[int]) -> dict[str, Any]:
 
 
 def _chosen(ranks: np.ndarray, labels: np.ndarray) -> list[int]:
-  """Rows of eight images, half of them errors, of different classes if it can.
+  """Rows of six images, half of them errors, of different classes if it can.
 
   The same predictions give the same images: their place in the split decides.
   """
@@ -231,6 +264,7 @@ _OF_A_RUN: dict[str, Callable[[Any], dict[str, Any]]] = {
   'curves': lambda run: {'records': run.records},
   'kernels': lambda run: run.checkpoint.conv1,
   'examples': _examples,
+  'explained': _explained,
   'worst': _worst,
   'confusion': _confusion,
   'neighbours': _neighbours,

@@ -1,5 +1,6 @@
 """Runs side by side on one page: curves, error rates, and what differs."""
 
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +36,7 @@ def compare(
   runs = [gather.read_outline(workdir) for workdir in workdirs]
   names = [run.name for run in runs]
   if len(set(names)) < len(names):
-    names = [f'{n}: {run.workdir}' for n, run in enumerate(runs, start=1)]
+    names = _short([run.workdir for run in runs])
   named = dict(zip(names, runs, strict=True))
   macros = page.macros(
     'report/several.html.j2',
@@ -60,6 +61,25 @@ def compare(
   )
   page.write(output, text)
   return output
+
+
+def _short(workdirs: Sequence[pathlib.Path]) -> list[str]:
+  """The parts of paths that differ; a number if a run is given twice.
+
+  >>> _short([pathlib.Path(p) for p in ('/runs/a/net', '/runs/b/net')])
+  ['a', 'b']
+  >>> _short([pathlib.Path(p) for p in ('/runs/a/net', '/runs/a/net')])
+  ['1: net', '2: net']
+  """
+  every = [workdir.parts for workdir in workdirs]
+  ends = [parts[::-1] for parts in every]
+  first, last = (len(os.path.commonprefix(each)) for each in (every, ends))
+  short = [
+    '/'.join(parts[first : len(parts) - last] or parts[-1:]) for parts in every
+  ]
+  if len({*short}) == len(short):
+    return short
+  return [f'{n}: {name}' for n, name in enumerate(short, start=1)]
 
 
 def _lines(named: dict[str, gather.Run]) -> dict[str, Any]:

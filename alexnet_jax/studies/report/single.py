@@ -23,14 +23,15 @@ FOLDER = 'report'
 PAGE = 'index.html'
 # The macros of run.html.j2, in order, and the headings of their sections.
 SECTIONS = {
-  'results': 'Results',
-  'next': 'What to try next',
   'curves': 'Curves',
+  'learned': 'What it learned',
+  'explained': 'Why it says so',
+  'classes': 'Errors by class',
+  'next': 'What to try next',
+  'results': 'Results',
+  'health': 'Health',
   'setup': 'What was run',
   'deviations': 'Deviations',
-  'learned': 'What it learned',
-  'classes': 'Errors by class',
-  'health': 'Health',
   'data': 'Data',
   'speed': 'Speed',
   'communication': 'Between the columns',

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer, Num
+from jaxtyping import Bool, Float, Integer, Num
 
 _Tree = Mapping[str, Mapping[str, np.ndarray]]  # {'conv1': {'kernel', 'bias'}}
 
@@ -38,6 +38,31 @@ def colour_selectivity(
   energy = (weights**2).sum(axis=(0, 1, 2))
   share = 1 - grey / np.where(energy > 0, energy, 1)
   return np.where(energy > 0, share.clip(0, 1), 0.0)
+
+
+def noisy(kernels: Float[np.ndarray, 'h w 3 k']) -> Bool[np.ndarray, 'k']:
+  """Which kernels are no smoother than random numbers, as before training.
+
+  A kernel's index is the correlation of its weights with those one place to the
+  right and one below, in the same channel. Of n independent pairs it is 0 with
+  a standard deviation of 1 / sqrt(n), so up to three times that is noise;
+  Figure 3's kernels have waves and spots, and an index near 1.
+
+  >>> rng = np.random.default_rng(0)
+  >>> waves = np.sin(np.arange(11) / 2)[:, None, None, None]
+  >>> both = [rng.normal(size=(11, 11, 3, 3)), waves * np.ones((11, 3, 2))]
+  >>> noisy(np.concatenate(both, axis=-1)).tolist()
+  [True, True, True, False, False]
+  """
+  w = kernels.astype(np.float64)
+  w = w - w.mean(axis=(0, 1, 2))
+  pairs = ((w[1:], w[:-1]), (w[:, 1:], w[:, :-1]))
+  count = sum(one[..., 0].size for one, _ in pairs)
+  if not count:
+    return np.zeros(w.shape[-1], bool)  # a kernel of one pixel has no pairs
+  both = sum((one * other).sum(axis=(0, 1, 2)) for one, other in pairs) / count
+  index = both / np.maximum((w**2).mean(axis=(0, 1, 2)), 1e-300)
+  return index < 3 / np.sqrt(count)
 
 
 def per_class_error(
