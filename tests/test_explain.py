@@ -540,9 +540,7 @@ def test_the_command_finds_what_excites_a_unit(command, place, tmp_path):
     (['--class=cat', 'photo.jpg'], "no class 'cat': use"),
   ],
 )
-def test_mistakes_in_the_command_are_a_line(
-  command, place, tmp_path, args, said
-):
+def test_mistakes_in_the_command(command, place, tmp_path, args, said):
   flags = ('--restore=runs/default', f'--output={tmp_path}/out')
   done = command(TOOL, *flags, *args, cwd=place)
   assert done.returncode == 1 and said in done.stderr
@@ -563,17 +561,13 @@ def test_the_program_of_the_page_runs(place, monkeypatch):
   assert 0 < found['shares'].chance < 0.02
 
 
-def _colours(picture, at):
-  return picture[at].tolist()
-
-
 def test_views_of_maps():
   crop = np.full((4, 4, 3), 100, np.uint8)
   hot = views.heat(crop, np.array([[0.0, 2.0], [-2.0, 0.0]]), smooth=False)
-  assert _colours(hot, (0, 0)) == [177] * 3  # pale: (100 + 255) / 2
-  red, _, blue = _colours(hot, (0, 3))
+  assert hot[0, 0].tolist() == [177] * 3  # pale: (100 + 255) / 2
+  red, _, blue = hot[0, 3].tolist()
   assert red > 200 > blue  # orange speaks for the class
-  red, _, blue = _colours(hot, (3, 0))
+  red, _, blue = hot[3, 0].tolist()
   assert blue > 150 > red
   nothing = np.zeros((4, 4))
   assert (views.heat(crop, nothing, smooth=True) == 177).all()

@@ -382,7 +382,7 @@ def _compared():
     lambda: kernels.figure(np.ones((11, 11, 3, 96)), columns=2),
     lambda: layers.figure(HEALTH, STATISTICS),
     lambda: classes.figure(
-      np.arange(6), np.arange(6), classes=['long ' * 9] * 6
+      np.arange(6), np.arange(6), classes=['a b ' * 9] * 6
     ),
     lambda: _confusion(10),
     lambda: _confusion(30),

@@ -631,9 +631,9 @@ def test_curves_and_pictures_come_first(run):
   assert first == 'Curves'
   assert text.index('<picture>') < text.index('<table>')
   assert text.index('id="explained"') < text.index('Not comparable')
-  noise = int(
-    statistics.noisy(gather.read(run).checkpoint.conv1['kernels']).sum()
-  )
+  found = gather.read(run).checkpoint
+  assert found
+  noise = int(statistics.noisy(found.conv1['kernels']).sum())
   assert noise > 6  # of 12, after 12 steps
   assert f'{noise} of 12 kernels are still noise' in page.words
   assert 'Grad-CAM: orange' in page.words

@@ -1,6 +1,6 @@
 """Runs side by side on one page: curves, error rates, and what differs."""
 
-import os
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -72,14 +72,19 @@ def _short(workdirs: Sequence[pathlib.Path]) -> list[str]:
   ['1: net', '2: net']
   """
   every = [workdir.parts for workdir in workdirs]
-  ends = [parts[::-1] for parts in every]
-  first, last = (len(os.path.commonprefix(each)) for each in (every, ends))
+  first, last = _alike(every), _alike([parts[::-1] for parts in every])
   short = [
     '/'.join(parts[first : len(parts) - last] or parts[-1:]) for parts in every
   ]
   if len({*short}) == len(short):
     return short
   return [f'{n}: {name}' for n, name in enumerate(short, start=1)]
+
+
+def _alike(every: Sequence[tuple[str, ...]]) -> int:
+  """The number of parts that all begin with."""
+  alike = (len({*parts}) == 1 for parts in zip(*every, strict=False))
+  return len([*itertools.takewhile(bool, alike)])
 
 
 def _lines(named: dict[str, gather.Run]) -> dict[str, Any]:
