@@ -1,13 +1,21 @@
 """metrics.jsonl: whole lines, each step once."""
 
+import io
 import json
 import pathlib
 import re
+import struct
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
+from tensorboardX.proto import event_pb2
 
+from alexnet_jax.configs import smoke
+from alexnet_jax.data import sources
 from alexnet_jax.runtime import terminal
+from alexnet_jax.train import board
 from alexnet_jax.train import log as log_lib
 
 _LINE = {
@@ -216,3 +224,49 @@ def test_an_event_file_on_a_full_disk_is_closed_for_good(tmp_path):
   with pytest.raises(log_lib.WriteError, match='No space left'):
     log.close()
   assert records._writer.closed
+
+
+def _events(folder):
+  """The summaries of a folder's event files: (step, value), in order."""
+  found = []
+  for path in sorted(folder.glob('events.out.tfevents.*')):
+    content = path.read_bytes()
+    while content:  # length, checksum, event, checksum
+      (length,) = struct.unpack('<Q', content[:8])
+      event = event_pb2.Event.FromString(content[12 : 12 + length])
+      content = content[16 + length :]
+      found += [(event.step, value) for value in event.summary.value]
+  return found
+
+
+def test_tensorboard_has_config_classes_and_kernels(tmp_path):
+  config, rng = smoke.get_config(), np.random.default_rng(0)
+  data = sources.load(config.data, seed=0)
+  weights = rng.normal(size=(5, 5, 3, 20)).astype(np.float32)
+  log = log_lib.MetricsLog(tmp_path, kept=[])
+  log.show(board.of_run(config, data), step=0)
+  log.show([board.kernels(weights)], step=6)
+  log.close()
+  found = _events(tmp_path)
+  tags = [value.tag for _, value in found]
+  text = next(v for _, v in found if v.tag.startswith('config'))
+  assert '"momentum": 0.9' in text.tensor.string_val[0].decode()
+  assert any(tag.startswith('_hparams_/') for tag in tags)
+  pictures = {v.tag: (step, v.image) for step, v in found if v.image.width}
+  names = {f'classes/{n} {c.name}' for n, c in enumerate(data.classes)}
+  assert {*pictures} == names | {'conv1'}
+  step, first = pictures[f'classes/3 {data.classes[3].name}']
+  image = Image.open(io.BytesIO(first.encoded_image_string))
+  np.testing.assert_array_equal(np.asarray(image), data.train[3].image)
+  step, drawn = pictures['conv1']
+  assert (step, drawn.height, drawn.width) == (6, 2 * 6 * 4, 16 * 6 * 4)
+
+
+def test_kernels_lie_side_by_side():
+  weights = np.zeros((2, 2, 3, 17))
+  weights[0, 1, 0, 16] = -0.5  # of the first kernel in the second row
+  picture = board.montage(weights)[::4, ::4]
+  assert picture.shape == (6, 48, 3)
+  assert picture[0, 0].tolist() == [127] * 3
+  assert picture[3, 1].tolist() == [0, 127, 127]
+  assert (picture[:, 2] == 255).all() and (picture[3:, 3:] == 255).all()

@@ -8,6 +8,7 @@ loop        step, log, evaluate, lower the rate, save, stop
 guard       losses and gradients that are not finite
 health      warnings before and during a run
 log         metrics.jsonl, TensorBoard, progress
+board       kernels, images and the config for TensorBoard
 timer       images/s and waiting for input
 profile     a trace of a few steps
 """

@@ -13,7 +13,7 @@ import pathlib
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tqdm
@@ -22,6 +22,7 @@ from tensorboardX.proto import event_pb2
 
 from alexnet_jax.runtime import paths, terminal
 from alexnet_jax.steps import metrics
+from alexnet_jax.train import board
 
 Record = dict[str, Any]
 _LINE_SECONDS = 20  # between progress lines in a log file
@@ -145,6 +146,11 @@ class MetricsLog:
       step=record['step'],
     )
 
+  def show(self, summaries: Sequence[board.Summary], *, step: int) -> None:
+    """Adds pictures and texts of board.py to TensorBoard."""
+    for one in summaries:
+      self._board.put(one, step=step)
+
   def _append(self, line: bytes) -> None:
     there = os.fstat(self._file)  # its size, to undo half a line
     if not self._path.exists():  # writing would succeed, into nothing
@@ -187,7 +193,10 @@ class _Board:
 
   def add(self, scalars: dict[str, float], *, step: int) -> None:
     for name, value in scalars.items():
-      self._put(event_pb2.Event(step=step, summary=summary.scalar(name, value)))
+      self.put(summary.scalar(name, value), step=step)
+
+  def put(self, one: board.Summary, *, step: int) -> None:
+    self._put(event_pb2.Event(step=step, summary=one))
 
   def _put(self, event: event_pb2.Event) -> None:
     event.wall_time = time.time()

@@ -14,12 +14,12 @@ from alexnet_jax.data import pipeline
 from alexnet_jax.evaluate import predict, predictions
 from alexnet_jax.optim import plateau
 from alexnet_jax.parallel import consensus as consensus_lib
-from alexnet_jax.parallel import distributed
+from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.runtime import environment, signals
 from alexnet_jax.steps import metrics
 from alexnet_jax.steps.state import TrainState
-from alexnet_jax.train import guard, health, resume, timer
+from alexnet_jax.train import board, guard, health, resume, timer
 from alexnet_jax.train import log as log_lib
 from alexnet_jax.train import profile as profile_lib
 from alexnet_jax.train import workdir as workdir_lib
@@ -110,6 +110,10 @@ class Loop:
   def run(self, state: TrainState) -> None:
     """Steps to the end, then makes the final evaluation."""
     setup, total = self._setup, self._setup.plan.total_steps
+    if self._step == 0:
+      self._workdir.show(
+        lambda: board.of_run(setup.config, setup.dataset), step=0
+      )
     self._over = self._over or plateaued(setup.config, state.plateau)
     if self._evaluation_due:  # stopped within its evaluation
       state = self._evaluate_and_save_if_due(state)
@@ -205,8 +209,16 @@ class Loop:
       if self._setup.config.eval.final_views == 1:  # may be the last one
         self._workdir.save_predictions(found._replace(step=self._step))
       self._log_errors(found.errors, views=1, split='val')
+      self._show_kernels(state)
       error = found.errors.top1_error
       return error, self._update_plateau(state, error)
+
+  def _show_kernels(self, state: TrainState) -> None:
+    """Shows the kernels of conv1 in TensorBoard, if they have three channels."""
+    kernel = state.params.get('conv1', {}).get('kernel')
+    if kernel is not None and kernel.ndim == 4:  # not locally connected
+      whole = hosts.to_host(kernel)
+      self._workdir.show(lambda: [board.kernels(whole)], step=self._step)
 
   def _update_plateau(self, state: TrainState, error: float) -> TrainState:
     """Applies the plateau rule, and tells the user if it lowers the rate."""

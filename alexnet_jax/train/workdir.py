@@ -263,6 +263,14 @@ class Workdir:
       if self._log:
         self._log.write(record | {'time': time.time()})
 
+  def show(
+    self, make: Callable[[], Sequence[board.Summary]], *, step: int
+  ) -> None:
+    """Adds pictures and texts to TensorBoard; `make` is called on host 0."""
+    with self._defer_errors():
+      if self._log:
+        self._log.show(make(), step=step)
+
   def sync(self) -> None:
     """Waits until host 0's disk has all records; WriteError on all if not."""
     assert self._consensus
