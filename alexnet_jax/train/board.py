@@ -2,8 +2,8 @@
 
   tensorboard --logdir=WORKDIR
 
-IMAGES has the kernels of conv1 (Figure 3) after each evaluation, and an image of
-each class; TEXT has the config, HPARAMS its numbers and words.
+IMAGES has the kernels of conv1 (Figure 3) after each evaluation, and an image
+of each class; TEXT has the config, HPARAMS its numbers and words.
 """
 
 import json

@@ -214,7 +214,7 @@ class Loop:
       return error, self._update_plateau(state, error)
 
   def _show_kernels(self, state: TrainState) -> None:
-    """Shows the kernels of conv1 in TensorBoard, if they have three channels."""
+    """Shows the kernels of conv1 in TensorBoard."""
     kernel = state.params.get('conv1', {}).get('kernel')
     if kernel is not None and kernel.ndim == 4:  # not locally connected
       whole = hosts.to_host(kernel)

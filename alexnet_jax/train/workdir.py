@@ -11,7 +11,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import grain
@@ -25,6 +25,7 @@ from alexnet_jax.parallel import consensus as consensus_lib
 from alexnet_jax.parallel import distributed, hosts
 from alexnet_jax.runtime import locks, paths, signals
 from alexnet_jax.steps.state import TrainState
+from alexnet_jax.train import board
 from alexnet_jax.train import log as log_lib
 
 T = TypeVar('T')
