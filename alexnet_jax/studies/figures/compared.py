@@ -40,15 +40,8 @@ def figure(runs: Sequence[tuple[str, _Records, _Records]]) -> Figure:
 
 def _looks() -> list[dict[str, str]]:
   """Colours and strokes of lines, the most different first."""
-  colours = style.palette()
-  four = [
-    colours.training,
-    colours.validation,
-    colours.right,
-    colours.ink,
-  ]
   return [
     {'color': colour, 'linestyle': _STROKES[(n + turn) % len(_STROKES)]}
     for turn in (0, 2)
-    for n, colour in enumerate(four)
+    for n, colour in enumerate(style.palette().runs)
   ]

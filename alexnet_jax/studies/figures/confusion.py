@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from alexnet_jax.studies.figures import style
 
 MOST = 30  # classes: cells of more cannot be read
-_NAME = 16  # letters of a name
+_NAME = 15  # letters of a name
 _CELL = 0.45  # inches of a cell, at most
 _ROOM = 2.9  # inches for all cells
 _LINE = 0.145  # inches of a name or a number, at least
@@ -41,7 +41,7 @@ def figure(
   names = [style.label(name, width=_NAME) for name in classes]
   heads = names
   if numbered:
-    names = [f'{name} {n + 1}' for n, name in enumerate(names)]
+    names = [f'{name}  {n + 1}' for n, name in enumerate(names)]
     step = 1 if cell >= _LINE else 2
     heads = [str(n + 1) if n % step == 0 else '' for n in range(columns)]
   axes.set_yticks(range(rows), names[:rows])
@@ -49,10 +49,10 @@ def figure(
   axes.xaxis.tick_top()
   axes.xaxis.set_label_position('top')
   axes.set_xlabel('taken for', fontsize=style.SMALL)
-  axes.set_ylabel('class', fontsize=style.SMALL)
   axes.tick_params(length=0)
   axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-  axes.set_box_aspect(rows * tall / (columns * cell))
+  if not numbered:  # else as wide as the names leave room
+    axes.set_aspect('equal')
   axes.spines[:].set_visible(True)
   return made
 

@@ -16,7 +16,7 @@ from alexnet_jax.studies.figures import style
 
 _WIDTH = style.WIDTH  # inches
 _TEXT = {'va': 'center_baseline', 'fontsize': style.SMALL}
-_APART = 0.35  # between the three parts, in widths of an image
+_APART = 0.6  # between the three parts, in widths of an image
 _PAD = 0.06  # between images, likewise
 _LINE = 0.2  # inches per line of text
 

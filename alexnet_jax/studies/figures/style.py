@@ -52,6 +52,7 @@ class Palette(NamedTuple):
   validation: str
   right: str  # the right answer
   wrong: str
+  runs: tuple[str, str, str, str]  # of one figure, told apart by strokes too
 
 
 LIGHT = Palette(
@@ -62,6 +63,7 @@ LIGHT = Palette(
   validation='#d55e00',
   right='#009e73',
   wrong='#b23a7c',
+  runs=('#1a1a1a', '#8a5fbf', '#00867d', '#a67c00'),
 )
 DARK = Palette(
   ink='#ececec',
@@ -71,6 +73,7 @@ DARK = Palette(
   validation='#e69f00',
   right='#2bc79a',
   wrong='#e487b8',
+  runs=('#ececec', '#b799e8', '#4fc9bd', '#d9b44a'),
 )
 _PALETTE = contextvars.ContextVar('palette', default=LIGHT)
 
