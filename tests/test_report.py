@@ -608,9 +608,17 @@ def test_doctests(module):
 @pytest.mark.parametrize(
   ('val', 'train', 'said'),
   [
-    (0.0, 0.1, 'tells 10 classes apart: 100% of new images are named right'),
+    (
+      0.0,
+      0.1,
+      'tells 10 classes apart: 100.0\xa0% of new images are',
+    ),
     (0.9, 0.5, 'no better than guessing among 10 classes'),
-    (0.5, 0.1, 'trained on (90% right) better than new ones (50% right)'),
+    (
+      0.5,
+      0.1,
+      '(90.0\xa0% right) better than new ones (50.0\xa0% right)',
+    ),
   ],
 )
 def test_the_page_begins_with_what_the_run_taught(run, val, train, said):
@@ -650,3 +658,38 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(run, tmp_path):
     [tmp_path / 'a' / 'net', tmp_path / 'b' / 'net'], output=tmp_path / 'c.html'
   )
   assert '<p class="lead">a, b</p>' in page.read_text()
+
+
+def _predicted(run, labels, predicted, *, classes):
+  """The run with predictions of so many classes."""
+  whole = gather.read(run)
+  assert whole.predictions and whole.data
+  scores = np.eye(classes)[predicted]
+  infos = tuple(dataset.ClassInfo(str(i), f'c{i}', '') for i in range(classes))
+  return whole._replace(
+    data=dataclasses.replace(whole.data, classes=infos),
+    predictions=whole.predictions._replace(
+      labels=labels,
+      probabilities=scores,
+      ranks=(labels != predicted).astype(int),
+    ),
+  )
+
+
+def test_of_many_classes_the_most_confused_are_in_the_matrix(run):
+  labels = np.arange(200) % 40
+  predicted = labels.copy()
+  predicted[[3, 43, 83]] = 7  # class 3, three times
+  predicted[[5, 45]] = 3
+  predicted[11] = 39
+  found = pictures._confusion(_predicted(run, labels, predicted, classes=40))
+  assert found['classes'] == ['c3', 'c7', 'c5', 'c11', 'c39', 'others']
+  assert found['counts'].tolist() == [
+    [2, 3, 0, 0, 0, 0],
+    [0, 5, 0, 0, 0, 0],
+    [2, 0, 3, 0, 0, 0],
+    [0, 0, 0, 4, 1, 0],
+    [0, 0, 0, 0, 5, 0],
+  ]
+  with pytest.raises(pictures.NothingToDrawError, match='No image'):
+    pictures._confusion(_predicted(run, labels, labels, classes=40))

@@ -10,8 +10,7 @@ from matplotlib.patches import Rectangle
 
 from alexnet_jax.studies.figures import style
 
-MOST = 30  # classes: cells of more cannot be read
-_NAME = 15  # letters of a name
+_NAME = 16  # letters of a name
 _CELL = 0.45  # inches of a cell, at most
 _ROOM = 2.9  # inches for all cells
 _LINE = 0.145  # inches of a name or a number, at least

@@ -13,7 +13,7 @@ from alexnet_jax.studies.figures import style
 _LABELS = 5
 _ACROSS = 3
 _NAME = 16  # letters that fit
-_NAME_RIGHT = 12  # letters that fit in bold, beside a check mark
+_NAME_RIGHT = 14  # letters that fit in bold, beside a check mark
 # Inches: side of an image, the line of text below, height of a bar, gap.
 _SIDE, _LINE, _BAR, _APART = 1.39, 0.3, 0.23, 0.165
 

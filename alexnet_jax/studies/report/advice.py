@@ -7,7 +7,7 @@ import numpy as np
 
 from alexnet_jax.data import dataset
 from alexnet_jax.steps import metrics
-from alexnet_jax.studies.report import gather, statistics
+from alexnet_jax.studies.report import gather, page, statistics
 
 _MOST_LINES = 3
 _GAP = 0.1  # between training and validation error, that counts
@@ -26,9 +26,9 @@ def taught(run: gather.Run) -> str:
   if not last or classes < 2:
     return ''
   error, images = last[-1]['top1_error'], last[-1]['num_images']
-  right, guessed = 1 - error, 1 / classes
+  right, guessed = page.percent(1 - error), page.percent(1 / classes)
   low, high = metrics.interval(error, images=images)
-  if high >= 1 - guessed:
+  if high >= 1 - 1 / classes:
     return (
       f'On new images it does no better than guessing among {classes:,} '
       'classes.'
@@ -36,12 +36,12 @@ def taught(run: gather.Run) -> str:
   trained = training_error(run) if run.train else math.inf
   if trained < low and error - trained > _GAP:
     return (
-      f'It knows the images that it trained on ({1 - trained:.0%} right) '
-      f'better than new ones ({right:.0%} right).'
+      'It knows the images that it trained on '
+      f'({page.percent(1 - trained)} right) better than new ones ({right} right).'
     )
   return (
-    f'It tells {classes:,} classes apart: {right:.0%} of new images are named '
-    f'right; guessing names {100 * guessed:.2g} %.'
+    f'It tells {classes:,} classes apart: {right} of new images are named '
+    f'right; guessing names {guessed}.'
   )
 
 
@@ -82,7 +82,7 @@ def _of_errors(run: gather.Run, errors: metrics.Errors) -> list[str]:
       'help most. Or vary them more (--config.augment.colour_stddev=0.2), or '
       'train less.'
     ]
-  if training > _HIGH:
+  if training > _HIGH and val > _GAP:
     return [
       f'It has not learned the training images yet ({both}): train '
       f'longer{_longer(run)}, or at twice the rate{_rate(run, times=2)}.'

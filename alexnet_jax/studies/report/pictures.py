@@ -26,6 +26,8 @@ INSTALL = 'pip install matplotlib'
 _TYPES = {'svg': 'image/svg+xml', 'png': 'image/png'}
 _OF_PIXELS = {'kernels', 'examples', 'neighbours', 'explained', 'exciting'}
 _EXAMPLES = 6
+_MATRIX = 30  # classes that are all in the matrix of confusions; of more
+_PAIRS = 6  # those of the pairs that are confused most
 Arguments = Callable[[], dict[str, Any]]  # those of a module's `figure`
 
 
@@ -126,7 +128,19 @@ def _confusion(run: gather.Run) -> dict[str, Any]:
   names, labels = run.class_names, run.predictions.labels
   predicted = run.predictions.probabilities.argmax(axis=1).astype(labels.dtype)
   counts = statistics.confusion(labels, predicted, num_classes=len(names))
-  return {'counts': counts, 'classes': [*names, 'no class'][: len(counts[0])]}
+  if len(names) <= _MATRIX:
+    return {'counts': counts, 'classes': [*names, 'no class'][: len(counts[0])]}
+  pairs = statistics.most_confused(labels, predicted, count=_PAIRS)
+  both = [one for pair in pairs for one in (pair.label, pair.predicted)]
+  chosen = [one for one in dict.fromkeys(both) if one < len(names)]
+  if not chosen:
+    raise NothingToDrawError('No image is mistaken.')
+  block = counts[np.ix_(chosen, chosen)]
+  rest = counts[chosen].sum(axis=1) - block.sum(axis=1)
+  return {
+    'counts': np.concatenate([block, rest[:, None]], axis=1),
+    'classes': [*(names[i] for i in chosen), 'others'],
+  }
 
 
 def _explained(run: gather.Run) -> dict[str, Any]:
