@@ -77,8 +77,8 @@ def test_curves_mark_drops_in_every_panel():
     'learning rate',
   ]
   for axes in made.axes:
-    lines = [line.get_xdata() for line in axes.lines if line.get_ls() == '--']
-    assert lines == [[1.1, 1.1]]
+    lines = [list(line.get_xdata()) for line in axes.lines]
+    assert lines.count([1.1, 1.1]) == 1
   words = _words(made)
   assert {'training', 'validation', 'ten views', 'drop'} <= set(words)
   assert {'0.01', '0.001', '100 %', 'epoch'} <= set(words)
@@ -109,7 +109,7 @@ def test_ten_views_are_a_marker_of_their_own():
 
 
 def test_long_runs_are_thinned_and_smoothed():
-  raw, smooth = curves.figure(_records(5000)).axes[0].lines
+  raw, smooth, *_ = curves.figure(_records(5000)).axes[0].lines
   assert len(raw.get_xdata()) == len(smooth.get_xdata()) == 600
   assert raw.get_xdata()[-1] == 500.0 and raw.get_alpha() < 0.5
   assert smooth.get_ydata()[0] < raw.get_ydata()[0] == 7
@@ -333,7 +333,7 @@ def test_any_name_makes_whole_files(draw):
   assert max(map(len, words)) < 80
   assert _pixels(made)[..., 3].any()
   if draw is _examples:
-    assert {'$x$ $\\frac$', '猫と犬', 'one two', 'very very very v…'} <= set(
+    assert {'$x$ $\\frac$', '猫と犬', 'one two', 'very very very…'} <= set(
       words
     )
 
@@ -362,8 +362,8 @@ def _explained():
 
 def _exciting():
   return exciting.figure(
-    _images(3),
-    projections=_images(3),
+    list(_images(3)),
+    projections=list(_images(3)),
     fields=[((0, 4), (2, 8))] * 3,
     names=['36.9 a-name-that-is-long-and-longer.png'] * 3,
   )
@@ -395,14 +395,14 @@ def _compared():
 )
 def test_words_can_be_read_on_a_phone_and_are_whole(draw):
   made = draw()
-  style.svg(made)  # lays it out
+  words = _words(made)  # those that are drawn; ticks may lie outside
   width, height = made.bbox.size
   assert width <= style.WIDTH * made.dpi
   phone = 350 / (style.WIDTH * 72)  # pixels a point, 390 wide with margins
   seen = [
     found
     for found in made.findobj(text.Text)
-    if found.get_text().strip() and found.get_visible()
+    if found.get_text() in words and found.get_visible()
   ]
   assert seen
   for found in seen:

@@ -36,8 +36,8 @@ def taught(run: gather.Run) -> str:
   trained = training_error(run) if run.train else math.inf
   if trained < low and error - trained > _GAP:
     return (
-      'It knows the images that it trained on '
-      f'({page.percent(1 - trained)} right) better than new ones ({right} right).'
+      f'It knows the images it trained on ({page.percent(1 - trained)} right) '
+      f'better than new ones ({right} right).'
     )
   return (
     f'It tells {classes:,} classes apart: {right} of new images are named '
