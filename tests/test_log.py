@@ -253,9 +253,12 @@ def test_tensorboard_has_config_classes_and_kernels(tmp_path):
   assert '"momentum": 0.9' in text.tensor.string_val[0].decode()
   assert any(tag.startswith('_hparams_/') for tag in tags)
   pictures = {v.tag: (step, v.image) for step, v in found if v.image.width}
-  names = {f'classes/{n} {c.name}' for n, c in enumerate(data.classes)}
+  names = {
+    f'classes/{n}_{c.name.replace(" ", "_")}'
+    for n, c in enumerate(data.classes)
+  }
   assert {*pictures} == names | {'conv1'}
-  step, first = pictures[f'classes/3 {data.classes[3].name}']
+  step, first = pictures['classes/3_cyan_vertical']
   image = Image.open(io.BytesIO(first.encoded_image_string))
   np.testing.assert_array_equal(np.asarray(image), data.train[3].image)
   step, drawn = pictures['conv1']

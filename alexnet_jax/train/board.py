@@ -8,6 +8,7 @@ of each class; TEXT has the config, HPARAMS its numbers and words.
 
 import json
 import math
+import re
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -52,9 +53,14 @@ def _of_classes(data: dataset_lib.Dataset) -> list[summary_pb2.Summary]:
     if len(found) == most:
       break
   return [
-    _image(f'classes/{label} {data.classes[label].name}', image)
+    _image(f'classes/{label}_{_plain(data.classes[label].name)}', image)
     for label, image in sorted(found.items())
   ]
+
+
+def _plain(name: str) -> str:
+  """A name as TensorBoard has them: letters, digits, - and _."""
+  return re.sub(r'[^-\w]', '_', name)
 
 
 def kernels(weights: Float[np.ndarray, 'h w 3 k']) -> summary_pb2.Summary:
