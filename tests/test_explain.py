@@ -340,9 +340,14 @@ def test_a_split_of_a_data_set_is_looked_through():
   assert {one.name for one in found} == {f'image {i}' for i in (0, 1, 3, 4)}
 
 
-@pytest.mark.parametrize('rounding', ['up', 'down'])
-def test_fields_are_what_a_change_reaches(rounding):
-  net = _net(rounding=rounding)
+@pytest.mark.parametrize('kind', ['up', 'down', 'spatial_norm'])
+def test_fields_are_what_a_change_reaches(kind):
+  net = _net(rounding='down' if kind == 'down' else 'up')
+  if kind == 'spatial_norm':
+    config = net.config.copy_and_resolve_references()
+    config.model.layer.conv1.ops = ('activation', 'pool', 'spatial_norm')
+    config.model.spatial_norm.alpha = 1.0
+    net = net.replace(config=config)
   size = net.config.data.crop_size
   x = np.random.default_rng(0).normal(size=(1, size, size, 3)) * 50
   changed = np.repeat(x, size, axis=0)
