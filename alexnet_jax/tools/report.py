@@ -16,7 +16,7 @@ from absl import flags
 from alexnet_jax import cli
 from alexnet_jax.checkpoint import bucket_sync
 from alexnet_jax.runtime import bucket as bucket_lib
-from alexnet_jax.runtime import paths
+from alexnet_jax.runtime import compile, paths
 from alexnet_jax.studies import report
 from alexnet_jax.studies.report import several, single
 
@@ -50,6 +50,7 @@ def main() -> None:
       f'WORKDIR/{single.FOLDER}/{single.PAGE}; leave it out'
     )
   jax.config.update('jax_platforms', 'cpu')  # leaves GPUs to those who train
+  compile.keep_programs()  # those that explain images
   if _WORKDIR.value and paths.is_remote(_WORKDIR.value):
     print(_write_to_bucket(_WORKDIR.value))
     return

@@ -147,6 +147,7 @@ def _explained(run: gather.Run) -> dict[str, Any]:
   """The images of `_examples` with maps of why, by the newest checkpoint."""
   net, words = _net(run), _examples(run)
   with jax.default_device(gather.cpu()):  # leaves GPUs to those who train
+    net = net.replace(params=jax.device_put(net.params))  # once, not each time
     found = explained.explain(net, words['images'], places=0)
   rows = []
   for number, label in enumerate(words['labels']):
