@@ -375,6 +375,17 @@ def _compared():
   return compared.figure(runs)
 
 
+def _undrawn(figure):
+  """The labels of ticks that lie outside of their axis."""
+  found = set()
+  for axis in (one for axes in figure.axes for one in (axes.xaxis, axes.yaxis)):
+    low, high = sorted(axis.get_view_interval())
+    for tick in axis.get_major_ticks():
+      if not low <= tick.get_loc() <= high:
+        found |= {tick.label1, tick.label2}
+  return found
+
+
 @pytest.mark.parametrize(
   'draw',
   [
@@ -402,7 +413,9 @@ def test_words_can_be_read_on_a_phone_and_are_whole(draw):
   seen = [
     found
     for found in made.findobj(text.Text)
-    if found.get_text() in words and found.get_visible()
+    if found.get_text() in words
+    and found.get_visible()
+    and found not in _undrawn(made)
   ]
   assert seen
   for found in seen:
