@@ -571,6 +571,17 @@ def test_damaged_files_beside_a_checkpoint_are_mended(here, two, command):
   assert _digests(here) == _digests(two)
 
 
+def test_other_data_of_the_same_name_are_told_from_these(here, command):
+  path = here / 'data/mean_image.npy'
+  np.save(path, np.load(path) / 2)
+  damage.sign(here / 'data')
+  before = _lines(here)
+  done = command(*_train(2), cwd=here)
+  assert done.returncode == 1 and done.stderr.count('\n') == 1, done.stderr
+  assert 'drawn: its images, or its metadata.json, have changed' in done.stderr
+  assert _lines(here) == before
+
+
 @pytest.mark.parametrize('state', [{}, {'next_index': -5}, {'next_index': 17}])
 def test_another_data_position_is_damage(state, here):
   name = f'{damage.STEP}/data/process_0-of-1.json'

@@ -50,7 +50,10 @@ def check_resumable(
       )
   if meta['fingerprint'] != dataset.fingerprint:  # of the images, not the place
     fields = [f'{f} was {o}, is {n}' for f, o, n in changed if 'data.' in f]
-    why = '; '.join(fields) or f'{meta["dataset"]}, now {dataset.name}'
+    names = f'{meta["dataset"]}, now {dataset.name}'
+    if meta['dataset'] == dataset.name:
+      names = f'{dataset.name}: its images, or its metadata.json, have changed'
+    why = '; '.join(fields) or names
     raise ValueError(
       f'{path} was trained on other data ({why}): use another --workdir, or '
       'that data'
