@@ -112,8 +112,8 @@ def check_files(
       path = folder / name
       if name in sums and path.is_file() and function(path) != sums[name]:
         raise ValueError(
-          f'{path} is not what was prepared (its checksum is another): copy it '
-          f'again from where it came, or {prepare_again(folder)}'
+          f'{path} is not what was prepared (its checksum in {FILE} is another): '
+          f'copy it again from where it came, or {prepare_again(folder)}'
         )
 
 
