@@ -112,8 +112,9 @@ def check_files(
       path = folder / name
       if name in sums and path.is_file() and function(path) != sums[name]:
         raise ValueError(
-          f'{path} is not what was prepared (its checksum in {FILE} is another): '
-          f'copy it again from where it came, or {prepare_again(folder)}'
+          f'{path} is not what was prepared (its checksum in {FILE} is '
+          f'another): copy it again from where it came, or '
+          f'{prepare_again(folder)}'
         )
 
 
