@@ -4,10 +4,8 @@ Every image has content of its own, so its class is known without reading any
 file of labels. A class may be called by its name, its WordNet id or a number.
 """
 
-import json
 import pathlib
 import signal
-import struct
 import subprocess
 import sys
 import types
@@ -15,10 +13,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from array_record.python import array_record_module
 
 from alexnet_jax.data.prepare import layouts, run, shards, sources
-from tests import disks
+from tests import disks, readers
 
 _BY_WNID = sorted(disks.WNIDS, key=disks.WNIDS.__getitem__)
 _COUNTS = {'train': 20, 'val': 8}
@@ -160,17 +157,6 @@ def _find(row: Row, folder: pathlib.Path) -> layouts.Layout:
   return sources.find_layout(str(row.build(folder)), **row.flags)
 
 
-def _records(folder, split):
-  """(label, name) of each record, read without our decoder."""
-  content = json.loads((folder / 'metadata.json').read_text())
-  for shard in content['splits'][split]['shards']:
-    reader = array_record_module.ArrayRecordReader(str(folder / shard))
-    for record in reader.read_all():
-      label, length = struct.unpack_from('<iH', record)
-      yield label, record[6 : 6 + length].decode()
-    reader.close()
-
-
 def _files(folder):
   return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -243,7 +229,7 @@ def test_killed_and_resumed_gives_the_same_bytes(row, tmp_path, one_damaged):
   kinds = {m.name: row.kinds[k] for v in layout.splits.values() for m, k in v}
   left = set(kinds) - set(damaged)
   for split in layout.splits:
-    for label, name in _records(tmp_path / 'out', split):
+    for label, name, _ in readers.records(tmp_path / 'out', split):
       assert row.kinds[label] == kinds[name]
       left.remove(name)
   assert not left

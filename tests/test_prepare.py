@@ -4,7 +4,6 @@ import io
 import json
 import os
 import pathlib
-import struct
 import subprocess
 import sys
 import tarfile
@@ -12,12 +11,11 @@ import tarfile
 import numpy as np
 import pytest
 import scipy.io
-from array_record.python import array_record_module
 from PIL import Image
 
 from alexnet_jax.data import images, records
 from alexnet_jax.data.prepare import run, shards, sources
-from tests import official
+from tests import official, readers
 
 _REAL = os.environ.get('ALEXNET_JAX_TEST_DATA', '')
 
@@ -31,17 +29,6 @@ def _run(source, output, *, workers=1, **options):
   options = shards.Options(**dict(image_size=16) | options)
   work = run.plan(sources.find_layout(str(source)), options=options)
   return run.prepare(work, output=output, workers=workers)
-
-
-def _records(folder, split):
-  """(label, name, pixels) of each record, read without our decoder."""
-  content = json.loads((folder / 'metadata.json').read_text())
-  for shard in content['splits'][split]['shards']:
-    reader = array_record_module.ArrayRecordReader(str(folder / shard))
-    for record in reader.read_all():
-      label, length = struct.unpack_from('<iH', record)
-      yield label, record[6 : 6 + length].decode(), record[6 + length :]
-    reader.close()
 
 
 def _files(folder):
@@ -58,7 +45,9 @@ def test_labels_names_and_pixels(source, tmp_path):
     assert label == official.LABELS[wnid]
     # 20 x 16: no resizing; columns 2 to 17 are the centre.
     assert pixels == official.png(index)[0][:, 2:18].tobytes()
-  val = [(label, name) for label, name, _ in _records(tmp_path / 'out', 'val')]
+  val = [
+    (label, name) for label, name, _ in readers.records(tmp_path / 'out', 'val')
+  ]
   assert val == [
     (1, 'ILSVRC2012_val_00000001.JPEG'),  # id 3, n02000000
     (2, 'ILSVRC2012_val_00000002.JPEG'),  # id 1, n03000000
@@ -68,7 +57,8 @@ def test_labels_names_and_pixels(source, tmp_path):
 
 def _swap(folder, split):
   return [
-    (label, pixels, name) for label, name, pixels in _records(folder, split)
+    (label, pixels, name)
+    for label, name, pixels in readers.records(folder, split)
   ]
 
 
@@ -99,7 +89,9 @@ def test_warped_images_have_both_sides_scaled(source, tmp_path):
   _run(source, tmp_path / 'out', resize='warp')
   content = json.loads((tmp_path / 'out' / 'metadata.json').read_text())
   assert content['resize'] == 'warp'
-  found = {name: data for _, name, data in _records(tmp_path / 'out', 'train')}
+  found = {
+    name: data for _, name, data in readers.records(tmp_path / 'out', 'train')
+  }
   for index in range(9):
     whole = Image.fromarray(official.png(index)[0])  # 20 x 16
     warped = whole.resize((16, 16), Image.Resampling.BICUBIC)
@@ -133,7 +125,7 @@ def test_cropped_images_are_prepared_as_before_there_was_a_choice(
 def test_training_images_are_shuffled_over_shards(tmp_path):
   source = official.write(tmp_path / 'source', num_train=150)
   _run(source, tmp_path / 'out')
-  labels = [label for label, *_ in _records(tmp_path / 'out', 'train')]
+  labels = [label for label, *_ in readers.records(tmp_path / 'out', 'train')]
   assert len(list((tmp_path / 'out').glob('train-*-of-00003*'))) == 3
   assert labels != sorted(labels)
   assert all(len(set(labels[k : k + 50])) == 3 for k in (0, 50, 100))
@@ -151,7 +143,7 @@ def test_jpeg_statistics_are_of_the_decoded_records(source, tmp_path):
   _run(source, tmp_path / 'out', encoding='jpeg', jpeg_quality=50)
   decoded = [
     np.asarray(Image.open(io.BytesIO(data)))
-    for _, _, data in _records(tmp_path / 'out', 'train')
+    for _, _, data in readers.records(tmp_path / 'out', 'train')
   ]
   np.testing.assert_allclose(
     np.load(tmp_path / 'out' / 'mean_image.npy'), np.mean(decoded, 0), rtol=1e-6
@@ -426,10 +418,12 @@ def test_real_images(tmp_path):
   assert [info.id for info in metadata.classes] == order
   # Published AlexNets number these classes 0 and 999.
   assert (order[0], order[999]) == ('n01440764', 'n15075141')
-  train = list(_records(tmp_path / 'out', 'train'))
+  train = list(readers.records(tmp_path / 'out', 'train'))
   assert len(train) == 120
   assert all(order[label] == name.split('_')[0] for label, name, _ in train)
-  val = [(label, name) for label, name, _ in _records(tmp_path / 'out', 'val')]
+  val = [
+    (label, name) for label, name, _ in readers.records(tmp_path / 'out', 'val')
+  ]
   assert [label for label, _ in val] == val_labels
   pixels = np.mean(
     [np.frombuffer(data, np.uint8).astype(np.float64) for *_, data in train], 0

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import threading
 
 import numpy as np
 import pytest
 from array_record.python import array_record_module
 
 from alexnet_jax.data import record_file
+from tests import readers
 
 BLOCK = 65536
 # Around the end of a block, of a few blocks, and where a number takes one byte
@@ -157,11 +157,7 @@ def test_threads_read_the_same(tmp_path):
       if bytes(file.read(k)) != records[k]:
         wrong.append(k)
 
-  threads = [threading.Thread(target=read, args=(k,)) for k in range(4)]
-  for thread in threads:
-    thread.start()
-  for thread in threads:
-    thread.join()
+  readers.in_threads(read)
   assert not wrong
 
 

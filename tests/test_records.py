@@ -4,7 +4,6 @@ import io
 import json
 import pickle
 import struct
-import threading
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from PIL import Image
 
 from alexnet_jax.configs import default
 from alexnet_jax.data import dataset, records, sources
+from tests import readers
 
 _SIZE = 16
 
@@ -121,11 +121,7 @@ def test_threads_and_pickles_read_the_same(tmp_path):
         if not np.array_equal(source[int(index)].image, _image(index)):
           wrong.append(index)
 
-  threads = [threading.Thread(target=read, args=(k,)) for k in range(4)]
-  for thread in threads:
-    thread.start()
-  for thread in threads:
-    thread.join()
+  readers.in_threads(read)
   assert not wrong
 
 

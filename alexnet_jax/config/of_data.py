@@ -1,4 +1,4 @@
-"""What a data set decides of a config: classes, minibatch and length.
+"""Fills in config fields that follow from the data set.
 
 config.model.num_classes, config.batch_size and config.num_epochs may be None
 where the data are not known yet, as in configs/finetune.py.

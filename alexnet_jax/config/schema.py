@@ -338,7 +338,7 @@ def _renamed(
 
 
 def is_plain(config: abc.Mapping[str, Any]) -> bool:
-  """Whether a config from JSON has names of fields alone, no `__class__`."""
+  """Returns whether a config from JSON has field names only, no `__class__`."""
   return all(
     name.isidentifier()
     and not name.startswith('_')

@@ -45,9 +45,9 @@ class Source(NamedTuple):
 
 
 def is_source(directory: str) -> bool:
-  """Whether this is a folder or an archive, but no prepared data set.
+  """Returns whether a path holds images that have to be prepared first.
 
-  Nor one that has lost its metadata.json.
+  It does not if it is a prepared data set, even one without metadata.json.
   """
   if not directory or paths.is_remote(directory):
     return False
@@ -100,7 +100,7 @@ def prepared(
 
 
 def is_divided(directory: str) -> bool:
-  """Whether `prepared` made this, and chose the validation images itself."""
+  """Returns whether `prepared` made a folder and split off its val images."""
   path = pathlib.Path(directory)
   return path.name == _DIVIDED and path.parent.parent == bucket.cache_folder(
     _KIND
@@ -217,9 +217,9 @@ def _run_prepare(
 
 
 def _notes(lines: list[str]) -> list[str]:
-  """What tools.prepare says of labels and of what is unusual.
+  """Selects the lines of tools.prepare about labels and unusual files.
 
-  Without its plan, a line for each image that it left out, and its result.
+  Its plan, its result and a line for each image left out are dropped.
   """
   plan = [i for i, line in enumerate(lines) if ' shards in ' in line]
   at = plan[0] if plan else len(lines)

@@ -30,7 +30,7 @@ def first_names(path: pathlib.Path, *, count: int) -> list[str]:
 
 
 def is_archive(path: pathlib.Path) -> bool:
-  """Whether a file's name is that of an archive which `members` reads.
+  """Returns whether `members` can read a file, judged by its name.
 
   >>> [is_archive(pathlib.Path(n)) for n in ('no-such.tar.GZ', 'no-such.jpg')]
   [True, False]

@@ -29,7 +29,7 @@ _SHOWN = 5  # names in a message
 
 
 class Known(NamedTuple):
-  """What files beside the images say about classes."""
+  """Lists of classes found in files beside the images."""
 
   complete: tuple[str, ...]  # ids of all classes; empty if not known
   numbered: Mapping[int, str]  # number -> id
@@ -241,7 +241,7 @@ def _ids(
 
 
 def is_number(name: str) -> bool:
-  """Whether a class is called by a whole number, as 0 and 007."""
+  """Returns whether the name of a class is a whole number, as 0 and 007."""
   return name.isascii() and name.isdecimal()
 
 
