@@ -98,7 +98,9 @@ def minibatches(
     split, batch_size=size, rows=own, bad_records=setup.bad_records
   )
   rounds = -(-len(split) // size)  # rounded up
-  bar = tqdm.tqdm(batches, total=rounds, desc=title, delay=5, leave=False)
+  bar = tqdm.tqdm(
+    batches, total=rounds, desc=title, delay=5, leave=False, disable=None
+  )
   for batch in bar:
     check()
     images, labels = mesh_lib.put_batch(  # sharded over `data`

@@ -47,7 +47,9 @@ def write(workdir: pathlib.Path, *, data_dir: str = '') -> pathlib.Path:
   """
   path = workdir / FOLDER / PAGE
   parts, title = 1 + len(SECTIONS), 'writing the report'
-  with tqdm.tqdm(total=parts, desc=title, delay=5, leave=False) as bar:
+  with tqdm.tqdm(
+    total=parts, desc=title, delay=5, leave=False, disable=None
+  ) as bar:
     run = gather.read(workdir, data_dir=data_dir)
     bar.update()
     album = pictures.Album(path.parent)
