@@ -141,8 +141,11 @@ def with_parts(setup: Setup, parts: int) -> Setup:
   config = setup.config.copy_and_resolve_references()
   config.grad_accumulation_steps = parts
   validate.check(config)
+  setup = setup._replace(config=config)
+  if parts == 1:  # as setup.programs take them
+    return setup
   programs = build.build(config, mesh=setup.mesh, plan=setup.plan)
-  return setup._replace(config=config, programs=programs)
+  return setup._replace(programs=programs)
 
 
 def blank_batch(setup: Setup) -> dict[str, Array]:

@@ -13,6 +13,8 @@ if [[ -z ${ALEXNET_JAX_TEST_DATA+set} && -d $data ]]; then
   export ALEXNET_JAX_TEST_DATA=$data
 fi
 
+# Each process of the tests would compile every module again.
+unset PYTHONDONTWRITEBYTECODE
 # All tests take three processes, a file of tests each: on two cores, as many
 # tests wait for processes of their own. Each needs 2.5 GB of memory.
 # tests/conftest.py says in what order. NumPy's threads would only wait.

@@ -59,8 +59,10 @@ _LONGEST = (
   'test_interrupted',
   'test_columns',
 )
-# In the background a shell has Ctrl-C ignored, by the commands that we run too.
+# In the background a shell has Ctrl-C ignored, by the commands that we run too;
+# under nohup, SIGHUP.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items):

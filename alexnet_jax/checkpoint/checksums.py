@@ -116,10 +116,12 @@ def _program(
   return jax.jit(sums)
 
 
+@functools.partial(jax.jit, static_argnames='split')
 def _sum(x: Array, *, split: tuple[str | None, ...]) -> UInt32[Array, ' 3']:
   """Returns both sums of a device's part, and its count of non-finite elements.
 
-  `split` names the mesh axis that each axis of the array is split over.
+  `split` names the mesh axis that each axis of the array is split over. JAX
+  traces it once for a parameter and its velocity, which have the same shape.
   """
   bits = _bits(x)
   place = _places(x.shape, split=split) * jnp.uint32(_GOLDEN)

@@ -43,6 +43,7 @@ Letters in shapes: B images, H W height and width, C channels, D units;
 `whole|one column` where they differ.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -361,6 +362,14 @@ def init_variables(
 ) -> dict[str, PyTree]:
   """Initial values of all collections: {'params': ...} for the paper's net."""
   model = create(config, columns_here=config.columns)
+  return _init_variables(key, model=model, crop_size=crop_size)
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'crop_size'))
+def _init_variables(
+  key: Key[Array, ''], *, model: AlexNet, crop_size: int
+) -> dict[str, PyTree]:
+  """As init_variables; JAX traces it once for each net, which takes long."""
   images = jnp.zeros((1, crop_size, crop_size, 3))  # shapes alone matter
   return whole(lambda k: dict(model.init(k, images)))(key)
 

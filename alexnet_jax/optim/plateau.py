@@ -6,7 +6,10 @@ ends at the next plateau. The authors judged by eye; here optax's
 `reduce_on_plateau` takes the validation error after each epoch.
 """
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +50,16 @@ def observe(
   """
   if not math.isfinite(error):  # optax would count NaN as a bad epoch
     raise FloatingPointError(f'the validation error is {error}')
-  rule = contrib.reduce_on_plateau(
-    factor, patience=patience_epochs, rtol=min_improvement
-  )
+  update = _update(factor, patience=patience_epochs, rtol=min_improvement)
   with jax.numpy_dtype_promotion('standard'):  # optax mixes int32 and float32
-    _, state = rule.update({}, state, value=jnp.float32(error))  # no gradients
+    _, state = update({}, state, value=jnp.float32(error))  # no gradients
   return state
+
+
+@functools.cache
+def _update(factor: float, **options: float | int) -> Callable[..., Any]:
+  """The rule's update as one program: each operation alone compiles too."""
+  return jax.jit(contrib.reduce_on_plateau(factor, **options).update)
 
 
 def drops(state: State, *, factor: float) -> int:
