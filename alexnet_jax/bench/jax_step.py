@@ -34,7 +34,7 @@ from alexnet_jax.studies import communication
 Config = config_dict.ConfigDict
 Batch = dict[str, Any]
 _TRAIN_IMAGES = 1_281_167  # of ImageNet; only the length of a run depends on it
-_PRODUCT = 4096  # rows and columns of the matrices
+_PRODUCT = 2048  # rows and columns of the matrices
 # Calls dispatched ahead, as in train/guard.py. With about thirty, two CPU
 # devices deadlock (jax 0.10.2).
 _AHEAD = 2

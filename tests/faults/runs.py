@@ -17,7 +17,7 @@ from alexnet_jax.checkpoint import checksums, layout, restore
 ROOT = pathlib.Path(__file__).parent.parent.parent
 # Fewer layers, for runs that are not about them: most of their time goes into
 # tracing the net.
-SHORT = '--config.model.skip_layers=("conv2","conv4","conv5")'
+SHORT = '--config.model.skip_layers=("conv2","conv4","conv5","fc6")'
 UNTIMED = ('time', 'images_per_second', 'input_wait_fraction')
 # Three epochs of six steps, and a checkpoint at almost every step besides.
 CONFIG = (
