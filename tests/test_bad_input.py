@@ -140,7 +140,7 @@ CONFIG_FILES += [
   (
     f'{START}  t = ()\n  for _ in range(3000): t = (t,)\n  c.data.embedded_'
     'classes = t\n  return c\n',
-    'RecursionError',
+    'config.data.embedded_classes is nested more than 50 deep',
     'Mend it',
   ),
 ]

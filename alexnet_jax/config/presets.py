@@ -8,6 +8,8 @@ import traceback
 from alexnet_jax import configs
 from alexnet_jax.config import schema
 
+_DEEPEST = 50  # sequences in sequences: a schedule is 2 deep
+
 
 def find(given: str) -> pathlib.Path:
   """Returns the file of a config: a file of that path, or one of this package.
@@ -66,6 +68,26 @@ def load(given: str) -> schema.Config:
 
 
 def _walk(config: schema.Config) -> None:
-  """Raises an error for a placeholder without a value, or a cycle."""
-  for _, value in schema.leaves(config.copy_and_resolve_references()):
-    repr(value)  # RecursionError if it is nested too deep
+  """Raises an error for a placeholder without a value, a cycle or deep nest."""
+  for name, value in schema.leaves(config):
+    if _is_deep(value):
+      raise ValueError(f'config.{name} is nested more than {_DEEPEST} deep')
+  config.copy_and_resolve_references()
+
+
+def _is_deep(value: object) -> bool:
+  """Whether sequences and mappings are nested more than _DEEPEST deep.
+
+  >>> _is_deep(((0, 0.1), (4, 0.01))), _is_deep(eval('[' * 60 + ']' * 60))
+  (False, True)
+  """
+  level = [value]
+  for _ in range(_DEEPEST):
+    inner = (
+      item
+      for held in level
+      if isinstance(held, (tuple, list, set, frozenset, dict))
+      for item in (held.values() if isinstance(held, dict) else held)
+    )
+    level = list({id(item): item for item in inner}.values())
+  return bool(level)
