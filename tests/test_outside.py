@@ -172,6 +172,18 @@ def test_a_platform_without_devices_is_one_line(here, command):
     _is_one_line(done, "JAX_PLATFORMS='cuda'", 'or use JAX_PLATFORMS=cpu')
 
 
+def test_a_host_whose_name_has_no_address_is_told_so(monkeypatch):
+  def fail():  # in the words of jaxlib 0.10
+    raise RuntimeError(
+      "Unable to initialize backend 'cpu': [enforce fail at external/gloo/gloo/"
+      'transport/tcp/device.cc:99] rv == 0. -2 vs 0 (you may need to ...)'
+    )
+
+  monkeypatch.setattr(environment.jax, 'default_backend', fail)
+  with pytest.raises(ValueError, match=r'this host, .* has no address, so'):
+    environment.backend()
+
+
 def test_a_net_is_the_same_in_64_bits(sound):
   import alexnet_jax
 

@@ -6,6 +6,7 @@ a resumed run says which differ. docs/operations.md lists them all.
 """
 
 import os
+import platform
 import sys
 from collections.abc import Mapping
 
@@ -75,13 +76,20 @@ def changes(before: Mapping[str, str]) -> list[str]:
 def backend() -> str:
   """Returns the platform of JAX's devices, such as 'cpu'.
 
-  Raises ValueError if JAX finds no device of the platform that it is told.
+  Raises ValueError if JAX finds no device of the platform that it is told, or
+  cannot reach the other processes of a run.
   """
   try:
     return jax.default_backend()
   except (RuntimeError, AssertionError) as error:
     asked = os.environ.get('JAX_PLATFORMS', '')
     reason = str(error).split('\n')[0] or 'it finds no such device'
+    if 'gloo' in reason:  # by which the processes of a run on CPUs talk
+      name = platform.node()
+      raise ValueError(
+        f'the name of this host, {name}, has no address, so that the other '
+        f'processes cannot reach it: add the line "ADDRESS {name}" to /etc/hosts'
+      ) from error
     raise ValueError(
       f'JAX_PLATFORMS={asked!r}: JAX cannot be started ({reason}): leave it '
       "out, or use JAX_PLATFORMS=cpu; 'cuda' needs a GPU and jax[cuda12]"
