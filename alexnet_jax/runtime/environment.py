@@ -88,7 +88,7 @@ def backend() -> str:
       name = platform.node()
       raise ValueError(
         f'the name of this host, {name}, has no address, so that the other '
-        f'processes cannot reach it: add the line "ADDRESS {name}" to /etc/hosts'
+        f'processes cannot reach it: add a line "ADDRESS {name}" to /etc/hosts'
       ) from error
     raise ValueError(
       f'JAX_PLATFORMS={asked!r}: JAX cannot be started ({reason}): leave it '
