@@ -31,6 +31,10 @@ def get_config() -> config_dict.ConfigDict:
   # Of activations and their gradients; or 'bfloat16', for devices that are
   # faster at it. Parameters, velocities and the loss are always float32.
   config.dtype = 'float32'
+  # What computes bias, ReLU, LRN and pooling after conv1 and conv2: 'xla', in
+  # several kernels; or 'pallas', in one, and their gradient in another, of
+  # ops/pallas. That is for GPUs, and was never timed on one.
+  config.kernels = 'xla'
   config.mesh = config_dict.ConfigDict()  # devices: data x column of them, §3.2
   config.mesh.data = 1  # along the data axis: each takes a share of images
   config.mesh.column = paper.COLUMNS  # a device a column; 1: one has both

@@ -123,6 +123,7 @@ FIELDS: dict[str, Rule] = {
   # Parts of a minibatch; None: as measured, see steps/parts.py.
   'grad_accumulation_steps': whole(1, most=_IMAGES, optional=True),
   'dtype': Choice(('float32', 'bfloat16')),
+  'kernels': Choice(('xla', 'pallas')),
   'ablations': Sequence(),
   'mesh.data': whole(1, most=_DEVICES),  # devices along the data axis
   'mesh.column': whole(1),  # it divides model.columns

@@ -55,7 +55,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from ml_collections import config_dict
 
-from alexnet_jax.ops import columns, conv, local, lrn, pool
+from alexnet_jax.ops import columns, conv, local, lrn, pallas, pool
 
 ModelConfig = config_dict.ConfigDict | config_dict.FrozenConfigDict
 Activations = dict[str, Float[Array, 'b ...']]
@@ -101,6 +101,17 @@ def stages(config: ModelConfig) -> tuple[str, ...]:
   return tuple(out)
 
 
+def in_one_kernel(config: ModelConfig) -> tuple[str, ...]:
+  """Names of the layers whose ops a kernel of ops/pallas can compute."""
+  return tuple(
+    name
+    for name in layer_names(config)
+    if tuple(config.layer[name].ops) in pallas.ORDERS
+    and config.activation == 'relu'
+    and not config.layer[name].local  # its biases have places
+  )
+
+
 class Conv(nn.Module):
   """A convolutional layer: its kernels and biases (§3.5).
 
@@ -114,7 +125,10 @@ class Conv(nn.Module):
   rounding: str = 'up'  # of the number of windows: config.model.rounding
 
   @nn.compact
-  def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j k']:
+  def __call__(
+    self, x: Float[Array, 'b h w c'], *, block: Any = None
+  ) -> Float[Array, 'b i j k']:
+    """Convolves x; with a block.Block, returns what its ops make of that."""
     c = self.config
     padding = (self._padding(x.shape[1]), self._padding(x.shape[2]))
     places = self._positions(x, padding) if c.local else ()  # (H', W') or ()
@@ -140,7 +154,7 @@ class Conv(nn.Module):
       padding=padding,
       groups=self.groups,  # 2: a device with both columns, as in conv2
     )
-    return _add_bias(y, bias)  # [B, H', W', K|K/2]
+    return block(y, bias=bias) if block else _add_bias(y, bias)
 
   def _padding(self, size: int) -> tuple[int, int]:
     """Zeros before and after an axis of `size` pixels; (0, 3) in conv1."""
@@ -223,6 +237,7 @@ class AlexNet(nn.Module):
   # Of activations and their gradients: float32 or bfloat16. Parameters, their
   # gradients and the logits are always float32.
   dtype: DTypeLike = jnp.float32
+  kernels: str = 'xla'  # config.kernels
 
   @nn.compact
   def __call__(
@@ -236,6 +251,7 @@ class AlexNet(nn.Module):
     `dropout` is given in training; None: the factor of test time instead.
     """
     activations = {}  # features and health read them
+    after, last = None, ''
     x = images.astype(self.dtype)  # [B, 224, 224, 3]
     for stage in stages(self.config):
       name, _, op = stage.partition('/')  # 'conv1/pool' -> conv1, pool
@@ -243,14 +259,21 @@ class AlexNet(nn.Module):
         with jax.named_scope(f'{name}_{op}'):  # its name in profiles and HLO
           x = self._op(op, x, dropout=dropout, layer=name)
       else:
-        x = self._layer(name, x)  # [B, H, W, C|C/2] or [B, D|D/2]
+        x, after = self._layer(name, x)  # [B, H, W, C|C/2] or [B, D|D/2]
+        last = f'{name}/{"/".join(self.config.layer[name].ops[-1:])}'
+      if stage == last and after is not None:
+        x = after  # XLA leaves out the steps that are not used then
       activations[stage] = x
     return x, activations  # [B, classes]
 
   def _layer(
     self, name: str, x: Float[Array, 'b ...']
-  ) -> Float[Array, 'b ...']:
-    """Applies layer `name` to x, of this device's columns."""
+  ) -> tuple[Float[Array, 'b ...'], Float[Array, 'b ...'] | None]:
+    """Applies layer `name` to x, of this device's columns.
+
+    With config.kernels = 'pallas' also returns what its ops make of that, where
+    one kernel does them all.
+    """
     layer = self.config.layer[name]
     here, columns_ = self.columns_here, self.config.columns
     if layer.inputs == 'both_columns':
@@ -260,12 +283,38 @@ class AlexNet(nn.Module):
     if name.startswith('conv'):
       share = layer.kernels // columns_ * here  # K|K/2
       rounding = self.config.rounding
-      return Conv(layer, share, groups=groups, rounding=rounding, name=name)(x)
+      conv_ = Conv(layer, share, groups=groups, rounding=rounding, name=name)
+      one = self.kernels == 'pallas' and name in in_one_kernel(self.config)
+      return conv_(x), conv_(x, block=self._block(layer)) if one else None
     x = _flatten(x, groups=groups)  # [B, groups, D]
     if layer.inputs == 'summed':
       x = x.reshape(x.shape[0], 1, -1)  # [B, 1, D]: columns one after another
-      return Dense(layer, units=layer.units, sum_columns=True, name=name)(x)
-    return Dense(layer, units=layer.units // columns_ * here, name=name)(x)
+      dense = Dense(layer, units=layer.units, sum_columns=True, name=name)
+    else:
+      dense = Dense(layer, units=layer.units // columns_ * here, name=name)
+    return dense(x), None
+
+  def _block(self, layer: config_dict.FrozenConfigDict) -> Any:
+    """The ops of a layer as one kernel."""
+    from alexnet_jax.ops.pallas import block
+
+    norm, window = self._norm(), self._window()
+    relu = pallas.ORDERS[tuple(layer.ops)]
+    return block.Block(relu=relu, **norm, **window)
+
+  def _norm(self) -> dict[str, Any]:
+    c = self.config.lrn
+    return {
+      'n': c.n,
+      'k': c.k,
+      'alpha': _alpha(c, window=c.n),  # 2012: alpha / n
+      'beta': c.beta,
+      'columns': 1 if c.across_columns else self.columns_here,
+    }
+
+  def _window(self) -> dict[str, Any]:
+    whole = self.config.rounding == 'up'  # 55 -> 27 -> 13; 13 -> 6
+    return {**self.config.pool, 'partial_windows': whole}
 
   def _op(
     self,
@@ -280,12 +329,7 @@ class AlexNet(nn.Module):
       case 'activation':
         return ACTIVATIONS[self.config.activation](x)
       case 'lrn':
-        c = self.config.lrn
-        alpha = _alpha(c, window=c.n)  # 2012: alpha / n
-        blocks = 1 if c.across_columns else self.columns_here
-        return lrn.local_response_norm(
-          x, n=c.n, k=c.k, alpha=alpha, beta=c.beta, columns=blocks
-        )
+        return lrn.local_response_norm(x, **self._norm())
       case 'spatial_norm':
         c = self.config.spatial_norm
         alpha = _alpha(c, window=c.size**2)
@@ -293,8 +337,7 @@ class AlexNet(nn.Module):
           x, size=c.size, k=c.k, alpha=alpha, beta=c.beta
         )
       case 'pool':
-        whole = self.config.rounding == 'up'  # 55 -> 27 -> 13; 13 -> 6
-        return pool.max_pool(x, **self.config.pool, partial_windows=whole)
+        return pool.max_pool(x, **self._window())
       case 'dropout':
         kept = 1 - self.config.dropout_rate  # 0.5 in the paper, §4.2
         scale_now = self.config.dropout_scaling == 'training'
@@ -336,10 +379,15 @@ def _alpha(norm: config_dict.FrozenConfigDict, *, window: int) -> float:
 
 
 def create(
-  config: ModelConfig, *, columns_here: int, dtype: DTypeLike = jnp.float32
+  config: ModelConfig,
+  *,
+  columns_here: int,
+  dtype: DTypeLike = jnp.float32,
+  kernels: str = 'xla',
 ) -> AlexNet:
   """Returns the module for a device that holds `columns_here` columns."""
-  return AlexNet(config_dict.FrozenConfigDict(config), columns_here, dtype)
+  frozen = config_dict.FrozenConfigDict(config)
+  return AlexNet(frozen, columns_here, dtype, kernels)
 
 
 def whole(function: Callable[..., Any]) -> Callable[..., Any]:

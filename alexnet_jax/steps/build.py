@@ -49,7 +49,11 @@ class Steps(NamedTuple):
 def build(
   config: config_dict.ConfigDict, *, mesh: Mesh, plan: durations.Plan
 ) -> Steps:
-  """Builds the programs of a config; nothing runs or compiles yet."""
+  """Builds the programs of a config; nothing runs or compiles yet.
+
+  Raises ValueError if the devices cannot run config.kernels.
+  """
+  _check_kernels(config, platform=mesh.devices.flat[0].platform)
   init_key, dropout_key = jax.random.split(jax.random.key(config.seed))
   rule = sgd.from_config(
     config.optim, scaling=config.batch_scaling, norms=_norms
@@ -58,6 +62,7 @@ def build(
     config.model,
     columns_here=config.model.columns // mesh.shape[mesh_lib.COLUMN],
     dtype=config.dtype,
+    kernels=config.kernels,
   )
   data = mesh_lib.data_axis(mesh)
 
@@ -115,6 +120,14 @@ def build(
       evaluate.moment_specs(config),
     ),
   )
+
+
+def _check_kernels(config: config_dict.ConfigDict, *, platform: str) -> None:
+  if config.kernels == 'pallas' and platform != 'gpu':
+    raise ValueError(
+      "config.kernels = 'pallas' is for GPUs, and the devices are "
+      f'{platform.upper()}s: use --config.kernels=xla'
+    )
 
 
 def _batch_and_output_specs(

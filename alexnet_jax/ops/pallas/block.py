@@ -51,31 +51,30 @@ class Block:
     rounded = math.ceil if self.partial_windows else math.floor
     return 1 + rounded((length - self.size) / self.stride)
 
+  def __call__(
+    self, x: Float[Array, 'b h w c'], *, bias: Float[Array, ' c']
+  ) -> Float[Array, 'b i j c']:
+    """Adds biases to x, rounds to its dtype, and applies the ops.
+
+    Raises ValueError if a column has more than 256 channels, or x 2^31 elements.
+    """
+    width = x.shape[3] // self.columns
+    if width > _MOST_CHANNELS:
+      raise ValueError(
+        f"config.kernels = 'pallas': {width} channels are normalised together, "
+        f"at most {_MOST_CHANNELS} can be: use 'xla'"
+      )
+    if x.size >= 2**31:
+      raise ValueError(
+        f"config.kernels = 'pallas': {x.size:,} activities of a layer on a "
+        "device are 2^31 or more: use smaller minibatches, or 'xla'"
+      )
+    return _apply(x, bias, self)
+
   @property
   def none(self) -> int:
     """What stands for no tap: no element of the window gets its gradient."""
     return self.size**2
-
-
-def apply(
-  x: Float[Array, 'b h w c'], *, bias: Float[Array, ' c'], block: Block
-) -> Float[Array, 'b i j c']:
-  """Adds biases to x, then rectifies, normalises and pools.
-
-  Raises ValueError if a column has more than 256 channels, or x 2^31 elements.
-  """
-  width = x.shape[3] // block.columns
-  if width > _MOST_CHANNELS:
-    raise ValueError(
-      f"config.kernels = 'pallas': {width} channels are normalised together, "
-      f"at most {_MOST_CHANNELS} can be: use 'xla'"
-    )
-  if x.size >= 2**31:
-    raise ValueError(
-      f"config.kernels = 'pallas': {len(x)} images of {x[0].size} activities "
-      "on a device are 2^31 or more: use smaller minibatches, or 'xla'"
-    )
-  return _apply(x, bias, block)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
