@@ -35,16 +35,18 @@ class Settings:
   dtype: str  # of the network's arithmetic
   seconds: float  # of a round, which has one call at least
   rounds: int  # of each worker
+  kernels: Sequence[str] = ()  # interleaved; (): that of the config
   baseline: pytorch.Baseline | None = None  # PyTorch
   source: str = ''  # images to prepare and read, as tools.prepare takes them
   images: int = 0  # training images to read; those of the source are repeated
 
-  def with_mesh(self, mesh: Mesh) -> Config:
+  def with_mesh(self, mesh: Mesh, *, kernels: str = '') -> Config:
     """The config to measure; ValueError if it does not fit the mesh."""
     config = self.config.copy_and_resolve_references()
     config.mesh.data, config.mesh.column = mesh
     config.batch_size = config.eval.batch_size = self.batch_size
     config.dtype = self.dtype
+    config.kernels = kernels or config.kernels
     if self.what == 'eval':
       config.grad_accumulation_steps = 1
     validate.check(config)

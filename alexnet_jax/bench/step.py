@@ -8,6 +8,7 @@ on the device; bench/input.py measures reading them.
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,13 +22,18 @@ SCALING_BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 
 
 def measure_steps(settings: Settings) -> list[rows.ResultRow]:
-  """A row for each mesh; ValueError if one does not fit, or a worker fails."""
-  what, first = settings.what, str(settings.meshes[0])
-  options: dict[str, dict[str, Any]] = {
-    str(mesh): {'config': settings.with_mesh(mesh).to_dict()}
-    | {'what': what, 'dtype': settings.dtype}
-    for mesh in settings.meshes
+  """A row for each mesh and kernels; ValueError if one cannot run."""
+  what = settings.what
+  kernels = settings.kernels or (settings.config.kernels,)
+  options: dict[tuple[str, str], dict[str, Any]] = {
+    (str(mesh), kernel): {
+      'config': settings.with_mesh(mesh, kernels=kernel).to_dict(),
+      'what': what,
+      'dtype': settings.dtype,
+    }
+    for mesh, kernel in itertools.product(settings.meshes, kernels)
   }
+  first, others = next(iter(options)), {}
   about = {'peer_form': None}
   with contextlib.ExitStack() as stack:
 
@@ -35,30 +41,31 @@ def measure_steps(settings: Settings) -> list[rows.ResultRow]:
       return stack.enter_context(workers.Worker(command))
 
     series = {
-      mesh: (started(workers.jax_command('jax_step', asked)), what)
-      for mesh, asked in options.items()
+      each: (started(workers.jax_command('jax_step', asked)), what)
+      for each, asked in options.items()
     }
     info = series[first][0].info
     if settings.baseline:
       asked = options[first] | {'platform': info['platform']}
       form, tried = settings.baseline.fastest(asked, seconds=settings.seconds)
       theirs = started(settings.baseline.command(asked, form=form))
-      series['PyTorch'] = theirs, what
+      others['PyTorch'] = theirs, what
       about = {'peer_form': form, 'peer_forms': tried}
       about |= {'peer_version': theirs.info['version']}
     command = workers.jax_command('jax_step', options[first])
-    series['product'] = started(command), 'product'
+    others['product'] = started(command), 'product'
     found = workers.measure(
-      series, seconds=settings.seconds, rounds=settings.rounds
+      series | others, seconds=settings.seconds, rounds=settings.rounds
     )
   common = {'bench': what, 'dtype': settings.dtype, **about}
   common |= {'batch_size': settings.batch_size}
   common |= {name: info[name] for name in ('platform', 'device')}
   return [
-    _step_row(found[mesh], first=found[first], others=found)
-    | {'mesh': mesh, 'parts': found[mesh][-1].get('parts', 1)}
+    _step_row(found[each], first=found[first], others=found)
+    | {'mesh': each[0], 'kernels': each[1]}
+    | {'parts': found[each][-1].get('parts', 1)}
     | common
-    for mesh in options
+    for each in options
   ]
 
 
@@ -86,7 +93,7 @@ def measure_scaling(settings: Settings) -> list[rows.ResultRow]:
 
 
 def _step_row(
-  ours: Answers, *, first: Answers, others: Mapping[str, Answers]
+  ours: Answers, *, first: Answers, others: Mapping[Any, Answers]
 ) -> rows.ResultRow:
   """One mesh, compared round by round with PyTorch, product and first mesh."""
   rates, theirs = _rates(ours), _rates(others.get('PyTorch', []))

@@ -83,7 +83,7 @@ _BENCHMARKS = {  # by `bench`
   ),
 }
 _MORE = _columns(  # also printed by tools/bench.py
-  'mesh; dtype; of a matrix product; of the first mesh; '
+  'mesh; dtype; kernels; of a matrix product; of the first mesh; '
   'bytes an image between devices; images/s, range; compiled in; '
   'form of PyTorch; GB/s'
 ) | {'images/s, range': _range('images_per_second_range', ',.1f')}

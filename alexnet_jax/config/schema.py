@@ -274,6 +274,7 @@ _OLD_INPUTS = {'own': 'own_column', 'both': 'both_columns', 'parts': 'summed'}
 _OLD_MODEL_FIELDS = {'leave_out': 'skip_layers'}
 # Fields that old runs lack, and the value that does what those did.
 _ADDED: dict[str, dict[str, Any]] = {
+  '': {'kernels': 'xla'},
   'model': {'dropout_scaling': 'test', 'rounding': 'up'},
   'lrn': {'across_columns': False},
   'data': {'channel_stddevs': [], 'resize': 'crop'},
@@ -312,6 +313,7 @@ def upgrade(config: abc.Mapping[str, Any]) -> dict[str, Any]:
   model = config.get('model')
   if not isinstance(model, abc.Mapping):
     return dict(config)
+  config = {**_ADDED[''], **config}
   model = _ADDED['model'] | _renamed(model, _OLD_MODEL_FIELDS)
   if isinstance(model.get('lrn'), abc.Mapping):
     model['lrn'] = {**_ADDED['lrn'], **model['lrn']}

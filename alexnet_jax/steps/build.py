@@ -12,7 +12,7 @@ from ml_collections import config_dict
 from alexnet_jax.config import durations
 from alexnet_jax.data import augment
 from alexnet_jax.models import alexnet
-from alexnet_jax.ops import columns
+from alexnet_jax.ops import columns, pallas
 from alexnet_jax.optim import sgd
 from alexnet_jax.parallel import consensus
 from alexnet_jax.parallel import mesh as mesh_lib
@@ -123,10 +123,26 @@ def build(
 
 
 def _check_kernels(config: config_dict.ConfigDict, *, platform: str) -> None:
-  if config.kernels == 'pallas' and platform != 'gpu':
+  """Refuses config.kernels where it would do nothing, or cannot run."""
+  if config.kernels == 'xla':
+    return
+  model, problem = config.model, ''
+  names = alexnet.in_one_kernel(model)
+  together = 1 if model.lrn.across_columns else model.columns
+  widths = [model.layer[name].kernels // together for name in names]
+  if platform != 'gpu':
+    problem = f'is for GPUs, and the devices are {platform.upper()}s'
+  elif not names:
+    orders = ' or '.join(map(', '.join, pallas.ORDERS))
+    problem = f'is for layers with the ops {orders}, and there is none'
+  elif max(widths) > pallas.MOST_CHANNELS:
+    problem = (
+      f'normalises at most {pallas.MOST_CHANNELS} channels together, and '
+      f'here are {max(widths)}'
+    )
+  if problem:
     raise ValueError(
-      "config.kernels = 'pallas' is for GPUs, and the devices are "
-      f'{platform.upper()}s: use --config.kernels=xla'
+      f'config.kernels = {config.kernels!r} {problem}: use --config.kernels=xla'
     )
 
 

@@ -56,6 +56,9 @@ _MESH = flags.DEFINE_list(
   ['1x1'],
   'end_to_end, step, eval, processes: data x column, as 1x1,1x2; interleaved.',
 )
+_KERNELS = flags.DEFINE_list(
+  'kernels', [], 'step, eval: xla, pallas; interleaved; default: of --config.'
+)
 _SECONDS = flags.DEFINE_float('seconds', 3.0, 'Of a round.', lower_bound=0.1)
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Of each kind.', lower_bound=1)
 _TORCH_PYTHON = flags.DEFINE_string(
@@ -127,6 +130,7 @@ def _settings() -> list[settings.Settings]:
     batch_sizes=_BATCH_SIZE.value,
     dtypes=_DTYPE.value,
     meshes=_MESH.value,
+    kernels=_KERNELS.value,
     what=_WHAT.value,
     seconds=_SECONDS.value,
     rounds=_ROUNDS.value,

@@ -18,13 +18,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
-_MOST_CHANNELS = 256  # of a column: the matrix is in a core's shared memory
-_TILE = 2048  # elements, for four warps
+from alexnet_jax.ops import pallas, platform
+
+_TILE = 2048  # elements, where a column's channels leave 16 positions or more
+_WARP = 256  # elements of a tile for each warp: with more, registers spill
 _STRIP = 8  # rows of a program: the forward kernel computes one more
 
 
@@ -44,7 +47,6 @@ class Block:
   size: int
   stride: int
   partial_windows: bool
-  interpret: bool = False  # on a CPU, for tests
 
   def pooled(self, length: int) -> int:
     """The number of windows along an axis."""
@@ -56,13 +58,13 @@ class Block:
   ) -> Float[Array, 'b i j c']:
     """Adds biases to x, rounds to its dtype, and applies the ops.
 
-    Raises ValueError if a column has more than 256 channels, or x 2^31 elements.
+    Raises ValueError for more than 256 channels in a column, or 2^31 elements.
     """
     width = x.shape[3] // self.columns
-    if width > _MOST_CHANNELS:
+    if width > pallas.MOST_CHANNELS:
       raise ValueError(
         f"config.kernels = 'pallas': {width} channels are normalised together, "
-        f"at most {_MOST_CHANNELS} can be: use 'xla'"
+        f"at most {pallas.MOST_CHANNELS} can be: use 'xla'"
       )
     if x.size >= 2**31:
       raise ValueError(
@@ -120,6 +122,10 @@ class _Sizes(NamedTuple):
     most = max(16, _TILE // self.lanes)
     return min(most, max(16, pl.next_power_of_2(length)))
 
+  def warps(self, tile: int) -> int:
+    """Warps of a program with so many positions."""
+    return max(4, tile * self.lanes // _WARP)
+
 
 def _sizes(x, block):
   _, h, w, c = x.shape
@@ -132,28 +138,29 @@ def _forward(x, bias, block, *, training):
   pooled = (len(x), s.rows, s.places, s.channels)
   results = [_like(x, pooled, x.dtype)]
   if training:
-    results.append(_like(x, pooled, jnp.uint8))
+    results.append(_like(x, pooled, np.min_scalar_type(block.none)))
   y, *chosen = _call(
     functools.partial(_forward_kernel, sizes=s, tile=tile),
     grid=_grid(x, block, rows=s.rows, places=s.places, tile=tile),
     results=results,
     name='relu_lrn_pool',
-    block=block,
+    warps=s.warps(tile),
   )(x, bias)
   return y, *chosen
 
 
 def _backward(x, bias, chosen, g, block):
   s = _sizes(x, block)
-  tile = s.positions(s.width)
-  grid = _grid(x, block, rows=s.height, places=s.width, tile=tile)
+  rows, places = (pl.cdiv(n, block.stride) for n in (s.height, s.width))
+  tile = s.positions(places)
+  grid = _grid(x, block, rows=rows, places=places, tile=tile)
   parts = (len(x), *grid[1:], s.channels)
   dx, sums = _call(
     functools.partial(_backward_kernel, sizes=s, tile=tile),
     grid=grid,
     results=[_like(x, x.shape, x.dtype), _like(x, parts, jnp.float32)],
     name='relu_lrn_pool_gradient',
-    block=block,
+    warps=s.warps(tile),
   )(x, bias, chosen, g)
   return dx, sums.sum((0, 1, 2)).astype(bias.dtype)
 
@@ -180,21 +187,18 @@ def _call(
   grid: tuple[int, ...],
   results: list[jax.ShapeDtypeStruct],
   name: str,
-  block: Block,
+  warps: int,
 ) -> Callable[..., list[Array]]:
   """A kernel of flat arrays, as a function of arrays of any shape."""
 
   def call(*operands):
-    flat = [
-      r.update(shape=(math.prod(r.shape),))
-      for r in results
-    ]
+    flat = [r.update(shape=(math.prod(r.shape),)) for r in results]
     found = pl.pallas_call(
       kernel,
       grid=grid,
       out_shape=flat,
-      interpret=block.interpret,
-      compiler_params=triton.CompilerParams(num_warps=4, num_stages=1),
+      interpret=platform.here() == 'cpu',  # in tests alone
+      compiler_params=triton.CompilerParams(num_warps=warps, num_stages=1),
       name=name,
     )(*(operand.reshape(-1) for operand in operands))
     return [f.reshape(r.shape) for f, r in zip(found, results, strict=True)]
@@ -208,8 +212,8 @@ class _Place(NamedTuple):
   image: Array
   row: Array  # the first of its strip
   positions: Array  # [tile] along a row
-  lanes: Array  # [lanes] channels within the column
-  channel: Array  # [lanes] of all channels
+  own: Array  # [lanes] whether there is such a channel
+  channel: Array  # [lanes] its number among all
 
 
 def _place(sizes, tile):
@@ -219,7 +223,7 @@ def _place(sizes, tile):
     image=pl.program_id(0) // columns,
     row=pl.program_id(1) * _STRIP,
     positions=pl.program_id(2) * tile + jnp.arange(tile),
-    lanes=lanes,
+    own=lanes < sizes.own,
     channel=pl.program_id(0) % columns * sizes.own + lanes,
   )
 
@@ -237,8 +241,8 @@ class _Map(NamedTuple):
     offset = (first + positions)[:, None] * self.sizes.channels
     inside = (row >= 0) & (row < self.rows)
     inside &= (positions >= 0) & (positions < self.places)
-    mask = inside[:, None] & (place.lanes < self.sizes.own)
-    return self.ref.at[offset + place.channel], mask
+    mask = inside[:, None] & place.own[None]
+    return self.ref.at[offset + place.channel[None]], mask
 
   def load(self, place, row, positions, other):
     """A tile [positions, lanes] of a row; `other` beyond its edges."""
@@ -259,7 +263,7 @@ class _Norm(NamedTuple):
 
   sizes: _Sizes
   place: _Place
-  bias: Array  # [lanes]
+  bias: Array  # [1, lanes]
   near: Array  # [lanes, lanes], 1 where two channels share a window
 
   def activities(self, x):
@@ -267,7 +271,7 @@ class _Norm(NamedTuple):
     biased = x.astype(jnp.float32) + self.bias
     a = biased.astype(x.dtype).astype(jnp.float32)
     a = jnp.maximum(a, 0) if self.sizes.block.relu == 'first' else a
-    return jnp.where(self.place.lanes < self.sizes.own, a, 0)
+    return jnp.where(self.place.own[None], a, 0)
 
   def divisor(self, a):
     """The d of ops/lrn.py."""
@@ -283,19 +287,17 @@ class _Norm(NamedTuple):
     for _ in range(2 if self.sizes.dtype == jnp.bfloat16 else 3):
       bits = lax.bitcast_convert_type(x, jnp.uint32) & jnp.uint32(0xFFFF0000)
       part = lax.bitcast_convert_type(bits, jnp.float32)
-      total += pl.dot(part.astype(jnp.bfloat16), self.near)
+      total += triton.dot(part.astype(jnp.bfloat16), self.near)
       x -= part
     return total
 
 
 def _norm(sizes, place, bias_ref):
   reach = sizes.block.n // 2
-  distance = place.lanes[:, None] - place.lanes
-  bias = triton.load(
-    bias_ref.at[place.channel], mask=place.lanes < sizes.own, other=0
-  )
+  distance = place.channel[:, None] - place.channel[None]
+  bias = triton.load(bias_ref.at[place.channel], mask=place.own, other=0)
   near = (jnp.abs(distance) <= reach).astype(jnp.bfloat16)
-  return _Norm(sizes, place, bias.astype(jnp.float32), near)
+  return _Norm(sizes, place, bias.astype(jnp.float32)[None], near)
 
 
 def _power(d, beta):
@@ -375,42 +377,45 @@ def _backward_kernel(
     _Map(ref, sizes.rows, sizes.places, sizes) for ref in (chosen_ref, g_ref)
   )
 
-  def share(h):
-    """Sums the gradients of the windows that chose each element of row h."""
+  def share(i, p, q):
+    """Sums the gradients of the windows that chose each element.
+
+    Elements are tap (p, q) of the windows [i, positions], tap p + stride of the
+    windows a row before, and so on.
+    """
     total = jnp.zeros((tile, sizes.lanes), jnp.float32)
-    late = range((block.size - 1) // block.stride + 1)
-    for back in itertools.product(late, repeat=2):
-      i, row = h // block.stride - back[0], h % block.stride
-      j = place.positions // block.stride - back[1]
-      column = place.positions % block.stride
-      row, column = (
-        tap + n * block.stride
-        for tap, n in zip((row, column), back, strict=True)
-      )
-      held = (row < block.size) & (column < block.size)
-      tap = jnp.where(held, row * block.size + column, block.none + 1)
-      number = chosen.load(place, i, j, block.none).astype(jnp.int32)
-      gradient = g.load(place, i, j, 0).astype(jnp.float32)
-      total += jnp.where(number == tap[:, None], gradient, 0)
+    for row in range(p, block.size, block.stride):
+      for column in range(q, block.size, block.stride):
+        late = row // block.stride, column // block.stride
+        at = i - late[0], place.positions - late[1]
+        number = chosen.load(place, *at, block.none).astype(jnp.int32)
+        gradient = g.load(place, *at, 0).astype(jnp.float32)
+        total += jnp.where(number == row * block.size + column, gradient, 0)
     return total
 
-  def body(h, sums):
-    a = norm.activities(x.load(place, h, place.positions, 0))
-    d, shared = norm.divisor(a), share(h)
+  def elements(i, p, q):
+    """Stores the gradient of one phase; its sum over positions, [lanes]."""
+    h, w = i * block.stride + p, place.positions * block.stride + q
+    a = norm.activities(x.load(place, h, w, 0))
+    d, shared = norm.divisor(a), share(i, p, q)
     direct = shared * _power(d, block.beta)
     through_d = norm.window(direct * a / d)
     da = direct - 2 * block.alpha * block.beta * a * through_d
     if block.relu == 'first':
       da = jnp.where(a > 0, da, 0)
-    da = jnp.where(x.inside(h, place.positions), da, 0)
-    dx.store(place, h, place.positions, da)
-    return sums + da.sum(0)
+    da = jnp.where(x.inside(h, w), da, 0)
+    dx.store(place, h, w, da)
+    return da.sum(0)
 
-  last = jnp.minimum(place.row + _STRIP, sizes.height)
-  sums = lax.fori_loop(
-    place.row, last, body, jnp.zeros(sizes.lanes, jnp.float32)
-  )
+  def body(i, sums):
+    for p, q in itertools.product(range(block.stride), repeat=2):
+      sums += elements(i, p, q)
+    return sums
+
+  last = jnp.minimum(place.row + _STRIP, pl.cdiv(sizes.height, block.stride))
+  sums = jnp.zeros(sizes.lanes, jnp.float32)
+  sums = lax.fori_loop(place.row, last, body, sums)
   strips = pl.num_programs(1), pl.num_programs(2)
   part = (place.image * strips[0] + pl.program_id(1)) * strips[1]
   offset = (part + pl.program_id(2)) * sizes.channels + place.channel
-  triton.store(sums_ref.at[offset], sums, mask=place.lanes < sizes.own)
+  triton.store(sums_ref.at[offset], sums, mask=place.own)
