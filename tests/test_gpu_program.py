@@ -12,9 +12,14 @@ import re
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
+from alexnet_jax.ops import platform
 from alexnet_jax.parallel import target
+from alexnet_jax.steps import build
+from tests import nets
 from tests.golden import facts
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -22,11 +27,13 @@ needs_compiler = pytest.mark.skipif(
   not target.is_there(),
   reason='no compiler for GPUs: install the extra gpu-compile',
 )
-# data, column, dtype, images
+# data, column, dtype, images, kernels
 PROGRAMS = {
-  '1x2 float32': (1, 2, 'float32', 128),
-  '2x2 float32': (2, 2, 'float32', 128),
-  '1x1 bfloat16': (1, 1, 'bfloat16', 512),
+  '1x2 float32': (1, 2, 'float32', 128, 'xla'),
+  '2x2 float32': (2, 2, 'float32', 128, 'xla'),
+  '1x1 bfloat16': (1, 1, 'bfloat16', 512, 'xla'),
+  '1x2 float32 pallas': (1, 2, 'float32', 128, 'pallas'),
+  '1x1 bfloat16 pallas': (1, 1, 'bfloat16', 512, 'pallas'),
 }
 each_program = pytest.mark.parametrize('name', PROGRAMS)
 
@@ -56,7 +63,7 @@ REASONS = {
 
 
 def _audit(name):
-  data, column, dtype, images = PROGRAMS[name]
+  data, column, dtype, images, kernels = PROGRAMS[name]
   # Not as fast to compile as other tests have it, but as it would run.
   env = {k: v for k, v in os.environ.items() if not k.startswith('JAX_')}
   env.pop('XLA_FLAGS', None)
@@ -65,6 +72,7 @@ def _audit(name):
     'mesh.column': column,
     'dtype': dtype,
     'batch_size': images,
+    'kernels': kernels,
   }
   return subprocess.run(
     [
@@ -134,15 +142,33 @@ def test_bytes_are_those_of_the_golden(name):
   assert cost['bytes_per_image'] == pytest.approx(golden, rel=0.03)
   layers = {(p['layer'], p['direction']): p for p in cost['parts']}
   # One array of conv1's activations, as the convolution writes it.
-  (_, column, dtype, _) = PROGRAMS[name]
+  (_, column, dtype, _, kernels) = PROGRAMS[name]
   array = 55 * 55 * 96 // column * (2 if dtype == 'bfloat16' else 4)
   forward = layers['conv1', 'forward']['bytes_per_image']
   backward = layers['conv1', 'backward']['bytes_per_image']
+  if kernels == 'pallas':
+    # The convolution writes one, the kernel reads it.
+    assert 2 * array < forward < 3.5 * array
+    # The kernel reads and writes one; the gradient of the weights reads one.
+    assert 3 * array < backward < 4.5 * array
+    return
   # The convolution writes one; LRN reads and writes one; pooling reads one.
   assert 4 * array < forward < 5.5 * array
   # The terms read one and write one; the rest reads two and writes one; so
   # does the gradient of the kernels.
   assert 6 * array < backward < 8 * array
+
+
+@needs_compiler
+@pytest.mark.parametrize('name', [n for n in PROGRAMS if 'pallas' in n])
+def test_a_layer_has_one_kernel_each_way_besides_cudnns(name):
+  parts = _program(name)['cost']['train']['parts']
+  ours = {(p['layer'], p['direction']): p for p in parts}
+  for layer in ('conv1', 'conv2'):
+    # The convolution and its input's layout; the block. Backward also two of
+    # cuDNN, and the sum of the biases' gradients.
+    assert ours[layer, 'forward']['kernels'] <= 4
+    assert ours[layer, 'backward']['kernels'] <= 7
 
 
 @needs_compiler
@@ -164,6 +190,20 @@ def test_the_bound_is_that_of_the_published_rates():
   products = 2 * (3 * 724_406_816 - 105_415_200) * 64 / 494.7e12
   assert cost['product_seconds'] == pytest.approx(products)
   assert cost['bound_seconds'] == max(moved, cost['product_seconds'])
+
+
+def test_a_step_in_a_gpus_forms_is_that_of_one_cpu(monkeypatch):
+  """On 2 x 2 devices: with a mean in place of a sum it would be another."""
+  one = nets.trained(data=1, column=1, short=True)
+  monkeypatch.setattr(platform, 'here', lambda: 'gpu')
+  monkeypatch.setattr(build, 'build', build.build.anew)
+  other = nets.Trained(nets.config(data=2, column=2, short=True), num_steps=1)
+  moves = (
+    jax.tree.map(np.subtract, run.states[0].params, run.first.params)
+    for run in (one, other)
+  )
+  for ours, theirs in zip(*map(jax.tree.leaves, moves), strict=True):
+    np.testing.assert_allclose(theirs, ours, atol=0.02 * abs(ours).max())
 
 
 def test_without_a_compiler_a_line_says_what_to_install(monkeypatch):

@@ -129,7 +129,7 @@ def _collective(
   layer = LAYER.search(path)  # of jax.named_scope
   kind = match['kind']
   arrays = ARRAY.findall(match['type'])  # (dtype, shape) of each
-  if match['start'] and kind != 'all-reduce':
+  if match['start'] and _names_operands(line, kind=kind, arrays=len(arrays)):
     arrays = arrays[len(arrays) // 2 :]  # the first half are the operands
   size = sum(array_bytes(dtype, shape) for dtype, shape in arrays)
   return Collective(
@@ -141,6 +141,12 @@ def _collective(
     bytes=round(_moved(kind, size, group=len(groups[0])) * mesh.size),
     asynchronous=bool(match['start']),
   )
+
+
+def _names_operands(line: str, *, kind: str, arrays: int) -> bool:
+  """Whether the type of a -start has the operands too: jax 0.12's all have."""
+  operands = line.partition(f'{kind}-start(')[2].partition(')')[0]
+  return kind != 'all-reduce' or arrays == 2 * (operands.count(',') + 1)
 
 
 def array_bytes(dtype: str, shape: str) -> int:
