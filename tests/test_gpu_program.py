@@ -6,11 +6,7 @@ They need the extra gpu-compile, and are skipped where it is not installed.
 import concurrent.futures
 import functools
 import json
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -20,21 +16,20 @@ from alexnet_jax.ops import platform
 from alexnet_jax.parallel import target
 from alexnet_jax.steps import build
 from tests import nets
-from tests.golden import facts
+from tests.golden import facts, programs
 
-ROOT = pathlib.Path(__file__).parent.parent
 needs_compiler = pytest.mark.skipif(
   not target.is_there(),
   reason='no compiler for GPUs: install the extra gpu-compile',
 )
-# data, column, dtype, images, kernels
+# What the page shows of some is what is compiled here.
 PROGRAMS = {
-  '1x2 float32': (1, 2, 'float32', 128, 'xla'),
-  '2x2 float32': (2, 2, 'float32', 128, 'xla'),
-  '1x1 bfloat16': (1, 1, 'bfloat16', 512, 'xla'),
-  '1x2 float32 pallas': (1, 2, 'float32', 128, 'pallas'),
-  '1x1 bfloat16 pallas': (1, 1, 'bfloat16', 512, 'pallas'),
-}
+  name: programs.PROGRAMS[name]
+  for name in (
+    '1x2 float32', '2x2 float32', '1x1 bfloat16', '1x2 float32 pallas',
+    '1x1 bfloat16 pallas',
+  )
+}  # fmt: skip
 each_program = pytest.mark.parametrize('name', PROGRAMS)
 
 # Figure 2, and bytes an image as float32, by hand: see test_audit.py.
@@ -62,37 +57,17 @@ REASONS = {
 }
 
 
-def _audit(name):
-  data, column, dtype, images, kernels = PROGRAMS[name]
-  # Not as fast to compile as other tests have it, but as it would run.
-  env = {k: v for k, v in os.environ.items() if not k.startswith('JAX_')}
-  env.pop('XLA_FLAGS', None)
-  fields = {
-    'mesh.data': data,
-    'mesh.column': column,
-    'dtype': dtype,
-    'batch_size': images,
-    'kernels': kernels,
-  }
-  return subprocess.run(
-    [
-      *(sys.executable, '-m', 'alexnet_jax.tools.audit', '--json'),
-      *('--target=h100', '--config=configs/imagenet.py'),
-      *(f'--config.{field}={value}' for field, value in fields.items()),
-    ],
-    cwd=ROOT,
-    env=env | {'PYTHONPATH': str(ROOT)},
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
-
-
 @functools.cache
 def _audits():
   """All of them, also those that fail, compiled once."""
   with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-    return dict(zip(PROGRAMS, pool.map(_audit, PROGRAMS), strict=True))
+    return dict(
+      zip(
+        PROGRAMS,
+        pool.map(programs.Program.audit, PROGRAMS.values()),
+        strict=True,
+      )
+    )
 
 
 def _program(name):
@@ -136,9 +111,9 @@ def test_large_copies_have_a_reason(name):
 @needs_compiler
 @each_program
 def test_bytes_are_those_of_the_golden(name):
-  """If not, and you meant it: write the new ones to golden/gpu_bytes.json."""
+  """If not, and you meant it: run python -m tests.golden.programs."""
   cost = _program(name)['cost']['train']
-  golden = facts.stored('gpu_bytes')[name]
+  golden = facts.stored('gpu_programs')[name]['bytes_per_image']
   assert cost['bytes_per_image'] == pytest.approx(golden, rel=0.03)
   layers = {(p['layer'], p['direction']): p for p in cost['parts']}
   # One array of conv1's activations, as the convolution writes it.
@@ -169,6 +144,13 @@ def test_a_layer_has_one_kernel_each_way_besides_cudnns(name):
     # cuDNN, and the sum of the biases' gradients.
     assert ours[layer, 'forward']['kernels'] <= 4
     assert ours[layer, 'backward']['kernels'] <= 7
+
+
+def test_the_page_shows_the_golden():
+  page = programs.PAGE.read_text()
+  stored = facts.stored('gpu_programs')
+  assert page == programs.rewrite(page, facts=stored)
+  assert stored.keys() == programs.PROGRAMS.keys()
 
 
 @needs_compiler
