@@ -85,7 +85,7 @@ def every_field(root: pathlib.Path) -> list[Field]:
       name,
       shown,
       _values(rule),
-      _UNIT_OF.get(name.rpartition('.')[2], ''),
+      '' if name == 'kernels' else _UNIT_OF.get(name.rpartition('.')[2], ''),
       _nearest(name, sections),
       _ALONE.sub('', says),
     )
