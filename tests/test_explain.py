@@ -30,13 +30,15 @@ TOOL = 'alexnet_jax.tools.explain'
 def _drawn(net, *, seed=0):
   """The net with random weights that let images through all layers."""
 
+  rng = np.random.default_rng(seed)
+
   def draw(path, old):
     if path[-1].key == 'bias':
       return jnp.zeros(old.shape)
-    fan_in = old[..., 0].size
+    fan_in = old.size / old.shape[-1]
     first = 1 / 60 if path[-2].key == 'conv1' else 1
-    key = jax.random.fold_in(jax.random.key(seed), old.size)
-    return first * (2 / fan_in) ** 0.5 * jax.random.normal(key, old.shape)
+    drawn = first * (2 / fan_in) ** 0.5 * rng.normal(size=old.shape)
+    return jnp.asarray(drawn, jnp.float32)
 
   params = jax.tree_util.tree_map_with_path(draw, net.params)
   return net.replace(params=params)
@@ -44,10 +46,17 @@ def _drawn(net, *, seed=0):
 
 @functools.cache
 def _net(columns=2, dtype='float32', rounding='up'):
-  config = nets.config()
+  config = nets.config(short=columns == 1)
   config.model.columns, config.dtype = columns, dtype
   config.model.rounding = rounding
   return _drawn(alexnet_jax.build(config))
+
+
+@functools.cache
+def _activations(columns=2):
+  """Of `_net`, compiled: (preprocessed images) -> all, by name."""
+  net = _net(columns)
+  return jax.jit(lambda x: net.activations(net.params, x))
 
 
 def _images(count, *, seed=0):
@@ -67,9 +76,11 @@ def test_a_gradient_is_that_of_finite_differences(columns):
   x = net.preprocess(_images(2))
   units = np.array([[3], [7]])
   found = backward.of_units(net, x=x, layer='fc8', units=units)
-  score = jax.jit(
-    lambda x: net.apply(net.params, x)[jnp.arange(2), units[:, 0]]
-  )
+
+  def score(x):
+    logits = np.asarray(_activations(columns)(x)['fc8'])
+    return logits[np.arange(2), units[:, 0]]
+
   np.testing.assert_allclose(
     found.activations[np.arange(2), units[:, 0]], score(x), rtol=1e-5
   )
@@ -79,7 +90,7 @@ def test_a_gradient_is_that_of_finite_differences(columns):
     # Along the gradient and aside, so that the slope is not almost zero.
     way = gradients / np.abs(gradients).max() + 0.1 * noise
     step = 0.02 * way.astype(np.float32)
-    slopes = (np.asarray(score(x + step)) - np.asarray(score(x - step))) / 2
+    slopes = (score(x + step) - score(x - step)) / 2
     expected = (gradients * step).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(slopes, expected, rtol=0.02)
 
@@ -217,13 +228,15 @@ def test_grad_cam_is_of_the_last_maps():
   x = net.preprocess(_images(2))
   labels = np.array([1, 2])
   found = cam.grad_cam(net, x=x, labels=labels)
-  maps = net.activations(net.params, x)['conv5/activation']
+  all_layers = _activations()(x)
+  maps = all_layers['conv5/activation']
   assert found.shape == maps.shape[:3] and found.min() >= 0
   # Of a net that ends after conv5's maps, by finite differences of one map.
-  np.testing.assert_allclose(found, _slow_cam(net, x, maps, labels), rtol=0.02)
+  expected = _slow_cam(net, maps, labels, logits=all_layers['fc8'])
+  np.testing.assert_allclose(found, expected, rtol=0.02)
 
 
-def _slow_cam(net, x, maps, labels):
+def _slow_cam(net, maps, labels, *, logits):
   """Grad-CAM with the layers after conv5 written out in numpy."""
   p, (b, h, w, c) = jax.tree.map(np.asarray, net.params), maps.shape
 
@@ -249,9 +262,7 @@ def _slow_cam(net, x, maps, labels):
     return y @ p['fc8']['kernel'] + p['fc8']['bias']
 
   base = np.asarray(maps, np.float64)
-  np.testing.assert_allclose(
-    scores(base), net.apply(net.params, x), rtol=1e-3, atol=1e-4
-  )
+  np.testing.assert_allclose(scores(base), logits, rtol=1e-3, atol=1e-4)
   found = []
   for n in range(b):
     total = np.zeros((h, w))
@@ -272,16 +283,20 @@ def test_occlusion_is_that_of_a_loop():
     net, x=x, labels=labels, places=4, side=20, batch_size=5
   )
   assert found.corners.tolist() == [0, 16, 31, 47]
-  score = jax.jit(lambda x: jax.nn.softmax(net.apply(net.params, x)))
-  for n, label in enumerate(labels):
-    whole = float(score(x[n : n + 1])[0, label])
-    assert found.whole[n] == pytest.approx(whole, rel=1e-4)
-    for i, top in enumerate(found.corners):
-      for j, left in enumerate(found.corners):
-        hidden = np.array(x[n : n + 1])
-        hidden[:, top : top + 20, left : left + 20] = 0
-        expected = float(score(hidden)[0, label])
-        assert found.hidden[n, i, j] == pytest.approx(expected, rel=1e-3)
+
+  def score(x):
+    logits = np.asarray(_activations()(x)['fc8'], np.float64)
+    every = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return every[np.arange(2), labels]
+
+  np.testing.assert_allclose(found.whole, score(x), rtol=1e-4)
+  for i, top in enumerate(found.corners):
+    for j, left in enumerate(found.corners):
+      hidden = np.array(x)
+      hidden[:, top : top + 20, left : left + 20] = 0
+      np.testing.assert_allclose(
+        found.hidden[:, i, j], score(hidden), rtol=1e-3
+      )
   np.testing.assert_allclose(
     found.drops, found.whole[:, None, None] - found.hidden
   )
@@ -292,7 +307,12 @@ def test_occlusion_is_that_of_a_loop():
 def test_the_strongest_are_those_of_a_full_sort(layer):
   net, images = _net(), _images(20)
   images[13] = images[4]  # as strong: the first comes first
-  every = net.features(images, layer)[layer]
+  every = np.concatenate(
+    [
+      _activations()(net.preprocess(images[first : first + 2]))[layer]
+      for first in range(0, 20, 2)
+    ]
+  )
   values = every[..., 5].reshape(20, -1)
   best = np.argsort(-values.max(axis=1), kind='stable')[:9]
   found = exciting.strongest(net, images, layer=layer, unit=5, batch_size=7)
@@ -301,7 +321,7 @@ def test_the_strongest_are_those_of_a_full_sort(layer):
     [one.value for one in found], values[best].max(axis=1), rtol=1e-5
   )
   for one in found:
-    assert every[one.number][one.unit] == pytest.approx(one.value)
+    assert every[one.number][one.unit] == pytest.approx(one.value, rel=1e-5)
     np.testing.assert_array_equal(one.crop, images[one.number, 6:73, 6:73])
     assert one.projection.shape == one.crop.shape
     outside = np.array(one.projection)
@@ -491,7 +511,7 @@ def place(tmp_path_factory):
   """A folder with a run, photos, one file that is none and a hostile name."""
   folder = tmp_path_factory.mktemp('user')
   run = folder / 'runs' / 'default'
-  saved.checkpoint(run, nets.config(), statistics=True)
+  saved.checkpoint(run, nets.config(short=True), statistics=True)
   for name in ('photo.jpg', 'photos/a.png', 'photos/<b>$x$.png'):
     path = folder / name
     path.parent.mkdir(exist_ok=True)
@@ -525,7 +545,7 @@ def test_the_command_explains_images(command, place, tmp_path):
 
 def test_the_command_finds_what_excites_a_unit(command, place, tmp_path):
   args = ('--restore=runs/default', f'--output={tmp_path}')
-  done = command(TOOL, *args, '--unit=conv2:3', cwd=place)
+  done = command(TOOL, *args, '--unit=conv3:3', cwd=place)
   assert done.returncode == 0, done.stderr
   *lines, path = done.stdout.splitlines()
   values = [float(line.split()[0]) for line in lines]
@@ -533,16 +553,15 @@ def test_the_command_finds_what_excites_a_unit(command, place, tmp_path):
   assert all('embedded-val-' in line for line in lines)
   assert lines[0].split()[1] in (tmp_path / 'index.html').read_text()
   assert path == str(tmp_path / 'index.html')
-  assert (tmp_path / 'conv2-3.png').exists()
+  assert (tmp_path / 'conv3-3.png').exists()
 
 
 @pytest.mark.parametrize(
   ('args', 'said'),
   [
     ([], 'no images: give their files after the flags'),
-    (['--unit=conv5'], '--unit=conv5: give a layer and the number of a unit'),
-    (['--unit=conv5:99'], 'no unit 0:0:99 in conv5: it is 3 x 3 x 32'),
-    (['--unit=conv9:1'], "no layer 'conv9': use conv1"),
+    (['--unit=conv3'], '--unit=conv3: give a layer and the number of a unit'),
+    (['--unit=conv3:99'], 'no unit 0:0:99 in conv3: it is 3 x 3 x 48'),
     (['--class=cat', 'photo.jpg'], "no class 'cat': use"),
   ],
 )
@@ -562,10 +581,13 @@ def test_the_program_of_the_page_runs(place, monkeypatch):
   assert len(programs) == 2
   for program in programs:
     found = {}
-    exec(
-      program.replace('images=100', 'images=2').replace('places=7', 'places=1'),
-      found,
-    )
+    for own, here in (
+      ('images=100', 'images=2'),
+      ('places=7', 'places=1'),
+      ('conv5', 'conv3'),
+    ):
+      program = program.replace(own, here)
+    exec(program, found)
   assert found['shares'].own.shape == (2,)
   assert 0 < found['shares'].chance < 0.02
 

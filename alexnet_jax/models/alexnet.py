@@ -433,6 +433,11 @@ def activation_shapes(
   config: ModelConfig, *, crop_size: int
 ) -> dict[str, tuple[int, ...]]:
   """Shape of every activation for one image, all columns together."""
+  return dict(_shapes(config_dict.FrozenConfigDict(config), crop_size))
+
+
+@functools.lru_cache(maxsize=32)  # tracing takes a twentieth of a second
+def _shapes(config: ModelConfig, crop_size: int) -> dict[str, tuple[int, ...]]:
   model = create(config, columns_here=config.columns)
   images = jnp.zeros((1, crop_size, crop_size, 3))
   run = whole(lambda key: model.init_with_output(key, images)[0][1])
