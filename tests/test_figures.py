@@ -12,6 +12,7 @@ pytest.importorskip('matplotlib')
 from matplotlib import text
 
 from alexnet_jax.studies.figures import (
+  bands,
   classes,
   compared,
   confusion,
@@ -375,6 +376,36 @@ def _compared():
   return compared.figure(runs)
 
 
+def _bands(count=5):
+  rng = np.random.default_rng(0)
+  errors = rng.random((count + 1, 3, 4))
+  epochs = [1.0, 2.0, 3.0, 4.0]
+  nets = [(f'an_ablation_{n}' * 3, epochs, own) for n, own in enumerate(errors)]
+  return errors, bands.figure(nets)
+
+
+@pytest.mark.parametrize('count', [1, 4, 5])
+def test_a_band_reaches_from_the_lowest_seed_to_the_highest(count):
+  errors, made = _bands(count)
+  panels = [axes for axes in made.axes if axes.axison]
+  assert len(panels) == count
+  for n, axes in enumerate(panels, start=1):
+    for net, line, band in zip(
+      (0, n), axes.lines, axes.collections, strict=True
+    ):
+      np.testing.assert_allclose(line.get_ydata(), errors[net].mean(axis=0))
+      path = band.get_paths()[0].vertices
+      for epoch, own in zip((1, 2, 3, 4), errors[net].T, strict=True):
+        drawn = path[path[:, 0] == epoch, 1]
+        assert (drawn.min(), drawn.max()) == (own.min(), own.max())
+  last = panels[-2:]  # one of each column
+  assert all(
+    any(t.label1.get_visible() for t in a.xaxis.get_major_ticks()) for a in last
+  )
+  with pytest.raises(ValueError, match='no ablated net'):
+    bands.figure([('base', [1.0], errors[0][:, :1])])
+
+
 def _undrawn(figure):
   """The labels of ticks that lie outside of their axis."""
   found = set()
@@ -402,6 +433,7 @@ def _undrawn(figure):
     _explained,
     _exciting,
     _compared,
+    lambda: _bands()[1],
   ],
 )
 def test_words_can_be_read_on_a_phone_and_are_whole(draw):

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import jax
 import pytest
 
-from alexnet_jax.config import ablations
-from alexnet_jax.configs import smoke
+from alexnet_jax.config import ablations, validate
+from alexnet_jax.configs import smoke, study_cifar
 from alexnet_jax.models import alexnet
 from alexnet_jax.runtime import locks, signals
 from alexnet_jax.studies import provenance
@@ -494,6 +494,82 @@ def test_the_page_has_the_numbers_of_the_table(tmp_path):
   assert asked.data.fingerprint[:12] in page and '3 ablations of' in page
   assert '<th class="number" scope="col">' in page
   assert 'role="region" aria-label="Runs"' in page
+
+
+def test_bands_have_every_seed_at_the_epochs_that_all_have(tmp_path):
+  runs = _done(_asked(tmp_path), {'base': 0.2, 'tanh': 0.9})
+  for n, run in enumerate(runs):
+    lines = [
+      {'split': 'train', 'epoch': 0.5, 'top1_error': 0.99},
+      {'split': 'val', 'epoch': 0.5, 'top1_error': n / 10, 'views': 1},
+      {'split': 'val', 'epoch': 1.0, 'top1_error': 0.7, 'views': 10},
+    ]
+    late = {'split': 'val', 'epoch': 0.7, 'top1_error': 0.6, 'views': 1}
+    lines += [late] * (n != 2)
+    with (run.workdir / study.METRICS).open('a') as file:
+      for line in lines:
+        own = dict.fromkeys(
+          ('loss', 'time', 'learning_rate', 'top5_error'), 1.0
+        )
+        line |= own | {'step': 3, 'num_images': 100}
+        file.write(json.dumps(line) + '\n')
+  both = page_lib._drawn_bands(runs[::-1])['nets']
+  assert [name for name, _, _ in both] == ['base', 'tanh']
+  base, tanh = ((epochs, errors.tolist()) for _, epochs, errors in both)
+  assert base == ([0.5, 1.0], [[0.2, 0.2], [0.0, 0.2]])
+  assert tanh == ([0.5, 0.7, 1.0], [[0.3, 0.6, 0.9], [0.1, 0.6, 0.9]])
+  for some in ([], runs[:1], runs[1:2]):
+    with pytest.raises(ValueError, match='No pair of runs is done yet'):
+      page_lib._drawn_bands(some)
+  page_lib.write(_asked(tmp_path), runs=runs)
+  assert '>tanh<' in (tmp_path / 'bands.svg').read_text()
+
+
+SHAPES = {  # of the net on CIFAR-10, by hand
+  'conv1': (16, 16, 32),  # (28 + 2 x 3 - 5) / 2 + 1 = 15.5
+  'conv1/pool': (8, 8, 32),
+  'conv2': (8, 8, 64),
+  'conv2/pool': (4, 4, 64),
+  'conv3/activation': (4, 4, 64),
+  'fc6': (512,),
+  'fc8': (10,),
+}
+CIFAR = ('no_crops', 'no_dropout', 'no_lrn', 'no_overlap', 'one_gpu_half')
+
+
+@pytest.mark.parametrize('names', [(), *((name,) for name in CIFAR)])
+def test_the_net_on_cifar10_fits_each_ablation_without_other_sizes(names):
+  config = study_cifar.get_config()
+  config.data.dir = 'DATA'
+  ablations.apply(config, names)
+  validate.check(config, before_data=True)
+  found = alexnet.activation_shapes(
+    config.model, crop_size=config.data.crop_size
+  )
+  half = names == ('one_gpu_half',)
+  for layer, (*size, channels) in SHAPES.items():
+    channels //= 2 if half and layer.startswith('conv') else 1
+    assert found[layer] == (*size, channels), layer
+
+
+def test_the_net_on_cifar10_trains(command, tmp_path):
+  fields = (
+    'source=embedded',
+    'embedded_train_images=24',
+    'embedded_val_images=10',
+  )
+  done = command(
+    'alexnet_jax.main',
+    f'--config={commands.ROOT}/configs/study_cifar.py',
+    *(f'--config.data.{field}' for field in fields),
+    *('--config.batch_size=8', '--config.total_steps=3'),
+    f'--workdir={tmp_path}/run',
+  )
+  assert done.returncode == 0, done.stderr
+  *_, last = (tmp_path / 'run/metrics.jsonl').read_text().splitlines()
+  record = json.loads(last)
+  assert (record['step'], record['num_images'], record['views']) == (3, 10, 1)
+  assert 0 < record['loss'] < 5
 
 
 def test_time_that_is_left(monkeypatch):

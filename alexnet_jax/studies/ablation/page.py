@@ -4,6 +4,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 import alexnet_jax
 from alexnet_jax.config import ablations
 from alexnet_jax.studies import provenance
@@ -34,6 +36,9 @@ def write(asked: study.Study, *, runs: Sequence[study.Run]) -> pathlib.Path:
     rows=rows,
     costs_figure=pictures.Album(asked.output).picture(
       'costs', lambda: _drawn_costs(rows), module='paired'
+    ),
+    bands_figure=pictures.Album(asked.output).picture(
+      'bands', lambda: _drawn_bands(runs), module='bands'
     ),
     curves_figure=pictures.Album(asked.output).picture(
       'curves', lambda: _drawn_curves(runs), module='compared'
@@ -70,6 +75,25 @@ def _drawn_curves(runs: Sequence[study.Run]) -> dict[str, Any]:
     raise pictures.NothingToDrawError('No run is done yet.')
   shown = [(name, *both) for name, both in first.items()]
   return {'runs': shown[: several.MOST]}
+
+
+def _drawn_bands(runs: Sequence[study.Run]) -> dict[str, Any]:
+  """The arguments of figures/bands.figure: every seed of each net."""
+  found: dict[str, list[dict[float, float]]] = {}
+  for run in runs:
+    if run.done:
+      records = log.read_metrics(run.workdir / study.METRICS)
+      crops = [r for r in records if r['split'] == 'val' and r['views'] == 1]
+      errors = {r['epoch']: r['top1_error'] for r in crops}
+      found.setdefault(run.name, []).append(errors)
+  if study.BASE not in found or len(found) < 2:
+    raise pictures.NothingToDrawError('No pair of runs is done yet.')
+  nets = []
+  for name, seeds in found.items():
+    epochs = sorted(set.intersection(*({*errors} for errors in seeds)))
+    values = np.array([[errors[e] for e in epochs] for errors in seeds])
+    nets.append((name, epochs, values))
+  return {'nets': sorted(nets, key=lambda net: net[0] != study.BASE)}
 
 
 def _drawn_costs(rows: Sequence[results.NetResult]) -> dict[str, Any]:

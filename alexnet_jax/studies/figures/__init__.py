@@ -11,6 +11,7 @@ display and no global state is involved.
   layers      spread of activations, velocities relative to weights
   fig1        training error of ReLU and tanh (Figure 1)
   paired      paired differences between ablations and their base
+  bands       errors of ablated nets over epochs, all seeds
   compared    curves of several runs
   style       colours and fonts; writes figures as PNG and SVG
 """
