@@ -152,7 +152,7 @@ WEIGHTS = [[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [2.0, 1.0]]
 
 
 @pytest.mark.parametrize(
-  'ops', [('activation', 'pool'), ('activation', 'lrn', 'pool')]
+  'norm', [(), ('lrn',), ('spatial_norm',)], ids=lambda norm: ''.join(norm)
 )
 @pytest.mark.parametrize(
   ('rule', 'expected'),
@@ -164,9 +164,9 @@ WEIGHTS = [[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [2.0, 1.0]]
     ('deconvnet', {(0, 1): 2, (2, 0): 2, (3, 2): 4}),
   ],
 )
-def test_rules_by_hand(ops, rule, expected):
-  net = _small(ops=ops, weights=WEIGHTS)
-  if 'lrn' in ops and rule != 'deconvnet':
+def test_rules_by_hand(norm, rule, expected):
+  net = _small(ops=('activation', *norm, 'pool'), weights=WEIGHTS)
+  if norm and rule != 'deconvnet':
     pytest.skip('only the deconvnet leaves out normalisation')
   found = backward.of_units(
     net, x=_red(RED), layer='fc8', units=np.array([[0]]), rule=rule
@@ -504,6 +504,23 @@ def test_the_wave_of_a_grating_is_the_one_that_is_drawn():
     wave = gratings._wave(again, kind=kind)
     assert gratings.share(image.astype(np.float32), wave=wave) > 0.8
     assert gratings.share(image.astype(np.float32), wave=wave[::-1]) < 0.1
+
+
+def test_a_gradient_with_the_stripes_of_the_image_has_most_of_its_power_there():
+  # By each pixel it is 2 where red is above its mean in a paint with red, else
+  # 0: stripes, or nothing at all of a paint without.
+  net = _small(
+    ops=('activation',),
+    weights=np.ones((64 * 64, 2)),
+    bias=-2 * (gratings.synthetic.STRENGTH - 7.5),
+    crop=64,
+  )
+  found = gratings.measure(net, images=10)
+  paints = gratings.synthetic.PAINTS.values()
+  red = np.array([paint[0] > 0 for paint in paints])
+  assert (found.own[red] > 0.5).all() and (found.turned[red] < 0.02).all()
+  assert not found.own[~red].any() and not found.turned[~red].any()
+  assert found.chance == pytest.approx(26 / 64**2, rel=0.2)
 
 
 @pytest.fixture(scope='module')

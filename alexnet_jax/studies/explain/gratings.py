@@ -59,8 +59,8 @@ def share(
 ) -> float:
   """The share of a map's power within two cycles a crop of a frequency.
 
-  The power is that of all channels without their mean; `wave` is in cycles a
-  pixel, down and across.
+  The power is that of all channels without their mean, of a constant map 0;
+  `wave` is in cycles a pixel, down and across.
 
   >>> rows = np.arange(64)[:, None, None]
   >>> stripes = np.sin(2 * np.pi * rows / 8) * np.ones((64, 64, 3))
@@ -70,7 +70,8 @@ def share(
   power = (np.abs(np.fft.fft2(gradient, axes=(0, 1))) ** 2).sum(axis=-1)
   power[0, 0] = 0
   near = _near(len(gradient), wave=wave)
-  return float(power[near].sum() / power.sum())
+  total = float(power.sum())
+  return float(power[near].sum()) / total if total else 0.0
 
 
 def _near(size: int, *, wave: Float[np.ndarray, '2']) -> np.ndarray:
