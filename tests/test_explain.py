@@ -20,6 +20,7 @@ from alexnet_jax.studies.explain import (
   fields,
   gratings,
   occlusion,
+  page,
   views,
 )
 from tests import nets, saved
@@ -303,7 +304,7 @@ def test_occlusion_is_that_of_a_loop():
   assert np.ptp(found.hidden) > 1e-3
 
 
-@pytest.mark.parametrize('layer', ['conv3/activation', 'fc6'])
+@pytest.mark.parametrize('layer', ['conv1/pool', 'fc6'])
 def test_the_strongest_are_those_of_a_full_sort(layer):
   net, images = _net(), _images(20)
   images[13] = images[4]  # as strong: the first comes first
@@ -320,7 +321,15 @@ def test_the_strongest_are_those_of_a_full_sort(layer):
   np.testing.assert_allclose(
     [one.value for one in found], values[best].max(axis=1), rtol=1e-5
   )
-  for one in found:
+  projected = backward.of_units(
+    net,
+    x=net.preprocess(images[best]),
+    layer=layer,
+    units=np.array([one.unit for one in found]),
+    rule='deconvnet',
+  ).gradients
+  for one, projection in zip(found, projected, strict=True):
+    np.testing.assert_array_equal(one.projection, projection)
     assert every[one.number][one.unit] == pytest.approx(one.value, rel=1e-5)
     np.testing.assert_array_equal(one.crop, images[one.number, 6:73, 6:73])
     assert one.projection.shape == one.crop.shape
@@ -331,6 +340,12 @@ def test_the_strongest_are_those_of_a_full_sort(layer):
       one.rows.end - one.rows.first,
       one.columns.end - one.columns.first,
     )
+  drawn = page._unit(found)
+  assert drawn['fields'][8] == (found[8].rows, found[8].columns)
+  np.testing.assert_array_equal(drawn['crops'][8], found[8].crop)
+  np.testing.assert_array_equal(
+    drawn['projections'][8], views.around_grey(found[8].projection)
+  )
   few = exciting.strongest(net, list(images[:3]), layer=layer, unit=5)
   assert len(few) == 3
 
@@ -400,16 +415,32 @@ def test_explained_images_hold_all_maps():
   )
   assert found.classes == [top[0][0] for top in best.top(1)]
   x = net.preprocess(images)
-  gradient = backward.of_units(
-    net, x=x, layer='fc8', units=found.labels[:, None]
-  ).gradients
+  gradient, guided = (
+    backward.of_units(
+      net, x=x, layer='fc8', units=found.labels[:, None], rule=rule
+    ).gradients
+    for rule in ('gradient', 'guided')
+  )
   np.testing.assert_array_equal(found.gradient, gradient)
   np.testing.assert_array_equal(found.saliency, np.abs(gradient).max(axis=3))
-  assert found.guided is not None and (found.guided != gradient).any()
+  np.testing.assert_array_equal(found.guided, guided)
   assert found.occluded is not None
   np.testing.assert_allclose(
     found.occluded.whole, found.probabilities, rtol=1e-4
   )
+  shown = views.panels(found, number=1)
+  assert [*shown] == ['image', 'saliency', 'Grad-CAM', 'occlusion', 'guided']
+  for name, own in (
+    ('image', found.crops[1]),
+    ('saliency', views.brightness(found.saliency[1])),
+    ('Grad-CAM', views.heat(shown['image'], found.grad_cam[1], smooth=True)),
+    (
+      'occlusion',
+      views.heat(shown['image'], found.occluded.drops[1], smooth=False),
+    ),
+    ('guided', views.around_grey(found.guided[1])),
+  ):
+    np.testing.assert_array_equal(shown[name], own, name)
   name = net.classes[4].name
   other = alexnet_jax.explain(net, images, label=name, places=0)
   assert other.classes == [name] * 2 and other.occluded is None
@@ -593,8 +624,8 @@ def test_mistakes_in_the_command(command, place, tmp_path, args, said):
 def test_the_program_of_the_page_runs(place, monkeypatch):
   monkeypatch.chdir(place)
   (place / 'photos' / 'c.jpg').unlink()
-  page = pathlib.Path(__file__).parent.parent / 'docs' / 'explain.md'
-  programs = re.findall(r'```python\n(.*?)```', page.read_text(), re.S)
+  text = (pathlib.Path(__file__).parent.parent / 'docs/explain.md').read_text()
+  programs = re.findall(r'```python\n(.*?)```', text, re.S)
   assert len(programs) == 2
   for program in programs:
     found = {}
@@ -621,5 +652,7 @@ def test_views_of_maps():
   assert (views.heat(crop, nothing, smooth=True) == 177).all()
   assert not views.brightness(nothing).any()
   assert (views.around_grey(np.zeros((4, 4, 3))) == 127).all()
+  signs = views.around_grey(np.array([[[-2.0, 0.0, 2.0]]]))
+  assert signs.tolist() == [[[0, 127, 255]]]
   ramp = views.brightness(np.arange(16.0).reshape(4, 4))
   assert ramp[0, 0, 0] == 0 and ramp[3, 3, 0] == 255

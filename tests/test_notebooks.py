@@ -42,3 +42,10 @@ def test_output_is_put_below_its_cell_and_renewed():
   assert once == text.replace('(1)\n```\n', '(1)\n```\n\n```text\n1\n```\n')
   again = notebooks.with_output(once, printed=['2\n', ''])
   assert again == once.replace('text\n1', 'text\n2')
+
+
+def test_long_output_is_cut_in_the_middle():
+  text = '```python\npass\n```\n'
+  once = notebooks.with_output(text, printed=['\n'.join(map(str, range(40)))])
+  first = ''.join(f'{n}\n' for n in range(16))
+  assert once == text + f'\n```text\n{first}...\n39\n```\n'
