@@ -207,8 +207,13 @@ def test_a_study_says_what_its_seeds_cannot_tell():
     'what': 'study tanh', 'points': 4.33, 'points_interval': [-12.66, 21.32],
     'tells': False, 'n': 3,
   }  # fmt: skip
-  lines = tables.study([{'what': 'study base'}, row]).splitlines()
-  assert lines[2:] == ['| tanh | +4.3 | -12.7 to +21.3 | not shown | 3 |']
+  base = {'what': 'study base', 'top1_error_by_seed': [10.0, 11.0, 15.0]}
+  other = {'what': 'fig1', 'n': 3}
+  lines = tables.study([base | {'n': 3}, row, other]).splitlines()
+  assert lines[2:] == [
+    '| base | 12.0 ± 2.6 % | - | - | - | 3 |',
+    '| tanh | - | +4.3 | -12.7 to +21.3 | not shown | 3 |',
+  ]
 
 
 def test_curves_are_means_over_seeds():

@@ -91,7 +91,7 @@ _RUNS = _columns('config; data; steps; result; images/s; time; machine; n') | {
   'images/s': _range('images_per_second_range', '')
 }
 _RESULTS = _columns('config; data; machine; time; error here; the paper; n')
-_STUDY = _columns('ablation; points; 95 % interval; differs; n') | {
+_STUDY = _columns('ablation; error; points; 95 % interval; differs; n') | {
   '95 % interval': _range('points_interval', '+.1f')
 }
 
@@ -198,15 +198,24 @@ def _with_error(row: ResultRow) -> ResultRow:
 
 
 def study(rows: Rows) -> str:
-  """Points of top-1 error that each ablation costs."""
+  """Top-1 error of each net, and the points of it that an ablation costs."""
   shown = [
     row
     | {'ablation': row['what'].removeprefix('study ')}
-    | {'differs': 'yes' if row['tells'] else 'not shown'}
+    | {'error': _spread(row.get('top1_error_by_seed'))}
+    | {'differs': {True: 'yes', False: 'not shown'}.get(row.get('tells'))}
     for row in rows
-    if 'points_interval' in row
+    if row['what'].startswith('study ')
   ]
   return markdown(shown, columns=_STUDY)
+
+
+def _spread(errors: list[float] | None) -> str | None:
+  """Mean and standard deviation over seeds, of errors in per cent."""
+  if not errors or len(errors) < 2:
+    return None
+  mean, deviation = statistics.mean(errors), statistics.stdev(errors)
+  return f'{mean:.1f} ± {deviation:.1f} %'
 
 
 def results(

@@ -4,7 +4,8 @@
 
 - README.md: `results`, the error of each run, from bench/results/*_runs.json,
   *_presets.json and *_experiments.json.
-- docs/results.md: `runs`, `presets` and `study`, the same with conditions.
+- docs/results.md: `runs`, `presets`, `study` and `study_cifar`, the same with
+  conditions.
 - docs/benchmarks.md: `input`, `step`, `ops`, `scaling`, `end_to_end` and
   `processes`, each from the newest results of that name (`step`: and `eval`).
 - docs/configs.md: `fields`; docs/commands.md: `commands` and `shared`.
@@ -111,6 +112,7 @@ PAGES: dict[str, dict[str, Callable[[pathlib.Path], str]]] = {
     'runs': _table(tables.runs, 'runs'),
     'presets': _table(tables.curves, 'presets'),
     'study': _table(tables.study, 'experiments'),
+    'study_cifar': _table(tables.study, 'study_cifar'),
   },
   'docs/benchmarks.md': {
     'step': _table(tables.benchmark, 'step', 'eval'),

@@ -73,7 +73,7 @@ def _unit(patches: list[exciting.Patch]) -> dict[str, Any]:
     'projections': [views.around_grey(one.projection) for one in patches],
     'fields': [(one.rows, one.columns) for one in patches],
     'names': [
-      f'{one.value:.3g}  {pathlib.Path(one.name).name}' for one in patches
+      f'{one.value:#.3g}  {pathlib.Path(one.name).name}' for one in patches
     ],
   }
 
