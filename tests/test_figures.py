@@ -364,7 +364,7 @@ def _explained():
 def _exciting():
   return exciting.figure(
     list(_images(3)),
-    projections=list(_images(3)),
+    projections=list(255 - _images(3)),
     fields=[((0, 4), (2, 8))] * 3,
     names=['36.9 a-name-that-is-long-and-longer.png'] * 3,
   )
@@ -485,6 +485,8 @@ def test_what_a_unit_sees_is_framed_and_cut_out():
   assert part.shape == (6, 6, 3)  # filled to a square
   np.testing.assert_array_equal(part[:4], _images(3)[0][:4, 2:])
   np.testing.assert_array_equal(part[4:], 127)
+  projected = made.axes[2].images[0].get_array()
+  np.testing.assert_array_equal(projected[:4], 255 - part[:4])
   with pytest.raises(ValueError, match='no images'):
     exciting.figure([], projections=[], fields=[], names=[])
 
