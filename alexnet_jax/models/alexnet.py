@@ -55,7 +55,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from ml_collections import config_dict
 
-from alexnet_jax.ops import columns, conv, local, lrn, pallas, pool
+from alexnet_jax.ops import columns, conv, local, lrn, pallas, pool, products
 
 ModelConfig = config_dict.ConfigDict | config_dict.FrozenConfigDict
 Activations = dict[str, Float[Array, 'b ...']]
@@ -123,6 +123,7 @@ class Conv(nn.Module):
   kernels: int  # on this device
   groups: int  # columns on this device that each read only their own maps
   rounding: str = 'up'  # of the number of windows: config.model.rounding
+  native: bool = False  # see ops/products.py
 
   @nn.compact
   def __call__(
@@ -147,12 +148,14 @@ class Conv(nn.Module):
       nn.initializers.constant(c.bias, jnp.float32),
       (*places, self.kernels),
     )
+    own = {} if c.local else {'native': self.native}
     y = (local.local if c.local else conv.conv)(
       x,
       kernel.astype(x.dtype),  # float32 -> bfloat16 in mixed precision
       stride=c.stride,  # 4 in conv1, else 1
       padding=padding,
       groups=self.groups,  # 2: a device with both columns, as in conv2
+      **own,
     )
     return block(y, bias=bias) if block else _add_bias(y, bias)
 
@@ -185,6 +188,7 @@ class Dense(nn.Module):
   # fc8: whether each column computes its share of every unit from its own
   # inputs, and the shares are then summed over the columns.
   sum_columns: bool = False
+  native: bool = False  # see ops/products.py
 
   @nn.compact
   def __call__(self, x: Float[Array, 'b groups d']) -> Float[Array, 'b units']:
@@ -202,7 +206,7 @@ class Dense(nn.Module):
     parts = jnp.split(kernel.astype(x.dtype), x.shape[1], axis=-1)
     y = jnp.concatenate(
       [
-        jnp.matmul(x[:, group], part, preferred_element_type=out)
+        products.matmul(x[:, group], part, out=out, native=self.native)
         for group, part in enumerate(parts)  # [B, D] [D, units/groups]
       ],
       axis=-1,
@@ -238,6 +242,7 @@ class AlexNet(nn.Module):
   # gradients and the logits are always float32.
   dtype: DTypeLike = jnp.float32
   kernels: str = 'xla'  # config.kernels
+  native: bool = False  # see ops/products.py
 
   @nn.compact
   def __call__(
@@ -283,7 +288,9 @@ class AlexNet(nn.Module):
     if name.startswith('conv'):
       share = layer.kernels // columns_ * here  # K|K/2
       rounding = self.config.rounding
-      conv_ = Conv(layer, share, groups=groups, rounding=rounding, name=name)
+      conv_ = Conv(
+        layer, share, groups, rounding=rounding, native=self.native, name=name
+      )
       one = self.kernels == 'pallas' and name in in_one_kernel(self.config)
       return conv_(x), conv_(x, block=self._block(layer)) if one else None
     x = _flatten(x, groups=groups)  # [B, groups, D]
@@ -291,7 +298,8 @@ class AlexNet(nn.Module):
       x = x.reshape(x.shape[0], 1, -1)  # [B, 1, D]: columns one after another
       dense = Dense(layer, units=layer.units, sum_columns=True, name=name)
     else:
-      dense = Dense(layer, units=layer.units // columns_ * here, name=name)
+      units = layer.units // columns_ * here
+      dense = Dense(layer, units=units, native=self.native, name=name)
     return dense(x), None
 
   def _block(self, layer: config_dict.FrozenConfigDict) -> Any:
@@ -384,10 +392,11 @@ def create(
   columns_here: int,
   dtype: DTypeLike = jnp.float32,
   kernels: str = 'xla',
+  native: bool = False,
 ) -> AlexNet:
   """Returns the module for a device that holds `columns_here` columns."""
   frozen = config_dict.FrozenConfigDict(config)
-  return AlexNet(frozen, columns_here, dtype, kernels)
+  return AlexNet(frozen, columns_here, dtype, kernels, native)
 
 
 def whole(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from alexnet_jax.ops import platform
+from alexnet_jax.ops import platform, products
 
 # Rows of zeros (top, bottom) and columns of zeros (left, right).
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -46,6 +46,7 @@ def conv(
   stride: int = 1,
   padding: Padding = ((0, 0), (0, 0)),
   groups: int = 1,
+  native: bool = False,
 ) -> Float[Array, 'b h_out w_out k']:
   """Correlates images with kernels.
 
@@ -57,6 +58,8 @@ def conv(
     groups: equal blocks of input channels and of kernels; block g of the
       kernels reads only block g of the channels. 2 if one device holds both
       columns.
+    native: whether a CPU multiplies bfloat16 as such, see ops/products.py;
+      XLA turns it into float32.
 
   >>> x = jnp.ones((1, 4, 4, 2))
   >>> kernel = jnp.ones((3, 3, 1, 2))
@@ -68,9 +71,10 @@ def conv(
     return _lax_conv(x, kernel, stride, padding, groups)
   xs = jnp.split(x, groups, axis=-1)  # each [B, H, W, C/groups]
   kernels = jnp.split(kernel, groups, axis=-1)  # each [., ., I, K/groups]
-  pairs = (_vary_alike(*pair) for pair in zip(xs, kernels, strict=True))
+  pairs = (products.vary_alike(*pair) for pair in zip(xs, kernels, strict=True))
+  by_products = native and x.dtype == jnp.bfloat16
   return jnp.concatenate(
-    [_cpu_conv(x, kernel, stride, padding) for x, kernel in pairs], axis=-1
+    [_cpu_conv(*pair, stride, padding, by_products) for pair in pairs], axis=-1
   )
 
 
@@ -92,9 +96,9 @@ def _lax_conv(x, kernel, stride, padding, groups=1):
 # convolution (cuDNN's on a GPU).
 
 
-def _cpu_conv(x, kernel, stride, padding):
+def _cpu_conv(x, kernel, stride, padding, by_products):
   if stride == 1:
-    return _convolve(x, kernel, padding)
+    return _convolve(x, kernel, padding, by_products)
   x = jnp.pad(x, ((0, 0), *padding, (0, 0)))  # 227 x 227 for conv1
   kh, kw = kernel.shape[:2]  # 11, 11 for conv1
   h, w = ((x.shape[i + 1] - s) // stride + 1 for i, s in enumerate((kh, kw)))
@@ -106,6 +110,7 @@ def _cpu_conv(x, kernel, stride, padding):
     _blocks(x, stride),  # [B, 57, 57, 48] for conv1
     _blocks(kernel.transpose(3, 0, 1, 2), stride).transpose(1, 2, 3, 0),
     ((0, 0), (0, 0)),
+    by_products,
   )
 
 
@@ -124,31 +129,40 @@ def _blocks(x, size):
   return lax.collapse(x.transpose(0, 1, 3, 2, 4, 5), 3)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolve(x, kernel, padding):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x, kernel, padding, by_products):
   """Convolves with a stride of 1; its gradient is written below."""
+  return _stride_1(x, kernel, padding, by_products)
+
+
+def _stride_1(x, kernel, padding, by_products):
+  if by_products and kernel.shape[-1] >= _KERNELS:
+    return products.convolve(x, kernel, padding).astype(x.dtype)
   return _lax_conv(x, kernel, 1, padding)
 
 
-def _convolve_forward(x, kernel, padding):
-  return _convolve(x, kernel, padding), (x, kernel)
+def _convolve_forward(x, kernel, padding, by_products):
+  return _convolve(x, kernel, padding, by_products), (x, kernel)
 
 
-def _convolve_backward(padding, saved, g):
+def _convolve_backward(padding, by_products, saved, g):
   x, kernel = saved
   few = _few_images(g)  # images at a time
+  gradient = products.kernel_gradient if by_products else _kernel_gradient
   parts = (
-    _kernel_gradient(x[i : i + few], padding, g[i : i + few])
+    gradient(x[i : i + few], padding, g[i : i + few])
     for i in range(0, len(x), few)
   )
   dkernel = functools.reduce(operator.add, parts)  # float32 [KH, KW, I, K]
   # Nothing uses dx of conv1: jit removes it.
-  return _image_gradient(kernel, padding, g), dkernel.astype(kernel.dtype)
+  dx = _image_gradient(kernel, padding, g, by_products)
+  return dx, dkernel.astype(kernel.dtype)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
+_KERNELS = 128  # fewer are too narrow a matrix to be worth it
 _POSITIONS = 2**14  # in a part of the kernels' gradient (measured: NOTES.md)
 _GROUPS = 32  # most parts: each is unrolled, and costs compile time
 
@@ -164,14 +178,14 @@ def _few_images(g):
 # does not do so itself, and falls back on code that takes 30 times as long.
 
 
-def _image_gradient(kernel, padding, g):
+def _image_gradient(kernel, padding, g, by_products):
   """Convolves g, padded with zeros, with the kernels rotated by 180 degrees."""
   turned = kernel[::-1, ::-1].swapaxes(2, 3)  # [KH, KW, K, I]
   about = tuple(
     (size - 1 - before, size - 1 - after)
     for size, (before, after) in zip(kernel.shape, padding, strict=False)
   )
-  return _lax_conv(g, turned, 1, about)  # [B, H, W, I]
+  return _stride_1(g, turned, about, by_products)  # [B, H, W, I]
 
 
 def _kernel_gradient(x, padding, g):
@@ -179,18 +193,3 @@ def _kernel_gradient(x, padding, g):
   # Channels stand in for the batch, and the batch for channels.
   y = _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, padding)
   return y.transpose(1, 2, 0, 3).astype(jnp.float32)  # [KH, KW, I, K]
-
-
-def _vary_alike(*arrays):
-  """Marks arrays as varying over every mesh axis that one of them varies over.
-
-  Inside shard_map a custom gradient must have the type of its input. The
-  transpose of this cast sums the gradient of replicated kernels over `data`, as
-  in JAX's own convolution, which makes the same cast itself.
-  """
-  varying = [jax.typeof(a).manual_axis_type.varying for a in arrays]
-  axes = frozenset().union(*varying)  # what all must vary over
-  return [
-    lax.pcast(a, tuple(axes - own), to='varying') if axes - own else a
-    for a, own in zip(arrays, varying, strict=True)
-  ]
