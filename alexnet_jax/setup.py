@@ -5,8 +5,8 @@ machine leaves a workdir as it was.
 """
 
 import pathlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -136,10 +136,10 @@ def for_data(config: schema.Config, dataset: sources.Dataset) -> schema.Config:
   )
 
 
-def with_parts(setup: Setup, parts: int) -> Setup:
-  """The setup with its minibatches taken in so many parts."""
+def with_fields(setup: Setup, fields: Mapping[str, Any]) -> Setup:
+  """The setup with other values of some fields of its config."""
   config = setup.config.copy_and_resolve_references()
-  config.grad_accumulation_steps = parts
+  config.update(fields)
   validate.check(config)
   setup = setup._replace(config=config)
   if parts == 1:  # as setup.programs take them

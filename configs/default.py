@@ -35,6 +35,10 @@ def get_config() -> config_dict.ConfigDict:
   # several kernels; or 'pallas', in one, and their gradient in another, of
   # ops/pallas. That is for GPUs, and was never timed on one.
   config.kernels = 'xla'
+  # Whether a CPU multiplies bfloat16 by its instructions for it (AVX-512 BF16,
+  # AMX), or as float32 of the same values. None, or 'auto' on the command line:
+  # what is faster here, see steps/parts.py. GPUs multiply it as such.
+  config.native_bfloat16 = config_dict.placeholder(bool)
   config.mesh = config_dict.ConfigDict()  # devices: data x column of them, §3.2
   config.mesh.data = 1  # along the data axis: each takes a share of images
   config.mesh.column = paper.COLUMNS  # a device a column; 1: one has both

@@ -43,48 +43,75 @@ def _choose(config, *, steps=10, **kwargs):
   return found, told
 
 
+def _parts(config, **kwargs):
+  found, told = _choose(config, **kwargs)
+  return found['grad_accumulation_steps'], told
+
+
+def _file(setup, field='grad_accumulation_steps'):
+  config = setup.config.copy_and_resolve_references()
+  config.native_bfloat16 = False
+  return parts._file(config, field, mesh=setup.mesh)
+
+
 def _kept(cache):
   (file,) = cache.glob('parts-*.json')
   return file
 
 
 def test_it_is_measured_once_and_kept(cache):
-  found, (line,) = _choose(_config(column=2), always=True)
+  found, (line,) = _parts(_config(column=2), always=True)
   seconds = json.loads(_kept(cache).read_text())
   assert list(seconds) == ['1', '2'] and all(seconds.values())
   assert found == (2 if seconds['2'] < 0.97 * seconds['1'] else 1)
   assert line.endswith(f'config.grad_accumulation_steps = {found}')
   for fastest, times in ((2, {1: 3.0, 2: 2.0}), (1, {1: 2.0, 2: 1.99})):
     _kept(cache).write_text(json.dumps(times))
-    assert _choose(_config(column=2)) == (fastest, [])
+    assert _parts(_config(column=2)) == (fastest, [])
 
 
 @pytest.mark.parametrize('content', ['', '{"2": 1.0}', '[]', '{"1": "x"}'])
 def test_a_damaged_choice_is_none(cache, content):
   setup = setup_lib.set_up(_config())
-  file = parts._file(setup.config, mesh=setup.mesh)
+  file = _file(setup)
   file.write_text(content)
-  assert _choose(_config()) == (1, [])
+  assert _parts(_config()) == (1, [])
   file.write_text('{"1": 3.0, "2": 2.0}')
-  assert _choose(_config()) == (2, [])
+  assert _parts(_config()) == (2, [])
 
 
 def test_another_minibatch_has_a_choice_of_its_own(cache):
   setup = setup_lib.set_up(_config())
-  parts._file(setup.config, mesh=setup.mesh).write_text('{"1": 3, "2": 2}')
-  assert _choose(_config())[0] == 2
-  assert _choose(_config(batch_size=32))[0] == 1
+  _file(setup).write_text('{"1": 3, "2": 2}')
+  assert _parts(_config())[0] == 2
+  assert _parts(_config(batch_size=32))[0] == 1
 
 
 def test_a_long_run_is_worth_it(cache):
-  assert _choose(_config())[0] == 1 and not [*cache.glob('parts-*')]
-  assert _choose(_config(), steps=10**8)[1]
+  assert _parts(_config())[0] == 1 and not [*cache.glob('parts-*')]
+  assert _parts(_config(), steps=10**8)[1]
+
+
+def test_bfloat16_is_multiplied_as_is_faster(cache):
+  config = _config(batch_size=8, column=2)
+  assert _choose(config)[0]['native_bfloat16'] is False  # float32
+  config.dtype = 'bfloat16'
+  found, (line,) = _choose(config, always=True)
+  assert list(json.loads(_kept(cache).read_text())) == ['False', 'True']
+  assert line.endswith(f'native_bfloat16 = {found["native_bfloat16"]}')
+  for faster in (False, True):
+    times = {'False': 2.0, 'True': 1.0 if faster else 3.0}
+    _kept(cache).write_text(json.dumps(times))
+    assert _choose(config)[0]['native_bfloat16'] is faster
+    config.native_bfloat16 = not faster  # pinned
+    assert 'native_bfloat16' not in _choose(config)[0]
+    config.native_bfloat16 = None
 
 
 @pytest.mark.usefixtures('cache')
 def test_few_images_are_not_divided():
-  assert _choose(_config(batch_size=8), always=True) == (1, [])
-  assert _choose(_config(data=2), always=True) == (1, [])
+  assert _parts(_config(batch_size=8), always=True) == (1, [])
+  assert _parts(_config(data=2), always=True) == (1, [])
 
 
 def test_a_run_keeps_what_it_began_with(tmp_path, capsys):

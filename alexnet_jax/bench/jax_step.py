@@ -98,16 +98,16 @@ class Trainer:
     )
     self._mean_image = mesh_lib.replicate(_mean_image(config), mesh=self.mesh)
     self._batch = mesh_lib.put_batch(draw_batch(config), mesh=self.mesh)
-    if config.grad_accumulation_steps is None:
-      config = config.copy_and_resolve_references()
-      config.grad_accumulation_steps = parts.choose(
-        config,
-        mesh=self.mesh,
-        plan=_plan(config),
-        inputs=parts.Inputs(self._mean_image, lambda: self._batch),
-        always=True,
-        tell=lambda text: None,
-      )
+    found = parts.choose(
+      config,
+      mesh=self.mesh,
+      plan=_plan(config),
+      inputs=parts.Inputs(self._mean_image, lambda: self._batch),
+      always=True,
+      tell=lambda text: None,
+    )
+    config = config.copy_and_resolve_references()
+    config.update(found)
     _, programs = _programs(config)
     start = time.perf_counter()
     self._step = programs.train.lower(

@@ -23,7 +23,6 @@ from alexnet_jax.config import (
 
 _OVERRIDE = re.compile(r'^--?(no)?config\.([^=]*)')
 _FILE = re.compile(r'^--?config=(.*)$')
-_PARTS = 'grad_accumulation_steps'
 _ABLATION_HELP = re.compile(r'(?:^|\0)--?ablation[=\0]help(?:\0|$)')
 
 
@@ -117,7 +116,7 @@ def resolve(argv: Sequence[str]) -> list[str]:
       out[i] = _path(given)
   fields = [m.group(2) for m in map(_OVERRIDE.match, argv) if m]
   words = {f'--config.{f}=None': f for f in schema.UNDECIDED}
-  words[f'--config.{_PARTS}=auto'] = _PARTS
+  words |= {f'--config.{f}=auto': f for f in schema.MEASURED}
   _none[:] = [words[w] for w in out if w in words]
   out = [w for w in out if w not in words]
   if given:

@@ -124,6 +124,7 @@ FIELDS: dict[str, Rule] = {
   'grad_accumulation_steps': whole(1, most=_IMAGES, optional=True),
   'dtype': Choice(('float32', 'bfloat16')),
   'kernels': Choice(('xla', 'pallas')),
+  'native_bfloat16': Choice((True, False, None)),  # None: as measured
   'ablations': Sequence(),
   'mesh.data': whole(1, most=_DEVICES),  # devices along the data axis
   'mesh.column': whole(1),  # it divides model.columns
@@ -233,8 +234,9 @@ for _name, _rules in LAYERS.items():
 FIELDS['model.layer.fc8.units'] = whole(1, most=_UNITS, optional=True)
 # Fields in which None stands for a number that follows from the data set.
 OF_DATA = ('model.num_classes', 'batch_size', 'num_epochs')
-# The same, of the data set or of the machine.
-UNDECIDED = (*OF_DATA, 'grad_accumulation_steps')
+# The same, of what steps/parts.py measures on the machine, in this order.
+MEASURED = ('native_bfloat16', 'grad_accumulation_steps')
+UNDECIDED = (*OF_DATA, *MEASURED)
 
 
 def get(config: Config, path: str) -> Any:
@@ -274,7 +276,7 @@ _OLD_INPUTS = {'own': 'own_column', 'both': 'both_columns', 'parts': 'summed'}
 _OLD_MODEL_FIELDS = {'leave_out': 'skip_layers'}
 # Fields that old runs lack, and the value that does what those did.
 _ADDED: dict[str, dict[str, Any]] = {
-  '': {'kernels': 'xla'},
+  '': {'kernels': 'xla', 'native_bfloat16': False},
   'model': {'dropout_scaling': 'test', 'rounding': 'up'},
   'lrn': {'across_columns': False},
   'data': {'channel_stddevs': [], 'resize': 'crop'},
@@ -308,6 +310,8 @@ def upgrade(config: abc.Mapping[str, Any]) -> dict[str, Any]:
   ({'conv2': {'inputs': 'own_column'}}, [], 'up')
   """
   data = config.get('data')
+  if 'dtype' in config:
+    config = {**_ADDED[''], **config}
   if isinstance(data, abc.Mapping):
     config = {**config, 'data': {**_ADDED['data'], **data}}
   model = config.get('model')

@@ -63,6 +63,7 @@ def build(
     columns_here=config.model.columns // mesh.shape[mesh_lib.COLUMN],
     dtype=config.dtype,
     kernels=config.kernels,
+    native=bool(config.native_bfloat16),
   )
   data = mesh_lib.data_axis(mesh)
 

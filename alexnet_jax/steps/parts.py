@@ -1,10 +1,11 @@
-"""Chooses by a measurement into how many parts a minibatch is divided.
+"""Chooses by a measurement what is fastest on this machine (schema.MEASURED).
 
-On a CPU the maps of a few images stay in its cache, but each part adds up the
-gradients of all parameters once more. Which weighs more depends on the machine
-and on what else it does, so before a long run training steps in 1, 2, 4 and 8
-parts take turns. The choice is kept beside the compiled programs, and the run's
-config.json holds it: sums over other parts are rounded in other places.
+Into how many parts a minibatch is divided: on a CPU the maps of a few images
+stay in its cache, but each part adds up the gradients of all parameters once
+more. And whether a CPU multiplies bfloat16 as such: with its own instructions
+that is faster, without them slower. Before a long run training steps of each
+form take turns. The choice is kept beside the compiled programs, and the run's
+config.json holds it: other forms round in other places.
 """
 
 import contextlib
@@ -29,6 +30,11 @@ from alexnet_jax.runtime import environment, paths
 from alexnet_jax.steps import build
 
 _PARTS = (1, 2, 4, 8)
+_UNMEASURED = {'native_bfloat16': False, 'grad_accumulation_steps': 1}
+_SAID = {
+  'native_bfloat16': 'products of bfloat16 as such',
+  'grad_accumulation_steps': 'its parts',
+}
 _FEWEST = 8  # images of a device in a part: with fewer, cores wait
 _ROUNDS = 3  # the first is not counted
 _GAIN = 0.97  # of the time: parts that save less are not worth it
@@ -53,33 +59,58 @@ def choose(
   inputs: Inputs,
   always: bool = False,
   tell: Callable[[str], object] = print,
-) -> int:
-  """Returns how many parts are fastest here, as measured now or before.
+) -> dict[str, int]:
+  """Returns fields that are None, with what is fastest here, now or before.
 
-  It is 1 where the devices are no CPUs or of several hosts, and before a run
-  that is too short for a measurement, unless `always` asks for one. `tell` gets
-  a line on what was measured.
+  It is the first value of each where the devices are no CPUs or of several
+  hosts, and before a run that is too short for a measurement, unless `always`
+  asks for one. `tell` gets a line on what was measured.
   """
-  images = config.batch_size // mesh.shape[mesh_lib.DATA]  # of a device
-  able = [
-    n for n in _PARTS if n == 1 or (images % n == 0 and images // n >= _FEWEST)
-  ]
-  alone = not distributed.is_multihost()
-  if mesh.devices.flat[0].platform != 'cpu' or not alone or len(able) == 1:
-    return 1
-  file = _file(config, mesh=mesh)
-  kept = _read(file)
-  if kept in able:
-    return kept
-  if not (always or _is_worth_it(config, plan=plan, forms=len(able))):
-    return 1
-  seconds = _measure(config, able, mesh=mesh, plan=plan, inputs=inputs)
-  _keep(file, seconds=seconds)
-  tell(
-    f'measured once, seconds of a step by its parts: {_shown(seconds)}; so '
-    f'config.grad_accumulation_steps = {best(seconds)}'
-  )
-  return best(seconds)
+  found: dict[str, int] = {}
+  for field in schema.MEASURED:
+    if config[field] is None:
+      able = _candidates(config, field, mesh=mesh)
+      file = _file(config, field, mesh=mesh)
+      value = _read(file, able) if len(able) > 1 else able[0]
+      worth = always or _is_worth_it(config, plan=plan, forms=len(able))
+      if value is None and worth:
+        seconds = _measure(
+          config, field, able, mesh=mesh, plan=plan, inputs=inputs
+        )
+        _keep(file, seconds=seconds)
+        value = best(seconds)
+        tell(
+          f'measured once, seconds of a step by {_SAID[field]}: '
+          f'{_shown(seconds)}; so config.{field} = {value}'
+        )
+      found[field] = able[0] if value is None else value
+      config = _with(config, field, found[field])
+  return found
+
+
+def _candidates(
+  config: schema.Config, field: str, *, mesh: Mesh
+) -> Sequence[int]:
+  """Values to be measured; one where there is nothing to choose."""
+  cpu = mesh.devices.flat[0].platform == 'cpu'
+  if not cpu or distributed.is_multihost():
+    able: tuple[int, ...] = ()
+  elif field == 'native_bfloat16':
+    able = (False, True) if config.dtype == 'bfloat16' else ()
+  else:
+    images = config.batch_size // mesh.shape[mesh_lib.DATA]  # of a device
+    able = tuple(
+      n
+      for n in _PARTS
+      if n == 1 or (images % n == 0 and images // n >= _FEWEST)
+    )
+  return able or (_UNMEASURED[field],)
+
+
+def _with(config: schema.Config, field: str, value: int) -> schema.Config:
+  config = config.copy_and_resolve_references()
+  config[field] = value
+  return config
 
 
 def _is_worth_it(
@@ -93,6 +124,7 @@ def _is_worth_it(
 
 def _measure(
   config: schema.Config,
+  field: str,
   able: Sequence[int],
   *,
   mesh: Mesh,
@@ -101,39 +133,40 @@ def _measure(
 ) -> dict[int, float]:
   """Takes training steps of each form in turns; the shortest of each."""
   batch, programs = inputs.batch(), {}
-  for parts in able:
-    tried = config.copy_and_resolve_references()
-    tried.grad_accumulation_steps = parts
-    programs[parts] = build.build(tried, mesh=mesh, plan=plan)
-  state = programs[1].init()
+  for value in able:
+    tried = _with(config, field, value)
+    programs[value] = build.build(tried, mesh=mesh, plan=plan)
+  state = programs[able[0]].init()
   seconds = dict.fromkeys(able, float('inf'))
   for round_ in range(_ROUNDS):
-    for parts, steps in programs.items():
+    for value, steps in programs.items():
       begun = time.perf_counter()
       state, outputs = steps.train(state, inputs.mean_image, batch)
       jax.block_until_ready((state, outputs))
       if round_:  # the first compiles
         took = time.perf_counter() - begun
-        seconds[parts] = min(seconds[parts], took)
+        seconds[value] = min(seconds[value], took)
   return seconds
 
 
 def best(seconds: Mapping[int, float]) -> int:
-  """The number of parts with the shortest step; 1 if that saves little.
+  """The value with the shortest step; the first if that saves little.
 
   >>> best({1: 4.0, 2: 3.5, 4: 3.0, 8: 3.1}), best({1: 4.0, 2: 3.9, 4: 4.2})
   (4, 1)
   """
-  fastest = min(seconds, key=lambda parts: seconds[parts])
-  return fastest if seconds[fastest] < _GAIN * seconds[1] else 1
+  first, fastest = next(iter(seconds)), min(seconds, key=lambda v: seconds[v])
+  return fastest if seconds[fastest] < _GAIN * seconds[first] else first
 
 
 def _shown(seconds: Mapping[int, float]) -> str:
   """Such as '1: 3.71, 2: 3.52, 4: 3.01'."""
-  return ', '.join(f'{parts}: {took:.3g}' for parts, took in seconds.items())
+  return ', '.join(f'{value}: {took:.3g}' for value, took in seconds.items())
 
 
-def _file(config: schema.Config, *, mesh: Mesh) -> pathlib.Path | None:
+def _file(
+  config: schema.Config, field: str, *, mesh: Mesh
+) -> pathlib.Path | None:
   """Where the choice for this config and machine is kept; None: nowhere."""
   folder = jax.config.jax_compilation_cache_dir
   if not folder or paths.is_remote(folder):
@@ -142,6 +175,8 @@ def _file(config: schema.Config, *, mesh: Mesh) -> pathlib.Path | None:
     'model': config.model.to_dict(),
     'crop_size': config.data.crop_size,
     'dtype': config.dtype,
+    'measured': field,
+    **{name: config[name] for name in schema.MEASURED if name != field},
     'batch_size': config.batch_size,
     'mesh': dict(mesh.shape),
     'lars': config.batch_scaling.lars,
@@ -164,12 +199,13 @@ def _processor() -> str:
   return ' '.join(sorted({x for x in lines if x.startswith(wanted)}))
 
 
-def _read(file: pathlib.Path | None) -> int | None:
+def _read(file: pathlib.Path | None, able: Sequence[int]) -> int | None:
   """The choice that was kept; None if there is none, or it cannot be read."""
   try:
-    found = json.loads(file.read_text()) if file else None
-    return best({int(k): float(v) for k, v in found.items()}) if found else None
-  except (OSError, ValueError, AttributeError, KeyError, TypeError):
+    found = json.loads(file.read_text()) if file else {}
+    kept = {v: float(found[str(v)]) for v in able if str(v) in found}
+    return best(kept) if able[0] in kept else None
+  except (OSError, ValueError, TypeError):
     return None
 
 
@@ -177,4 +213,5 @@ def _keep(file: pathlib.Path | None, *, seconds: Mapping[int, float]) -> None:
   """Writes what was measured, if it can be: it only saves time."""
   if file is not None:
     with contextlib.suppress(OSError), paths.replacing(file) as opened:
-      opened.write(json.dumps(seconds).encode())
+      content = {str(value): took for value, took in seconds.items()}
+      opened.write(json.dumps(content).encode())

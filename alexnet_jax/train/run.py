@@ -53,7 +53,7 @@ def train(
       # From here on the other hosts must learn of a signal before it acts.
       stack.enter_context(stop.defer('soon'))
     folder.check_free()  # before what it replaces is read
-    setup = _with_parts(setup, workdir=workdir)
+    setup = _as_measured(setup, workdir=workdir)
     before = folder.stamp()
     start = resume.find(setup, workdir=folder)  # only reads
     if _says_done(setup, start, stop_when=stop_when):
@@ -85,28 +85,29 @@ def _set_up(config: schema.Config) -> setup_lib.Setup:
   return setup
 
 
-def _with_parts(
+def _as_measured(
   setup: setup_lib.Setup, *, workdir: pathlib.Path
 ) -> setup_lib.Setup:
-  """Fills in config.grad_accumulation_steps: as before, or as measured now."""
-  if setup.config.grad_accumulation_steps is not None:
+  """Fills in fields of schema.MEASURED: as before, or as measured now."""
+  missing = [f for f in schema.MEASURED if setup.config[f] is None]
+  if not missing:
     return setup
 
-  def before() -> int | None:
+  def before() -> dict[str, int]:
     file = workdir / 'config.json'
     stored = log_lib.read_json(file) if file.is_file() else {}
-    kept = stored.get('grad_accumulation_steps')
-    return kept if isinstance(kept, int) else None
+    return {f: stored[f] for f in missing if isinstance(stored.get(f), int)}
 
   from alexnet_jax.steps import parts
 
-  number = hosts.from_host0(before) or parts.choose(
+  setup = setup_lib.with_fields(setup, hosts.from_host0(before))
+  found = parts.choose(
     setup.config,
     mesh=setup.mesh,
     plan=setup.plan,
     inputs=parts.Inputs(setup.mean_image, lambda: setup_lib.blank_batch(setup)),
   )
-  return setup_lib.with_parts(setup, number)
+  return setup_lib.with_fields(setup, found)
 
 
 def _says_done(
