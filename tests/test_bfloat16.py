@@ -14,15 +14,15 @@ from tests import nets
 
 @pytest.fixture(scope='module')
 def runs():
-  """Five steps in float32, and in bfloat16 on three meshes."""
+  """Five steps in float32, and in bfloat16 on meshes, in both forms."""
 
-  def run(data, column):
+  def run(data, column, native):
     config = nets.config(data=data, column=column)
-    config.dtype = 'bfloat16'
+    config.dtype, config.native_bfloat16 = 'bfloat16', native
     return nets.Trained(config, num_steps=5)
 
-  meshes = [(1, 1), (1, 2), (2, 2)]
-  return nets.trained(data=1, column=1), [run(*mesh) for mesh in meshes]
+  forms = [(1, 1, False), (1, 1, True), (2, 2, True)]
+  return nets.trained(data=1, column=1), [run(*form) for form in forms]
 
 
 def test_state_stays_float32(runs):
