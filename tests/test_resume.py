@@ -83,7 +83,7 @@ def test_stopped_again_and_again_it_gives_the_same_numbers(
 
 def test_on_other_meshes_the_losses_are_the_same_to_rounding(whole, tmp_path):
   for (data, column), limit in (
-    ((1, 2), 2),
+    ((2, 2), 2),  # fewer devices on both axes, and then more
     ((1, 1), 2),
     ((2, 2), 99),
   ):
@@ -100,7 +100,10 @@ def test_on_other_meshes_the_losses_are_the_same_to_rounding(whole, tmp_path):
   for a, b in zip(ours, theirs, strict=True):
     np.testing.assert_allclose(a['loss'], b['loss'], rtol=1e-5)
   history = json.loads((tmp_path / 'config.json').read_text())['history']
-  assert [c['field'] for c in history[0]['changes']] == ['mesh.column']
+  assert [c['field'] for c in history[0]['changes']] == [
+    'mesh.column',
+    'mesh.data',
+  ]
 
 
 def test_a_change_is_told_and_kept_in_the_history(tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 from alexnet_jax.configs import transfer as config_file
 from alexnet_jax.studies import transfer
 from alexnet_jax.train import log as log_lib
-from tests import commands
+from tests import commands, nets
 
 
 def _config(**fields):
@@ -24,6 +24,7 @@ def test_examples():
 
 def test_a_seed_trains_three_networks_and_only_once(tmp_path, capsys):
   tiny = {'total_steps': 3, 'data.embedded_train_images': 96}
+  tiny['model.skip_layers'] = nets.SKIPPED
   config = _config(**tiny, **{'data.embedded_val_images': 20})
   arguments = {'output': tmp_path, 'seeds': [4], 'error': 1.0}
   (row,) = transfer.train_seeds(config, **arguments)
@@ -32,7 +33,7 @@ def test_a_seed_trains_three_networks_and_only_once(tmp_path, capsys):
   assert f'seed 4, tuned: 3; {log}' in capsys.readouterr().out
   said = log.read_text()
   assert said.count(' afresh') == 1
-  assert f'conv5, fc6, fc7 of {tmp_path}/seed-4/pretrained' in said
+  assert f'conv3, fc6, fc7 of {tmp_path}/seed-4/pretrained' in said
   kept = {
     name: json.loads((tmp_path / 'seed-4' / name / 'config.json').read_text())
     for name in ('pretrained', 'scratch', 'tuned')

@@ -18,7 +18,7 @@ def step(tmp_path_factory):
 
 
 def _config(*, column=2, **fields):
-  config = nets.config(column=column)
+  config = nets.config(column=column, short=True)
   config.data.embedded_classes = (0, 1, 2, 3, 4)
   config.model.num_classes = 5
   with config.unlocked():
@@ -66,7 +66,8 @@ def test_a_head_for_other_classes_on_another_mesh(step):
 
 
 def test_evaluated_on_data_of_more_classes_it_says_which_it_knows(step):
-  every = nets.config()  # not "use 10 units", which it could not be given
+  every = nets.config(short=True)
+  # Not "use 10 units", which it could not be given.
   with pytest.raises(ValueError, match=r'knows the 5 classes .* not the 10 of'):
     load.network(step, config=every)
 
@@ -88,8 +89,8 @@ def test_evaluated_on_data_of_more_classes_it_says_which_it_knows(step):
       'fc8/bias of .* is 5, here 10: use --config.init_layers=all_but_fc8, or',
     ),
     (
-      {'model.layer.conv2.kernels': 16},
-      'conv2/bias of .* is 32, here 16: make this network of the same sizes$',
+      {'model.layer.conv3.kernels': 16},
+      'conv3/bias of .* is 48, here 16: make this network of the same sizes$',
     ),
   ],
 )
