@@ -3,36 +3,24 @@
 import contextlib
 import gzip
 import json
-import os
 import pathlib
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
-from tests import commands
+from tests import commands, nets
 
 MAIN = 'alexnet_jax.main'
 SMOKE = f'--config={commands.ROOT}/configs/smoke.py'
+SHORT = (f'--config.model.skip_layers={nets.SKIPPED}',)
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory):
-  """smoke.py from beginning to end, in a process of its own."""
+def run(tmp_path_factory, command):
+  """smoke.py from beginning to end."""
   workdir = tmp_path_factory.mktemp('smoke')
-  done = subprocess.run(
-    [
-      *(sys.executable, '-m', MAIN, SMOKE, f'--workdir={workdir}'),
-      '--profile=3:4',
-    ],
-    cwd=commands.ROOT,
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
-  return workdir, done
+  args = (f'--workdir={workdir}', '--profile=3:4')
+  return workdir, command(MAIN, SMOKE, *args)
 
 
 def test_smoke_trains_on_two_columns(run):
@@ -91,7 +79,7 @@ def test_ablations_are_listed_without_a_config(command, args):
 def test_an_ablated_run_has_a_workdir_of_its_own(command, tmp_path):
   flags = ('--ablation=no_lrn', '--ablation=single_view')
   steps = '--config.total_steps=1'
-  done = command(MAIN, SMOKE, *flags, steps, cwd=tmp_path)
+  done = command(MAIN, SMOKE, *flags, steps, *SHORT, cwd=tmp_path)
   assert done.returncode == 0, done.stderr
   workdir = tmp_path / 'runs' / 'smoke-no_lrn-single_view'
   config = json.loads((workdir / 'config.json').read_text())
@@ -149,7 +137,9 @@ def test_another_networks_workdir_is_left_as_it_was(command, run):
 _SLOW_REPORT = """
 import os, pathlib, sys, time
 if 'alexnet_jax.tools.report' in sys.orig_argv:
-  pathlib.Path(os.environ['REPORT_PID']).write_text(str(os.getpid()))
+  pathlib.Path(__file__).with_name('pid').write_text(str(os.getpid()))
+  time.sleep(0.2)  # until main waits
+  os.kill(os.getppid(), NUMBER)
   time.sleep(100)
 """
 
@@ -157,36 +147,20 @@ if 'alexnet_jax.tools.report' in sys.orig_argv:
 @pytest.mark.parametrize(
   'number, code', [(signal.SIGINT, 0), (signal.SIGTERM, 143)]
 )
-def test_a_signal_in_the_report_leaves_a_finished_run(tmp_path, number, code):
+def test_a_signal_in_the_report_leaves_a_finished_run(
+  command, tmp_path, number, code
+):
   """The run is saved, and the process of the report is gone."""
-  (tmp_path / 'sitecustomize.py').write_text(_SLOW_REPORT)
-  pid = tmp_path / 'pid'
-  args = f'--workdir={tmp_path / "run"}', '--config.report.at_end=True'
-  process = subprocess.Popen(
-    [
-      *(sys.executable, '-P', '-m', MAIN, SMOKE, *args),
-      '--config.total_steps=1',
-    ],
-    cwd=commands.ROOT,
-    env=os.environ
-    | {
-      'PYTHONPATH': f'{tmp_path}:{commands.ROOT}',
-      'REPORT_PID': str(pid),
-    },
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  end = time.monotonic() + 120
-  while not (pid.exists() and pid.read_text()):
-    assert process.poll() is None and time.monotonic() < end
-    time.sleep(0.05)
-  process.send_signal(number)
-  out, err = process.communicate(timeout=60)
-  assert process.returncode == code, err
-  assert ('there is no report (interrupted)' in out) == (code == 0)
-  assert 'run the command again' not in err
-  assert not _runs(pid.read_text())
+  script = _SLOW_REPORT.replace('NUMBER', str(int(number)))
+  (tmp_path / 'sitecustomize.py').write_text(script)
+  flags = ('--config.report.at_end=True', '--config.total_steps=1')
+  # In this folder, which is then the first on the path of the report.
+  done = command(MAIN, SMOKE, '--workdir=run', *flags, *SHORT, cwd=tmp_path)
+  assert done.returncode == code, done.stderr
+  assert ('there is no report (interrupted)' in done.stdout) == (code == 0)
+  assert 'run the command again' not in done.stderr
+  assert [p.name for p in (tmp_path / 'run/checkpoints').iterdir()] == ['1']
+  assert not _runs((tmp_path / 'pid').read_text())
 
 
 def _runs(pid):
