@@ -448,10 +448,19 @@ def activation_shapes(
 @functools.lru_cache(maxsize=32)  # tracing takes a twentieth of a second
 def _shapes(config: ModelConfig, crop_size: int) -> dict[str, tuple[int, ...]]:
   model = create(config, columns_here=config.columns)
-  images = jnp.zeros((1, crop_size, crop_size, 3))
-  run = whole(lambda key: model.init_with_output(key, images)[0][1])
-  activations = jax.eval_shape(run, jax.random.key(0))  # nothing is computed
+  activations = _activations.eval_shape(  # nothing is computed
+    jax.random.key(0), model=model, crop_size=crop_size
+  )
   return {name: activations[name].shape[1:] for name in stages(config)}
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'crop_size'))
+def _activations(
+  key: Key[Array, ''], *, model: AlexNet, crop_size: int
+) -> dict[str, Float[Array, '1 ...']]:
+  """Of an empty image; JAX traces it once for each net, which takes long."""
+  images = jnp.zeros((1, crop_size, crop_size, 3))
+  return whole(lambda k: model.init_with_output(k, images)[0][1])(key)
 
 
 def partition_specs(variables: PyTree) -> PyTree:
