@@ -19,7 +19,7 @@ from alexnet_jax.studies import provenance
 from alexnet_jax.studies.ablation import jobs as jobs_lib
 from alexnet_jax.studies.ablation import page as page_lib
 from alexnet_jax.studies.ablation import paired, results, study
-from tests import commands
+from tests import commands, nets
 
 STUDY = 'alexnet_jax.tools.study'
 SMOKE = f'--base={commands.ROOT}/configs/smoke.py'
@@ -180,7 +180,7 @@ def test_real_runs_one_of_which_fails(command, tmp_path):
   workdir.write_text('')
   done = command(
     *(STUDY, SMOKE, '--ablations=tanh', '--seeds=4', '--budget_epochs=1'),
-    f'--output={output}',
+    *(f'--output={output}', f'--set=model.skip_layers={nets.SKIPPED}'),
   )
   assert done.returncode == 1, done.stderr
   assert f'tanh/seed-4 failed: {workdir} is ' in done.stdout
