@@ -256,28 +256,24 @@ class AlexNet(nn.Module):
     `dropout` is given in training; None: the factor of test time instead.
     """
     activations = {}  # features and health read them
-    after, last = None, ''
-    x = images.astype(self.dtype)  # [B, 224, 224, 3]
+    x, fused = images.astype(self.dtype), {}  # [B, 224, 224, 3]
     for stage in stages(self.config):
       name, _, op = stage.partition('/')  # 'conv1/pool' -> conv1, pool
       if op:
         with jax.named_scope(f'{name}_{op}'):  # its name in profiles and HLO
           x = self._op(op, x, dropout=dropout, layer=name)
       else:
-        x, after = self._layer(name, x)  # [B, H, W, C|C/2] or [B, D|D/2]
-        last = f'{name}/{"/".join(self.config.layer[name].ops[-1:])}'
-      if stage == last and after is not None:
-        x = after  # XLA leaves out the steps that are not used then
-      activations[stage] = x
+        x, fused = self._layer(name, x)  # [B, H, W, C|C/2] or [B, D|D/2]
+      activations[stage] = x = fused.get(stage, x)
     return x, activations  # [B, classes]
 
   def _layer(
     self, name: str, x: Float[Array, 'b ...']
-  ) -> tuple[Float[Array, 'b ...'], Float[Array, 'b ...'] | None]:
+  ) -> tuple[Float[Array, 'b ...'], Activations]:
     """Applies layer `name` to x, of this device's columns.
 
-    With config.kernels = 'pallas' also returns what its ops make of that, where
-    one kernel does them all.
+    Where one kernel computes all ops after it (config.kernels = 'pallas') also
+    returns the last one's output by name; XLA drops the ops that nothing reads.
     """
     layer = self.config.layer[name]
     here, columns_ = self.columns_here, self.config.columns
@@ -291,8 +287,11 @@ class AlexNet(nn.Module):
       conv_ = Conv(
         layer, share, groups, rounding=rounding, native=self.native, name=name
       )
-      one = self.kernels == 'pallas' and name in in_one_kernel(self.config)
-      return conv_(x), conv_(x, block=self._block(layer)) if one else None
+      y, fused = conv_(x), {}
+      if self.kernels == 'pallas' and name in in_one_kernel(self.config):
+        last = f'{name}/{layer.ops[-1]}'
+        fused[last] = conv_(x, block=self._block(layer))
+      return y, fused
     x = _flatten(x, groups=groups)  # [B, groups, D]
     if layer.inputs == 'summed':
       x = x.reshape(x.shape[0], 1, -1)  # [B, 1, D]: columns one after another
@@ -300,7 +299,7 @@ class AlexNet(nn.Module):
     else:
       units = layer.units // columns_ * here
       dense = Dense(layer, units=units, native=self.native, name=name)
-    return dense(x), None
+    return dense(x), {}
 
   def _block(self, layer: config_dict.FrozenConfigDict) -> Any:
     """The ops of a layer as one kernel."""
