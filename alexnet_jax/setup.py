@@ -136,14 +136,14 @@ def for_data(config: schema.Config, dataset: sources.Dataset) -> schema.Config:
   )
 
 
-def with_fields(setup: Setup, fields: Mapping[str, Any]) -> Setup:
-  """The setup with other values of some fields of its config."""
+def with_measured(setup: Setup, fields: Mapping[str, Any]) -> Setup:
+  """The setup with values for fields of schema.MEASURED that are None."""
   config = setup.config.copy_and_resolve_references()
   config.update(fields)
   validate.check(config)
   setup = setup._replace(config=config)
-  if parts == 1:  # as setup.programs take them
-    return setup
+  if all(schema.MEASURED[f] == value for f, value in fields.items()):
+    return setup  # its programs take them so already
   programs = build.build(config, mesh=setup.mesh, plan=setup.plan)
   return setup._replace(programs=programs)
 

@@ -234,8 +234,9 @@ for _name, _rules in LAYERS.items():
 FIELDS['model.layer.fc8.units'] = whole(1, most=_UNITS, optional=True)
 # Fields in which None stands for a number that follows from the data set.
 OF_DATA = ('model.num_classes', 'batch_size', 'num_epochs')
-# The same, of what steps/parts.py measures on the machine, in this order.
-MEASURED = ('native_bfloat16', 'grad_accumulation_steps')
+# The same, of what steps/parts.py measures on the machine, in this order; and
+# what programs do while it is None.
+MEASURED = {'native_bfloat16': False, 'grad_accumulation_steps': 1}
 UNDECIDED = (*OF_DATA, *MEASURED)
 
 

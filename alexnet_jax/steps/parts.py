@@ -30,7 +30,6 @@ from alexnet_jax.runtime import environment, paths
 from alexnet_jax.steps import build
 
 _PARTS = (1, 2, 4, 8)
-_UNMEASURED = {'native_bfloat16': False, 'grad_accumulation_steps': 1}
 _SAID = {
   'native_bfloat16': 'products of bfloat16 as such',
   'grad_accumulation_steps': 'its parts',
@@ -72,8 +71,9 @@ def choose(
       able = _candidates(config, field, mesh=mesh)
       file = _file(config, field, mesh=mesh)
       value = _read(file, able) if len(able) > 1 else able[0]
-      worth = always or _is_worth_it(config, plan=plan, forms=len(able))
-      if value is None and worth:
+      if value is None and (
+        always or _is_worth_it(config, plan=plan, forms=len(able))
+      ):
         seconds = _measure(
           config, field, able, mesh=mesh, plan=plan, inputs=inputs
         )
@@ -104,7 +104,7 @@ def _candidates(
       for n in _PARTS
       if n == 1 or (images % n == 0 and images // n >= _FEWEST)
     )
-  return able or (_UNMEASURED[field],)
+  return able or (schema.MEASURED[field],)
 
 
 def _with(config: schema.Config, field: str, value: int) -> schema.Config:

@@ -100,14 +100,14 @@ def _as_measured(
 
   from alexnet_jax.steps import parts
 
-  setup = setup_lib.with_fields(setup, hosts.from_host0(before))
+  setup = setup_lib.with_measured(setup, hosts.from_host0(before))
   found = parts.choose(
     setup.config,
     mesh=setup.mesh,
     plan=setup.plan,
     inputs=parts.Inputs(setup.mean_image, lambda: setup_lib.blank_batch(setup)),
   )
-  return setup_lib.with_fields(setup, found)
+  return setup_lib.with_measured(setup, found)
 
 
 def _says_done(
