@@ -82,6 +82,8 @@ def _printable(value: Any) -> Any:
   """Replaces control characters and half surrogate pairs; keeps HTML as is."""
   if not isinstance(value, str) or hasattr(value, '__html__'):
     return value
+  if value.isprintable():  # such as a picture of a million letters
+    return value
   return ''.join(
     c if c.isprintable() or c in '\n\N{NO-BREAK SPACE}' else '\ufffd'
     for c in value
