@@ -20,8 +20,6 @@ from alexnet_jax.train import guard, health
 from tests import nets, test_train
 from tests.faults import runs
 
-MESHES = [(1, 1), (1, 2), (2, 1), (2, 2)]
-
 
 def _state(run):
   return jax.tree.map(jnp.array, run.state)
@@ -56,7 +54,7 @@ def _close(ours, theirs):
   np.testing.assert_allclose(ours, theirs, rtol=0, atol=limit)
 
 
-@pytest.mark.parametrize(('data', 'column'), MESHES)
+@pytest.mark.parametrize(('data', 'column'), [(1, 1), (2, 2)])
 def test_a_loss_that_is_no_number_updates_nothing(data, column):
   run = nets.trained(data=data, column=column, short=True)
   after, means = _step(run, _bad_batch())
