@@ -62,10 +62,17 @@ def _digest(folder):
   return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-def test_five_kills_at_random_moments_change_no_byte(source, tmp_path):
-  done = _start(source, tmp_path / 'whole')
+@pytest.fixture(scope='module')
+def whole(source, tmp_path_factory):
+  """What nothing interrupts."""
+  output = tmp_path_factory.mktemp('whole') / 'out'
+  done = _start(source, output)
   _, errors = done.communicate(timeout=120)
   assert done.returncode == 0, errors
+  return output
+
+
+def test_five_kills_at_random_moments_change_no_byte(source, whole, tmp_path):
   moments = random.Random(0)
   output, partial = tmp_path / 'out', tmp_path / 'out.partial'
   kept = []
@@ -87,7 +94,7 @@ def test_five_kills_at_random_moments_change_no_byte(source, tmp_path):
     done = _start(source, output)
     _, errors = done.communicate(timeout=120)
     assert done.returncode == 0, errors
-  assert _digest(output) == _digest(tmp_path / 'whole')
+  assert _digest(output) == _digest(whole)
   assert not partial.exists()
 
 
@@ -184,21 +191,15 @@ def test_too_many_unusable_files_end_the_run_and_keep_its_shards(odd, tmp_path):
   assert len(metadata.skipped) == 4
 
 
-def test_stats_only_writes_the_same_bytes_as_preparing(source, tmp_path):
-  output = tmp_path / 'out'
-  _run(source, output)
+def test_stats_only_writes_the_same_bytes_as_preparing(
+  command, whole, tmp_path
+):
+  output = shutil.copytree(whole, tmp_path / 'out')
   before = _digest(output)
   for name in ('mean_image.npy', 'rgb_pca.npz'):
     (output / name).write_bytes(b'lost')
-  done = subprocess.run(
-    [
-      *(sys.executable, '-m', 'alexnet_jax.tools.prepare', '--stats_only'),
-      *(f'--output={output}', '--workers=2'),
-    ],
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
+  args = ('--stats_only', f'--output={output}', '--workers=2')
+  done = command('alexnet_jax.tools.prepare', *args)
   assert done.returncode == 0, done.stderr
   assert 'of 4000 images; standard deviations' in done.stdout
   after = _digest(output)

@@ -25,8 +25,6 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 
-import scipy.io
-
 from alexnet_jax.data import dataset, metadata
 from alexnet_jax.data.prepare import files, labels, layouts, tar
 
@@ -191,6 +189,8 @@ def _read_devkit(
 
   meta.mat also lists the inner nodes of the hierarchy; only leaves are classes.
   """
+  import scipy.io  # a fifth of what a worker would import
+
   names = ('data/meta.mat', f'data/{year}_validation_ground_truth.txt')
   try:
     if path.is_dir():
