@@ -59,6 +59,13 @@ _LONGEST = (
   'test_interrupted',
   'test_columns',
 )
+# Fields of a config that programs are made of.
+_OF_PROGRAMS = (
+  *('seed', 'model', 'dtype', 'kernels', 'native_bfloat16', 'batch_size'),
+  'grad_accumulation_steps',
+  *('optim', 'batch_scaling', 'schedule', 'guard'),
+)
+_OF_IMAGES = ('image_size', 'crop_size', 'channel_stddevs', 'mean_at')
 # In the background a shell has Ctrl-C ignored, by the commands that we run too;
 # under nohup, SIGHUP.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -115,7 +122,13 @@ def programs_are_traced_once():
     return original(fields, mesh=mesh, plan=plan)
 
   def build(config, *, mesh, plan):
-    return build_once(json.dumps(config.to_dict()), mesh, plan)
+    # Of the fields alone that programs are made of: another is an error there.
+    fields = config.to_dict()
+    used = {name: fields[name] for name in _OF_PROGRAMS}
+    used['data'] = {name: fields['data'][name] for name in _OF_IMAGES}
+    if config.schedule.counts != 'fractions':
+      plan = plan._replace(total_steps=None)  # of which none is then asked
+    return build_once(json.dumps(used), mesh, plan)
 
   build.anew = original  # for tests that change what it is made of
   with pytest.MonkeyPatch.context() as patch:
