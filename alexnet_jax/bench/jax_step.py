@@ -114,7 +114,10 @@ class Trainer:
       programs.state, self._mean_image, self._batch
     ).compile()
     self._facts = _facts(config, what='step', since=start)
-    self._facts |= {'parts': config.grad_accumulation_steps}
+    self._facts |= {
+      'parts': config.grad_accumulation_steps,
+      'native_bfloat16': bool(config.native_bfloat16),
+    }
     self._state = programs.init()
 
   def _dispatch(self, batch: Batch) -> Any:

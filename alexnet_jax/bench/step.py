@@ -64,6 +64,7 @@ def measure_steps(settings: Settings) -> list[rows.ResultRow]:
     _step_row(found[each], first=found[first], others=found)
     | {'mesh': each[0], 'kernels': each[1]}
     | {'parts': found[each][-1].get('parts', 1)}
+    | {'native_bfloat16': found[each][-1].get('native_bfloat16', False)}
     | common
     for each in options
   ]
