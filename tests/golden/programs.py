@@ -130,7 +130,6 @@ def _programs(facts: dict[str, Any]) -> str:
     'mesh | dtype | images | config.kernels | MB an image | '
     'kernels, of cuDNN | arguments + scratch | of a GTX 580 | '
     'bound: memory; products',
-    '|'.join(['---'] * 9),
   ]
   for name, p in PROGRAMS.items():
     f = facts[name]
@@ -142,7 +141,7 @@ def _programs(facts: dict[str, Any]) -> str:
       f'{100 * sum(sizes) / paper.GPU_MEMORY:.0f} % | '
       f'{f["memory_ms"]:g} ms; {f["product_ms"]:g} ms'
     )
-  return ''.join(f'| {row} |\n' for row in rows).replace('| --', '|--')
+  return _table(rows)
 
 
 def _layers(facts: dict[str, Any]) -> str:
@@ -151,7 +150,7 @@ def _layers(facts: dict[str, Any]) -> str:
     for p in map(PROGRAMS.get, _BY_LAYER)
     if p
   )
-  rows = [f'layer | {names}', '|'.join(['---'] * 5)]
+  rows = [f'layer | {names}']
   found = [facts[name]['layers'] for name in _BY_LAYER]
   layers = dict.fromkeys(key.split()[0] for layers in found for key in layers)
   for layer in sorted(layers, key=_order):
@@ -163,7 +162,13 @@ def _layers(facts: dict[str, Any]) -> str:
         '' if n is None else f'{n / 1e6:.2f}' for n in (forward, backward)
       ]
     rows.append(' | '.join([layer, *cells]))
-  return ''.join(f'| {row} |\n' for row in rows).replace('| --', '|--')
+  return _table(rows)
+
+
+def _table(rows: list[str]) -> str:
+  lines = [f'| {row} |' for row in rows]
+  lines.insert(1, '|' + '---|' * (rows[0].count('|') + 1))
+  return '\n'.join(lines) + '\n'
 
 
 def _order(layer: str) -> tuple[bool, str]:
