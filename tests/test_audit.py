@@ -129,6 +129,14 @@ def test_a_tuple_counts_every_array(mesh):
   assert _read(text, mesh) == [('all-reduce', 'data', (24 + 20) * 4)]
 
 
+def test_a_start_may_name_its_operands_before_its_results(mesh):
+  """As jax 0.12 writes all of them; 0.10.2 an all-reduce without them."""
+  groups = 'replica_groups={{0,2},{1,3}}'
+  for types in ('f32[6]{0}', '(f32[6]{0}, f32[6]{0})'):
+    text = f'%r = {types} all-reduce-start(%a), {groups}'
+    assert _read(text, mesh) == [('all-reduce', 'data', 24 * 4)]
+
+
 def test_short_groups_are_read_like_long_ones(mesh):
   rows = '%r = f32[6]{0} all-reduce(%a), replica_groups=[2,2]<=[4]'
   across = '%r = f32[6]{0} all-reduce(%a), replica_groups=[2,2]<=[2,2]T(1,0)'

@@ -30,6 +30,7 @@ ENTRY %main (a: f32[8]) -> f32[8] {
   %y = f32[2,4]{1,0} fusion(%x), kind=kLoop, calls=%moves, metadata={op_name="jit(step)/update/mul"}
   %start = (f32[8]{0}, f32[16]{0}) all-gather-start(%b), replica_groups={{0,1}}, dimensions={0}
   %done = f32[16]{0} all-gather-done(%start)
+  %own = (f32[8]{0}, u8[8]{0}) custom-call(%b, %a), custom_call_target="__gpu$xla.gpu.triton"
   %z = f32[4]{0} fusion(%done), kind=kLoop, calls=%part
   ROOT %w = f32[8]{0} while(%a), condition=%go, body=%round, backend_config={"known_trip_count":{"n":"3"}}
 }
@@ -43,6 +44,7 @@ def test_a_kernel_reads_its_operands_and_writes_its_results():
     'conv': ('cudnn', 32 + 32 + 16),
     'y': ('copy', 16 + 32),
     'start': ('collective', 32 + 64),
+    'own': ('fusion', 32 + 32 + 32 + 8),  # a kernel of ops/pallas
     'z': ('copy', 16 + 16),  # no more than it takes
     'again': ('fusion', 3 * (32 + 32)),
   }

@@ -146,7 +146,7 @@ def _collective(
 def _names_operands(line: str, *, kind: str, arrays: int) -> bool:
   """Whether the type of a -start has the operands too: jax 0.12's all have."""
   operands = line.partition(f'{kind}-start(')[2].partition(')')[0]
-  return kind != 'all-reduce' or arrays == 2 * (operands.count(',') + 1)
+  return kind != 'all-reduce' or arrays == 2 * operands.count('%')
 
 
 def array_bytes(dtype: str, shape: str) -> int:
