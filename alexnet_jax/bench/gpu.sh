@@ -73,11 +73,11 @@ main() {
 }
 
 settings() {
-  kernels=xla,pallas net=--config=throughput images=4096
+  kernels=xla,pallas mode=compile net=--config=throughput images=4096
   sizes=(128 512 1024)
   rounds=(--seconds=2 --rounds=4 --save)
   if [[ $small ]]; then
-    kernels=xla net=--config=smoke images=256
+    kernels=xla mode=eager net=--config=smoke images=256
     sizes=(4 8 16)
     rounds=(--seconds=0.1 --rounds=2)
   fi
@@ -95,7 +95,7 @@ measure() {  # SECONDS NAME FLAGS...
   shift 2
   if [[ ${TORCH_PYTHON:-} && $name != end_to_end ]]; then
     peer=(--torch_python="$TORCH_PYTHON"
-      --peer_forms=channels_last/compile/shifts)
+      --peer_forms="channels_last/$mode/shifts")
   fi
   try "$seconds" "$name" "$python" -P -m alexnet_jax.tools.bench "$net" "$@" \
     --mesh=1x1 "${rounds[@]}" ${peer[@]+"${peer[@]}"}
