@@ -38,6 +38,7 @@ def test_every_field_has_a_row_that_says_something():
     ('data.crop_size', 'a whole number from 1 to 4096', 'pixels', '§4.1'),
     ('optim.momentum', 'a number 0 or more and below 1', '', '§5'),
     ('batch_size', 'a whole number from 1 to 65536, or None', 'images', '§5'),
+    ('mesh.column', 'a whole number 1 or more', 'devices', '§3.2'),
     ('model.lrn.alpha_of', "'sum' or 'mean'", '', '§3.3'),
     (
       'plateau.patience_epochs',
