@@ -6,14 +6,14 @@
     --set=data.dir=DATA --seeds=0,1,2,3,4 \\
     --ablations=no_crops,no_dropout,no_lrn,no_overlap,one_gpu_half
 
-PHOTOS has train/CLASS/IMAGE, as a folder or an archive. What the paper's methods
-against overfitting do shows in little time only if there are few images to train
-on: of 10,000 a fifth is for training, the others measure the error to half a
-point. docs/experiments.md has the whole of CIFAR-10.
+PHOTOS has train/CLASS/IMAGE, as a folder or an archive. What the paper's
+methods against overfitting do shows in little time only if there are few images
+to train on: of 10,000 a fifth is for training, the others measure the error to
+half a point. docs/experiments.md has the whole of CIFAR-10.
 
-Points of top-1 error, five seeds: crops 3.1, dropout 2.7, normalisation 4.7, half
-the kernels 2.4; overlapping pooling cannot be told from noise. 54 s of processor
-time a run (AMD EPYC with AVX-512).
+Points of top-1 error, five seeds: crops 3.1, dropout 2.7, normalisation 4.7,
+half the kernels 2.4; overlapping pooling cannot be told from noise. 54 s of
+processor time a run (AMD EPYC with AVX-512).
 
 Every ablation leaves maps as large as they are. Rates and initial values were
 chosen with the base and no_dropout, on other splits of the same images.
