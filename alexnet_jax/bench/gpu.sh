@@ -48,8 +48,7 @@ main() {
   step bfloat16 "${sizes[1]}"
   step float32 "${sizes[0]}"
   if has grain; then
-    # shellcheck disable=SC2086
-    try 90 trace "$python" -P -m alexnet_jax.main $net --profile=5:14 \
+    try 90 trace "$python" -P -m alexnet_jax.main "${net[@]}" --profile=5:14 \
       --workdir="$out/run" --config.data.source=embedded \
       --config.total_steps=20 --config.eval.every_epochs=99 \
       --config.checkpoint.every_epochs=99 --config.eval.final_views=1 \
@@ -58,12 +57,12 @@ main() {
     left_out+=('trace: grain is not there')
   fi
   measure 80 eval --what=eval --dtype=bfloat16 --batch_size="${sizes[1]}"
-  if has grain && has array_record && has simplejpeg; then
+  if has grain && has array_record && has simplejpeg && has PIL; then
     draw_images "$out/images"
     measure 90 end_to_end --what=end_to_end --source="$out/images" \
       --images="$images" --dtype=bfloat16 --batch_size="${sizes[1]}"
   else
-    left_out+=('end_to_end: grain, array_record or simplejpeg is not there')
+    left_out+=('end_to_end: grain, array_record, simplejpeg or PIL is not there')
   fi
   step bfloat16 "${sizes[0]}"
   step bfloat16 "${sizes[2]}"
@@ -73,11 +72,13 @@ main() {
 }
 
 settings() {
-  kernels=xla,pallas mode=compile net=--config=throughput images=4096
+  kernels=xla,pallas mode=compile images=4096
+  net=(--config=throughput)
   sizes=(128 512 1024)
   rounds=(--seconds=2 --rounds=4 --save)
   if [[ $small ]]; then
-    kernels=xla mode=eager net=--config=smoke images=256
+    kernels=xla mode=eager images=256
+    net=(--config=smoke --config.data.image_size=256)
     sizes=(4 8 16)
     rounds=(--seconds=0.1 --rounds=2)
   fi
@@ -97,7 +98,7 @@ measure() {  # SECONDS NAME FLAGS...
     peer=(--torch_python="$TORCH_PYTHON"
       --peer_forms="channels_last/$mode/shifts")
   fi
-  try "$seconds" "$name" "$python" -P -m alexnet_jax.tools.bench "$net" "$@" \
+  try "$seconds" "$name" "$python" -P -m alexnet_jax.tools.bench "${net[@]}" "$@" \
     --mesh=1x1 "${rounds[@]}" ${peer[@]+"${peer[@]}"}
 }
 
