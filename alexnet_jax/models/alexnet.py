@@ -256,24 +256,25 @@ class AlexNet(nn.Module):
     `dropout` is given in training; None: the factor of test time instead.
     """
     activations = {}  # features and health read them
-    x, fused = images.astype(self.dtype), {}  # [B, 224, 224, 3]
+    fused = {}  # 'conv1/pool': where a kernel has computed it already
+    x = images.astype(self.dtype)  # [B, 224, 224, 3]
     for stage in stages(self.config):
       name, _, op = stage.partition('/')  # 'conv1/pool' -> conv1, pool
       if op:
         with jax.named_scope(f'{name}_{op}'):  # its name in profiles and HLO
           x = self._op(op, x, dropout=dropout, layer=name)
       else:
-        x, fused = self._layer(name, x)  # [B, H, W, C|C/2] or [B, D|D/2]
+        x = self._layer(name, x, fused)  # [B, H, W, C|C/2] or [B, D|D/2]
       activations[stage] = x = fused.get(stage, x)
     return x, activations  # [B, classes]
 
   def _layer(
-    self, name: str, x: Float[Array, 'b ...']
-  ) -> tuple[Float[Array, 'b ...'], Activations]:
+    self, name: str, x: Float[Array, 'b ...'], fused: Activations
+  ) -> Float[Array, 'b ...']:
     """Applies layer `name` to x, of this device's columns.
 
-    Where one kernel computes all ops after it (config.kernels = 'pallas') also
-    returns the last one's output by name; XLA drops the ops that nothing reads.
+    Where one kernel computes all ops after it (config.kernels = 'pallas'),
+    `fused` gets the output of the last; XLA drops the ops that nothing reads.
     """
     layer = self.config.layer[name]
     here, columns_ = self.columns_here, self.config.columns
@@ -287,19 +288,16 @@ class AlexNet(nn.Module):
       conv_ = Conv(
         layer, share, groups, rounding=rounding, native=self.native, name=name
       )
-      y, fused = conv_(x), {}
       if self.kernels == 'pallas' and name in in_one_kernel(self.config):
         last = f'{name}/{layer.ops[-1]}'
         fused[last] = conv_(x, block=self._block(layer))
-      return y, fused
+      return conv_(x)
     x = _flatten(x, groups=groups)  # [B, groups, D]
     if layer.inputs == 'summed':
       x = x.reshape(x.shape[0], 1, -1)  # [B, 1, D]: columns one after another
-      dense = Dense(layer, units=layer.units, sum_columns=True, name=name)
-    else:
-      units = layer.units // columns_ * here
-      dense = Dense(layer, units=units, native=self.native, name=name)
-    return dense(x), {}
+      return Dense(layer, units=layer.units, sum_columns=True, name=name)(x)
+    units = layer.units // columns_ * here
+    return Dense(layer, units=units, native=self.native, name=name)(x)
 
   def _block(self, layer: config_dict.FrozenConfigDict) -> Any:
     """The ops of a layer as one kernel."""
