@@ -83,7 +83,7 @@ def test_a_gradient_is_that_of_finite_differences(columns):
     return logits[np.arange(2), units[:, 0]]
 
   np.testing.assert_allclose(
-    found.activations[np.arange(2), units[:, 0]], score(x), rtol=1e-5
+    found.activations[np.arange(2), units[:, 0]], score(x), rtol=1e-5, atol=1e-6
   )
   gradients = np.asarray(found.gradients)
   for seed in range(3):
