@@ -34,10 +34,10 @@ left_out=()
 
 main() {
   if (($#)); then
-    "$python" -m venv --system-site-packages "$out/venv"
-    "$out/venv/bin/python" -m pip install --quiet --no-index --no-deps \
-      --find-links="$1" -r "$here/gpu.txt"
-    python=$out/venv/bin/python
+    # Not a virtual environment: it would not see the packages of another.
+    "$python" -m pip install --quiet --no-index --no-deps \
+      --target="$out/packages" --find-links="$1" -r "$here/gpu.txt"
+    export PYTHONPATH=$PYTHONPATH:$out/packages
   fi
   if has torch; then : "${TORCH_PYTHON:=$python}"; fi
   settings
