@@ -317,3 +317,16 @@ def test_classes_of_another_number_are_told_as_classes(step, tuned):
     compatible.check_resumable(
       json.loads(meta.read_text()), now, dataset=data, path=run
     )
+
+
+def test_a_class_of_another_name_is_told(tuned):
+  run, _, _ = tuned
+  (meta,) = run.glob('checkpoints/*/meta/metadata')
+  meta = json.loads(meta.read_text())
+  data = setup_lib.load_data(compatible.own_config(meta))
+  first, second, third = data.classes
+  second = second._replace(id='sh\x1bip')
+  data = dataclasses.replace(data, classes=(first, second, third))
+  said = r"class 1 is 'dog' there and 'sh\\x1bip' in .* in metadata\.json\)"
+  with pytest.raises(ValueError, match=said):
+    compatible.check_classes(meta, data, path=run)

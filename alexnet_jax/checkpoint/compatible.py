@@ -106,12 +106,21 @@ def check_classes(
   Their ids count: sources of the same classes have other words for some.
   """
   ours = [c.id for c in dataset.classes]
-  if [c['id'] for c in meta['classes']] != ours:
-    raise ValueError(
-      f'{path} knows the {len(meta["classes"])} classes of {meta["dataset"]}, '
-      f'not the {len(ours)} of {dataset.name}: use that data, or another '
-      'workdir'
+  theirs = [c['id'] for c in meta['classes']]
+  if theirs == ours:
+    return
+  which = ''
+  if len(theirs) == len(ours):
+    pairs = enumerate(zip(theirs, ours, strict=True))
+    number, (old, new) = next(p for p in pairs if p[1][0] != p[1][1])
+    which = (
+      f' (class {number} is {old!r} there and {new!r} in these data, of '
+      f'prepared data in {metadata.FILE})'
     )
+  raise ValueError(
+    f'{path} knows the {len(theirs)} classes of {meta["dataset"]}, not the '
+    f'{len(ours)} of {dataset.name}{which}: use that data, or another workdir'
+  )
 
 
 def changes(before: dict[str, Any], now: schema.Config) -> list[Change]:
