@@ -55,7 +55,7 @@ def _net(columns=2, dtype='float32', rounding='up'):
 
 @functools.cache
 def _activations(columns=2):
-  """Of `_net`, compiled: (preprocessed images) -> all, by name."""
+  """Returns a compiled function: preprocessed images -> activations by name."""
   net = _net(columns)
   return jax.jit(lambda x: net.activations(net.params, x))
 

@@ -64,7 +64,7 @@ def _digest(folder):
 
 @pytest.fixture(scope='module')
 def whole(source, tmp_path_factory):
-  """What nothing interrupts."""
+  """An undisturbed run of prepare, to compare with."""
   output = tmp_path_factory.mktemp('whole') / 'out'
   done = _start(source, output)
   _, errors = done.communicate(timeout=120)

@@ -76,7 +76,7 @@ def _walk(config: schema.Config) -> None:
 
 
 def _is_deep(value: object) -> bool:
-  """Whether sequences and mappings are nested more than _DEEPEST deep.
+  """Returns whether sequences and mappings nest more than _DEEPEST deep.
 
   >>> _is_deep(((0, 0.1), (4, 0.01))), _is_deep(eval('[' * 60 + ']' * 60))
   (False, True)

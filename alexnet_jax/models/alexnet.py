@@ -123,13 +123,13 @@ class Conv(nn.Module):
   kernels: int  # on this device
   groups: int  # columns on this device that each read only their own maps
   rounding: str = 'up'  # of the number of windows: config.model.rounding
-  native: bool = False  # see ops/products.py
+  native: bool = False  # config.native_bfloat16, see ops/products.py
 
   @nn.compact
   def __call__(
     self, x: Float[Array, 'b h w c'], *, block: Any = None
   ) -> Float[Array, 'b i j k']:
-    """Convolves x; with a block.Block, returns what its ops make of that."""
+    """Convolves x; a block.Block applies the ops after it in one kernel."""
     c = self.config
     padding = (self._padding(x.shape[1]), self._padding(x.shape[2]))
     places = self._positions(x, padding) if c.local else ()  # (H', W') or ()
@@ -188,7 +188,7 @@ class Dense(nn.Module):
   # fc8: whether each column computes its share of every unit from its own
   # inputs, and the shares are then summed over the columns.
   sum_columns: bool = False
-  native: bool = False  # see ops/products.py
+  native: bool = False  # config.native_bfloat16, see ops/products.py
 
   @nn.compact
   def __call__(self, x: Float[Array, 'b groups d']) -> Float[Array, 'b units']:
@@ -242,7 +242,7 @@ class AlexNet(nn.Module):
   # gradients and the logits are always float32.
   dtype: DTypeLike = jnp.float32
   kernels: str = 'xla'  # config.kernels
-  native: bool = False  # see ops/products.py
+  native: bool = False  # config.native_bfloat16, see ops/products.py
 
   @nn.compact
   def __call__(
@@ -256,7 +256,7 @@ class AlexNet(nn.Module):
     `dropout` is given in training; None: the factor of test time instead.
     """
     activations = {}  # features and health read them
-    fused = {}  # 'conv1/pool': where a kernel has computed it already
+    fused = {}  # outputs by name that one kernel has computed: 'conv1/pool'
     x = images.astype(self.dtype)  # [B, 224, 224, 3]
     for stage in stages(self.config):
       name, _, op = stage.partition('/')  # 'conv1/pool' -> conv1, pool
@@ -300,7 +300,7 @@ class AlexNet(nn.Module):
     return Dense(layer, units=units, native=self.native, name=name)(x)
 
   def _block(self, layer: config_dict.FrozenConfigDict) -> Any:
-    """The ops of a layer as one kernel."""
+    """Returns the kernel that computes all ops after a layer."""
     from alexnet_jax.ops.pallas import block
 
     norm, window = self._norm(), self._window()
@@ -455,7 +455,7 @@ def _shapes(config: ModelConfig, crop_size: int) -> dict[str, tuple[int, ...]]:
 def _activations(
   key: Key[Array, ''], *, model: AlexNet, crop_size: int
 ) -> dict[str, Float[Array, '1 ...']]:
-  """Of an empty image; JAX traces it once for each net, which takes long."""
+  """Returns the activations of a black image; JAX traces it once for a net."""
   images = jnp.zeros((1, crop_size, crop_size, 3))
   return whole(lambda k: model.init_with_output(k, images)[0][1])(key)
 

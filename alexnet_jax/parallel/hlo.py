@@ -144,7 +144,7 @@ def _collective(
 
 
 def _names_operands(line: str, *, kind: str, arrays: int) -> bool:
-  """Whether the type of a -start has the operands too: jax 0.12's all have."""
+  """Returns whether a -start's type has its operands too, as in jax 0.12."""
   operands = line.partition(f'{kind}-start(')[2].partition(')')[0]
   return kind != 'all-reduce' or arrays == 2 * operands.count('%')
 

@@ -1,11 +1,11 @@
 """Chooses by a measurement what is fastest on this machine (schema.MEASURED).
 
-Into how many parts a minibatch is divided: on a CPU the maps of a few images
-stay in its cache, but each part adds up the gradients of all parameters once
-more. And whether a CPU multiplies bfloat16 as such: with its own instructions
-that is faster, without them slower. Before a long run training steps of each
-form take turns. The choice is kept beside the compiled programs, and the run's
-config.json holds it: other forms round in other places.
+One field is the number of parts of a minibatch: on a CPU the maps of a few
+images stay in its cache, but each part adds up the gradients of all parameters
+once more. The other is whether a CPU multiplies bfloat16 as such: with
+instructions for it that is faster, without them slower. Before a long run
+training steps of each form take turns. The choice is kept beside the compiled
+programs, and the run's config.json holds it: other forms round in other places.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def choose(
   always: bool = False,
   tell: Callable[[str], object] = print,
 ) -> dict[str, int]:
-  """Returns fields that are None, with what is fastest here, now or before.
+  """Returns the fastest value here for each field of MEASURED that is None.
 
   It is the first value of each where the devices are no CPUs or of several
   hosts, and before a run that is too short for a measurement, unless `always`

@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def summary(audit: dict[str, Any]) -> dict[str, Any]:
-  """What the page says of a program; bytes are rounded to 1,000."""
+  """Returns a program's row of docs/scaling.md; bytes are rounded to 1,000."""
   cost = audit['cost']['train']
   parts = cost['parts']
   return {

@@ -75,7 +75,7 @@ class Block:
 
   @property
   def none(self) -> int:
-    """What stands for no tap: no element of the window gets its gradient."""
+    """The number stored where no element of a window gets its gradient."""
     return self.size**2
 
 
@@ -207,7 +207,7 @@ def _call(
 
 
 class _Place(NamedTuple):
-  """What a program works on."""
+  """The image, rows, positions and channels that one program computes."""
 
   image: Array
   row: Array  # the first of its strip
