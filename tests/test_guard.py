@@ -15,6 +15,7 @@ from alexnet_jax.checkpoint import checksums
 from alexnet_jax.ops import pool
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import build
+from alexnet_jax.steps import train as train_lib
 from alexnet_jax.studies import communication
 from alexnet_jax.train import guard, health
 from tests import nets, test_train
@@ -228,3 +229,24 @@ def test_a_loss_at_chance_is_not_told_again_after_a_restart():
   other = watch()
   other.replay([*lines, {'split': 'val', 'step': 6, 'loss': 9.0}])
   assert not other.see(2.31, steps=2)
+
+
+@pytest.mark.parametrize('shape', [(300, 7), (512, 512), (3, 3, 256, 128)])
+@pytest.mark.parametrize(
+  ('value', 'finite'),
+  [
+    (0.0, True),
+    (-3.4e38, True),
+    (1e-44, True),
+    (np.nan, False),
+    (np.inf, False),
+    (-np.inf, False),
+  ],
+)
+def test_one_number_that_is_not_finite_is_found(shape, value, finite):
+  x = np.full(shape, 3.4e38, np.float32)  # their sum would not be finite
+  found = jax.jit(train_lib._all_finite)
+  for place in (0, x.size // 2 + 1, x.size - 1):
+    one = x.copy()
+    one.flat[place] = value
+    assert bool(found(one)) == finite

@@ -198,3 +198,16 @@ def test_lars_keeps_the_state_of_the_plain_rule():
   assert jax.tree.structure(plain.init(params)) == jax.tree.structure(
     lars.init(params)
   )
+
+
+@pytest.mark.parametrize('trust', [None, 0.001])
+def test_the_moves_of_a_state_are_the_updates_that_led_to_it(trust):
+  params, gradients = map(_as_jax, _draw())
+  grads = {'fc6': {k: g[0] for k, g in gradients['fc6'].items()}}
+  rule = sgd.paper_sgd(momentum=0.9, weight_decay=0.05, trust_coefficient=trust)
+  rates = {'fc6': {'kernel': jnp.float32(0.1), 'bias': jnp.float32(0)}}
+  updates, state = rule.update(grads, rule.init(params), params, rates=0.1)
+  updates, state = rule.update(grads, state, params, rates=rates)
+  moves = sgd.moves(state, rates=rates)
+  jax.tree.map(np.testing.assert_array_equal, moves, updates)
+  assert moves['fc6']['kernel'].any() and not moves['fc6']['bias'].any()

@@ -20,9 +20,11 @@ from ml_collections import config_dict
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.evaluate import predictions
+from alexnet_jax.models import summary
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import preprocess
+from alexnet_jax.steps import views as steps_views
 
 
 def predict(
@@ -40,15 +42,11 @@ def predict(
   for CIFAR-10 (augment.views). `split` is by default the validation split.
   `check` runs between minibatches; an error that it raises ends this.
   """
-  crops = place_views(setup.config, views=views, mesh=setup.mesh)
   split = setup.dataset.val if split is None else split
+  probabilities_of = _program(setup, views=views, images=len(split))
   names, rows = [], []  # a row: arrays of one minibatch
   for batch in minibatches(setup, split, title=f'views: {views}', check=check):
-    each = [
-      setup.programs.predict(variables, setup.mean_image, batch.images, view)
-      for view in crops
-    ]
-    mean = functools.reduce(operator.add, each) / len(each)  # of probabilities
+    mean = probabilities_of(variables, setup.mean_image, batch.images)
     score = setup.programs.score(mean, batch.labels)  # losses [B], ranks [B]
     names += batch.names
     rows.append(
@@ -67,6 +65,27 @@ def predict(
     views=views,
     classes=[c.id for c in setup.dataset.classes],
   )
+
+
+_SHARED = 1e12  # operations of ten views; fewer take less time than to compile
+
+
+def _program(
+  setup: setup_lib.Setup, *, views: int, images: int
+) -> Callable[..., Float[Array, 'b classes']]:
+  """Returns (variables, mean image, images) -> mean of the probabilities."""
+  config, programs = setup.config, setup.programs
+  work = summary.operations(config.model, crop_size=config.data.crop_size)
+  many = views * images * work['eval'] >= _SHARED
+  if programs.predict_ten and views == steps_views.VIEWS and many:
+    return programs.predict_ten
+  crops = place_views(config, views=views, mesh=setup.mesh)
+
+  def mean(*args: Any) -> Float[Array, 'b classes']:
+    each = [programs.predict(*args, view) for view in crops]
+    return functools.reduce(operator.add, each) / len(each)
+
+  return mean
 
 
 class Minibatch(NamedTuple):

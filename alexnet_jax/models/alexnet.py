@@ -246,19 +246,26 @@ class AlexNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: Float[Array, 'b s s 3'], *, dropout: Dropout | None = None
-  ) -> tuple[Float[Array, 'b classes'], Activations]:
+    self,
+    images: Float[Array, 'b ...'],
+    *,
+    dropout: Dropout | None = None,
+    part: slice = slice(None),
+  ) -> tuple[Float[Array, 'b ...'], Activations]:
     """Returns logits [B, classes] of images, and every activation by name.
 
     Those are the output of each layer ('conv1': before its activation) and of
     each op after it ('conv1/activation', 'conv1/pool'), of this device's
-    columns. Images are RGB 0-255 minus the mean image; 224 x 224 in the paper.
+    columns. Images [B, S, S, 3] are RGB 0-255 minus the mean image; 224 x 224
+    in the paper.
     `dropout` is given in training; None: the factor of test time instead.
+    `part` says which of `stages` to compute: `images` are then the input of the
+    first of them, and the output of the last comes in place of logits.
     """
     activations = {}  # features and health read them
     fused = {}  # outputs by name that one kernel has computed: 'conv1/pool'
     x = images.astype(self.dtype)  # [B, 224, 224, 3]
-    for stage in stages(self.config):
+    for stage in stages(self.config)[part]:
       name, _, op = stage.partition('/')  # 'conv1/pool' -> conv1, pool
       if op:
         with jax.named_scope(f'{name}_{op}'):  # its name in profiles and HLO

@@ -63,6 +63,15 @@ def paper_sgd(
   )
 
 
+def moves(opt_state: PyTree, *, rates: PyTree) -> PyTree:
+  """Returns what the rule adds to parameters, from its state after an update.
+
+  That is the velocity, or 0 where the rate is 0: what `update` returns, too.
+  """
+  velocity = optax.tree.get(opt_state, 'trace')
+  return _each(lambda rate, v: jnp.where(rate == 0, 0, v), rates, velocity)
+
+
 def from_config(
   optim: config_dict.ConfigDict,
   *,

@@ -17,7 +17,7 @@ from alexnet_jax.optim import sgd
 from alexnet_jax.parallel import consensus
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.runtime import compile
-from alexnet_jax.steps import evaluate, train
+from alexnet_jax.steps import evaluate, train, views
 from alexnet_jax.steps import state as state_lib
 from alexnet_jax.steps.state import TrainState
 
@@ -36,6 +36,9 @@ class Steps(NamedTuple):
   train: Callable[..., tuple[TrainState, dict[str, Array]]]
   # (variables, mean image, images, view) -> probabilities.
   predict: Callable[..., Float[Array, 'b classes']]
+  # (variables, mean image, images) -> probabilities, averaged over the ten
+  # views; None where the views share nothing, see steps/views.py.
+  predict_ten: Callable[..., Float[Array, 'b classes']] | None
   # (variables, mean image, images, view) -> float32, the last hidden layer: fc7
   # after its ReLU (§6.1).
   features: Callable[..., Float[Array, 'b units']]
@@ -88,6 +91,7 @@ def build(
     step = evaluate.output_step(config, model=model, output=name)
     return compiled(step, (specs.variables, P(), data.spec, P()), out_specs)
 
+  share = views.shared(config)
   step = train.train_step(
     config,
     plan=plan,
@@ -111,6 +115,12 @@ def build(
       step, (specs, P(), batch_specs), (specs, output_specs), donate_argnums=0
     ),
     predict=outputs(evaluate.PROBABILITIES, data.spec),
+    predict_ten=share
+    and compiled(
+      views.ten_views_step(config, model=model, share=share),
+      (specs.variables, P(), data.spec),
+      data.spec,
+    ),
     features=outputs(
       evaluate.last_hidden(config.model), P(mesh_lib.DATA, mesh_lib.COLUMN)
     ),

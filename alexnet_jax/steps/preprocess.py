@@ -85,6 +85,17 @@ def _mean_offset(
   return jnp.full_like(offset, middle)  # 2012: the centre
 
 
+def of_whole(
+  config: config_dict.ConfigDict,
+  *,
+  mean_image: Float[Array, 't t 3'],
+  images: UInt8[Array, 'b t t 3'],
+) -> Float[Array, 'b t t 3']:
+  """Subtracts the mean image of whole images."""
+  x = images.astype(jnp.float32) - mean_image[None]
+  return _divide(x, config.data.channel_stddevs)
+
+
 def of_view(
   config: config_dict.ConfigDict,
   *,

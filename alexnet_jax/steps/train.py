@@ -20,8 +20,8 @@ from ml_collections import config_dict
 
 from alexnet_jax.config import durations
 from alexnet_jax.models import alexnet
-from alexnet_jax.ops import columns
-from alexnet_jax.optim import schedule
+from alexnet_jax.ops import columns, platform
+from alexnet_jax.optim import schedule, sgd
 from alexnet_jax.parallel import consensus
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import metrics, preprocess
@@ -80,16 +80,26 @@ def train_step(
       check = _check_finite(
         config, loss=outputs['loss'], grads=grads, updates=updates
       )
-      updated = {
-        'params': optax.apply_updates(state.params, updates),  # float32
-        'opt_state': opt_state,
-        'model_state': model_state,
-      }
-      for name, new in updated.items():
-        updated[name] = check.choose(  # old values where not finite
-          new, getattr(state, name), specs=getattr(specs, name)
-        )
-    state = dataclasses.replace(state, step=state.step + 1, **updated)
+      opt_state = check.choose(  # old values where not finite
+        opt_state, state.opt_state, specs=specs.opt_state
+      )
+      # Of the velocity that is stored, read once: see _stored.
+      moves = sgd.moves(_stored(opt_state), rates=rates)
+      params = check.choose(
+        optax.apply_updates(state.params, moves),  # float32
+        state.params,
+        specs=specs.params,
+      )
+      model_state = check.choose(
+        model_state, state.model_state, specs=specs.model_state
+      )
+    state = dataclasses.replace(
+      state,
+      step=state.step + 1,
+      params=params,
+      opt_state=opt_state,
+      model_state=model_state,
+    )
     outputs |= {'learning_rate': rate, 'finite': check.layers[None]}
     if flags is not None:
       outputs[consensus.FLAGS] = consensus.psum_flags(flags)
@@ -188,6 +198,17 @@ def _accumulate_grads(
   return accumulated
 
 
+def _stored(velocity: PyTree) -> PyTree:
+  """Lets a CPU read velocities from memory to add them to the parameters.
+
+  XLA would compute each twice, for memory and for the parameters, and then copy
+  it, since the first result may not overwrite what the second reads.
+  """
+  if platform.here() != 'cpu':
+    return velocity  # one kernel writes both
+  return jax.tree.map(lax.optimization_barrier, velocity)
+
+
 class FiniteCheck(NamedTuple):
   """Whether an update may be applied, as far as this device knows.
 
@@ -225,7 +246,7 @@ def _check_finite(
 
   def is_finite(layer: str) -> Bool[Array, '']:
     leaves = jax.tree.leaves([tree[layer] for tree in trees])
-    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
+    return jnp.stack([_all_finite(x) for x in leaves]).all()
 
   layers = jnp.stack([is_finite(layer) for layer in sorted(grads)])  # [layers]
   replicated = jnp.isfinite(loss)  # the same on all devices
@@ -233,6 +254,18 @@ def _check_finite(
   if config.guard.max_skipped_steps:
     split = replicated = columns.agree(split)  # one more psum of a word
   return FiniteCheck(layers, split, replicated)
+
+
+_LARGE = 2**18  # numbers; fewer stay in a CPU's cache
+
+
+def _all_finite(x: Float[Array, '... d']) -> Bool[Array, '']:
+  """Whether every number of an array is finite."""
+  if platform.here() != 'cpu' or x.size < _LARGE:
+    return jnp.isfinite(x).all()
+  # 0 times a number that is not finite is NaN. A product reads x once; XLA on a
+  # CPU stores isfinite(x) first, and reads that.
+  return (x @ jnp.zeros(x.shape[-1], x.dtype)).sum() == 0
 
 
 def _learning_rates(
