@@ -131,8 +131,11 @@ def parse(argv: Sequence[str]) -> list[str]:
   except SystemExit:  # --help and its kin: absl exits with 1
     sys.exit(0)
   except (flags.Error, *USER_ERRORS) as error:
-    uses = [use for message, use in _NO_VALUE if message in str(error)]
-    _fail(error, hint=uses[0] if uses else _HELP)
+    text, hint = str(error), _HELP
+    for message, use in _NO_VALUE:
+      if message in text:  # 'flag --NAME=VALUE: ' is in front of it
+        text, hint = text[: text.index(message)].rstrip(":(' "), use
+    _fail(text, hint=hint)
     sys.exit(2)
   if _arguments is not None:
     _arguments[:] = rest[1:]

@@ -179,10 +179,10 @@ FLAGS = [
   (2, 'SMOKE train', "'train' is no flag", '--help lists the flags'),
   (2, 'SMOKE --workdir', 'Missing value for flag --workdir', '--help lists'),
   (2, 'SMOKE --mode=evil', '--mode=evil', 'one of <train|eval|summary>'),
-  (2, 'SMOKE --config.batch_size=many', 'size=many', 'use a whole number'),
-  (2, 'SMOKE --config.batch_size=3.5', 'size=3.5', 'use a whole number'),
-  (2, 'SMOKE --config.optim.momentum=big', 'momentum=big', 'use a number'),
-  (2, 'SMOKE --config.data.reshuffle=maybe', 'e=maybe', 'use true or false'),
+  (2, 'SMOKE --config.batch_size=many', 'size=many: use a whole number'),
+  (2, 'SMOKE --config.batch_size=3.5', 'size=3.5: use a whole number'),
+  (2, 'SMOKE --config.optim.momentum=big', 'momentum=big: use a number'),
+  (2, 'SMOKE --config.data.reshuffle=maybe', 'reshuffle=maybe: use true or'),
   (2, 'SMOKE --config.schedule.bias=((0,1)', 'bias=((0,1)', 'use quotes'),
 ]
 

@@ -310,15 +310,13 @@ def upgrade(config: abc.Mapping[str, Any]) -> dict[str, Any]:
   >>> new['layer'], new['skip_layers'], new['rounding']
   ({'conv2': {'inputs': 'own_column'}}, [], 'up')
   """
-  data = config.get('data')
-  if 'dtype' in config:
+  data, model = config.get('data'), config.get('model')
+  if 'dtype' in config or isinstance(model, abc.Mapping):
     config = {**_ADDED[''], **config}
   if isinstance(data, abc.Mapping):
     config = {**config, 'data': {**_ADDED['data'], **data}}
-  model = config.get('model')
   if not isinstance(model, abc.Mapping):
     return dict(config)
-  config = {**_ADDED[''], **config}
   model = _ADDED['model'] | _renamed(model, _OLD_MODEL_FIELDS)
   if isinstance(model.get('lrn'), abc.Mapping):
     model['lrn'] = {**_ADDED['lrn'], **model['lrn']}
