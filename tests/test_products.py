@@ -1,4 +1,4 @@
-"""Products of bfloat16 on a CPU, against float32 ones of the same values."""
+"""Products on a CPU: of bfloat16 against float32 ones of the same values."""
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,26 @@ def test_a_matrix_product_and_its_gradients(native):
   exact = [a.astype(jnp.float32) for a in (x, kernel)]
   wanted = _with_gradients(jnp.matmul, *exact, g)
   jax.tree.map(_close, _with_gradients(multiply, x, kernel, g), wanted)
+
+
+@pytest.mark.parametrize('inputs', [2048, 2049])  # in blocks, and not
+@pytest.mark.parametrize('images', [1, 5])
+def test_a_large_product_of_float32_and_its_gradients(inputs, images):
+  rng = np.random.default_rng(inputs)
+  shapes = (images, inputs), (inputs, 520), (images, 520)
+  x, kernel, g = (rng.normal(size=shape) for shape in shapes)
+  assert kernel.size >= products._LARGE
+
+  def multiply(x, kernel):
+    return products.matmul(x, kernel, out=jnp.float32)
+
+  arrays = (jnp.asarray(a, jnp.float32) for a in (x, kernel, g))
+  found = _with_gradients(multiply, *arrays)
+  for one, exact in zip(
+    found, (x @ kernel, g @ kernel.T, x.T @ g), strict=True
+  ):
+    assert one.dtype == jnp.float32
+    np.testing.assert_allclose(one, exact, atol=1e-3)  # of numbers to 150
 
 
 def test_gradients_of_float32_logits_are_not_rounded():

@@ -1,4 +1,4 @@
-"""Products of bfloat16 matrices on a CPU, and convolutions made of them.
+"""Matrix products on a CPU, and convolutions of bfloat16 made of them.
 
 Processors with instructions for it (AVX-512 BF16, AMX) multiply bfloat16 two to
 five times as fast as float32. XLA uses these only where the result is float32,
@@ -36,11 +36,15 @@ def matmul(
   Array([[3., 3.],
          [3., 3.]], dtype=float32)
   """
-  if platform.here() != 'cpu' or x.dtype == jnp.float32:
+  small = x.dtype == jnp.float32 and kernel.size < _LARGE
+  if platform.here() != 'cpu' or small:
     return jnp.matmul(x, kernel, preferred_element_type=out)
-  if native and out != jnp.float32:
+  if x.dtype == jnp.float32 or (native and out != jnp.float32):
     return _matmul(*vary_alike(x, kernel)).astype(out)
   return (x.astype(jnp.float32) @ kernel.astype(jnp.float32)).astype(out)
+
+
+_LARGE = 2**20  # numbers of a kernel; reading fewer takes no time to speak of
 
 
 @jax.custom_vjp
@@ -55,11 +59,25 @@ def _matmul_forward(x, kernel):
 def _matmul_backward(saved, g):
   x, kernel = saved
   g = g.astype(x.dtype)
-  dx, dkernel = _product(g, kernel, over=(1, 1)), _product(x, g, over=(0, 0))
+  dx, dkernel = _input_gradient(kernel, g), _product(x, g, over=(0, 0))
   return dx.astype(x.dtype), dkernel.astype(kernel.dtype)
 
 
 _matmul.defvjp(_matmul_forward, _matmul_backward)
+_BLOCKS = 4
+
+
+def _input_gradient(kernel, g):
+  """Returns g kernel^T, float32 [B, D]: of float32 in blocks of kernel's rows.
+
+  Several cores then read the kernel at once; of one product, only one does.
+  """
+  if kernel.dtype != jnp.float32 or kernel.shape[0] % _BLOCKS:
+    return _product(g, kernel, over=(1, 1))
+  blocks = kernel.reshape(_BLOCKS, -1, kernel.shape[1])  # [4, D/4, units]
+  g = jnp.broadcast_to(g, (_BLOCKS, *g.shape))
+  rows = jnp.matmul(blocks, g.swapaxes(1, 2))  # [4, D/4, B]
+  return rows.reshape(-1, g.shape[1]).T
 
 
 def convolve(
