@@ -1,6 +1,7 @@
 """Tables of docs/benchmarks.md, made from rows."""
 
 import json
+import platform
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_steps_beside_the_peer():
   lines = tables.benchmark([row, alone]).splitlines()
   assert lines[2] == (
     '| training step | 128 | 4 | 1x1 | float32 | 30.0 | 20.0 | 1.50 | '
-    '1.40 to 1.60 | 44% | 2.00 GB | - | 5 |'
+    '1.40 to 1.60 | 44% | 2.00 GB | - | H | 5 |'
   )
   assert (
     '| ten views | 128 | 4 | 1x1 | float32 | 30.0 | - | - | - |' in lines[3]
@@ -70,12 +71,12 @@ def test_the_terminal_shows_more_columns_but_no_empty_ones():
   )  # fmt: skip
   heads, cells = tables.text([row]).splitlines()
   assert heads == (
-    'what           images  parts  mesh  dtype    images/s  peak memory  n  '
-    'images/s, range  compiled in'
+    'what           images  parts  mesh  dtype    images/s  peak memory  '
+    'machine  n  images/s, range  compiled in'
   )
   assert cells == (
-    'training step  128     1      1x1   float32  30.0      1.00 GB      5  '
-    '29.0 to 1,031.0  2.0 s'
+    'training step  128     1      1x1   float32  30.0      1.00 GB      '
+    'H        5  29.0 to 1,031.0  2.0 s'
   )
 
 
@@ -127,3 +128,38 @@ def test_a_page_needs_room_for_results_once_there_are_any(tmp_path):
     docs.rewrite(text, page=page, root=tmp_path)
   marked = f'{text}<!-- ops -->\n<!-- end of ops -->\n'
   assert '| fc6 forward |' in docs.rewrite(marked, page=page, root=tmp_path)
+
+
+def test_each_machine_keeps_its_newest_rows(tmp_path):
+  files = {
+    '2026-01-01': [('a', 1), ('b', 2)],
+    '2026-01-02': [('b', 3), ('c', 4), ('b', 5)],
+    '2026-01-03': [(None, 6)],
+  }
+  for date, pairs in files.items():
+    found = [{'hardware': machine, 'n': n} for machine, n in pairs]
+    (tmp_path / f'{date}_step.json').write_text(json.dumps(found))
+  (tmp_path / '2026-01-04_other.json').write_text('[]')
+  found = rows.newest('step', folder=tmp_path)
+  assert [row['n'] for row in found] == [1, 3, 4, 5, 6]
+  assert rows.newest('none', folder=tmp_path) == []
+
+
+@pytest.mark.parametrize(
+  ('text', 'expected'),
+  [
+    (
+      'processor\t: 0\nmodel name\t: AMD EPYC\ncpu family\t: 25\n'
+      'model\t\t: 17\nflags\t\t: fpu avx512f avx512_bf16\n',
+      'AMD EPYC (family 25 model 17) with AVX-512 and BF16',
+    ),
+    ('model name : Xeon @ 2 GHz\nflags : avx2\n', 'Xeon @ 2 GHz'),
+    ('Features : fp asimd\n', platform.machine()),
+    (None, platform.machine()),
+  ],
+)
+def test_a_processor_is_told_by_its_numbers(tmp_path, text, expected):
+  file = tmp_path / 'cpuinfo'
+  if text is not None:
+    file.write_text(text)
+  assert rows._processor(file) == expected

@@ -82,9 +82,23 @@ def save(rows: Sequence[ResultRow], *, name: str) -> pathlib.Path:
 
 
 def newest(name: str, *, folder: pathlib.Path = RESULTS) -> list[ResultRow]:
-  """The rows of the newest DATE_NAME.json; none if there is no such file."""
-  files = sorted(folder.glob(f'*_{name}.json'))
-  return json.loads(files[-1].read_text()) if files else []
+  """The rows of DATE_NAME.json of each machine, from the newest that has some.
+
+  Oldest first; none if there is no such file.
+  """
+  files = [
+    json.loads(file.read_text())
+    for file in sorted(folder.glob(f'*_{name}.json'))
+  ]
+  last = {
+    row.get('hardware'): i for i, rows in enumerate(files) for row in rows
+  }
+  return [
+    row
+    for i, rows in enumerate(files)
+    for row in rows
+    if last[row.get('hardware')] == i
+  ]
 
 
 def _versions() -> Iterator[tuple[str, str]]:
@@ -102,13 +116,27 @@ def _short(argument: str) -> str:
   return f'{name}{equals}{path.name}' if own else argument
 
 
-def _processor() -> str:
-  """The processor's model name, or its architecture."""
-  info = pathlib.Path('/proc/cpuinfo')
-  text = info.read_text() if info.exists() else ''
-  names = [line for line in text.splitlines() if line.startswith('model name')]
-  name = names[0].split(':')[1].strip() if names else platform.machine()
-  return f'{name} with AVX-512' if 'avx512f' in text else name
+_NUMBERS = {'family': 'cpu family', 'model': 'model'}
+_FEATURES = {'avx512f': 'AVX-512', 'avx512_bf16': 'BF16', 'amx_bf16': 'AMX'}
+
+
+def _processor(info: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str:
+  """The processor's model name, numbers and features, or its architecture.
+
+  In a virtual machine the name alone may say little: 'AMD EPYC'.
+  """
+  lines = info.read_text().splitlines() if info.exists() else []
+  pairs = (line.partition(':') for line in lines)
+  facts = {name.strip(): value.strip() for name, _, value in pairs}
+  if 'model name' not in facts:
+    return platform.machine()
+  numbers = [f'{k} {facts[v]}' for k, v in _NUMBERS.items() if v in facts]
+  flags = facts.get('flags', '').split()
+  features = [shown for flag, shown in _FEATURES.items() if flag in flags]
+  shown = [facts['model name']]
+  shown += [f'({" ".join(numbers)})'] * bool(numbers)
+  shown += [f'with {" and ".join(features)}'] * bool(features)
+  return ' '.join(shown)
 
 
 def _commit() -> str:

@@ -57,7 +57,7 @@ def _range(field: str, form: str) -> str:
 
 _STEP = _columns(
   'what; images; parts; mesh; dtype; images/s; PyTorch; ratio; range; '
-  'of a matrix product; peak memory; of PyTorch; n',
+  'of a matrix product; peak memory; of PyTorch; machine; n',
   range=_range('ratio_range', '.2f'),
 )
 _BENCHMARKS = {  # by `bench`
