@@ -3,7 +3,6 @@
 import functools
 import operator
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,6 +61,12 @@ _CONV1, _POOL = 'model.layer.conv1', 'model.pool'
 _UNPOOLED = {
   f'model.layer.{name}.ops': ('activation',) for name in ('conv2', 'conv5')
 }
+_BY_PIXELS = {
+  f'{_CONV1}.ops': ('activation', 'lrn'),
+  f'{_CONV1}.size': 5,
+  f'{_CONV1}.stride': 1,
+  'data.crop_size': 31,
+}
 _CASES = {
   'the paper': {},
   'rounded down': {'model.rounding': 'down'},
@@ -88,6 +93,7 @@ _CASES = {
     **_UNPOOLED,
   },
   'kernels of 7 by 2': {f'{_CONV1}.size': 7, f'{_CONV1}.stride': 2},
+  'by single pixels': {**_BY_PIXELS, 'data.image_size': 31 + 6},
   'one place': {'data.image_size': 67},
   'colours divided': {'data.channel_stddevs': (50.0, 60.0, 70.0)},
 }
@@ -106,8 +112,8 @@ def test_they_are_those_one_after_another(case):
   assert np.ptp(expected) > 0.05  # the net is not undecided
 
 
-@pytest.mark.parametrize(('data', 'column'), [(1, 2), (2, 1)])
-def test_they_are_the_same_on_two_devices(data, column):
+@pytest.mark.parametrize(('data', 'column'), [(1, 2), (2, 1), (2, 2)])
+def test_they_are_the_same_on_more_devices(data, column):
   alone, split = _config(), _config(data=data, column=column)
   found = []
   for config in (alone, split):
@@ -143,6 +149,8 @@ def test_columns_communicate_as_for_one_view_ten_times():
   [
     {'data.image_size': 82},  # corners at 7 and 15
     {'data.image_size': 75},  # at 4: between two windows of the pooling
+    # At 3: the middle of the mirror image is at 4.
+    {**_BY_PIXELS, 'data.image_size': 31 + 7},
     {'data.mean_at': 'centre'},
     {
       f'{_CONV1}.padding': 2,
@@ -191,14 +199,13 @@ def test_many_images_are_predicted_together(monkeypatch):
   assert np.abs(one - centre).max() > 1e-3
 
 
-@pytest.mark.parametrize('dtype', ['bfloat16'])
-def test_bfloat16_differs_by_rounding(dtype):
+def test_bfloat16_is_rounded_alike():
   config = _config()
-  config.dtype = dtype
+  config.dtype = 'bfloat16'
   mesh, programs = _programs(config)
   variables = saved.decided(programs.init()).variables
   mean, images = _inputs(config, mesh)
   expected = _one_after_another(programs, variables, mean, images, config)
   found = programs.predict_ten(variables, mean, images)
-  assert found.dtype == jnp.float32 and jax.device_get(found).ndim == 2
-  np.testing.assert_allclose(found, expected, atol=2e-2)
+  assert found.dtype == jnp.float32
+  np.testing.assert_allclose(found, expected, atol=2e-3)

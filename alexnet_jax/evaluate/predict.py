@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import config_dict
 
+from alexnet_jax import paper
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.data import augment, dataset, pipeline
 from alexnet_jax.evaluate import predictions
@@ -24,7 +25,6 @@ from alexnet_jax.models import summary
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import preprocess
-from alexnet_jax.steps import views as steps_views
 
 
 def predict(
@@ -67,17 +67,22 @@ def predict(
   )
 
 
-_SHARED = 1e12  # operations of ten views; fewer take less time than to compile
+# Operations of ten views, from which steps/views.py saves more time than it
+# takes to compile, on the two cores that it was measured on.
+_SHARED = 1e12
 
 
 def _program(
   setup: setup_lib.Setup, *, views: int, images: int
 ) -> Callable[..., Float[Array, 'b classes']]:
-  """Returns (variables, mean image, images) -> mean of the probabilities."""
+  """Returns (variables, mean image, images) -> mean of the probabilities.
+
+  The ten views of many images are computed together: the same up to rounding.
+  """
   config, programs = setup.config, setup.programs
   work = summary.operations(config.model, crop_size=config.data.crop_size)
   many = views * images * work['eval'] >= _SHARED
-  if programs.predict_ten and views == steps_views.VIEWS and many:
+  if programs.predict_ten and views == paper.VIEWS and many:
     return programs.predict_ten
   crops = place_views(config, views=views, mesh=setup.mesh)
 

@@ -254,17 +254,17 @@ class AlexNet(nn.Module):
   ) -> tuple[Float[Array, 'b ...'], Activations]:
     """Returns logits [B, classes] of images, and every activation by name.
 
-    Those are the output of each layer ('conv1': before its activation) and of
-    each op after it ('conv1/activation', 'conv1/pool'), of this device's
-    columns. Images [B, S, S, 3] are RGB 0-255 minus the mean image; 224 x 224
-    in the paper.
+    With `part`, some of `stages`: `images` are then the input of the first of
+    these, and the output of the last comes in place of logits. Activations are
+    the output of each layer ('conv1': before its activation) and of each op
+    after it ('conv1/activation', 'conv1/pool'), of this device's columns.
+    Images [B, S, S, 3] are RGB 0-255 minus the mean image; 224 x 224 in the
+    paper.
     `dropout` is given in training; None: the factor of test time instead.
-    `part` says which of `stages` to compute: `images` are then the input of the
-    first of them, and the output of the last comes in place of logits.
     """
     activations = {}  # features and health read them
     fused = {}  # outputs by name that one kernel has computed: 'conv1/pool'
-    x = images.astype(self.dtype)  # [B, 224, 224, 3]
+    x = images.astype(self.dtype)  # [B, 224, 224, 3], or of `part`
     for stage in stages(self.config)[part]:
       name, _, op = stage.partition('/')  # 'conv1/pool' -> conv1, pool
       if op:

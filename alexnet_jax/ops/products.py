@@ -1,5 +1,8 @@
 """Matrix products on a CPU, and convolutions of bfloat16 made of them.
 
+A large product of float32 has its own gradient of the input, which several
+cores compute. The rest is about bfloat16.
+
 Processors with instructions for it (AVX-512 BF16, AMX) multiply bfloat16 two to
 five times as fast as float32. XLA uses these only where the result is float32,
 and in no convolution, so a convolution is a sum of products here, one for each
@@ -15,6 +18,8 @@ from jaxtyping import Array, BFloat16, Float, Float32
 from alexnet_jax.ops import platform
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
+_LARGE = 2**20  # numbers of a kernel; reading fewer takes no time to speak of
+_BLOCKS = 4  # of 2 to 16, two and four were the fastest on two cores
 
 
 def matmul(
@@ -36,15 +41,12 @@ def matmul(
   Array([[3., 3.],
          [3., 3.]], dtype=float32)
   """
-  small = x.dtype == jnp.float32 and kernel.size < _LARGE
-  if platform.here() != 'cpu' or small:
+  float32 = x.dtype == jnp.float32
+  if platform.here() != 'cpu' or (float32 and kernel.size < _LARGE):
     return jnp.matmul(x, kernel, preferred_element_type=out)
-  if x.dtype == jnp.float32 or (native and out != jnp.float32):
+  if float32 or (native and out != jnp.float32):
     return _matmul(*vary_alike(x, kernel)).astype(out)
   return (x.astype(jnp.float32) @ kernel.astype(jnp.float32)).astype(out)
-
-
-_LARGE = 2**20  # numbers of a kernel; reading fewer takes no time to speak of
 
 
 @jax.custom_vjp
@@ -64,13 +66,15 @@ def _matmul_backward(saved, g):
 
 
 _matmul.defvjp(_matmul_forward, _matmul_backward)
-_BLOCKS = 4
 
 
-def _input_gradient(kernel, g):
-  """Returns g kernel^T, float32 [B, D]: of float32 in blocks of kernel's rows.
+def _input_gradient(
+  kernel: Float[Array, 'd units'], g: Float[Array, 'b units']
+) -> Float32[Array, 'b d']:
+  """Multiplies g by the transpose of kernel; of float32 in blocks of its rows.
 
-  Several cores then read the kernel at once; of one product, only one does.
+  XLA computes blocks side by side, one on each core, and a single product of
+  this kind more slowly (bench/NOTES.md).
   """
   if kernel.dtype != jnp.float32 or kernel.shape[0] % _BLOCKS:
     return _product(g, kernel, over=(1, 1))

@@ -68,7 +68,10 @@ def moves(opt_state: PyTree, *, rates: PyTree) -> PyTree:
 
   That is the velocity, or 0 where the rate is 0: what `update` returns, too.
   """
-  velocity = optax.tree.get(opt_state, 'trace')
+  return _unless_frozen(optax.tree.get(opt_state, 'trace'), rates=rates)
+
+
+def _unless_frozen(velocity: PyTree, *, rates: PyTree) -> PyTree:
   return _each(lambda rate, v: jnp.where(rate == 0, 0, v), rates, velocity)
 
 
@@ -180,7 +183,7 @@ def _velocity(momentum: float) -> optax.GradientTransformationExtraArgs:
   ) -> tuple[PyTree, optax.TraceState]:
     moved, after = trace.update(updates, state, params)
     return (
-      _each(lambda rate, v: jnp.where(rate == 0, 0, v), rates, moved),
+      _unless_frozen(moved, rates=rates),
       optax.TraceState(
         _each(
           lambda rate, new, old: jnp.where(rate == 0, old, new),  # v stays

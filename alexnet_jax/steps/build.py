@@ -37,7 +37,7 @@ class Steps(NamedTuple):
   # (variables, mean image, images, view) -> probabilities.
   predict: Callable[..., Float[Array, 'b classes']]
   # (variables, mean image, images) -> probabilities, averaged over the ten
-  # views; None where the views share nothing, see steps/views.py.
+  # views; None on GPUs, and where the views share nothing: see steps/views.py.
   predict_ten: Callable[..., Float[Array, 'b classes']] | None
   # (variables, mean image, images, view) -> float32, the last hidden layer: fc7
   # after its ReLU (§6.1).
@@ -91,7 +91,8 @@ def build(
     step = evaluate.output_step(config, model=model, output=name)
     return compiled(step, (specs.variables, P(), data.spec, P()), out_specs)
 
-  share = views.shared(config)
+  on_cpu = mesh.devices.flat[0].platform == 'cpu'
+  share = views.shared(config) if on_cpu else None
   step = train.train_step(
     config,
     plan=plan,
@@ -115,12 +116,13 @@ def build(
       step, (specs, P(), batch_specs), (specs, output_specs), donate_argnums=0
     ),
     predict=outputs(evaluate.PROBABILITIES, data.spec),
-    predict_ten=share
-    and compiled(
+    predict_ten=compiled(
       views.ten_views_step(config, model=model, share=share),
       (specs.variables, P(), data.spec),
       data.spec,
-    ),
+    )
+    if share
+    else None,
     features=outputs(
       evaluate.last_hidden(config.model), P(mesh_lib.DATA, mesh_lib.COLUMN)
     ),

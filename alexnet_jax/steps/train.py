@@ -30,6 +30,7 @@ from alexnet_jax.steps.state import TrainState
 Batch = dict[str, Array]
 # Summed over the images of a minibatch, with the gradients.
 SUMMED = ('loss', 'top1_error', 'top5_error')
+_LARGE = 2**18  # numbers of an array; fewer stay in a CPU's cache
 
 
 def train_step(
@@ -46,6 +47,7 @@ def train_step(
 
   Outputs are those of build.Steps.train.
 
+  `rule` is that of optim/sgd.py, whose state holds what it adds to parameters.
   `model` is the module for this device's columns, `key` that of the dropout
   masks of the whole run, `specs` the PartitionSpecs of the state.
   """
@@ -83,7 +85,7 @@ def train_step(
       opt_state = check.choose(  # old values where not finite
         opt_state, state.opt_state, specs=specs.opt_state
       )
-      # Of the velocity that is stored, read once: see _stored.
+      # `updates`, but read back from the velocities that are stored.
       moves = sgd.moves(_stored(opt_state), rates=rates)
       params = check.choose(
         optax.apply_updates(state.params, moves),  # float32
@@ -198,15 +200,15 @@ def _accumulate_grads(
   return accumulated
 
 
-def _stored(velocity: PyTree) -> PyTree:
-  """Lets a CPU read velocities from memory to add them to the parameters.
+def _stored(opt_state: PyTree) -> PyTree:
+  """Makes a CPU read velocities from memory, to add them to the parameters.
 
   XLA would compute each twice, for memory and for the parameters, and then copy
   it, since the first result may not overwrite what the second reads.
   """
   if platform.here() != 'cpu':
-    return velocity  # one kernel writes both
-  return jax.tree.map(lax.optimization_barrier, velocity)
+    return opt_state  # one kernel writes velocity and parameters
+  return jax.tree.map(lax.optimization_barrier, opt_state)
 
 
 class FiniteCheck(NamedTuple):
@@ -254,9 +256,6 @@ def _check_finite(
   if config.guard.max_skipped_steps:
     split = replicated = columns.agree(split)  # one more psum of a word
   return FiniteCheck(layers, split, replicated)
-
-
-_LARGE = 2**18  # numbers; fewer stay in a CPU's cache
 
 
 def _all_finite(x: Float[Array, '... d']) -> Bool[Array, '']:

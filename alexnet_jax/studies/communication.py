@@ -100,7 +100,11 @@ def of_steps(
 
 
 def compile_steps(config: config_dict.ConfigDict, *, mesh: Mesh) -> Steps:
-  """Compiles the training and the evaluation step of whole minibatches."""
+  """Compiles the training and the evaluation step of whole minibatches.
+
+  Evaluation is of one view; ten views together (steps/views.py) move ten times
+  its bytes.
+  """
 
   def array(shape: tuple[int, ...], dtype: DTypeLike, *axes: str) -> Any:
     """An array without values, on the mesh."""

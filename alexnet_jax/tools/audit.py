@@ -2,11 +2,12 @@
 
   python -m alexnet_jax.tools.audit --config=configs/default.py
 
-Compiles the training and the evaluation step for the config's mesh and reads
-the result; needs no data. Exit code 1 if the movements differ from those that
-the config needs. The column Figure 2 is of the paper's network on two columns,
-whatever the config. With --target for GPUs that this machine need not have:
-then it prints their kernels and memory too, and needs the extra gpu-compile.
+Compiles the training and the evaluation step, of one view, for the config's
+mesh and reads the result; needs no data. Exit code 1 if the movements differ
+from those that the config needs. The column Figure 2 is of the paper's network
+on two columns, whatever the config. With --target for GPUs that this machine
+need not have: then it prints their kernels and memory too, and needs the extra
+gpu-compile.
 """
 
 import json
