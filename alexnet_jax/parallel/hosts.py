@@ -32,7 +32,9 @@ def gather_text(text: str) -> list[str]:
     return [text]
   own = np.frombuffer(text.encode(), np.uint8)
   sizes = multihost_utils.process_allgather(np.array(len(own), np.int32))
-  padded = np.zeros(int(sizes.max()), np.uint8)  # all must send one size
+  padded = np.zeros(
+    _whole_pages(int(sizes.max())), np.uint8
+  )  # one size for all
   padded[: len(own)] = own
   rows = multihost_utils.process_allgather(padded)
   rows = rows.reshape(len(sizes), -1)  # [hosts, bytes]
@@ -150,9 +152,13 @@ def on_host0(action: Callable[[], object]) -> None:
   from_host0(run)
 
 
+def _whole_pages(size: int) -> int:
+  # JAX compiles a program for each length of a text: padding keeps them few.
+  return -(-size // _PAGE) * _PAGE
+
+
 def _broadcast_text(text: str) -> str:
-  # JAX compiles a program for each length: padding keeps them few.
-  padded = text.encode() + b' ' * (-len(text.encode()) % _PAGE)
+  padded = text.encode().ljust(_whole_pages(len(text.encode())))
   size = multihost_utils.broadcast_one_to_all(np.array(len(padded), np.int32))
   array = broadcast_from_host0(
     np.frombuffer(padded, np.uint8), shape=(int(size),), dtype=np.uint8
