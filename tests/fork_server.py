@@ -36,11 +36,13 @@ class ForkedRun:
 
   def finish(self):
     """Waits for all; how each ended."""
-    codes = self._server.ask(['wait', self.pids])
-    return [
-      commands.Done(code, *(self._text(i, kind) for kind in ('out', 'err')))
-      for i, code in enumerate(codes)
-    ]
+    return [self.end(process) for process in range(len(self.pids))]
+
+  def end(self, process):
+    """Waits for one; how it ended."""
+    (code,) = self._server.ask(['wait', [self.pids[process]]])
+    texts = (self._text(process, kind) for kind in ('out', 'err'))
+    return commands.Done(code, *texts)
 
   def wait_for_step(self, workdir, step, seconds=120):
     """Until a line of metrics.jsonl tells of a step."""

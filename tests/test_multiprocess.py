@@ -323,16 +323,13 @@ def test_an_image_that_one_cannot_read_ends_all(server, tmp_path):
   )
   whole = [damage.record(n) for n in range(10)] * 4
   encoded = whole[: damage.IMAGES['train']]
-  encoded[draws.permutation[8 + 6]] = b'short'
+  encoded[draws.permutation[16 + 8 + 6]] = b'short'
   damage.split('train', encoded)(tmp_path)
   damage.sign(tmp_path / 'data')
   done = _run(
     server,
     2,
-    *TWO,
-    '--config.mesh.data=2',
-    '--config.mesh.column=1',
-    '--config.batch_size=8',
+    *FOUR,  # a row of the mesh each
     '--config.data.source=prepared',
     f'--config.data.dir={tmp_path / "data"}',
     '--config.data.max_bad_records=0',
@@ -358,17 +355,13 @@ def test_evaluation_counts_every_image_once(server, alone, tmp_path):
   assert len(predictions.load(tmp_path / 'four.npz').names) == 50
 
 
-def test_hosts_whose_link_is_cut(alone, tmp_path):
+def test_hosts_whose_link_is_cut(server, alone, tmp_path):
   """In network namespaces; where such are not allowed, it is skipped."""
   reason = two_hosts.unable()
   if reason:
     pytest.skip(reason)
-  ends, again = two_hosts.cut_and_mend(
-    tmp_path,
-    flags=(*TWO, '--heartbeat=4'),
-    step=8,
-    env={'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
-  )
+  flags = (*TWO, '--heartbeat=4')
+  ends, again = two_hosts.cut_and_mend(server, tmp_path, flags=flags, step=8)
   for code, seconds, line in ends:
     assert code == 1 and seconds < LIMIT
     assert 'has ended or cannot be reached' in line

@@ -6,7 +6,6 @@ afterwards ends as if nothing had been. As root, with iproute2:
   python -m tests.two_hosts [FOLDER]
 """
 
-import os
 import pathlib
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ import tempfile
 import time
 
 from tests import fork_server
-from tests.commands import ROOT
 from tests.faults import runs
 
 HOSTS = ('alexnet-a', 'alexnet-b')
@@ -72,26 +70,19 @@ class Hosts:
   def mend(self):
     _ip('-n', HOSTS[1], 'link', 'set', 'veth-b', 'up')
 
-  def start(self, flags, *, env):
-    """A process of one run on each host, with its own flags."""
-    return [
-      subprocess.Popen(
-        [
-          *('ip', 'netns', 'exec', host, 'unshare', '--uts', 'sh', '-c'),
-          'hostname "$0"; exec "$@"',
-          *(host, sys.executable, '-m', fork_server.MODULE, *flags[process]),
-          f'--coordinator={_ADDRESSES[0]}:{_PORT}',
-          *('--num_processes=2', f'--process_id={process}'),
-          '--coordinator_timeout=60',
-        ],
-        cwd=ROOT,
-        env=os.environ | env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+  def start(self, server, flags, *, folder):
+    """A run with a process on each host, with its own flags."""
+    pids = []
+    for process, host in enumerate(HOSTS):
+      given = (
+        *(host, fork_server.MODULE, *flags[process]),
+        f'--coordinator={_ADDRESSES[0]}:{_PORT}',
+        *('--num_processes=2', f'--process_id={process}'),
+        '--coordinator_timeout=60',
       )
-      for process, host in enumerate(HOSTS)
-    ]
+      output, module = str(folder / str(process)), 'tests.on_host'
+      pids.append(server.ask(['start', given, output, 10 * LIMIT, {}, module]))
+    return fork_server.ForkedRun(server, pids, folder)
 
 
 def _ip(*args, check=True):
@@ -100,7 +91,7 @@ def _ip(*args, check=True):
   )
 
 
-def cut_and_mend(folder, *, flags, step, env):
+def cut_and_mend(server, folder, *, flags, step):
   """Cuts the link after a step, and goes on; how the processes ended.
 
   The second has no folder that the first has: its --workdir is elsewhere.
@@ -114,32 +105,29 @@ def cut_and_mend(folder, *, flags, step, env):
     (*flags, f'--workdir={place}') for place in (workdir, folder / 'nothing')
   ]
   with Hosts() as hosts:
-    both = hosts.start(given, env=env)
-    runs.wait_for_step(workdir, both[0], step)
+    both = hosts.start(server, given, folder=folder)
+    both.wait_for_step(workdir, step)
     hosts.cut()
     cut = time.monotonic()
     ends = []
-    for process in both:
-      _, errors = process.communicate(timeout=10 * LIMIT)
-      lines = errors.splitlines() or ['']
-      ends.append((process.returncode, time.monotonic() - cut, lines[-1]))
+    for process in range(2):
+      done = both.end(process)
+      lines = done.stderr.splitlines() or ['']
+      ends.append((done.returncode, time.monotonic() - cut, lines[-1]))
     hosts.mend()
-    again = [
-      (process.returncode, errors)
-      for process in hosts.start(given, env=env)
-      for _, errors in [process.communicate(timeout=10 * LIMIT)]
-    ]
-  return ends, again
+    again = hosts.start(server, given, folder=folder).finish()
+  return ends, [(done.returncode, done.stderr) for done in again]
 
 
 def main():
   folder = pathlib.Path(sys.argv[1] if sys.argv[1:] else tempfile.mkdtemp())
-  ends, again = cut_and_mend(
-    folder,
-    flags=('--config=configs/smoke.py', '--config.total_steps=20'),
-    step=8,
-    env={},
-  )
+  with fork_server.Server(JAX_DISABLE_MOST_OPTIMIZATIONS='0') as server:
+    ends, again = cut_and_mend(
+      server,
+      folder,
+      flags=('--config=configs/smoke.py', '--config.total_steps=20'),
+      step=8,
+    )
   for host, (code, seconds, line) in zip(HOSTS, ends, strict=True):
     print(f'{host}: exit {code} {seconds:.1f} s after the cut: {line}')
   print(f'then: exit {[code for code, _ in again]}')
