@@ -47,7 +47,10 @@ def _drawn(net, *, seed=0):
 
 @functools.cache
 def _net(columns=2, dtype='float32', rounding='up'):
-  config = nets.config(short=columns == 1)
+  config = nets.config()
+  # conv4 is as conv5; two columns need the others.
+  skipped = ('conv4',) if columns > 1 else ('conv2', 'conv4', 'conv5')
+  config.model.skip_layers = skipped
   config.model.columns, config.dtype = columns, dtype
   config.model.rounding = rounding
   return _drawn(alexnet_jax.build(config))
