@@ -1,7 +1,7 @@
 """Checkpoints without training: of a config's initial values, but decided."""
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from alexnet_jax import setup as setup_lib
 from alexnet_jax.checkpoint import checksums, layout, save
@@ -12,18 +12,16 @@ def decided(state, *, seed=0):
 
   def drawn(path, old):
     layer, kind = path[-2].key, path[-1].key
-    if kind == 'bias':
-      return jax.device_put(jnp.zeros(old.shape), old.sharding)
-    fan_in = old[..., 0].size
+    fan_in = old.size // old.shape[-1]
     scale = (2 / fan_in) ** 0.5 * {'conv1': 1 / 60, 'fc8': 8}.get(layer, 1)
-    key = jax.random.fold_in(jax.random.key(seed), old.size)
-    new = scale * jax.random.normal(key, old.shape)
-    return jax.device_put(new, old.sharding)
+    rng = np.random.default_rng((seed, old.size))
+    new = scale * rng.normal(size=old.shape) * (kind != 'bias')
+    return jax.device_put(new.astype(np.float32), old.sharding)
 
   return state.replace(
     params=jax.tree_util.tree_map_with_path(drawn, state.params),
     model_state=jax.tree.map(lambda x: x + 1, state.model_state),
-    step=jax.device_put(jnp.int32(7), state.step.sharding),
+    step=jax.device_put(np.int32(7), state.step.sharding),
   )
 
 
