@@ -15,7 +15,7 @@ SMOKE = f'--config={commands.ROOT}/configs/smoke.py'
 
 
 def _config(seed, **fields):
-  config = nets.config(column=2)
+  config = nets.config(column=2, short=True)
   config.seed = seed
   config.update_from_flattened_dict(fields)
   return config

@@ -68,7 +68,7 @@ def steps(tmp_path_factory):
   """Checkpoints of two networks of the ten drawn classes."""
   made = []
   for seed in (0, 1):
-    config = nets.config(column=1)
+    config = nets.config(short=True)
     config.seed = seed
     folder = tmp_path_factory.mktemp('runs') / str(seed)
     made.append(saved.checkpoint(folder, config, statistics=True))
@@ -100,7 +100,7 @@ def data(steps, tmp_path_factory):
 
 
 def _evaluate(steps, folder, tmp_path, capsys, **asked):
-  config = nets.config(column=1)
+  config = nets.config(short=True)
   ensemble.evaluate(
     [str(step) for step in steps],
     config=config,

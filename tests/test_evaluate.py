@@ -18,7 +18,7 @@ _REAL = pathlib.Path(os.environ.get('ALEXNET_JAX_TEST_DATA', '/nowhere'))
 
 
 def _setup(*, data=1, column=1, **fields):
-  config = nets.config(data=data, column=column)
+  config = nets.config(data=data, column=column, short=True)
   config.eval.batch_size = 32
   config.data.embedded_train_images = 12
   config.data.embedded_val_images = 57  # 32 + 25

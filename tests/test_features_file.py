@@ -9,13 +9,13 @@ from alexnet_jax.evaluate import net as net_lib
 from alexnet_jax.studies import features
 from tests import nets, saved
 
-LAYERS = ['conv5', 'fc7/activation']
+LAYERS = ['conv3', 'fc7/activation']
 
 
 @pytest.fixture(scope='module')
 def step(tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
-  return saved.checkpoint(folder, nets.config(), statistics=True)
+  return saved.checkpoint(folder, nets.config(short=True), statistics=True)
 
 
 @pytest.fixture(scope='module')
@@ -118,7 +118,7 @@ def test_other_images_begin_anew(net, folder, tmp_path, monkeypatch, capsys):
   assert 'begun anew' in capsys.readouterr().out
   with np.load(out) as found:
     np.testing.assert_allclose(
-      found['conv5'], net.features(files[4:6], 'conv5')['conv5'], atol=1e-5
+      found['conv3'], net.features(files[4:6], 'conv3')['conv3'], atol=1e-5
     )
 
 
