@@ -35,13 +35,9 @@ class Place:
   def start(self, workdir, *args):
     """Starts the command, or goes on with it."""
     if self.server is None:
-      return self.start_anew(workdir, *args)
+      return runs.start(workdir, *args, cache=self.cache)
     output = self.folder / 'output'
     return runs.Forked(self.server, workdir, *args, output=output)
-
-  def start_anew(self, workdir, *args):
-    """The same with a Python of its own, which takes a while to listen."""
-    return runs.start(workdir, *args, cache=self.cache)
 
   def workdir(self, name):
     """An empty one."""
@@ -118,7 +114,7 @@ def signals(place, *numbers, times):
     assert code == 0, (code, err)  # it came in the last moment
     return None
 
-  _, count = _disturb(place, stop, times=times, start=place.start_anew)
+  _, count = _disturb(place, stop, times=times)
   names = ' and '.join(number.name for number in numbers)
   return (
     f'{times} of {names} over {count} runs: each exit 75, the slowest '
@@ -126,13 +122,12 @@ def signals(place, *numbers, times):
   )
 
 
-def _disturb(place, disturb, *, times, start=None):
+def _disturb(place, disturb, *, times):
   """Disturbs runs until it has come off so often; what it gave, and runs."""
-  start = start or place.start
   seen, run = [], 0
   workdir = place.workdir(f'{disturb.__name__}-0')
   while len(seen) < times:
-    process = start(workdir)
+    process = place.start(workdir)
     place.wait(workdir, process)
     found = disturb(process, workdir)
     if found is not None:
