@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import html.parser
+import importlib
 import io
 import json
 import pathlib
@@ -67,11 +68,14 @@ def plain(monkeypatch):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-  """Figures are made but not rendered, for tests of words alone."""
+  """Figures are empty, for tests of words; but neighbours are laid out."""
   empty = io.BytesIO()
   Image.new('L', (1, 1)).save(empty, 'png')
   monkeypatch.setattr(style, 'png', lambda figure: empty.getvalue())
   monkeypatch.setattr(style, 'svg', lambda figure: b'<svg/>')
+  for name in ('examples', *set(pictures._OF_A_RUN) - {'neighbours', 'worst'}):
+    module = importlib.import_module(f'{pictures._FIGURES}.{name}')
+    monkeypatch.setattr(module, 'figure', lambda **_: None)
 
 
 class _Page(html.parser.HTMLParser):
