@@ -33,7 +33,7 @@ def test_a_seed_trains_three_networks_and_only_once(tmp_path, capsys):
   assert f'seed 4, tuned: 3; {log}' in capsys.readouterr().out
   said = log.read_text()
   assert said.count(' afresh') == 1
-  assert f'conv3, fc6, fc7 of {tmp_path}/seed-4/pretrained' in said
+  assert f'conv3, fc7 of {tmp_path}/seed-4/pretrained' in said
   kept = {
     name: json.loads((tmp_path / 'seed-4' / name / 'config.json').read_text())
     for name in ('pretrained', 'scratch', 'tuned')

@@ -39,7 +39,7 @@ def _theirs():
 
 @pytest.mark.parametrize(
   ('layers', 'fresh'),
-  [('conv', {'fc6', 'fc7', 'fc8'}), ('all_but_fc8', {'fc8'}), ('all', set())],
+  [('conv', {'fc7', 'fc8'}), ('all_but_fc8', {'fc8'}), ('all', set())],
 )
 def test_layers_asked_for_are_theirs_and_others_are_fresh(
   step, layers, fresh, capsys
@@ -81,8 +81,8 @@ def test_evaluated_on_data_of_more_classes_it_says_which_it_knows(step):
       'config.init_from is missing, and this config continues another run',
     ),
     (
-      {'model.layer.fc6.units': 32},
-      'fc6/bias of .* is 64, here 32: use --config.init_layers=conv, or',
+      {'model.layer.fc7.units': 32},
+      'fc7/bias of .* is 64, here 32: use --config.init_layers=conv, or',
     ),
     (
       {'init_layers': 'all', 'model.num_classes': 10},
