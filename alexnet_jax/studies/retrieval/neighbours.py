@@ -108,9 +108,11 @@ def _search(
   starts = range(0, len(queries), _QUERIES)
   groups = [jnp.asarray(queries[start : start + _QUERIES]) for start in starts]
   shapes = ((len(group), count) for group in groups)
-  best: list[_Best] = [
-    (jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32)) for shape in shapes
+  none = [  # of numpy: JAX would compile two programs for each shape
+    (np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int32))
+    for shape in shapes
   ]
+  best: list[_Best] = jax.device_put(none)
   for start, block in database:
     rows = jnp.asarray(block)
     for at, group in enumerate(groups):
