@@ -22,9 +22,9 @@ def params():
 def _call(config, params, images, *, dropout=None):
   model = alexnet.create(config.model, columns_here=2)
   run = alexnet.whole(
-    lambda p, x: model.apply({'params': p}, x, dropout=dropout)
+    lambda p, x, dropout: model.apply({'params': p}, x, dropout=dropout)
   )
-  return jax.jit(run)(params, images)
+  return jax.jit(run)(params, images, dropout)
 
 
 def _dropout(step=0, examples=None):
@@ -72,11 +72,12 @@ def test_maps_are_dropped_alike_on_one_device_and_on_two(config):
 
   def keep(here):
     model = alexnet.create(config.model, columns_here=here)
-    found = jax.vmap(
+    each = jax.vmap(
       lambda _: model._keep(_dropout(), layer='conv5', shape=(3, 2, 8 * here)),
       axis_name='column',
       axis_size=2 // here,
-    )(jnp.zeros(2 // here))
+    )
+    found = jax.jit(each)(np.zeros(2 // here))
     return np.concatenate(found, axis=-1)  # [B, H, W, C]
 
   mask = keep(2)
@@ -128,7 +129,7 @@ def test_sizes_follow_the_rounding(config, crop, rounding, sizes):
 def test_masks_differ_by_step_layer_column_and_example(config, params):
   def mask(name, **kw):
     drop = _dropout(**kw)
-    ones = jax.tree.map(jnp.ones_like, params)  # every unit is on
+    ones = jax.tree.map(np.ones_like, params)  # every unit is on
     _, out = _call(config, ones, jnp.float32(abs(IMAGES)), dropout=drop)
     return np.asarray(out[f'{name}/dropout']) > 0
 
