@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,6 @@ import jsonschema
 import pytest
 import referencing
 import yaml
-from kubeflow_trainer_api import models
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / 'launch'
@@ -520,7 +520,17 @@ def test_wrong_jobsets_are_refused(
   assert not validator.is_valid(wrong)
 
 
-def test_the_schema_has_the_fields_of_the_published_models() -> None:
+@pytest.fixture(scope='module')
+def models() -> types.ModuleType:
+  """Those that JobSet publishes; to import them takes most of a second."""
+  from kubeflow_trainer_api import models
+
+  return models
+
+
+def test_the_schema_has_the_fields_of_the_published_models(
+  models: types.ModuleType,
+) -> None:
   """The models are generated from JobSet's API, without limits and formats."""
   later = {'JobSetSpec': {'volumeClaimPolicies'}}
   for name, ours in load_schema('jobset-v1alpha2.json')['$defs'].items():
@@ -531,7 +541,9 @@ def test_the_schema_has_the_fields_of_the_published_models() -> None:
     assert {*ours.get('required', ())} == {*theirs.get('required', ())}, name
 
 
-def test_the_published_models_read_jobset(jobset: dict[str, Any]) -> None:
+def test_the_published_models_read_jobset(
+  jobset: dict[str, Any], models: types.ModuleType
+) -> None:
   """They drop unknown fields and add the defaults of a cluster."""
   read = models.JobsetV1alpha2JobSet.from_dict(jobset)
   assert read and _within(jobset, read.to_dict())
