@@ -73,9 +73,11 @@ def _gradients(params, *, dtype):
 def test_gradients_are_off_by_little_more_than_rounded_parameters_make_them():
   """How much that is depends on the array; early layers are sensitive."""
   key = jax.random.key(0)
-  params = alexnet.initialise(nets.config().model, key, crop_size=nets.CROP)
+  params = jax.device_get(
+    alexnet.initialise(nets.config().model, key, crop_size=nets.CROP)
+  )
   rounded = jax.tree.map(
-    lambda a: a.astype(jnp.bfloat16).astype(jnp.float32), params
+    lambda a: a.astype(jnp.bfloat16).astype(np.float32), params
   )
   exact = _gradients(params, dtype='float32')
   least = _gradients(rounded, dtype='float32')

@@ -1,5 +1,7 @@
 """One network on four meshes, or in parts: the same losses and gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,11 +34,8 @@ def plain():
   dropout = alexnet.Dropout(
     key=jax.random.fold_in(key, 0), examples=jnp.arange(nets.BATCH)
   )
-  images = preprocess.of_batch(
-    config,
-    mean_image=jnp.asarray(nets.mean_image()),
-    batch=jax.tree.map(jnp.asarray, batch),
-  )
+  of_batch = jax.jit(functools.partial(preprocess.of_batch, config))
+  images = of_batch(mean_image=nets.mean_image(), batch=batch)
   model = alexnet.create(config.model, columns_here=2)
 
   def loss(params):
@@ -96,7 +95,7 @@ def test_columns_share_nothing_before_conv3():
 
   def activations(params):
     call = alexnet.whole(lambda p: model.apply({'params': p}, images)[1])
-    return jax.jit(call)(params)
+    return jax.device_get(jax.jit(call)(params))
 
   before = activations(params)
   kernel = params['conv1']['kernel'].copy()

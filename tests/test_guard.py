@@ -23,7 +23,10 @@ from tests.faults import runs
 
 
 def _state(run):
-  return jax.tree.map(jnp.array, run.state)
+  """A copy, which a step may use up."""
+  return jax.device_put(
+    jax.device_get(run.state), jax.tree.map(lambda a: a.sharding, run.state)
+  )
 
 
 def _step(run, batch):

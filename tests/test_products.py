@@ -25,8 +25,12 @@ def _close(found, expected):
 
 
 def _with_gradients(function, x, kernel, g):
-  y, back = jax.vjp(jax.jit(function), x, kernel)
-  return y, *back(g.astype(y.dtype))
+  @jax.jit
+  def run(x, kernel, g):
+    y, back = jax.vjp(function, x, kernel)
+    return y, *back(g.astype(y.dtype))
+
+  return run(x, kernel, g)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,8 @@ def _initial(*names):
   config = smoke.get_config()
   ablations.apply(config, names)
   init = jax.jit(lambda k: alexnet.initialise(config.model, k, crop_size=67))
-  leaves = jax.tree_util.tree_leaves_with_path(init(jax.random.key(5)))
+  values = jax.device_get(init(jax.random.key(5)))
+  leaves = jax.tree_util.tree_leaves_with_path(values)
   return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
