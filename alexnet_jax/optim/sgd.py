@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jaxtyping import Array, PyTree
 from ml_collections import config_dict
 
@@ -72,7 +73,11 @@ def moves(opt_state: PyTree, *, rates: PyTree) -> PyTree:
 
 
 def _unless_frozen(velocity: PyTree, *, rates: PyTree) -> PyTree:
-  return _each(lambda rate, v: jnp.where(rate == 0, 0, v), rates, velocity)
+  return _each(
+    lambda rate, v: lax.select(rate == 0, lax.full_like(v, 0), v),
+    rates,
+    velocity,
+  )
 
 
 def from_config(
@@ -186,7 +191,7 @@ def _velocity(momentum: float) -> optax.GradientTransformationExtraArgs:
       _unless_frozen(moved, rates=rates),
       optax.TraceState(
         _each(
-          lambda rate, new, old: jnp.where(rate == 0, old, new),  # v stays
+          lambda rate, new, old: lax.select(rate == 0, old, new),  # v stays
           rates,
           after.trace,
           state.trace,

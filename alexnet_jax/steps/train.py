@@ -229,7 +229,7 @@ class FiniteCheck(NamedTuple):
     """Returns the new arrays, or the old ones where the check failed."""
 
     def choose_one(spec: P, new: Array, old: Array) -> Array:
-      return jnp.where(self.split if any(spec) else self.replicated, new, old)
+      return lax.select(self.split if any(spec) else self.replicated, new, old)
 
     return jax.tree.map(
       choose_one, specs, new, old, is_leaf=lambda x: isinstance(x, P)
@@ -261,7 +261,7 @@ def _check_finite(
 def _all_finite(x: Float[Array, '... d']) -> Bool[Array, '']:
   """Whether every number of an array is finite."""
   if platform.here() != 'cpu' or x.size < _LARGE:
-    return jnp.isfinite(x).all()
+    return lax.reduce_and(lax.is_finite(x), axes=tuple(range(x.ndim)))
   # 0 times a number that is not finite is NaN. A product reads x once; XLA on a
   # CPU stores isfinite(x) first, and reads that.
   return (x @ jnp.zeros(x.shape[-1], x.dtype)).sum() == 0
