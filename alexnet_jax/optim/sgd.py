@@ -191,7 +191,9 @@ def _velocity(momentum: float) -> optax.GradientTransformationExtraArgs:
       _unless_frozen(moved, rates=rates),
       optax.TraceState(
         _each(
-          lambda rate, new, old: lax.select(rate == 0, old, new),  # v stays
+          lambda rate, new, old: lax.select(  # v stays
+            rate == 0, old.astype(new.dtype), new
+          ),
           rates,
           after.trace,
           state.trace,
