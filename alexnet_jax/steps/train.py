@@ -229,7 +229,8 @@ class FiniteCheck(NamedTuple):
     """Returns the new arrays, or the old ones where the check failed."""
 
     def choose_one(spec: P, new: Array, old: Array) -> Array:
-      return lax.select(self.split if any(spec) else self.replicated, new, old)
+      chosen = self.split if any(spec) else self.replicated
+      return lax.select(chosen, new, old.astype(new.dtype))
 
     return jax.tree.map(
       choose_one, specs, new, old, is_leaf=lambda x: isinstance(x, P)
