@@ -19,7 +19,7 @@ unset PYTHONDONTWRITEBYTECODE
 # tests wait for processes of their own. Each needs 2.5 GB of memory.
 # tests/conftest.py says in what order. NumPy's threads would only wait.
 export OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
-# Large pages, where the kernel gives them: an eighth less time for compiling.
+# Large pages, where the kernel gives them: compiling takes 5 to 15 % less time.
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
 all=(--numprocesses=3 --dist=loadfile --no-loadscope-reorder "$root/tests")
 if [[ ${1:-} == --quick ]]; then
