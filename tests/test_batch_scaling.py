@@ -122,7 +122,7 @@ def test_metrics_show_the_rate_of_each_step_of_a_warm_up():
 
 
 def _lars_config(*, data, column):
-  """Of LARS, at a rate that moves kernels by thousandths."""
+  """Returns a config with LARS, at a rate that moves kernels by thousandths."""
   config = nets.config(data=data, column=column, short=True)
   config.batch_scaling.lars = True
   config.batch_scaling.trust_coefficient = 0.05

@@ -73,6 +73,7 @@ def moves(opt_state: PyTree, *, rates: PyTree) -> PyTree:
 
 
 def _unless_frozen(velocity: PyTree, *, rates: PyTree) -> PyTree:
+  """Returns velocities, with 0 for arrays whose rate is 0."""
   return _each(
     lambda rate, v: lax.select(rate == 0, lax.full_like(v, 0), v),
     rates,

@@ -32,9 +32,8 @@ def gather_text(text: str) -> list[str]:
     return [text]
   own = np.frombuffer(text.encode(), np.uint8)
   sizes = multihost_utils.process_allgather(np.array(len(own), np.int32))
-  padded = np.zeros(
-    _whole_pages(int(sizes.max())), np.uint8
-  )  # one size for all
+  size = _whole_pages(int(sizes.max()))  # all must send one size
+  padded = np.zeros(size, np.uint8)
   padded[: len(own)] = own
   rows = multihost_utils.process_allgather(padded)
   rows = rows.reshape(len(sizes), -1)  # [hosts, bytes]

@@ -260,7 +260,7 @@ def _check_finite(
 
 
 def _all_finite(x: Float[Array, '... d']) -> Bool[Array, '']:
-  """Whether every number of an array is finite."""
+  """Returns whether every number of an array is finite."""
   if platform.here() != 'cpu' or x.size < _LARGE:
     return lax.reduce_and(lax.is_finite(x), axes=tuple(range(x.ndim)))
   # 0 times a number that is not finite is NaN. A product reads x once; XLA on a

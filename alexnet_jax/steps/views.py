@@ -28,7 +28,7 @@ from alexnet_jax.steps import preprocess
 
 
 class Shared(NamedTuple):
-  """What the views of an image have in common."""
+  """The stages that all ten views share, and the grid of their outputs."""
 
   stages: int  # the first of alexnet.stages: conv1 and its ops
   stride: int  # of their outputs, in pixels of the image
