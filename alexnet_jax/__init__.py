@@ -9,9 +9,16 @@ docs/python.md lists what there is.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = '0.2.0'
+
+if sys.argv[:1] == ['-m']:  # python -m looks for its module
+  from alexnet_jax.runtime import malloc
+
+  if malloc.is_command(__name__):
+    malloc.ask_for_large_pages()
 
 if TYPE_CHECKING:
   from alexnet_jax.evaluate.net import Net, build, with_classes

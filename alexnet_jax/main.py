@@ -25,7 +25,7 @@ from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.config import schema, validate
 from alexnet_jax.parallel import distributed, mesh
 from alexnet_jax.parallel import flags as parallel_flags
-from alexnet_jax.runtime import compile, environment, malloc, terminal
+from alexnet_jax.runtime import compile, terminal
 from alexnet_jax.train import log, profile
 from alexnet_jax.train import workdir as workdir_lib
 
@@ -127,8 +127,6 @@ def main() -> int:
 def _act(config: schema.Config) -> int:
   """Does what --mode says, on the devices of all processes."""
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
-  if environment.backend() == 'cpu':
-    malloc.keep_freed_memory()
   mesh.check_hosts()
   compile.keep_programs()
   match _MODE.value:

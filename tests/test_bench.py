@@ -109,14 +109,16 @@ def test_the_last_line_on_stderr_is_the_error(tmp_path):
 # In place of torch_step.py: half the time in channels_last, no compiler.
 BASELINE = """\
 #!{python}
-import json, sys, time
+import json, os, sys, time
 options = json.loads(sys.argv[2])
 form, config = options['form'], options['config']
 assert sys.argv[1].endswith('torch_step.py') and options['platform'] == 'cpu'
+large = form['memory'] == 'large_pages'
+assert ('hugetlb' in os.environ['GLIBC_TUNABLES']) == large
 if form['mode'] == 'compile':
   sys.exit('RuntimeError: no C++ compiler')
 seconds = 0.01 if form['layout'] == 'contiguous' else 0.005
-seconds *= 1 + (form['lrn'] == 'torch') + (form['memory'] == 'kept')
+seconds *= 1 + (form['lrn'] == 'torch') + (form['memory'] != 'returned')
 print(json.dumps({{'version': '0', 'threads': 1}}), flush=True)
 for line in sys.stdin:
   answer = {{'seconds': seconds, 'calls': 1, 'images': config['batch_size']}}
@@ -144,10 +146,11 @@ def test_the_fastest_form_of_the_baseline_is_found(fake_torch):
     'channels_last/eager/shifts/returned',
     'channels_last/eager/cumsum/returned',
   )
-  assert len(tried) == 13  # two layouts, two modes, three sums; kept memory
+  assert len(tried) == 14  # two layouts, two modes, three sums; two of memory
   assert tried['channels_last/eager/torch/returned'] == 800
   assert tried[form] == 1600
   assert tried[form.replace('returned', 'kept')] == 800
+  assert tried[form.replace('returned', 'large_pages')] == 800
   assert 'no C++ compiler' in str(tried['contiguous/compile/shifts/returned'])
 
 

@@ -43,7 +43,7 @@ def measured(monkeypatch):
   fakes, commands = [], []
 
   class Started(FakeWorker):
-    def __init__(self, command):
+    def __init__(self, command, variables=None):
       super().__init__(**answers[len(fakes)])
       fakes.append(self)
       commands.append(command)

@@ -31,7 +31,6 @@ from alexnet_jax.data import tfds as tfds_lib
 from alexnet_jax.data.prepare import layouts, shards, tar
 from alexnet_jax.data.prepare import run as run_lib
 from alexnet_jax.data.prepare import sources as sources_lib
-from alexnet_jax.runtime import malloc
 from alexnet_jax.steps import preprocess
 
 BATCH, IMAGE, CROP = 128, 256, 224  # as in the paper
@@ -119,7 +118,6 @@ def write_records(
   """Prepares FOLDER/raw and FOLDER/jpeg; a row for each."""
   if not settings.source:
     raise ValueError('--source is missing: give images, as for tools.prepare')
-  malloc.keep_freed_memory()
   layout = sources_lib.find_layout(settings.source)
   repeated = itertools.cycle(layout.splits['train'])
   train = itertools.islice(repeated, settings.images)

@@ -27,7 +27,6 @@ from alexnet_jax.config import durations, schema
 from alexnet_jax.data import augment
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.runtime import malloc
 from alexnet_jax.steps import build, parts, preprocess
 from alexnet_jax.studies import communication
 
@@ -68,8 +67,6 @@ def set_up(config: Config) -> None:
   """
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   mesh_lib.make_cpu_devices(config.mesh.data * config.mesh.column)
-  if jax.default_backend() == 'cpu':
-    malloc.keep_freed_memory()
 
 
 def machine() -> serve.Facts:

@@ -24,17 +24,15 @@ def measure_ops(settings: Settings) -> list[rows.ResultRow]:
   options = {'config': config, 'dtype': settings.dtype}
   with contextlib.ExitStack() as stack:
 
-    def started(command: list[str]) -> workers.Worker:
-      return stack.enter_context(workers.Worker(command))
-
-    ours, theirs = started(workers.jax_command('jax_ops', options)), []
+    command = workers.jax_command('jax_ops', options)
+    ours, theirs = stack.enter_context(workers.Worker(command)), []
     about = {name: ours.info[name] for name in ('platform', 'device')}
     if settings.baseline:
-      command = functools.partial(
-        settings.baseline.command, options | about, script='torch_ops'
+      start = functools.partial(
+        settings.baseline.start, options | about, script='torch_ops'
       )
       forms = [f'{layout}/eager/torch/returned' for layout in _LAYOUTS]
-      theirs = [started(command(form=form)) for form in forms]
+      theirs = [stack.enter_context(start(form=form)) for form in forms]
     measure = functools.partial(
       workers.measure, seconds=settings.seconds, rounds=settings.rounds
     )

@@ -48,7 +48,7 @@ def measure_steps(settings: Settings) -> list[rows.ResultRow]:
     if settings.baseline:
       asked = options[first] | {'platform': info['platform']}
       form, tried = settings.baseline.fastest(asked, seconds=settings.seconds)
-      theirs = started(settings.baseline.command(asked, form=form))
+      theirs = stack.enter_context(settings.baseline.start(asked, form=form))
       others['PyTorch'] = theirs, what
       about = {'peer_form': form, 'peer_forms': tried}
       about |= {'peer_version': theirs.info['version']}

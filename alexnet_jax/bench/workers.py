@@ -42,10 +42,13 @@ class WorkerError(ValueError):
 class Worker:
   """A worker's process, as a context manager; `info` is its first message.
 
-  If it ends early, it raises WorkerError with the error line of its stderr.
+  `variables` are set in its environment. If it ends early, it raises
+  WorkerError with the error line of its stderr.
   """
 
-  def __init__(self, command: Sequence[str]):
+  def __init__(
+    self, command: Sequence[str], *, variables: Mapping[str, str] | None = None
+  ):
     self._errors = tempfile.TemporaryFile('w+')
     self._name = ' '.join(command[:-1])  # the last argument is all options
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
@@ -55,7 +58,8 @@ class Worker:
       stdout=subprocess.PIPE,
       stderr=self._errors,
       text=True,
-      env=os.environ | {'PYTHONPATH': path.rstrip(os.pathsep)},
+      env=os.environ
+      | {'PYTHONPATH': path.rstrip(os.pathsep), **(variables or {})},
     )
     self.info = self._read()
 

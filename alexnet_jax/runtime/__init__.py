@@ -5,5 +5,5 @@ locks    one process at a time in a folder
 paths    paths and addresses that a user gives
 bucket   files on gs://, s3:// and other stores, through fsspec
 compile  compiler options, and compiled programs kept on disk
-malloc   settings of the C library's allocator for the CPU backend
+malloc   large pages for the memory that XLA allocates on a CPU
 """

@@ -2,8 +2,8 @@
 
   alexnet-jax train --config=quick --workdir=/tmp/quick
 
-Here nothing is imported but the standard library: the module that a command
-runs imports what it needs.
+Nothing is imported here that takes time: the module that a command runs imports
+what it needs.
 """
 
 import ast
@@ -12,6 +12,8 @@ import pathlib
 import pkgutil
 import runpy
 import sys
+
+from alexnet_jax.runtime import malloc
 
 _MAIN = 'alexnet_jax.main'
 _MODES = {  # of alexnet_jax.main
@@ -27,6 +29,7 @@ def command() -> None:
   Flags alone go to alexnet_jax.main. Exits with the code of the module, or with
   2 if there is no such command.
   """
+  malloc.ask_for_large_pages()
   name, *flags = sys.argv[1:] or ['--help']
   if name in ('--help', '-h', 'help'):
     print(usage())

@@ -20,9 +20,7 @@ from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh
 from alexnet_jax.runtime import (
   compile,
-  environment,
   locks,
-  malloc,
   paths,
   signals,
 )
@@ -62,8 +60,6 @@ def main() -> None:
   _check_flags()
   experiment.check(config)
   mesh.make_cpu_devices(config.mesh.data * config.mesh.column)
-  if environment.backend() == 'cpu':
-    malloc.keep_freed_memory()
   compile.keep_programs()
   data = provenance.of(setup.load_data(config))
   folder, most = paths.expand(_OUTPUT.value), _MOST_EPOCHS.value

@@ -18,7 +18,7 @@ from alexnet_jax import cli
 from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.evaluate import load
 from alexnet_jax.parallel import mesh
-from alexnet_jax.runtime import compile, environment, malloc, paths
+from alexnet_jax.runtime import compile, environment, paths
 from alexnet_jax.studies.retrieval import search
 
 _RESTORE = flags.DEFINE_string(
@@ -62,9 +62,7 @@ def main() -> int:
   compatible.name_data(config, given=_DATA_DIR.value, path=step)
   config.mesh.data = 1
   mesh.make_cpu_devices(config.mesh.column)
-  if environment.backend() == 'cpu':
-    malloc.keep_freed_memory()
-  else:
+  if environment.backend() != 'cpu':
     config.mesh.column = 1
   compile.keep_programs()
   result = search.search(

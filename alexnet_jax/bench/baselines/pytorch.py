@@ -24,7 +24,7 @@ _CHOICES = {
   'layout': ('contiguous', 'channels_last'),
   'mode': ('eager', 'compile'),
   'lrn': ('torch', 'shifts', 'cumsum'),  # the last two: ways to sum slices
-  'memory': ('returned', 'kept'),  # freed memory, see runtime/malloc.py
+  'memory': ('returned', 'kept', 'large_pages'),  # see runtime/malloc.py
 }
 _EACH = map('/'.join, itertools.product(*_CHOICES.values()))
 _ALL = tuple(form for form in _EACH if form.endswith('returned'))
@@ -47,16 +47,22 @@ class Baseline:
   """PyTorch in an interpreter of its own."""
 
   python: str
-  # To try; (): all, and the fastest with kept memory too
+  # To try; (): all, and the fastest with each form of memory too
   forms: tuple[str, ...] = ()
 
-  def command(
+  def start(
     self, options: dict[str, Any], *, form: str, script: str = 'torch_step'
-  ) -> list[str]:
-    """The command of a worker in one form."""
+  ) -> workers.Worker:
+    """Starts a worker in one form."""
     choices = dict(zip(_CHOICES, form.split('/'), strict=True))
     options = options | {'form': choices}
-    return [self.python, str(SCRIPTS / f'{script}.py'), json.dumps(options)]
+    file = str(SCRIPTS / f'{script}.py')
+    large = choices['memory'] == 'large_pages'
+    return workers.Worker(
+      [self.python, file, json.dumps(options)],
+      # Nothing of what this process has for itself.
+      variables={'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1' if large else ''},
+    )
 
   def fastest(
     self, options: dict[str, Any], *, seconds: float
@@ -80,7 +86,9 @@ class Baseline:
       raise workers.WorkerError(f'--torch_python={self.python}: {why}')
     few = sorted(rates, key=lambda form: -rates[form])[:_FINALISTS]
     if not self.forms:
-      few.append(few[0].replace('returned', 'kept'))
+      few += [
+        few[0].replace('returned', memory) for memory in _CHOICES['memory'][1:]
+      ]
     if len(few) > 1:
       rates |= measure(few, rounds=3, best=statistics.median)
     return max(few, key=lambda form: rates[form]), rates | failed
@@ -98,7 +106,7 @@ class Baseline:
     with contextlib.ExitStack() as stack:
       series = {}
       for form in forms:
-        worker = workers.Worker(self.command(options, form=form))
+        worker = self.start(options, form=form)
         series[form] = stack.enter_context(worker), options['what']
       found = workers.measure(series, seconds=seconds, rounds=rounds)
     rates = {}

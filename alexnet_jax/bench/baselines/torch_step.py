@@ -269,7 +269,7 @@ def answer(workloads):
 
 
 def keep_freed_memory():
-  """The same as in alexnet_jax/runtime/malloc.py."""
+  """Lets glibc keep what is freed; the numbers are those of <malloc.h>."""
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   if mallopt is not None:
     for option, value in ((-4, 0), (-1, -1), (-2, 256 << 20), (-8, 1)):
