@@ -23,7 +23,6 @@ def measure_ops(settings: Settings) -> list[rows.ResultRow]:
   config = settings.with_mesh(Mesh(1, 1)).to_dict()
   options = {'config': config, 'dtype': settings.dtype}
   with contextlib.ExitStack() as stack:
-
     command = workers.jax_command('jax_ops', options)
     ours, theirs = stack.enter_context(workers.Worker(command)), []
     about = {name: ours.info[name] for name in ('platform', 'device')}
