@@ -49,6 +49,7 @@ def check_hosts() -> None:
 
   JAX's messages between processes would fail with words of array shapes.
   """
+  environment.backend()  # raises if there is none
   counts = collections.Counter(d.process_index for d in jax.devices())
   for process, count in counts.items():
     if count != counts[0]:
