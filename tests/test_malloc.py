@@ -9,6 +9,7 @@ import sys
 import pytest
 
 _KERNEL = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
+_ROOT = pathlib.Path(__file__).parents[1]
 _ASKED = 'glibc.malloc.hugetlb=1'
 pytestmark = pytest.mark.skipif(
   not _KERNEL.exists() or '[madvise]' not in _KERNEL.read_text(),
@@ -64,7 +65,7 @@ def starts(tmp_path):
     env.pop('GLIBC_TUNABLES', None)
     if tunables:
       env['GLIBC_TUNABLES'] = tunables
-    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    path = os.pathsep.join([str(tmp_path), str(_ROOT)])
     done = subprocess.run(
       [sys.executable, *arguments],
       env=env | {'PYTHONPATH': path, 'STARTS': str(written)},

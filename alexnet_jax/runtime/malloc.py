@@ -3,8 +3,8 @@
 XLA allocates a program's scratch memory at every call, 0.5 to 1.5 GB in a
 training step, and glibc returns it to the kernel afterwards. The kernel hands
 it out again in cleared pages of 4 kB, a page fault each: 140,000 to 370,000 a
-step. With pages of 2 MB a step takes about a tenth less time, and as much
-memory (bench/NOTES.md).
+step. With pages of 2 MB a step that has two cores to itself takes about a tenth
+less time, in the same memory (bench/NOTES.md).
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 _VARIABLE = 'GLIBC_TUNABLES'  # glibc reads it when a process starts
 _TUNABLE = 'glibc.malloc.hugetlb'
 _SINCE = (2, 35)  # of glibc
-_KERNEL = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
+_KERNEL_MODE = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
 
 
 def is_command(package: str) -> bool:
@@ -48,7 +48,7 @@ def _may_ask() -> bool:
     return False
   try:
     library, version = (os.confstr('CS_GNU_LIBC_VERSION') or '').split()
-    modes = _KERNEL.read_text()
+    modes = _KERNEL_MODE.read_text()
   except (ValueError, OSError):  # another C library; a kernel without them
     return False
   numbers = tuple(map(int, version.split('.')[:2]))

@@ -18,12 +18,7 @@ from alexnet_jax import cli, setup
 from alexnet_jax.config import flags as flags_lib
 from alexnet_jax.models import alexnet
 from alexnet_jax.parallel import mesh
-from alexnet_jax.runtime import (
-  compile,
-  locks,
-  paths,
-  signals,
-)
+from alexnet_jax.runtime import compile, locks, paths, signals
 from alexnet_jax.studies import provenance
 from alexnet_jax.studies.fig1 import curves, experiment
 from alexnet_jax.studies.report import pictures

@@ -269,9 +269,10 @@ def answer(workloads):
 
 
 def keep_freed_memory():
-  """Lets glibc keep what is freed; the numbers are those of <malloc.h>."""
+  """Sets glibc to keep freed memory; nothing with other C libraries."""
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   if mallopt is not None:
+    # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX of <malloc.h>
     for option, value in ((-4, 0), (-1, -1), (-2, 256 << 20), (-8, 1)):
       mallopt(option, value)
 
