@@ -65,7 +65,9 @@ _TORCH_PYTHON = flags.DEFINE_string(
   'torch_python', '', 'An interpreter that has PyTorch, numpy and Pillow.'
 )
 _PEER_FORMS = flags.DEFINE_list(
-  'peer_forms', [], 'step, eval: LAYOUT/MODE/LRN of PyTorch; default: all.'
+  'peer_forms',
+  [],
+  'step, eval: LAYOUT/MODE/LRN[/MEMORY] of PyTorch; default: all.',
 )
 _SAVE = flags.DEFINE_bool('save', False, 'Write bench/results/DATE_WHAT.json.')
 _JSON = flags.DEFINE_bool('json', False, 'Print one JSON object instead.')
