@@ -62,7 +62,7 @@ _LONGEST = (
 # Fields of a config that programs are made of.
 _OF_PROGRAMS = (
   *('seed', 'model', 'dtype', 'kernels', 'native_bfloat16', 'batch_size'),
-  'grad_accumulation_steps',
+  *('winograd', 'grad_accumulation_steps'),
   *('optim', 'batch_scaling', 'schedule', 'guard'),
 )
 _OF_IMAGES = ('image_size', 'crop_size', 'channel_stddevs', 'mean_at')

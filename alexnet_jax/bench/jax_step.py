@@ -114,6 +114,7 @@ class Trainer:
     self._facts |= {
       'parts': config.grad_accumulation_steps,
       'native_bfloat16': bool(config.native_bfloat16),
+      'winograd': bool(config.winograd),
     }
     self._state = programs.init()
 

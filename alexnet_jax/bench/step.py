@@ -65,6 +65,7 @@ def measure_steps(settings: Settings) -> list[rows.ResultRow]:
     | {'mesh': each[0], 'kernels': each[1]}
     | {'parts': found[each][-1].get('parts', 1)}
     | {'native_bfloat16': found[each][-1].get('native_bfloat16', False)}
+    | {'winograd': found[each][-1].get('winograd', False)}
     | common
     for each in options
   ]

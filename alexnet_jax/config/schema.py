@@ -125,6 +125,7 @@ FIELDS: dict[str, Rule] = {
   'dtype': Choice(('float32', 'bfloat16')),
   'kernels': Choice(('xla', 'pallas')),
   'native_bfloat16': Choice((True, False, None)),  # None: as measured
+  'winograd': Choice((True, False, None)),
   'ablations': Sequence(),
   'mesh.data': whole(1, most=_DEVICES),  # devices along the data axis
   'mesh.column': whole(1),  # it divides model.columns
@@ -236,7 +237,11 @@ FIELDS['model.layer.fc8.units'] = whole(1, most=_UNITS, optional=True)
 OF_DATA = ('model.num_classes', 'batch_size', 'num_epochs')
 # The same, of what steps/parts.py measures on the machine, in this order; and
 # what programs do while it is None.
-MEASURED = {'native_bfloat16': False, 'grad_accumulation_steps': 1}
+MEASURED = {
+  'native_bfloat16': False,
+  'winograd': False,
+  'grad_accumulation_steps': 1,
+}
 UNDECIDED = (*OF_DATA, *MEASURED)
 
 
@@ -277,7 +282,7 @@ _OLD_INPUTS = {'own': 'own_column', 'both': 'both_columns', 'parts': 'summed'}
 _OLD_MODEL_FIELDS = {'leave_out': 'skip_layers'}
 # Fields that old runs lack, and the value that does what those did.
 _ADDED: dict[str, dict[str, Any]] = {
-  '': {'kernels': 'xla', 'native_bfloat16': False},
+  '': {'kernels': 'xla', 'native_bfloat16': False, 'winograd': False},
   'model': {'dropout_scaling': 'test', 'rounding': 'up'},
   'lrn': {'across_columns': False},
   'data': {'channel_stddevs': [], 'resize': 'crop'},

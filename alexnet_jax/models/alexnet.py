@@ -124,6 +124,7 @@ class Conv(nn.Module):
   groups: int  # columns on this device that each read only their own maps
   rounding: str = 'up'  # of the number of windows: config.model.rounding
   native: bool = False  # config.native_bfloat16, see ops/products.py
+  winograd: bool = False  # config.winograd, see ops/winograd.py
 
   @nn.compact
   def __call__(
@@ -148,14 +149,14 @@ class Conv(nn.Module):
       nn.initializers.constant(c.bias, jnp.float32),
       (*places, self.kernels),
     )
-    own = {} if c.local else {'native': self.native}
+    forms = {'native': self.native, 'winograd': self.winograd}
     y = (local.local if c.local else conv.conv)(
       x,
       kernel.astype(x.dtype),  # float32 -> bfloat16 in mixed precision
       stride=c.stride,  # 4 in conv1, else 1
       padding=padding,
       groups=self.groups,  # 2: a device with both columns, as in conv2
-      **own,
+      **({} if c.local else forms),
     )
     return block(y, bias=bias) if block else _add_bias(y, bias)
 
@@ -243,6 +244,7 @@ class AlexNet(nn.Module):
   dtype: DTypeLike = jnp.float32
   kernels: str = 'xla'  # config.kernels
   native: bool = False  # config.native_bfloat16, see ops/products.py
+  winograd: bool = False  # config.winograd, see ops/winograd.py
 
   @nn.compact
   def __call__(
@@ -293,7 +295,7 @@ class AlexNet(nn.Module):
       share = layer.kernels // columns_ * here  # K|K/2
       rounding = self.config.rounding
       conv_ = Conv(
-        layer, share, groups, rounding=rounding, native=self.native, name=name
+        layer, share, groups, rounding, self.native, self.winograd, name=name
       )
       if self.kernels == 'pallas' and name in in_one_kernel(self.config):
         last = f'{name}/{layer.ops[-1]}'
@@ -397,10 +399,11 @@ def create(
   dtype: DTypeLike = jnp.float32,
   kernels: str = 'xla',
   native: bool = False,
+  winograd: bool = False,
 ) -> AlexNet:
   """Returns the module for a device that holds `columns_here` columns."""
   frozen = config_dict.FrozenConfigDict(config)
-  return AlexNet(frozen, columns_here, dtype, kernels, native)
+  return AlexNet(frozen, columns_here, dtype, kernels, native, winograd)
 
 
 def whole(function: Callable[..., Any]) -> Callable[..., Any]:

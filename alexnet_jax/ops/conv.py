@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from alexnet_jax.ops import platform, products
+from alexnet_jax.ops import winograd as winograd_lib
 
 # Rows of zeros (top, bottom) and columns of zeros (left, right).
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -47,6 +48,7 @@ def conv(
   padding: Padding = ((0, 0), (0, 0)),
   groups: int = 1,
   native: bool = False,
+  winograd: bool = False,
 ) -> Float[Array, 'b h_out w_out k']:
   """Correlates images with kernels.
 
@@ -60,6 +62,8 @@ def conv(
       columns.
     native: whether a CPU multiplies bfloat16 as such, see ops/products.py;
       XLA turns it into float32.
+    winograd: whether a CPU takes fewer products of float32, rounded a little
+      more, see ops/winograd.py.
 
   >>> x = jnp.ones((1, 4, 4, 2))
   >>> kernel = jnp.ones((3, 3, 1, 2))
@@ -72,9 +76,11 @@ def conv(
   xs = jnp.split(x, groups, axis=-1)  # each [B, H, W, C/groups]
   kernels = jnp.split(kernel, groups, axis=-1)  # each [., ., I, K/groups]
   pairs = (products.vary_alike(*pair) for pair in zip(xs, kernels, strict=True))
-  by_products = native and x.dtype == jnp.bfloat16
+  form = 'winograd' if winograd else 'xla'
+  if native and x.dtype == jnp.bfloat16:
+    form = 'products'
   return jnp.concatenate(
-    [_cpu_conv(*pair, stride, padding, by_products) for pair in pairs], axis=-1
+    [_cpu_conv(*pair, stride, padding, form) for pair in pairs], axis=-1
   )
 
 
@@ -96,9 +102,9 @@ def _lax_conv(x, kernel, stride, padding, groups=1):
 # convolution (cuDNN's on a GPU).
 
 
-def _cpu_conv(x, kernel, stride, padding, by_products):
+def _cpu_conv(x, kernel, stride, padding, form):
   if stride == 1:
-    return _convolve(x, kernel, padding, by_products)
+    return _convolve(x, kernel, padding, form)
   x = jnp.pad(x, ((0, 0), *padding, (0, 0)))  # 227 x 227 for conv1
   kh, kw = kernel.shape[:2]  # 11, 11 for conv1
   h, w = ((x.shape[i + 1] - s) // stride + 1 for i, s in enumerate((kh, kw)))
@@ -110,7 +116,7 @@ def _cpu_conv(x, kernel, stride, padding, by_products):
     _blocks(x, stride),  # [B, 57, 57, 48] for conv1
     _blocks(kernel.transpose(3, 0, 1, 2), stride).transpose(1, 2, 3, 0),
     ((0, 0), (0, 0)),
-    by_products,
+    form,
   )
 
 
@@ -130,32 +136,31 @@ def _blocks(x, size):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve(x, kernel, padding, by_products):
+def _convolve(x, kernel, padding, form):
   """Convolves with a stride of 1; its gradient is written below."""
-  return _stride_1(x, kernel, padding, by_products)
+  return _stride_1(x, kernel, padding, form)
 
 
-def _stride_1(x, kernel, padding, by_products):
-  if by_products and kernel.shape[-1] >= _KERNELS:
+def _stride_1(x, kernel, padding, form):
+  if form == 'products' and kernel.shape[-1] >= _KERNELS:
     return products.convolve(x, kernel, padding).astype(x.dtype)
+  height = x.shape[1] + sum(padding[0]) - len(kernel) + 1
+  m = _tile(height, len(kernel), form)
+  if m:
+    arguments = x.astype(jnp.float32), kernel.astype(jnp.float32), padding
+    return winograd_lib.convolve(*arguments, m=m, by=_lax_conv).astype(x.dtype)
   return _lax_conv(x, kernel, 1, padding)
 
 
-def _convolve_forward(x, kernel, padding, by_products):
-  return _convolve(x, kernel, padding, by_products), (x, kernel)
+def _convolve_forward(x, kernel, padding, form):
+  return _convolve(x, kernel, padding, form), (x, kernel)
 
 
-def _convolve_backward(padding, by_products, saved, g):
+def _convolve_backward(padding, form, saved, g):
   x, kernel = saved
-  few = _few_images(g)  # images at a time
-  gradient = products.kernel_gradient if by_products else _kernel_gradient
-  parts = (
-    gradient(x[i : i + few], padding, g[i : i + few])
-    for i in range(0, len(x), few)
-  )
-  dkernel = functools.reduce(operator.add, parts)  # float32 [KH, KW, I, K]
+  dkernel = _kernel_gradient(x, padding, g, form)  # float32 [KH, KW, I, K]
   # Nothing uses dx of conv1: jit removes it.
-  dx = _image_gradient(kernel, padding, g, by_products)
+  dx = _image_gradient(kernel, padding, g, form)
   return dx, dkernel.astype(kernel.dtype)
 
 
@@ -163,13 +168,14 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 _KERNELS = 128  # fewer are too narrow a matrix to be worth it
-_POSITIONS = 2**14  # in a part of the kernels' gradient (measured: NOTES.md)
+# Positions in a part of the kernels' gradient (measured: NOTES.md).
+_POSITIONS = {'xla': 2**14, 'products': 2**14, 'winograd': 2**13}
 _GROUPS = 32  # most parts: each is unrolled, and costs compile time
 
 
-def _few_images(g):
+def _few_images(g, form):
   """Returns how many images have about _POSITIONS: 4 in conv1, 16 in conv2."""
-  few = max(_POSITIONS // math.prod(g.shape[1:3]), len(g) // _GROUPS, 1)
+  few = max(_POSITIONS[form] // math.prod(g.shape[1:3]), len(g) // _GROUPS, 1)
   return 2 ** (few.bit_length() - 1)  # rounded down
 
 
@@ -178,18 +184,40 @@ def _few_images(g):
 # does not do so itself, and falls back on code that takes 30 times as long.
 
 
-def _image_gradient(kernel, padding, g, by_products):
+def _image_gradient(kernel, padding, g, form):
   """Convolves g, padded with zeros, with the kernels rotated by 180 degrees."""
   turned = kernel[::-1, ::-1].swapaxes(2, 3)  # [KH, KW, K, I]
   about = tuple(
     (size - 1 - before, size - 1 - after)
     for size, (before, after) in zip(kernel.shape, padding, strict=False)
   )
-  return _stride_1(g, turned, about, by_products)  # [B, H, W, I]
+  return _stride_1(g, turned, about, form)  # [B, H, W, I]
 
 
-def _kernel_gradient(x, padding, g):
-  """Correlates a few images with g as kernels of its own size; float32."""
+def _kernel_gradient(x, padding, g, form):
+  """Sums the gradients of a few images at a time; float32 [KH, KW, I, K]."""
+  few = _few_images(g, form)
+  parts = (
+    _gradient_of_few(x[i : i + few], padding, g[i : i + few], form)
+    for i in range(0, len(x), few)
+  )
+  return functools.reduce(operator.add, parts)
+
+
+def _gradient_of_few(x, padding, g, form):
+  """Correlates a few images with g as kernels of its own size."""
+  if form == 'products':
+    return products.kernel_gradient(x, padding, g)
+  height = g.shape[1]
+  m = _tile(height, x.shape[1] + sum(padding[0]) - height + 1, form)
+  if m:
+    x, g = x.astype(jnp.float32), g.astype(jnp.float32)
+    return winograd_lib.kernel_gradient(x, padding, g, m=m, by=_lax_conv)
   # Channels stand in for the batch, and the batch for channels.
   y = _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, padding)
-  return y.transpose(1, 2, 0, 3).astype(jnp.float32)  # [KH, KW, I, K]
+  return y.transpose(1, 2, 0, 3).astype(jnp.float32)
+
+
+def _tile(height, r, form):
+  """Rows that Winograd's algorithm computes together; 0: it is not used."""
+  return winograd_lib.tile(height, r) if form == 'winograd' else 0

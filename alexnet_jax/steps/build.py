@@ -67,6 +67,7 @@ def build(
     dtype=config.dtype,
     kernels=config.kernels,
     native=bool(config.native_bfloat16),
+    winograd=bool(config.winograd),
   )
   data = mesh_lib.data_axis(mesh)
 

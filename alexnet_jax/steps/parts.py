@@ -32,6 +32,7 @@ from alexnet_jax.steps import build
 _PARTS = (1, 2, 4, 8)
 _SAID = {
   'native_bfloat16': 'products of bfloat16 as such',
+  'winograd': "Winograd's algorithm",
   'grad_accumulation_steps': 'its parts',
 }
 _FEWEST = 8  # images of a device in a part: with fewer, cores wait
@@ -97,6 +98,8 @@ def _candidates(
     able: tuple[int, ...] = ()
   elif field == 'native_bfloat16':
     able = (False, True) if config.dtype == 'bfloat16' else ()
+  elif field == 'winograd':
+    able = (False, True) if not config.native_bfloat16 else ()
   else:
     images = config.batch_size // mesh.shape[mesh_lib.DATA]  # of a device
     able = tuple(

@@ -96,6 +96,7 @@ def _as_measured(
   def before() -> dict[str, int]:
     file = workdir / 'config.json'
     stored = log_lib.read_json(file) if file.is_file() else {}
+    stored = schema.upgrade(stored)
     return {f: stored[f] for f in missing if isinstance(stored.get(f), int)}
 
   from alexnet_jax.steps import parts
