@@ -27,6 +27,12 @@ CASES = {
   'unreached': ((2, 10, 9, 2), (3, 2, 2, 3), {'stride': 3}),
   'kernel_below_stride': ((2, 9, 9, 2), (2, 2, 2, 3), {'stride': 3}),
 }
+# Winograd's algorithm: groups and the stride of 4; heights of 8 and of 5.
+CASES |= {
+  f'{name}_winograd': (*shapes, options | {'winograd': True})
+  for name, (*shapes, options) in CASES.items()
+  if name in ('conv1', 'conv2', 'conv3', 'unequal')
+}
 each_case = pytest.mark.parametrize('name', CASES)
 
 
@@ -45,7 +51,9 @@ def case(name, dtype=jnp.float32):
   return op, x, kernel, jnp.asarray(g, dtype)
 
 
-def reference(x, kernel, *, stride=1, padding=((0, 0), (0, 0)), groups=1):
+def reference(
+  x, kernel, *, stride=1, padding=((0, 0), (0, 0)), groups=1, winograd=False
+):
   x = np.pad(x, ((0, 0), *padding, (0, 0)))
   kh, kw, width, k = kernel.shape
   h, w = (x.shape[1] - kh) // stride + 1, (x.shape[2] - kw) // stride + 1
@@ -118,21 +126,22 @@ def test_every_backend_computes_the_same(name, monkeypatch):
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_kernel_gradients_of_a_few_images_at_a_time_add_up(monkeypatch):
+@pytest.mark.parametrize('name', ['conv1', 'conv1_winograd'])
+def test_kernel_gradients_of_a_few_images_at_a_time_add_up(name, monkeypatch):
   """Five images, two at a time: 2 + 2 + 1."""
-  op, x, kernel, _ = case('conv1')
+  op, x, kernel, _ = case(name)
   rng = np.random.default_rng(5)
   x = jnp.asarray(rng.normal(size=(5, *x.shape[1:])), jnp.float32)
   shape = jax.eval_shape(op, x, kernel).shape
   g = jnp.asarray(rng.normal(size=shape), jnp.float32)
   _, (_, whole) = pull_back(op, x, kernel, g)
   monkeypatch.setattr(conv, '_POSITIONS', 1)
-  monkeypatch.setattr(conv, '_GROUPS', 2)
+  monkeypatch.setattr(conv, '_GROUPS', dict.fromkeys(conv._GROUPS, 2))
   taken = []
-  one = conv._kernel_gradient
+  one = conv._gradient_of_few
   monkeypatch.setattr(
     conv,
-    '_kernel_gradient',
+    '_gradient_of_few',
     lambda x, *rest: taken.append(len(x)) or one(x, *rest),
   )
   op = functools.partial(conv.conv, **op.keywords)  # to be traced anew
@@ -189,7 +198,7 @@ def test_conv1s_image_costs_no_gradient():
   assert 'lhs_dilate' not in text  # Mark of an input gradient of stride > 1.
 
 
-@pytest.mark.parametrize('name', ['conv1', 'conv3'])
+@pytest.mark.parametrize('name', ['conv1', 'conv3', 'conv3_winograd'])
 def test_two_data_rows_and_two_columns_of_devices(name):
   """Images over data rows, kernels over columns; each sees its gradient's sum
   over the other axis."""

@@ -9,6 +9,7 @@ from alexnet_jax import setup as setup_lib
 from alexnet_jax import train
 from alexnet_jax.config import durations
 from alexnet_jax.steps import parts
+from alexnet_jax.train import run
 from tests import nets, test_train
 from tests.faults import runs
 
@@ -25,7 +26,7 @@ def cache(tmp_path):
 def _config(batch_size=16, **kwargs):
   config = nets.config(short=True, **kwargs)
   config.batch_size = batch_size
-  config.grad_accumulation_steps = None
+  config.grad_accumulation_steps, config.winograd = None, False
   return config
 
 
@@ -106,6 +107,30 @@ def test_bfloat16_is_multiplied_as_is_faster(cache):
     config.native_bfloat16 = not faster  # pinned
     assert 'native_bfloat16' not in _choose(config)[0]
     config.native_bfloat16 = None
+
+
+def test_winograds_algorithm_is_used_where_it_is_faster(cache):
+  config = _config(batch_size=8, column=2)
+  config.winograd = None
+  assert _choose(config)[0]['winograd'] is False  # a short run
+  found, (line,) = _choose(config, always=True)
+  assert list(json.loads(_kept(cache).read_text())) == ['False', 'True']
+  assert line.endswith(f'config.winograd = {found["winograd"]}')
+  for faster in (False, True):
+    times = {'False': 2.0, 'True': 1.0 if faster else 3.0}
+    _kept(cache).write_text(json.dumps(times))
+    assert _choose(config)[0]['winograd'] is faster
+
+
+def test_an_old_run_goes_on_without_winograds_algorithm(tmp_path):
+  config = test_train._config(total_steps=2)
+  train.train(config, workdir=tmp_path)
+  file = tmp_path / 'config.json'
+  stored = json.loads(file.read_text())
+  del stored['winograd']
+  file.write_text(json.dumps(stored))
+  setup = setup_lib.set_up(config)
+  assert run._as_measured(setup, workdir=tmp_path).config.winograd is False
 
 
 @pytest.mark.usefixtures('cache')

@@ -20,6 +20,7 @@ from alexnet_jax.ops import winograd as winograd_lib
 
 # Rows of zeros (top, bottom) and columns of zeros (left, right).
 Padding = tuple[tuple[int, int], tuple[int, int]]
+ORDER = ('NHWC', 'HWIO', 'NHWC')  # of images, kernels and maps
 
 
 def ceil_padding(
@@ -62,8 +63,8 @@ def conv(
       columns.
     native: whether a CPU multiplies bfloat16 as such, see ops/products.py;
       XLA turns it into float32.
-    winograd: whether a CPU takes fewer products of float32, rounded a little
-      more, see ops/winograd.py.
+    winograd: whether a CPU takes half as many products, of float32, see
+      ops/winograd.py; it comes before `native`.
 
   >>> x = jnp.ones((1, 4, 4, 2))
   >>> kernel = jnp.ones((3, 3, 1, 2))
@@ -76,9 +77,8 @@ def conv(
   xs = jnp.split(x, groups, axis=-1)  # each [B, H, W, C/groups]
   kernels = jnp.split(kernel, groups, axis=-1)  # each [., ., I, K/groups]
   pairs = (products.vary_alike(*pair) for pair in zip(xs, kernels, strict=True))
-  form = 'winograd' if winograd else 'xla'
-  if native and x.dtype == jnp.bfloat16:
-    form = 'products'
+  by_products = native and x.dtype == jnp.bfloat16
+  form = 'winograd' if winograd else 'products' if by_products else 'xla'
   return jnp.concatenate(
     [_cpu_conv(*pair, stride, padding, form) for pair in pairs], axis=-1
   )
@@ -90,7 +90,7 @@ def _lax_conv(x, kernel, stride, padding, groups=1):
     kernel,
     window_strides=(stride, stride),
     padding=padding,
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    dimension_numbers=ORDER,
     feature_group_count=groups,
   )
 
@@ -145,7 +145,7 @@ def _stride_1(x, kernel, padding, form):
   if form == 'products' and kernel.shape[-1] >= _KERNELS:
     return products.convolve(x, kernel, padding).astype(x.dtype)
   height = x.shape[1] + sum(padding[0]) - len(kernel) + 1
-  m = _tile(height, len(kernel), form)
+  m = _together(height, len(kernel), form)
   if m:
     arguments = x.astype(jnp.float32), kernel.astype(jnp.float32), padding
     return winograd_lib.convolve(*arguments, m=m, by=_lax_conv).astype(x.dtype)
@@ -168,14 +168,14 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 _KERNELS = 128  # fewer are too narrow a matrix to be worth it
-# Positions in a part of the kernels' gradient (measured: NOTES.md).
-_POSITIONS = {'xla': 2**14, 'products': 2**14, 'winograd': 2**13}
-_GROUPS = 32  # most parts: each is unrolled, and costs compile time
+_POSITIONS = 2**14  # in a part of the kernels' gradient (measured: NOTES.md)
+# Most parts: each is unrolled, and costs compile time.
+_GROUPS = {'xla': 32, 'products': 32, 'winograd': 8}
 
 
 def _few_images(g, form):
   """Returns how many images have about _POSITIONS: 4 in conv1, 16 in conv2."""
-  few = max(_POSITIONS[form] // math.prod(g.shape[1:3]), len(g) // _GROUPS, 1)
+  few = max(_POSITIONS // math.prod(g.shape[1:3]), len(g) // _GROUPS[form], 1)
   return 2 ** (few.bit_length() - 1)  # rounded down
 
 
@@ -209,7 +209,7 @@ def _gradient_of_few(x, padding, g, form):
   if form == 'products':
     return products.kernel_gradient(x, padding, g)
   height = g.shape[1]
-  m = _tile(height, x.shape[1] + sum(padding[0]) - height + 1, form)
+  m = _together(height, x.shape[1] + sum(padding[0]) - height + 1, form)
   if m:
     x, g = x.astype(jnp.float32), g.astype(jnp.float32)
     return winograd_lib.kernel_gradient(x, padding, g, m=m, by=_lax_conv)
@@ -218,6 +218,6 @@ def _gradient_of_few(x, padding, g, form):
   return y.transpose(1, 2, 0, 3).astype(jnp.float32)
 
 
-def _tile(height, r, form):
+def _together(height, r, form):
   """Rows that Winograd's algorithm computes together; 0: it is not used."""
-  return winograd_lib.tile(height, r) if form == 'winograd' else 0
+  return winograd_lib.rows_together(height, r) if form == 'winograd' else 0

@@ -1,113 +1,98 @@
-"""Convolution of float32 with fewer multiplications: Winograd's algorithm.
+"""Convolution with half the multiplications, by Winograd's algorithm.
 
-Rows of an image are to the rows of a kernel as the coefficients of one
-polynomial to those of another, and a product of polynomials takes no more
-products of numbers than it has coefficients. So m rows of a convolution with a
-kernel of r rows take n = m + r - 1 products of rows in place of m r:
+A product of polynomials, and with it a correlation of rows, needs no more
+multiplications than it has coefficients. So m rows of a convolution with a
+kernel of r rows take n = m + r - 1 products of rows, not m r:
 
     y = A ((B x) * (G k))    x: n rows, k: r rows, y: m rows
 
-A, B and G are fixed matrices, and * convolves rows along the width, channels
-and all. conv3 then takes 0.54 of the multiplications, conv2 0.41. Sums are
-rounded elsewhere: about 3e-6 of the largest value is off, with n <= 8.
+A, B and G are fixed matrices; * convolves along the width, channels and all.
+conv2 needs 0.41 of the multiplications, conv3 0.54. The result is rounded a
+little more: errors are about 3e-6 of the largest value in place of 3e-7.
 
-Source: Winograd, Arithmetic Complexity of Computations (1980); for images Lavin
-and Gray, arXiv:1509.09308 (2015), who do the same along the width as well. Here
-it is for CPUs alone (bench/NOTES.md).
+Source: Winograd, Arithmetic Complexity of Computations (1980). Lavin and Gray
+(arXiv:1509.09308) do so for images along the width, too; that takes more passes
+over memory, the bottleneck of a CPU (bench/NOTES.md).
 """
 
-import fractions
 import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
+Convolve = Callable[[Array, Array, int, Padding], Array]  # conv.lax_conv
 Matrix = tuple[tuple[float, ...], ...]
-Convolve = Callable[..., Array]  # images, kernels, stride, padding -> maps
 
-_HALF = fractions.Fraction(1, 2)
-# Where polynomials are evaluated, besides infinity; the first n - 1 of them.
-_POINTS = (0, 1, -1, 2, -2, _HALF, -_HALF)
+# Where polynomials are evaluated: the first n - 1 of these, and infinity. More
+# points, or others, round worse.
+_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 
 
 class Matrices(NamedTuple):
-  """What turns rows of images and of kernels into those to be multiplied."""
+  """A [m, n], B [n, n] and G [n, r] of the formula above."""
 
-  a: Matrix  # m x n
-  b: Matrix  # n x n
-  g: Matrix  # n x r
+  a: Matrix
+  b: Matrix
+  g: Matrix
 
 
 @functools.cache
 def matrices(m: int, r: int) -> Matrices:
-  """Returns A, B and G for m rows of a correlation with a kernel of r rows.
+  """Returns A, B and G for m rows at a time and kernels of r rows.
 
-  B is of whole numbers. The products of n = m + r - 1 coefficients by values at
-  n points are V^-1 ((V a) (V b)), V being Vandermonde's matrix; a correlation
-  is the transpose of that.
+  B holds the coefficients of the products of (t - q) over all points q but its
+  row's own; the factors that this leaves are in G.
 
-  >>> matrices(2, 3).a
+  >>> a, b, g = matrices(2, 3)
+  >>> a
   ((1.0, 1.0, 1.0, 0.0), (0.0, 1.0, -1.0, 1.0))
+  >>> b
+  ((-1.0, 0.0, 1.0, 0.0), (0.0, 1.0, 1.0, 0.0), (0.0, -1.0, 1.0, 0.0), \
+(0.0, -1.0, 0.0, 1.0))
+  >>> g
+  ((-1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
   """
   n = m + r - 1
-  inverse = _inverse(_vandermonde(n, n))
-  a, b = zip(*_vandermonde(n, m)), zip(*inverse)
-  rows_b, rows_g = [], []
-  for row_b, row_g in zip(b, _vandermonde(n, r), strict=True):
-    whole = math.lcm(*(x.denominator for x in row_b))
-    rows_b.append([x * whole for x in row_b])
-    rows_g.append([x / whole for x in row_g])
-  return Matrices(_floats(a), _floats(rows_b), _floats(rows_g))
+  points = np.array(_POINTS[: n - 1])
+  others = [np.delete(points, i) for i in range(n - 1)]
+  b = np.zeros((n, n))
+  b[:-1, :-1] = [np.poly(q)[::-1] for q in others]
+  b[-1] = np.poly(points)[::-1]
+  g = _powers(points, r)
+  g[:-1] /= [[np.prod(p - q)] for p, q in zip(points, others, strict=True)]
+  return Matrices(*(_tuples(x) for x in (_powers(points, m).T, b, g)))
 
 
-def _vandermonde(n: int, width: int) -> list[list[fractions.Fraction]]:
-  """Powers 0 to width - 1 of n points; the last is infinity."""
-  finite = [fractions.Fraction(p) for p in _POINTS[: n - 1]]
-  last = [fractions.Fraction(0)] * (width - 1) + [fractions.Fraction(1)]
-  return [[p**i for i in range(width)] for p in finite] + [last]
+def _powers(points: np.ndarray, number: int) -> np.ndarray:
+  """Powers 0 to number - 1 of the points, and of infinity: its last alone."""
+  infinity = np.eye(number)[-1:]
+  return np.concatenate([np.vander(points, number, increasing=True), infinity])
 
 
-def _inverse(
-  matrix: list[list[fractions.Fraction]],
-) -> list[list[fractions.Fraction]]:
-  """Inverts a matrix exactly (Gauss and Jordan)."""
-  n = len(matrix)
-  rows = [
-    [*row, *(fractions.Fraction(i == j) for j in range(n))]
-    for i, row in enumerate(matrix)
-  ]
-  for i in range(n):
-    pivot = next(j for j in range(i, n) if rows[j][i])
-    rows[i], rows[pivot] = rows[pivot], rows[i]
-    rows[i] = [x / rows[i][i] for x in rows[i]]
-    for j in range(n):
-      if j != i:
-        factor = rows[j][i]
-        rows[j] = [x - factor * y for x, y in zip(rows[j], rows[i])]
-  return [row[n:] for row in rows]
+def _tuples(rows: np.ndarray) -> Matrix:
+  return tuple(tuple(row) for row in (rows + 0.0).tolist())  # -0 is 0
 
 
-def _floats(rows) -> Matrix:
-  return tuple(tuple(float(x) for x in row) for row in rows)
-
-
-def tile(rows: int, r: int) -> int:
+def rows_together(height: int, r: int) -> int:
   """Returns how many rows of the result to compute together; 0: no gain.
 
-  As takes the fewest products; the fewest points of those.
+  That which takes the fewest products, for a result of so many rows and kernels
+  of r.
 
-  >>> tile(13, 3), tile(27, 5), tile(55, 3), tile(10, 1), tile(1, 3)
-  (5, 4, 5, 0, 0)
+  >>> rows_together(55, 3), rows_together(27, 5), rows_together(13, 3)
+  (5, 4, 5)
+  >>> rows_together(13, 1), rows_together(1, 3)
+  (0, 0)
   """
-  most = len(_POINTS) + 1 - r + 1
-  cost = {m: -(-rows // m) * (m + r - 1) for m in range(2, most + 1)}
-  best = min(cost, key=lambda m: (cost[m], m), default=0)
-  return best if best and cost[best] < rows * r else 0
+  most = len(_POINTS) + 2 - r
+  products = {m: -(-height // m) * (m + r - 1) for m in range(2, most + 1)}
+  best = min(products, key=lambda m: products[m], default=0)
+  return best if best and products[best] < height * r else 0
 
 
 def convolve(
@@ -118,15 +103,15 @@ def convolve(
   m: int,
   by: Convolve,
 ) -> Float32[Array, 'b i j k']:
-  """Convolves with a stride of 1, m rows at a time; `by` convolves a row."""
+  """Convolves with a stride of 1, m rows together; `by` convolves each row."""
   (above, below), beside = padding
   r = len(kernel)
   height = x.shape[1] + above + below - r + 1
   tiles = -(-height // m)
   a, b, g = matrices(m, r)
-  after = tiles * m + r - 1 - above - x.shape[1]
-  x = jnp.pad(x, ((0, 0), (above, after), (0, 0), (0, 0)))
-  xs = _every(x, m, len(b), axis=1)  # n of [B, tiles, W, C]
+  end = _padding(tiles * m + r - 1, x.shape[1] + above)
+  x = jnp.pad(x, ((0, 0), (above, end), (0, 0), (0, 0)))
+  xs = _every(m, x, number=len(b), tiles=tiles, axis=1)  # n [B, tiles, W, C]
   products = [
     by(_sum(to_x, xs), _sum(to_k, kernel)[None], 1, ((0, 0), beside))
     for to_x, to_k in zip(b, g, strict=True)
@@ -143,23 +128,19 @@ def kernel_gradient(
   m: int,
   by: Convolve,
 ) -> Float32[Array, 'kh kw c k']:
-  """Correlates x, padded, with g: the gradient of `convolve`'s kernels.
-
-  Axes are put in the order of `by` before they are padded: XLA then does so
-  once, and not for each of the n products.
-  """
-  height, width = g.shape[1:3]
-  r = x.shape[1] + sum(padding[0]) - height + 1
+  """Correlates x, padded, with g: the gradient of `convolve` by its kernels."""
+  height = g.shape[1]
+  (above, below), beside = padding
+  r = x.shape[1] + above + below - height + 1
   tiles = -(-height // m)
   a, b, to_kernel = matrices(m, r)
-  (above, _), beside = padding
-  after = tiles * m + r - 1 - above - x.shape[1]
-  x = jnp.pad(x.transpose(3, 1, 2, 0), ((0, 0), (above, after), beside, (0, 0)))
-  g = jnp.pad(
-    g.transpose(1, 2, 0, 3), ((0, tiles * m - height), (0, 0), (0, 0), (0, 0))
-  )
-  xs = _every(x, m, len(b), axis=1)  # n of [C, tiles, W, B]
-  gs = _every(g, m, m, axis=0)  # m of [tiles, W', B, K]
+  # Channels stand in for the batch, and the batch for channels.
+  end = _padding(tiles * m + r - 1, x.shape[1] + above)
+  x = jnp.pad(x.transpose(3, 1, 2, 0), ((0, 0), (above, end), beside, (0, 0)))
+  g = g.transpose(1, 2, 0, 3)
+  g = jnp.pad(g, ((0, _padding(tiles * m, height)), (0, 0), (0, 0), (0, 0)))
+  xs = _every(m, x, number=len(b), tiles=tiles, axis=1)  # n [C, tiles, W, B]
+  gs = _every(m, g, number=m, tiles=tiles, axis=0)  # m of [tiles, W', B, K]
   products = [
     by(_sum(to_x, xs), _sum(to_g, gs), 1, ((0, 0), (0, 0)))
     for to_x, to_g in zip(b, zip(*a, strict=True), strict=True)
@@ -168,19 +149,27 @@ def kernel_gradient(
   return jnp.concatenate(rows, axis=1).transpose(1, 2, 0, 3)
 
 
-def _every(x: Array, m: int, number: int, *, axis: int) -> list[Array]:
-  """Every m-th row from row 0, from row 1, ...: `number` arrays as long."""
-  last = x.shape[axis] - number  # the first row of the last tile
+def _padding(wanted: int, there: int) -> int:
+  """Rows of zeros after an axis, with one more that nothing reads.
+
+  Without any, XLA computes what precedes the padding, such as a transpose, anew
+  for each of the n sums: conv1's kernel gradient then takes 1.1 times as long,
+  and 2.5 times to compile.
+  """
+  return wanted - there + 1
+
+
+def _every(
+  m: int, x: Array, *, number: int, tiles: int, axis: int
+) -> list[Array]:
+  """Returns rows 0 to number - 1 of all tiles, which are m rows apart."""
+  end = (tiles - 1) * m + 1
   return [
-    lax.slice_in_dim(x, i, last + i + 1, stride=m, axis=axis)
-    for i in range(number)
+    lax.slice_in_dim(x, i, i + end, stride=m, axis=axis) for i in range(number)
   ]
 
 
-def _sum(factors: Sequence[float], terms: Sequence[Array]) -> Array:
+def _sum(factors: Sequence[float], terms: Iterable[Array]) -> Array:
   """Sums terms times factors, leaving out zeros."""
-  return sum(
-    term if factor == 1 else term * factor
-    for factor, term in zip(factors, terms, strict=True)
-    if factor
-  )
+  pairs = zip(factors, terms, strict=True)
+  return sum(x if f == 1 else x * f for f, x in pairs if f)

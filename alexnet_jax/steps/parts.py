@@ -99,7 +99,7 @@ def _candidates(
   elif field == 'native_bfloat16':
     able = (False, True) if config.dtype == 'bfloat16' else ()
   elif field == 'winograd':
-    able = (False, True) if not config.native_bfloat16 else ()
+    able = (False, True)
   else:
     images = config.batch_size // mesh.shape[mesh_lib.DATA]  # of a device
     able = tuple(
