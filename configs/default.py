@@ -39,9 +39,10 @@ def get_config() -> config_dict.ConfigDict:
   # AMX), or as float32 of the same values. None, or 'auto' on the command line:
   # what is faster here, see steps/parts.py. GPUs multiply it as such.
   config.native_bfloat16 = config_dict.placeholder(bool)
-  # Whether a CPU convolves by Winograd's algorithm, with half as many products
-  # of float32, rounded a little more (ops/winograd.py). None, or 'auto': where
-  # it is faster. GPUs run their own library's convolution.
+  # Whether a CPU convolves with about half the multiplications (Winograd's
+  # algorithm, ops/winograd.py): results differ by about 3e-6 of the largest, a
+  # step takes more memory, bfloat16 is multiplied as float32. None, or 'auto':
+  # where it is faster, see steps/parts.py. GPUs use their own library.
   config.winograd = config_dict.placeholder(bool)
   config.mesh = config_dict.ConfigDict()  # devices: data x column of them, §3.2
   config.mesh.data = 1  # along the data axis: each takes a share of images

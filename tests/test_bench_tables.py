@@ -19,6 +19,7 @@ def _measured(**fields):
 def test_steps_beside_the_peer():
   row = _measured(
     bench='step', batch_size=128, parts=4, mesh='1x1', dtype='float32',
+    winograd=True,
     images_per_second=30.04, peer_images_per_second=20.0, ratio=1.502,
     ratio_range=[1.4, 1.6], matmul_share=0.4449, peak_memory_bytes=2 * 10**9,
     peer_peak_memory_bytes=None,
@@ -27,12 +28,11 @@ def test_steps_beside_the_peer():
   alone |= {'ratio': None, 'ratio_range': None, 'command': 'python -m y'}
   lines = tables.benchmark([row, alone]).splitlines()
   assert lines[2] == (
-    '| training step | 128 | 4 | 1x1 | float32 | 30.0 | 20.0 | 1.50 | '
+    '| training step | 128 | 4 | True | 1x1 | float32 | 30.0 | 20.0 | 1.50 | '
     '1.40 to 1.60 | 44% | 2.00 GB | - | H | 5 |'
   )
-  assert (
-    '| ten views | 128 | 4 | 1x1 | float32 | 30.0 | - | - | - |' in lines[3]
-  )
+  cells = '| ten views | 128 | 4 | True | 1x1 | float32 | 30.0 | - | - | - |'
+  assert cells in lines[3]
   assert lines[5:] == [
     f'H, Python 3.11, 2026-01-02; `python -m {name}`.' for name in 'xy'
   ]

@@ -89,7 +89,7 @@ _IN_TURN = (  # phase, place, number there, errno, whether it stays
   ('save', _TWO, 120),
   ('log', '/events', 3, errno.ENOSPC, True),
   ('save', _FOUR, 90, errno.EMFILE),
-  ('delete', '/checkpoints/deleted', 20),
+  ('delete', '/checkpoints/deleted', 8),
 )
 
 

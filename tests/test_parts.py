@@ -1,4 +1,4 @@
-"""Parts of a minibatch, chosen by a measurement."""
+"""Parts of a minibatch and forms of products, chosen by a measurement."""
 
 import json
 
@@ -8,6 +8,8 @@ import pytest
 from alexnet_jax import setup as setup_lib
 from alexnet_jax import train
 from alexnet_jax.config import durations
+from alexnet_jax.configs import default
+from alexnet_jax.evaluate import load
 from alexnet_jax.steps import parts
 from alexnet_jax.train import run
 from tests import nets, test_train
@@ -122,15 +124,36 @@ def test_winograds_algorithm_is_used_where_it_is_faster(cache):
     assert _choose(config)[0]['winograd'] is faster
 
 
-def test_an_old_run_goes_on_without_winograds_algorithm(tmp_path):
-  config = test_train._config(total_steps=2)
-  train.train(config, workdir=tmp_path)
-  file = tmp_path / 'config.json'
-  stored = json.loads(file.read_text())
-  del stored['winograd']
-  file.write_text(json.dumps(stored))
-  setup = setup_lib.set_up(config)
-  assert run._as_measured(setup, workdir=tmp_path).config.winograd is False
+@pytest.mark.usefixtures('cache')
+def test_an_old_run_goes_on_without_winograds_algorithm(tmp_path, monkeypatch):
+  setup = setup_lib.set_up(test_train._config(winograd=None))
+  seconds = {False: 2.0, True: 1.0}
+  monkeypatch.setattr(parts, '_is_worth_it', lambda *_, **__: True)
+  monkeypatch.setattr(parts, '_measure', lambda *_, **__: seconds)
+
+  def chosen():
+    return run._as_measured(setup, workdir=tmp_path).config.winograd
+
+  assert chosen() is True
+  old = setup.config.to_dict()
+  del old['winograd']
+  (tmp_path / 'config.json').write_text(json.dumps(old))
+  assert chosen() is False
+
+
+def test_an_evaluation_takes_the_forms_of_the_run(tmp_path):
+  config = default.get_config()
+  trained = config.copy_and_resolve_references()
+  trained.winograd, trained.grad_accumulation_steps = True, 4
+  meta = {'config': json.loads(json.dumps(trained.to_dict()))}
+
+  def used(config):
+    return load._with_network(config, meta, typed=(), path=tmp_path)
+
+  assert used(config).winograd is True
+  assert used(config).grad_accumulation_steps is None  # of training alone
+  config.winograd = False
+  assert used(config).winograd is False
 
 
 @pytest.mark.usefixtures('cache')

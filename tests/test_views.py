@@ -95,6 +95,7 @@ _CASES = {
   'kernels of 7 by 2': {f'{_CONV1}.size': 7, f'{_CONV1}.stride': 2},
   'by single pixels': {**_BY_PIXELS, 'data.image_size': 31 + 6},
   'one place': {'data.image_size': 67},
+  "Winograd's algorithm": {'winograd': True},
   'colours divided': {'data.channel_stddevs': (50.0, 60.0, 70.0)},
 }
 

@@ -91,7 +91,8 @@ def test_it_is_for_cpus(monkeypatch):
 def test_training_is_the_same_but_for_rounding(column):
   config = nets.config(data=1, column=column)
   config.winograd = True
-  run, plain = nets.Trained(config, num_steps=5), nets.trained(data=1, column=1)
+  run = nets.Trained(config, num_steps=5)
+  plain = nets.trained(data=1, column=column)
   np.testing.assert_allclose(run.losses, plain.losses, rtol=1e-4)
   ours, theirs = (jax.tree.leaves(r.states[-1].params) for r in (run, plain))
   for one, other in zip(ours, theirs, strict=True):
@@ -100,8 +101,31 @@ def test_training_is_the_same_but_for_rounding(column):
   assert not all(same)
 
 
+@pytest.mark.parametrize('r', [1, 3, 9])
+def test_bfloat16_is_multiplied_as_such_where_it_does_not_fit(r):
+  """With kernels of one row, or of nine; `native` and `winograd` are on."""
+  x = jnp.ones((1, 16, 12, 2), jnp.bfloat16)
+  kernel = jnp.ones((r, r, 2, conv._KERNELS), jnp.bfloat16)
+  op = functools.partial(conv.conv, native=True, winograd=True)
+  text = jax.jit(op).lower(x, kernel).as_text()
+  names = 'stablehlo.convolution', 'stablehlo.dot_general'
+  products = 7 if winograd.rows_together(17 - r, r) else 0
+  assert (products > 0) == (r == 3)
+  found = [text.count(name) for name in names]
+  assert found == ([products, 0] if products else [0, r])
+
+
+def test_other_dtypes_are_convolved_plainly():
+  with jax.enable_x64(True):
+    x, kernel = jnp.ones((1, 13, 9, 2)), jnp.ones((3, 3, 2, 4))
+    assert x.dtype == jnp.float64
+    op = functools.partial(conv.conv, winograd=True)
+    text = jax.jit(op).lower(x, kernel).as_text()
+  assert text.count('stablehlo.convolution') == 1
+
+
 def test_bfloat16_is_multiplied_as_float32_and_rounded_once():
-  op, x, kernel, _ = test_conv.case('conv3_winograd', jnp.bfloat16)
+  op, x, kernel, _ = test_conv.case('winograd3', jnp.bfloat16)
   y = jax.jit(op)(x, kernel)
   wide = (a.astype(jnp.float32) for a in (x, kernel))
   exact = lax.conv_general_dilated(

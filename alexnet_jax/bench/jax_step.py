@@ -130,6 +130,7 @@ def ten_views(config: Config) -> serve.Workload:
   """
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
   config = _as_measured(config, mesh=mesh)
+  serve.forget_peak()  # of training steps
   _, programs = _programs(config)
   mean_image = mesh_lib.replicate(_mean_image(config), mesh=mesh)
   images = mesh_lib.put_batch(whole_images(config), mesh=mesh)
@@ -192,8 +193,7 @@ def _as_measured(config: Config, *, mesh: jax.sharding.Mesh) -> Config:
 
 
 def _forms(config: Config) -> serve.Facts:
-  names = ('native_bfloat16', 'winograd')
-  return {name: bool(config[name]) for name in names}
+  return {name: bool(config[name]) for name in schema.FORMS}
 
 
 def _plan(config: Config) -> durations.Plan:

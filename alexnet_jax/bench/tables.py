@@ -21,6 +21,7 @@ _FORMS = {  # of the cells below each head
   'GB/s': '{gb_per_second:,.0f}',
   'GFLOP/s': '{gflops:,.0f}',
   'PyTorch': '{peer_images_per_second:,.1f}',
+  'Winograd': '{winograd}',
   'a product or copy': '{floor_ms:,.2f}',
   'bytes an image between devices': '{moved_bytes_per_image:,}',
   'compiled in': '{compile_seconds:.1f} s',
@@ -56,8 +57,8 @@ def _range(field: str, form: str) -> str:
 
 
 _STEP = _columns(
-  'what; images; parts; mesh; dtype; images/s; PyTorch; ratio; range; '
-  'of a matrix product; peak memory; of PyTorch; machine; n',
+  'what; images; parts; Winograd; mesh; dtype; images/s; PyTorch; ratio; '
+  'range; of a matrix product; peak memory; of PyTorch; machine; n',
   range=_range('ratio_range', '.2f'),
 )
 _BENCHMARKS = {  # by `bench`

@@ -125,7 +125,7 @@ FIELDS: dict[str, Rule] = {
   'dtype': Choice(('float32', 'bfloat16')),
   'kernels': Choice(('xla', 'pallas')),
   'native_bfloat16': Choice((True, False, None)),  # None: as measured
-  'winograd': Choice((True, False, None)),
+  'winograd': Choice((True, False, None)),  # None: as measured
   'ablations': Sequence(),
   'mesh.data': whole(1, most=_DEVICES),  # devices along the data axis
   'mesh.column': whole(1),  # it divides model.columns
@@ -242,6 +242,7 @@ MEASURED = {
   'winograd': False,
   'grad_accumulation_steps': 1,
 }
+FORMS = ('native_bfloat16', 'winograd')  # of MEASURED: how to multiply
 UNDECIDED = (*OF_DATA, *MEASURED)
 
 

@@ -171,6 +171,9 @@ def _with_network(
     for field in _INPUT:
       name = field.removeprefix('data.')
       ours.data[name] = theirs.data[name]
+    for name in schema.FORMS:  # as the run evaluates itself
+      if ours[name] is None:
+        ours[name] = theirs.get(name)
   # A net of one column, or with windows across them, uses one device for all.
   most = 1 if ours.model.lrn.across_columns else ours.model.columns
   ours.mesh.column = min(ours.mesh.column, most)

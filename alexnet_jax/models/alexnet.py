@@ -293,9 +293,14 @@ class AlexNet(nn.Module):
     groups = 1 if layer.inputs in ('image', 'both_columns') else here
     if name.startswith('conv'):
       share = layer.kernels // columns_ * here  # K|K/2
-      rounding = self.config.rounding
       conv_ = Conv(
-        layer, share, groups, rounding, self.native, self.winograd, name=name
+        layer,
+        share,
+        groups,
+        rounding=self.config.rounding,
+        native=self.native,
+        winograd=self.winograd,
+        name=name,
       )
       if self.kernels == 'pallas' and name in in_one_kernel(self.config):
         last = f'{name}/{layer.ops[-1]}'
@@ -403,7 +408,8 @@ def create(
 ) -> AlexNet:
   """Returns the module for a device that holds `columns_here` columns."""
   frozen = config_dict.FrozenConfigDict(config)
-  return AlexNet(frozen, columns_here, dtype, kernels, native, winograd)
+  forms = {'native': native, 'winograd': winograd}
+  return AlexNet(frozen, columns_here, dtype, kernels, **forms)
 
 
 def whole(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ edges (`ceil_padding`), and none at the top and left.
 import functools
 import math
 import operator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,7 @@ from jaxtyping import Array, Float
 from alexnet_jax.ops import platform, products
 from alexnet_jax.ops import winograd as winograd_lib
 
-# Rows of zeros (top, bottom) and columns of zeros (left, right).
-Padding = tuple[tuple[int, int], tuple[int, int]]
+Padding = products.Padding
 ORDER = ('NHWC', 'HWIO', 'NHWC')  # of images, kernels and maps
 
 
@@ -63,8 +63,8 @@ def conv(
       columns.
     native: whether a CPU multiplies bfloat16 as such, see ops/products.py;
       XLA turns it into float32.
-    winograd: whether a CPU takes half as many products, of float32, see
-      ops/winograd.py; it comes before `native`.
+    winograd: whether a CPU takes about half as many products, of float32, see
+      ops/winograd.py. Layers that it does not fit are as without it.
 
   >>> x = jnp.ones((1, 4, 4, 2))
   >>> kernel = jnp.ones((3, 3, 1, 2))
@@ -77,10 +77,13 @@ def conv(
   xs = jnp.split(x, groups, axis=-1)  # each [B, H, W, C/groups]
   kernels = jnp.split(kernel, groups, axis=-1)  # each [., ., I, K/groups]
   pairs = (products.vary_alike(*pair) for pair in zip(xs, kernels, strict=True))
-  by_products = native and x.dtype == jnp.bfloat16
-  form = 'winograd' if winograd else 'products' if by_products else 'xla'
+  same = x.dtype == kernel.dtype
+  forms = _Forms(
+    winograd=winograd and same and x.dtype in (jnp.float32, jnp.bfloat16),
+    products=native and x.dtype == jnp.bfloat16,
+  )
   return jnp.concatenate(
-    [_cpu_conv(*pair, stride, padding, form) for pair in pairs], axis=-1
+    [_cpu_conv(*pair, stride, padding, forms) for pair in pairs], axis=-1
   )
 
 
@@ -102,9 +105,20 @@ def _lax_conv(x, kernel, stride, padding, groups=1):
 # convolution (cuDNN's on a GPU).
 
 
-def _cpu_conv(x, kernel, stride, padding, form):
+class _Forms(NamedTuple):
+  """Ways to convolve other than XLA's, the first that fits a layer wins."""
+
+  winograd: bool
+  products: bool
+
+  def rows_together(self, height: int, r: int) -> int:
+    """Rows that Winograd's algorithm computes together; 0: it does not fit."""
+    return winograd_lib.rows_together(height, r) if self.winograd else 0
+
+
+def _cpu_conv(x, kernel, stride, padding, forms):
   if stride == 1:
-    return _convolve(x, kernel, padding, form)
+    return _convolve(x, kernel, padding, forms)
   x = jnp.pad(x, ((0, 0), *padding, (0, 0)))  # 227 x 227 for conv1
   kh, kw = kernel.shape[:2]  # 11, 11 for conv1
   h, w = ((x.shape[i + 1] - s) // stride + 1 for i, s in enumerate((kh, kw)))
@@ -116,7 +130,7 @@ def _cpu_conv(x, kernel, stride, padding, form):
     _blocks(x, stride),  # [B, 57, 57, 48] for conv1
     _blocks(kernel.transpose(3, 0, 1, 2), stride).transpose(1, 2, 3, 0),
     ((0, 0), (0, 0)),
-    form,
+    forms,
   )
 
 
@@ -136,31 +150,31 @@ def _blocks(x, size):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve(x, kernel, padding, form):
+def _convolve(x, kernel, padding, forms):
   """Convolves with a stride of 1; its gradient is written below."""
-  return _stride_1(x, kernel, padding, form)
+  return _stride_1(x, kernel, padding, forms)
 
 
-def _stride_1(x, kernel, padding, form):
-  if form == 'products' and kernel.shape[-1] >= _KERNELS:
-    return products.convolve(x, kernel, padding).astype(x.dtype)
+def _stride_1(x, kernel, padding, forms):
   height = x.shape[1] + sum(padding[0]) - len(kernel) + 1
-  m = _together(height, len(kernel), form)
+  m = forms.rows_together(height, len(kernel))
   if m:
     arguments = x.astype(jnp.float32), kernel.astype(jnp.float32), padding
     return winograd_lib.convolve(*arguments, m=m, by=_lax_conv).astype(x.dtype)
+  if forms.products and kernel.shape[-1] >= _KERNELS:
+    return products.convolve(x, kernel, padding).astype(x.dtype)
   return _lax_conv(x, kernel, 1, padding)
 
 
-def _convolve_forward(x, kernel, padding, form):
-  return _convolve(x, kernel, padding, form), (x, kernel)
+def _convolve_forward(x, kernel, padding, forms):
+  return _convolve(x, kernel, padding, forms), (x, kernel)
 
 
-def _convolve_backward(padding, form, saved, g):
+def _convolve_backward(padding, forms, saved, g):
   x, kernel = saved
-  dkernel = _kernel_gradient(x, padding, g, form)  # float32 [KH, KW, I, K]
+  dkernel = _kernel_gradient(x, padding, g, forms)  # float32 [KH, KW, I, K]
   # Nothing uses dx of conv1: jit removes it.
-  dx = _image_gradient(kernel, padding, g, form)
+  dx = _image_gradient(kernel, padding, g, forms)
   return dx, dkernel.astype(kernel.dtype)
 
 
@@ -169,13 +183,13 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 _KERNELS = 128  # fewer are too narrow a matrix to be worth it
 _POSITIONS = 2**14  # in a part of the kernels' gradient (measured: NOTES.md)
-# Most parts: each is unrolled, and costs compile time.
-_GROUPS = {'xla': 32, 'products': 32, 'winograd': 8}
+_GROUPS = 32  # most parts: each is unrolled, and costs compile time
+_WINOGRAD_GROUPS = 8  # the same: of 15 fusions each
 
 
-def _few_images(g, form):
+def _few_images(g, groups):
   """Returns how many images have about _POSITIONS: 4 in conv1, 16 in conv2."""
-  few = max(_POSITIONS // math.prod(g.shape[1:3]), len(g) // _GROUPS[form], 1)
+  few = max(_POSITIONS // math.prod(g.shape[1:3]), len(g) // groups, 1)
   return 2 ** (few.bit_length() - 1)  # rounded down
 
 
@@ -184,40 +198,35 @@ def _few_images(g, form):
 # does not do so itself, and falls back on code that takes 30 times as long.
 
 
-def _image_gradient(kernel, padding, g, form):
+def _image_gradient(kernel, padding, g, forms):
   """Convolves g, padded with zeros, with the kernels rotated by 180 degrees."""
   turned = kernel[::-1, ::-1].swapaxes(2, 3)  # [KH, KW, K, I]
   about = tuple(
     (size - 1 - before, size - 1 - after)
     for size, (before, after) in zip(kernel.shape, padding, strict=False)
   )
-  return _stride_1(g, turned, about, form)  # [B, H, W, I]
+  return _stride_1(g, turned, about, forms)  # [B, H, W, I]
 
 
-def _kernel_gradient(x, padding, g, form):
+def _kernel_gradient(x, padding, g, forms):
   """Sums the gradients of a few images at a time; float32 [KH, KW, I, K]."""
-  few = _few_images(g, form)
+  few = _few_images(g, _WINOGRAD_GROUPS if forms.winograd else _GROUPS)
   parts = (
-    _gradient_of_few(x[i : i + few], padding, g[i : i + few], form)
+    _gradient_of_few(x[i : i + few], padding, g[i : i + few], forms)
     for i in range(0, len(x), few)
   )
   return functools.reduce(operator.add, parts)
 
 
-def _gradient_of_few(x, padding, g, form):
+def _gradient_of_few(x, padding, g, forms):
   """Correlates a few images with g as kernels of its own size."""
-  if form == 'products':
-    return products.kernel_gradient(x, padding, g)
   height = g.shape[1]
-  m = _together(height, x.shape[1] + sum(padding[0]) - height + 1, form)
+  m = forms.rows_together(height, x.shape[1] + sum(padding[0]) - height + 1)
   if m:
     x, g = x.astype(jnp.float32), g.astype(jnp.float32)
     return winograd_lib.kernel_gradient(x, padding, g, m=m, by=_lax_conv)
+  if forms.products:
+    return products.kernel_gradient(x, padding, g)
   # Channels stand in for the batch, and the batch for channels.
   y = _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, padding)
   return y.transpose(1, 2, 0, 3).astype(jnp.float32)
-
-
-def _together(height, r, form):
-  """Rows that Winograd's algorithm computes together; 0: it is not used."""
-  return winograd_lib.rows_together(height, r) if form == 'winograd' else 0

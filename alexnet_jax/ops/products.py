@@ -17,6 +17,7 @@ from jaxtyping import Array, BFloat16, Float, Float32
 
 from alexnet_jax.ops import platform
 
+# Rows of zeros (top, bottom) and columns of zeros (left, right).
 Padding = tuple[tuple[int, int], tuple[int, int]]
 _LARGE = 2**20  # numbers of a kernel; reading fewer takes no time to speak of
 _BLOCKS = 4  # of 2 to 16, two and four were the fastest on two cores

@@ -1,4 +1,4 @@
-"""Convolution with half the multiplications, by Winograd's algorithm.
+"""Convolution with about half the multiplications, by Winograd's algorithm.
 
 A product of polynomials, and with it a correlation of rows, needs no more
 multiplications than it has coefficients. So m rows of a convolution with a
@@ -6,13 +6,15 @@ kernel of r rows take n = m + r - 1 products of rows, not m r:
 
     y = A ((B x) * (G k))    x: n rows, k: r rows, y: m rows
 
-A, B and G are fixed matrices; * convolves along the width, channels and all.
-conv2 needs 0.41 of the multiplications, conv3 0.54. The result is rounded a
-little more: errors are about 3e-6 of the largest value in place of 3e-7.
+A, B and G are fixed matrices; * convolves a row of images with a row of kernels
+along the width, channels and all. The paper's layers, of 55, 27 and 13 rows,
+take 0.47 (conv1), 0.41 (conv2) and 0.54 (conv3 to conv5) of the products.
+Results are rounded a little more: they are off by 1e-6 to 3e-6 of the largest
+value, where a plain convolution is off by 3e-7 to 5e-7.
 
 Source: Winograd, Arithmetic Complexity of Computations (1980). Lavin and Gray
 (arXiv:1509.09308) do so for images along the width, too; that takes more passes
-over memory, the bottleneck of a CPU (bench/NOTES.md).
+over memory (bench/NOTES.md).
 """
 
 import functools
@@ -24,8 +26,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
-Convolve = Callable[[Array, Array, int, Padding], Array]  # conv.lax_conv
+from alexnet_jax.ops import products
+
+# A plain convolution of images with kernels, with a stride and padding.
+Convolve = Callable[[Array, Array, int, products.Padding], Array]
 Matrix = tuple[tuple[float, ...], ...]
 
 # Where polynomials are evaluated: the first n - 1 of these, and infinity. More
@@ -45,8 +49,9 @@ class Matrices(NamedTuple):
 def matrices(m: int, r: int) -> Matrices:
   """Returns A, B and G for m rows at a time and kernels of r rows.
 
-  B holds the coefficients of the products of (t - q) over all points q but its
-  row's own; the factors that this leaves are in G.
+  A row of B holds the coefficients of the product of (t - q) over all points q
+  but its own; the last row's is infinity, so that it has all. The factors that
+  this leaves are in G.
 
   >>> a, b, g = matrices(2, 3)
   >>> a
@@ -98,65 +103,86 @@ def rows_together(height: int, r: int) -> int:
 def convolve(
   x: Float32[Array, 'b h w c'],
   kernel: Float32[Array, 'kh kw c k'],
-  padding: Padding,
+  padding: products.Padding,
   *,
   m: int,
   by: Convolve,
 ) -> Float32[Array, 'b i j k']:
-  """Convolves with a stride of 1, m rows together; `by` convolves each row."""
+  """Convolves with a stride of 1, m rows together: y = A ((B x) * (G k)).
+
+  `by` is called n times, each time with one row of every tile of m rows and a
+  kernel of one row.
+  """
   (above, below), beside = padding
   r = len(kernel)
   height = x.shape[1] + above + below - r + 1
   tiles = -(-height // m)
   a, b, g = matrices(m, r)
-  end = _padding(tiles * m + r - 1, x.shape[1] + above)
-  x = jnp.pad(x, ((0, 0), (above, end), (0, 0), (0, 0)))
+  x = _pad(x, axis=1, before=above, length=tiles * m + r - 1)
   xs = _every(m, x, number=len(b), tiles=tiles, axis=1)  # n [B, tiles, W, C]
-  products = [
+  rows = [
     by(_sum(to_x, xs), _sum(to_k, kernel)[None], 1, ((0, 0), beside))
     for to_x, to_k in zip(b, g, strict=True)
   ]  # n of [B, tiles, W', K]
-  y = jnp.stack([_sum(row, products) for row in a], axis=2)
+  y = jnp.stack([_sum(to_y, rows) for to_y in a], axis=2)
   return y.reshape(len(x), tiles * m, *y.shape[3:])[:, :height]
 
 
 def kernel_gradient(
   x: Float32[Array, 'b h w c'],
-  padding: Padding,
-  g: Float32[Array, 'b i j k'],
+  padding: products.Padding,
+  dy: Float32[Array, 'b i j k'],
   *,
   m: int,
   by: Convolve,
 ) -> Float32[Array, 'kh kw c k']:
-  """Correlates x, padded, with g: the gradient of `convolve` by its kernels."""
-  height = g.shape[1]
+  """Correlates x, padded, with dy: G^T ((B x) * (A^T dy)), summed over tiles.
+
+  That is the gradient of `convolve` by its kernels. `by` is called n times with
+  images and kernels of one row of every tile, [C, tiles, W, B] and [tiles, W',
+  B, K]: channels stand in for the batch, and the batch for channels.
+  """
+  height = dy.shape[1]
   (above, below), beside = padding
   r = x.shape[1] + above + below - height + 1
   tiles = -(-height // m)
-  a, b, to_kernel = matrices(m, r)
-  # Channels stand in for the batch, and the batch for channels.
-  end = _padding(tiles * m + r - 1, x.shape[1] + above)
-  x = jnp.pad(x.transpose(3, 1, 2, 0), ((0, 0), (above, end), beside, (0, 0)))
-  g = g.transpose(1, 2, 0, 3)
-  g = jnp.pad(g, ((0, _padding(tiles * m, height)), (0, 0), (0, 0), (0, 0)))
+  a, b, g = matrices(m, r)
+  x = _pad(
+    x.transpose(3, 1, 2, 0),
+    axis=1,
+    before=above,
+    length=tiles * m + r - 1,
+    beside=beside,
+  )
+  dy = _pad(dy.transpose(1, 2, 0, 3), axis=0, before=0, length=tiles * m)
   xs = _every(m, x, number=len(b), tiles=tiles, axis=1)  # n [C, tiles, W, B]
-  gs = _every(m, g, number=m, tiles=tiles, axis=0)  # m of [tiles, W', B, K]
-  products = [
-    by(_sum(to_x, xs), _sum(to_g, gs), 1, ((0, 0), (0, 0)))
-    for to_x, to_g in zip(b, zip(*a, strict=True), strict=True)
+  dys = _every(m, dy, number=m, tiles=tiles, axis=0)  # m of [tiles, W', B, K]
+  rows = [
+    by(_sum(to_x, xs), _sum(to_dy, dys), 1, ((0, 0), (0, 0)))
+    for to_x, to_dy in zip(b, zip(*a, strict=True), strict=True)
   ]  # n of [C, 1, KW, K]
-  rows = [_sum(row, products) for row in zip(*to_kernel, strict=True)]
-  return jnp.concatenate(rows, axis=1).transpose(1, 2, 0, 3)
+  dk = [_sum(to_k, rows) for to_k in zip(*g, strict=True)]
+  return jnp.concatenate(dk, axis=1).transpose(1, 2, 0, 3)
 
 
-def _padding(wanted: int, there: int) -> int:
-  """Rows of zeros after an axis, with one more that nothing reads.
+def _pad(
+  x: Array,
+  *,
+  axis: int,
+  before: int,
+  length: int,
+  beside: tuple[int, int] = (0, 0),
+) -> Array:
+  """Pads an axis with zeros to `length` + 1, and the next by `beside`.
 
-  Without any, XLA computes what precedes the padding, such as a transpose, anew
-  for each of the n sums: conv1's kernel gradient then takes 1.1 times as long,
-  and 2.5 times to compile.
+  Negative padding crops. Nothing reads the last row. If nothing is padded, XLA
+  computes what comes before, such as a transpose, anew for each of the n sums:
+  conv1's kernel gradient then takes 1.1 times as long, 2.8 times to compile.
   """
-  return wanted - there + 1
+  config = [(0, 0, 0)] * x.ndim
+  config[axis] = (before, length + 1 - before - x.shape[axis], 0)
+  config[axis + 1] = (*beside, 0)
+  return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
 def _every(

@@ -2,10 +2,12 @@
 
 One field is the number of parts of a minibatch: on a CPU the maps of a few
 images stay in its cache, but each part adds up the gradients of all parameters
-once more. The other is whether a CPU multiplies bfloat16 as such: with
-instructions for it that is faster, without them slower. Before a long run
-training steps of each form take turns. The choice is kept beside the compiled
-programs, and the run's config.json holds it: other forms round in other places.
+once more. Another is whether a CPU multiplies bfloat16 as such: with
+instructions for it that is faster, without them slower. The third is whether it
+convolves by Winograd's algorithm: with fewer products, in more memory. Before a
+long run training steps of each form take turns. The choice is kept beside the
+compiled programs, and the run's config.json holds it: other forms round in
+other places.
 """
 
 import contextlib
@@ -40,7 +42,7 @@ _ROUNDS = 3  # the first is not counted
 _GAIN = 0.97  # of the time: parts that save less are not worth it
 _WORTH = 20  # a run is as many times as long as the measurement, or longer
 # A rough guess at what is to come, which decides only whether to measure.
-_COMPILE_SECONDS = 6.0  # of a program
+_COMPILE_SECONDS = 10.0  # of a program
 _CORE_FLOPS = 5e10  # operations a second of a core
 
 
