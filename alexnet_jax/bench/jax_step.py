@@ -130,7 +130,6 @@ def ten_views(config: Config) -> serve.Workload:
   """
   mesh = mesh_lib.create(data=config.mesh.data, column=config.mesh.column)
   config = _as_measured(config, mesh=mesh)
-  serve.forget_peak()  # of training steps
   _, programs = _programs(config)
   mean_image = mesh_lib.replicate(_mean_image(config), mesh=mesh)
   images = mesh_lib.put_batch(whole_images(config), mesh=mesh)

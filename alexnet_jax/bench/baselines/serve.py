@@ -4,7 +4,6 @@ Uses the standard library alone, as PyTorch's interpreter lacks alexnet_jax: the
 torch_*.py beside this file import it as `serve`.
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -54,12 +53,6 @@ def serve(
     answer = {'seconds': usual[name], 'calls': calls, **facts}
     answer['peak_memory_bytes'] = peak_memory()
     print(json.dumps(answer), file=out, flush=True)
-
-
-def forget_peak() -> None:
-  """Lets the peak of memory begin anew at what is in use, on Linux."""
-  with contextlib.suppress(OSError):
-    pathlib.Path('/proc/self/clear_refs').write_text('5')
 
 
 def host_peak_bytes() -> int:
