@@ -10,7 +10,7 @@ import tempfile
 import jax
 import pytest
 
-from tests import commands, fork_server
+from tests import commands, fork_server, programs
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
@@ -25,12 +25,14 @@ if jax.__version_info__ < (0, 11):
   # them, which jaxlib 0.12 no longer has.
   _flags.append('--xla_cpu_use_fusion_emitters=false')
 os.environ['XLA_FLAGS'] = ' '.join(filter(None, _flags))
-# The same programs come up in many tests and in the commands that they run:
-# each is compiled once a session, also by workers, which inherit the folder.
+# The same programs come up in many tests, in the commands that they run, and in
+# the next session: each is compiled once. Workers inherit the folder.
 _CACHE = 'JAX_COMPILATION_CACHE_DIR'
 if 'PYTEST_XDIST_WORKER' not in os.environ:
-  _folder = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
-  os.environ[_CACHE] = _folder.name
+  os.environ[_CACHE] = programs.folder()
+  if not os.environ[_CACHE]:
+    _folder = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
+    os.environ[_CACHE] = _folder.name
 for _name, _value in (
   ('jax_disable_most_optimizations', True),
   ('jax_traceback_in_locations_limit', 0),
