@@ -95,9 +95,9 @@ def rows_together(height: int, r: int) -> int:
   (0, 0)
   """
   most = len(_POINTS) + 2 - r
-  products = {m: -(-height // m) * (m + r - 1) for m in range(2, most + 1)}
-  best = min(products, key=lambda m: products[m], default=0)
-  return best if best and products[best] < height * r else 0
+  taken = {m: -(-height // m) * (m + r - 1) for m in range(2, most + 1)}
+  best = min(taken, key=lambda m: taken[m], default=0)
+  return best if best and taken[best] < height * r else 0
 
 
 def convolve(
