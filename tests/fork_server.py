@@ -64,7 +64,8 @@ class ForkedRun:
       time.sleep(0.01)
 
   def _text(self, process, kind):
-    return (self.folder / f'{process}.{kind}').read_text(errors='replace')
+    file = self.folder / f'{process}.{kind}'  # made by the fork, once it runs
+    return file.read_text(errors='replace') if file.exists() else ''
 
 
 class Server:
