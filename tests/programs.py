@@ -33,7 +33,7 @@ def folder() -> str:
 
 
 def _processor() -> str:
-  """What programs are compiled for: XLA's key of an entry leaves it out."""
+  """Returns the processor's name and features; JAX's keys leave them out."""
   info = pathlib.Path('/proc/cpuinfo')
   if not info.exists():
     return f'{platform.machine()} {platform.processor()}'

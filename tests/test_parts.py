@@ -95,33 +95,30 @@ def test_a_long_run_is_worth_it(cache):
   assert _parts(_config(column=2), steps=10**8)[1]
 
 
-def test_bfloat16_is_multiplied_as_is_faster(cache):
+@pytest.mark.parametrize(
+  ('field', 'dtype'), [('native_bfloat16', 'bfloat16'), ('winograd', 'float32')]
+)
+def test_a_form_is_used_where_it_is_faster(cache, field, dtype):
   config = _config(batch_size=8, column=2)
-  assert _choose(config)[0]['native_bfloat16'] is False  # float32
-  config.dtype = 'bfloat16'
+  config.dtype, config[field] = dtype, None
+  assert _choose(config)[0][field] is False  # a short run
   found, (line,) = _choose(config, always=True)
   assert list(json.loads(_kept(cache).read_text())) == ['False', 'True']
-  assert line.endswith(f'native_bfloat16 = {found["native_bfloat16"]}')
+  assert line.endswith(f'config.{field} = {found[field]}')
   for faster in (False, True):
     times = {'False': 2.0, 'True': 1.0 if faster else 3.0}
     _kept(cache).write_text(json.dumps(times))
-    assert _choose(config)[0]['native_bfloat16'] is faster
-    config.native_bfloat16 = not faster  # pinned
-    assert 'native_bfloat16' not in _choose(config)[0]
-    config.native_bfloat16 = None
+    assert _choose(config)[0][field] is faster
+    config[field] = not faster  # pinned
+    assert field not in _choose(config)[0]
+    config[field] = None
 
 
-def test_winograds_algorithm_is_used_where_it_is_faster(cache):
+@pytest.mark.usefixtures('cache')
+def test_float32_is_not_multiplied_as_bfloat16():
   config = _config(batch_size=8, column=2)
-  config.winograd = None
-  assert _choose(config)[0]['winograd'] is False  # a short run
-  found, (line,) = _choose(config, always=True)
-  assert list(json.loads(_kept(cache).read_text())) == ['False', 'True']
-  assert line.endswith(f'config.winograd = {found["winograd"]}')
-  for faster in (False, True):
-    times = {'False': 2.0, 'True': 1.0 if faster else 3.0}
-    _kept(cache).write_text(json.dumps(times))
-    assert _choose(config)[0]['winograd'] is faster
+  found, lines = _choose(config, always=True)
+  assert (found['native_bfloat16'], lines) == (False, [])
 
 
 @pytest.mark.usefixtures('cache')

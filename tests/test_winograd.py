@@ -34,7 +34,7 @@ def test_it_takes_fewer_products_or_none():
 
 
 def test_each_product_is_of_one_row_of_a_kernel():
-  """Of conv3, 13 rows in 3 tiles of 5: 7 products of 3 rows, not 13 x 3."""
+  """Conv3 has 13 rows, 3 tiles of 5: 7 products of 3 rows each."""
   x, kernel = jnp.ones((2, 13, 9, 4)), jnp.ones((3, 3, 4, 8))
 
   def shapes(function):

@@ -119,12 +119,17 @@ def convolve(
   tiles = -(-height // m)
   a, b, g = matrices(m, r)
   x = _pad(x, axis=1, before=above, length=tiles * m + r - 1)
-  xs = _every(m, x, number=len(b), tiles=tiles, axis=1)  # n [B, tiles, W, C]
+  xs = _rows_of_tiles(x, m, len(b), tiles=tiles, axis=1)  # n [B, tiles, W, C]
   rows = [
-    by(_sum(to_x, xs), _sum(to_k, kernel)[None], 1, ((0, 0), beside))
+    by(
+      _weighted_sum(to_x, xs),
+      _weighted_sum(to_k, kernel)[None],
+      1,
+      ((0, 0), beside),
+    )
     for to_x, to_k in zip(b, g, strict=True)
   ]  # n of [B, tiles, W', K]
-  y = jnp.stack([_sum(to_y, rows) for to_y in a], axis=2)
+  y = jnp.stack([_weighted_sum(to_y, rows) for to_y in a], axis=2)
   return y.reshape(len(x), tiles * m, *y.shape[3:])[:, :height]
 
 
@@ -155,13 +160,13 @@ def kernel_gradient(
     beside=beside,
   )
   dy = _pad(dy.transpose(1, 2, 0, 3), axis=0, before=0, length=tiles * m)
-  xs = _every(m, x, number=len(b), tiles=tiles, axis=1)  # n [C, tiles, W, B]
-  dys = _every(m, dy, number=m, tiles=tiles, axis=0)  # m of [tiles, W', B, K]
+  xs = _rows_of_tiles(x, m, len(b), tiles=tiles, axis=1)  # n [C, tiles, W, B]
+  dys = _rows_of_tiles(dy, m, m, tiles=tiles, axis=0)  # m of [tiles, W', B, K]
   rows = [
-    by(_sum(to_x, xs), _sum(to_dy, dys), 1, ((0, 0), (0, 0)))
+    by(_weighted_sum(to_x, xs), _weighted_sum(to_dy, dys), 1, ((0, 0), (0, 0)))
     for to_x, to_dy in zip(b, zip(*a, strict=True), strict=True)
   ]  # n of [C, 1, KW, K]
-  dk = [_sum(to_k, rows) for to_k in zip(*g, strict=True)]
+  dk = [_weighted_sum(to_k, rows) for to_k in zip(*g, strict=True)]
   return jnp.concatenate(dk, axis=1).transpose(1, 2, 0, 3)
 
 
@@ -185,8 +190,8 @@ def _pad(
   return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
-def _every(
-  m: int, x: Array, *, number: int, tiles: int, axis: int
+def _rows_of_tiles(
+  x: Array, m: int, number: int, *, tiles: int, axis: int
 ) -> list[Array]:
   """Returns rows 0 to number - 1 of all tiles, which are m rows apart."""
   end = (tiles - 1) * m + 1
@@ -195,7 +200,7 @@ def _every(
   ]
 
 
-def _sum(factors: Sequence[float], terms: Iterable[Array]) -> Array:
+def _weighted_sum(factors: Sequence[float], terms: Iterable[Array]) -> Array:
   """Sums terms times factors, leaving out zeros."""
   pairs = zip(factors, terms, strict=True)
   return sum(x if f == 1 else x * f for f, x in pairs if f)
