@@ -18,7 +18,7 @@ from alexnet_jax.data import bad_records as bad_records_lib
 from alexnet_jax.data import pipeline, sources
 from alexnet_jax.parallel import hosts
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.runtime import paths
+from alexnet_jax.runtime import compile, paths
 from alexnet_jax.steps import build
 
 
@@ -146,6 +146,21 @@ def with_measured(setup: Setup, fields: Mapping[str, Any]) -> Setup:
     return setup  # its programs take them so already
   programs = build.build(config, mesh=setup.mesh, plan=setup.plan)
   return setup._replace(programs=programs)
+
+
+def compile_ahead(setup: Setup) -> Setup:
+  """Compiles the training step in a thread from now on, on CPUs of one host.
+
+  It is ready when the initial values are made and checked. Elsewhere it
+  compiles on its first call: a GPU's compiler times kernels, undisturbed.
+  """
+  mesh, programs = setup.mesh, setup.programs
+  if mesh.devices.flat[0].platform != 'cpu' or mesh_lib.spans_hosts(mesh):
+    return setup
+  train = compile.ahead(
+    programs.train, programs.state, setup.mean_image, blank_batch(setup)
+  )
+  return setup._replace(programs=programs._replace(train=train))
 
 
 def blank_batch(setup: Setup) -> dict[str, Array]:

@@ -1,8 +1,10 @@
 """What the compiler is told, and that it keeps what it has made."""
 
+import functools
 import pathlib
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +79,67 @@ def test_values_that_jaxlib_does_not_take_are_told_of(fresh, monkeypatch):
   monkeypatch.setattr(compile, '_CPU', {name: 'NO_SUCH_LIBRARY'})
   with pytest.warns(UserWarning, match=f'refuses {name}=NO_SUCH_LIBRARY'):
     assert compile.compiler_options('cpu') == {}
+
+
+@pytest.fixture
+def optimised():
+  """As for users: tests compile without most optimisations."""
+  name = 'jax_disable_most_optimizations'
+  before = jax.config.read(name)
+  jax.config.update(name, False)
+  yield
+  jax.config.update(name, before)
+
+
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='options of a CPU')
+def test_a_program_that_runs_once_computes_the_same(fresh, optimised):
+  draw = functools.partial(jax.random.normal, jax.random.key(0), (7, 1000))
+  often, once = (compile.jit(draw, once=once).lower() for once in (False, True))
+  level = 'xla_backend_optimization_level'
+  assert compile.compiler_options('cpu', once=True)[level] == 1
+  assert level not in compile.compiler_options('cpu')
+  assert (once.compile()() == often.compile()()).all()
+
+
+def test_a_program_compiles_ahead_of_its_first_call():
+  traced_in = []
+
+  def double(x):
+    traced_in.append(threading.current_thread())
+    return 2 * x
+
+  x = jnp.float32(3)
+  program = compile.ahead(compile.jit(double), x)
+  assert program(x) == 6
+  assert program(jnp.float32(4)) == 8
+  assert len(traced_in) == 1
+  assert traced_in[0] is not threading.main_thread()
+
+
+def test_an_error_of_compiling_ahead_is_that_of_the_call():
+  program = compile.ahead(compile.jit(lambda x: x @ x), jnp.ones((2, 3)))
+  with pytest.raises(TypeError, match='dot_general'):
+    program(jnp.ones((2, 3)))
+
+
+def test_a_process_that_ends_while_it_compiles_has_its_own_exit_code():
+  program = """
+import jax.numpy as jnp
+from alexnet_jax.runtime import compile
+def deep(x):
+  for i in range(50):
+    x = jnp.sin(x @ x) * i
+  return x
+compile.ahead(compile.jit(deep), jnp.ones((64, 64)))
+raise SystemExit(7)
+"""
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    capture_output=True,
+    text=True,
+    cwd=pathlib.Path(__file__).parent.parent,
+  )
+  assert (done.returncode, done.stderr) == (7, '')
 
 
 def _run(monkeypatch, **env):

@@ -56,7 +56,8 @@ def build(
 
   Raises ValueError if the devices cannot run config.kernels.
   """
-  _check_kernels(config, platform=mesh.devices.flat[0].platform)
+  platform = mesh.devices.flat[0].platform
+  _check_kernels(config, platform=platform)
   init_key, dropout_key = jax.random.split(jax.random.key(config.seed))
   rule = sgd.from_config(
     config.optim, scaling=config.batch_scaling, norms=_norms
@@ -84,7 +85,6 @@ def build(
     sharded = jax.shard_map(
       step, mesh=mesh, in_specs=in_specs, out_specs=out_specs
     )  # check_vma is on, or gradients would be wrong: see train.py
-    platform = mesh.devices.flat[0].platform
     # Compiles on its first call.
     return compile.jit(sharded, platform=platform, **options)
 
@@ -92,8 +92,7 @@ def build(
     step = evaluate.output_step(config, model=model, output=name)
     return compiled(step, (specs.variables, P(), data.spec, P()), out_specs)
 
-  on_cpu = mesh.devices.flat[0].platform == 'cpu'
-  share = views.shared(config) if on_cpu else None
+  share = views.shared(config) if platform == 'cpu' else None
   step = train.train_step(
     config,
     plan=plan,
@@ -112,7 +111,10 @@ def build(
       abstract,
       shardings,
     ),
-    init=jax.jit(init, out_shardings=shardings),  # each device makes its part
+    # Each device makes its part.
+    init=compile.jit(
+      init, platform=platform, once=True, out_shardings=shardings
+    ),
     train=compiled(
       step, (specs, P(), batch_specs), (specs, output_specs), donate_argnums=0
     ),
@@ -132,6 +134,7 @@ def build(
       evaluate.probe_step(config, model=model),
       (specs.variables, P(), data.spec),
       evaluate.moment_specs(config),
+      once=True,
     ),
   )
 

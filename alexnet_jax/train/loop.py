@@ -44,9 +44,14 @@ def is_done(
 ) -> bool:
   """Whether neither a step nor the final evaluation is left to do."""
   over = start.step >= setup.plan.total_steps
-  over = over or plateaued(setup.config, start.state.plateau)
+  over = over or _has_plateaued(setup, start)
   over = over or bool(stop_when and stop_when(start.kept))
   return over and not _unevaluated(setup, start.kept, step=start.step)
+
+
+def _has_plateaued(setup: setup_lib.Setup, start: resume.Resume) -> bool:
+  # At step 0 the initial values are still being made: nothing waits for them.
+  return start.step > 0 and plateaued(setup.config, start.state.plateau)
 
 
 def _unevaluated(
@@ -95,6 +100,7 @@ class Loop:
     # Numbers of the steps since the last log line.
     self._unlogged = list(meta['pending']) if meta else []
     self._over = bool(stop_when and stop_when(start.kept))
+    self._over = self._over or _has_plateaued(setup, start)
     self._clock = timer.Clock()
     self._progress = log_lib.Progress(
       total_steps=setup.plan.total_steps, step=start.step
@@ -114,7 +120,6 @@ class Loop:
       self._workdir.show(
         lambda: board.of_run(setup.config, setup.dataset), step=0
       )
-    self._over = self._over or plateaued(setup.config, state.plateau)
     if self._evaluation_due:  # stopped within its evaluation
       state = self._evaluate_and_save_if_due(state)
     while self._step < total and not self._over:

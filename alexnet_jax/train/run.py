@@ -55,6 +55,8 @@ def train(
     folder.check_free()  # before what it replaces is read
     setup = _as_measured(setup, workdir=workdir)
     before = folder.stamp()
+    if folder.newest_step() < setup.plan.total_steps:  # there is a step to do
+      setup = setup_lib.compile_ahead(setup)
     start = resume.find(setup, workdir=folder)  # only reads
     if _says_done(setup, start, stop_when=stop_when):
       folder.clean_finished()
