@@ -29,7 +29,7 @@ class Setup(NamedTuple):
   dataset: sources.Dataset  # splits, classes, mean image and RGB components
   plan: durations.Plan  # in steps
   mesh: Mesh  # (data, column) devices
-  programs: build.Steps  # compiled
+  programs: build.Steps  # jitted: not compiled yet
   mean_image: Float[Array, 's s 3']  # float32, 0-255, on every device
   bad_records: bad_records_lib.BadRecords  # counts damaged images
 
@@ -151,8 +151,9 @@ def with_measured(setup: Setup, fields: Mapping[str, Any]) -> Setup:
 def compile_ahead(setup: Setup) -> Setup:
   """Compiles the training step in a thread from now on, on CPUs of one host.
 
-  It is ready when the initial values are made and checked. Elsewhere it
-  compiles on its first call: a GPU's compiler times kernels, undisturbed.
+  It compiles while the initial values are made and checked. On GPUs and with
+  several hosts it compiles on its first call: XLA chooses kernels for GPUs by
+  timing them, which other work would disturb.
   """
   mesh, programs = setup.mesh, setup.programs
   if mesh.devices.flat[0].platform != 'cpu' or mesh_lib.spans_hosts(mesh):
@@ -206,5 +207,5 @@ def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
     f'{data.name}: {len(data.train):,} training and {len(data.val):,} '
     f'validation images of {len(data.classes)} classes; {plan.total_steps:,} '
     f'steps of {plan.batch_size} images, {plan.epoch(plan.total_steps):.1f} '
-    f'epochs\n{workdir}{resuming}; the first step compiles the network'
+    f'epochs\n{workdir}{resuming}; the network compiles before the first step'
   )

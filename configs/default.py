@@ -8,7 +8,8 @@ two CPU cores (AMD EPYC without AVX-512), 0 % error on 300 images with ten views
 (n = 1). configs/imagenet.py is the same on ImageNet for the paper's 90 epochs.
 
 Every field can be set on the command line (--config.optim.momentum=0.8). Fields
-called _epochs count passes over the training set, _steps count minibatches.
+called _epochs count passes over the training set, _steps count minibatches;
+plateau.patience_epochs alone counts evaluations, one an epoch by default.
 """
 
 from ml_collections import config_dict
@@ -24,7 +25,7 @@ def get_config() -> config_dict.ConfigDict:
   # Parts of a device's images in a step, one after the other; their gradients
   # are summed. The same numbers but for rounding, in less memory (scratch of
   # 128 images on a CPU: 1.53, 1.03, 0.71 GB in 1, 2, 4 parts). None, or 'auto'
-  # on the command line: as many as are fastest here, see steps/parts.py.
+  # on the command line: as many as are fastest here, see steps/measure.py.
   config.grad_accumulation_steps = config_dict.placeholder(int)
   config.num_epochs = paper.NUM_EPOCHS  # at most: see plateau, §5
   config.total_steps = config_dict.placeholder(int)  # set: wins over num_epochs
@@ -37,12 +38,12 @@ def get_config() -> config_dict.ConfigDict:
   config.kernels = 'xla'
   # Whether a CPU multiplies bfloat16 by its instructions for it (AVX-512 BF16,
   # AMX), or as float32 of the same values. None, or 'auto' on the command line:
-  # what is faster here, see steps/parts.py. GPUs multiply it as such.
+  # what is faster here, see steps/measure.py. GPUs have such instructions.
   config.native_bfloat16 = config_dict.placeholder(bool)
   # Whether a CPU convolves with about half the multiplications (Winograd's
   # algorithm, ops/winograd.py): results differ by about 3e-6 of the largest, a
   # step takes more memory, bfloat16 is multiplied as float32. None, or 'auto':
-  # where it is faster, see steps/parts.py. GPUs use their own library.
+  # where it is faster, see steps/measure.py. GPUs use their own library.
   config.winograd = config_dict.placeholder(bool)
   config.mesh = config_dict.ConfigDict()  # devices: data x column of them, §3.2
   config.mesh.data = 1  # along the data axis: each takes a share of images
@@ -326,7 +327,7 @@ def schedule(layers: tuple[str, ...]) -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.counts = 'epochs'  # unit of `when`; or 'fractions' of the run
   config.kernel = ALWAYS  # a table for all kernels
-  # Paper differs from code: the rate is "equal for all layers" (§5).
+  # Paper differs from code: all layers have an equal rate (§5).
   # 2012: biases begin at twice the rate and have drops of their own: one, with
   # the first of the kernels', or none, as in run 145 (layer-params-145.cfg).
   # Here: equal; or config.schedule.bias = ((0, 2.0),).
@@ -350,7 +351,7 @@ def data() -> config_dict.ConfigDict:
   config.tfds = ''  # a data set of TFDS, such as imagenette/full-size-v2
   config.image_size = paper.IMAGE_SIZE  # pixels, of the stored square
   config.crop_size = paper.CROP_SIZE  # pixels, of what the network sees, §4.1
-  # Paper silent: which part of the mean image a crop loses.
+  # Paper silent: which part of the mean image is subtracted from a crop.
   # 2012: its centre, wherever the crop was taken (convdata_jpeg.py:209-211).
   # Here: the 'crop', the part that it covers; or 'centre'.
   config.mean_at = 'crop'

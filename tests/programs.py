@@ -8,10 +8,11 @@ JAX writes entries in place: a process that a test kills may leave half of one.
 import hashlib
 import os
 import pathlib
-import platform
 import shutil
 
 from jax._src import compilation_cache
+
+from alexnet_jax.runtime import environment
 
 _MOST = 2 * 2**30  # bytes: several times what all tests compile
 
@@ -22,7 +23,7 @@ def folder() -> str:
   '' where the user's cache folder cannot be written.
   """
   home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  digest = hashlib.sha256(_processor().encode()).hexdigest()
+  digest = hashlib.sha256(environment.processor().encode()).hexdigest()
   found = pathlib.Path(home) / 'alexnet_jax-tests' / digest[:16]
   try:
     found.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -32,22 +33,12 @@ def folder() -> str:
   return str(found)
 
 
-def _processor() -> str:
-  """Returns the processor's name and features; JAX's keys leave them out."""
-  info = pathlib.Path('/proc/cpuinfo')
-  if not info.exists():
-    return f'{platform.machine()} {platform.processor()}'
-  wanted = ('model name', 'flags', 'Features')
-  lines = info.read_text().splitlines()
-  return ' '.join(sorted({x for x in lines if x.startswith(wanted)}))
-
-
 def clean(kept: pathlib.Path, *, most: int = _MOST) -> None:
   """Removes entries that are not whole; all of them if they take too much.
 
-  And what steps/parts.py measured: a session measures for itself.
+  And what steps/measure.py measured: a session measures for itself.
   """
-  for file in kept.glob('parts-*.json'):
+  for file in kept.glob('measured-*.json'):
     file.unlink()
   checked = kept / 'checked'  # when entries were last looked at
   since = checked.stat().st_mtime if checked.exists() else 0

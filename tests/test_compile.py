@@ -10,8 +10,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from alexnet_jax.runtime import compile
+from alexnet_jax.runtime import compile, environment
 
+SETTINGS = (
+  'jax_compilation_cache_dir',
+  'jax_persistent_cache_min_compile_time_secs',
+)
 PROGRAM = """
 import sys
 import jax
@@ -159,11 +163,30 @@ def _run(monkeypatch, **env):
 
 
 def test_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):
-  folder = _run(monkeypatch, HOME=tmp_path)
-  assert folder == str(tmp_path / '.cache' / 'alexnet_jax')
-  assert list(pathlib.Path(folder).glob('jit_*'))
-  assert pathlib.Path(folder).stat().st_mode & 0o777 == 0o700
-  assert _run(monkeypatch, XDG_CACHE_HOME=tmp_path) == f'{tmp_path}/alexnet_jax'
+  folder = pathlib.Path(_run(monkeypatch, HOME=tmp_path))
+  assert folder.parent == tmp_path / '.cache' / 'alexnet_jax'
+  assert folder.name.startswith('programs-')
+  assert list(folder.glob('jit_*'))
+  for made in (folder, folder.parent):
+    assert made.stat().st_mode & 0o777 == 0o700
+  found = _run(monkeypatch, XDG_CACHE_HOME=tmp_path)
+  assert found == f'{tmp_path}/alexnet_jax/{folder.name}'
+
+
+def test_another_processor_has_its_own_programs(monkeypatch, tmp_path):
+  monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  before = {n: getattr(jax.config, n) for n in SETTINGS}
+  found = set()
+  try:
+    for processor in ('with AVX-512', 'without'):
+      monkeypatch.setattr(environment, 'processor', lambda it=processor: it)
+      compile.keep_programs()
+      found.add(getattr(jax.config, SETTINGS[0]))
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)
+  assert len(found) == 2
 
 
 def test_the_users_own_folder_is_used(monkeypatch, tmp_path):
@@ -180,10 +203,11 @@ def test_without_a_home_nothing_is_kept(monkeypatch, home):
 
 
 def test_a_folder_that_others_can_write_is_not_used(monkeypatch, tmp_path):
-  folder = tmp_path / 'alexnet_jax'
-  folder.mkdir()
-  folder.chmod(0o777)
-  assert _run(monkeypatch, XDG_CACHE_HOME=tmp_path) == 'None'
+  inner = pathlib.Path(_run(monkeypatch, XDG_CACHE_HOME=tmp_path))
+  for folder in (inner, inner.parent):
+    folder.chmod(0o777)
+    assert _run(monkeypatch, XDG_CACHE_HOME=tmp_path) == 'None'
+    folder.chmod(0o700)
 
 
 def test_the_command_keeps_its_programs(monkeypatch, tmp_path):
@@ -198,4 +222,5 @@ def test_the_command_keeps_its_programs(monkeypatch, tmp_path):
     text=True,
     cwd=pathlib.Path(__file__).parent.parent,
   )
-  assert done.stdout.splitlines()[-1] == f'{tmp_path}/alexnet_jax', done.stderr
+  last = done.stdout.splitlines()[-1]
+  assert last.startswith(f'{tmp_path}/alexnet_jax/programs-'), done.stderr

@@ -148,8 +148,8 @@ def test_kernel_gradients_of_a_few_images_at_a_time_add_up(name, monkeypatch):
   g = jnp.asarray(rng.normal(size=shape), jnp.float32)
   _, (_, whole) = pull_back(op, x, kernel, g)
   monkeypatch.setattr(conv, '_POSITIONS', 1)
-  monkeypatch.setattr(conv, '_GROUPS', 2)
-  monkeypatch.setattr(conv, '_WINOGRAD_GROUPS', 2)
+  monkeypatch.setattr(conv, '_PARTS', 2)
+  monkeypatch.setattr(conv, '_WINOGRAD_PARTS', 2)
   taken = []
   one = conv._gradient_of_few
   monkeypatch.setattr(

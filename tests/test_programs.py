@@ -26,7 +26,9 @@ def test_halves_are_removed_and_the_rest_stays(tmp_path):
 
 
 def test_what_was_measured_is_not_kept(tmp_path):
-  (tmp_path / 'parts-0123456789abcdef.json').write_text('{"1": 1.0, "2": 0.5}')
+  (tmp_path / 'measured-0123456789abcdef.json').write_text(
+    '{"1": 1.0, "2": 0.5}'
+  )
   programs.clean(tmp_path)
   assert [file.name for file in tmp_path.iterdir()] == ['checked']
 

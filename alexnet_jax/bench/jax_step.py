@@ -27,7 +27,7 @@ from alexnet_jax.config import durations, schema
 from alexnet_jax.data import augment
 from alexnet_jax.models import summary
 from alexnet_jax.parallel import mesh as mesh_lib
-from alexnet_jax.steps import build, parts, preprocess
+from alexnet_jax.steps import build, measure, preprocess
 from alexnet_jax.studies import communication
 
 Config = config_dict.ConfigDict
@@ -174,11 +174,11 @@ def _programs(config: Config) -> tuple[jax.sharding.Mesh, build.Steps]:
 
 def _as_measured(config: Config, *, mesh: jax.sharding.Mesh) -> Config:
   """The config with what is fastest here for the fields of MEASURED."""
-  inputs = parts.Inputs(
+  inputs = measure.Inputs(
     mesh_lib.replicate(_mean_image(config), mesh=mesh),
     lambda: mesh_lib.put_batch(draw_batch(config), mesh=mesh),
   )
-  found = parts.choose(
+  found = measure.choose(
     config,
     mesh=mesh,
     plan=_plan(config),

@@ -42,7 +42,7 @@ _FORMS = {  # of the cells below each head
   'peak memory': '{peak_memory_gb:.2f} GB',
   'points': '{points:+.1f}',
   'ratio': '{ratio:.2f}',
-  'the paper': '{paper}',
+  'the authors': '{authors}',
 }
 
 
@@ -91,7 +91,7 @@ _MORE = _columns(  # also printed by tools/bench.py
 _RUNS = _columns('config; data; steps; result; images/s; time; machine; n') | {
   'images/s': _range('images_per_second_range', '')
 }
-_RESULTS = _columns('config; data; machine; time; error here; the paper; n')
+_RESULTS = _columns('config; data; machine; time; error here; the authors; n')
 _STUDY = _columns('ablation; error; points; 95 % interval; differs; n') | {
   '95 % interval': _range('points_interval', '+.1f')
 }
@@ -225,17 +225,17 @@ def results(
   """The errors of all runs: the expected ones, then the others.
 
   Rows are of *_runs.json, *_presets.json and *_experiments.json; `expected` has
-  the paper's top-1 and top-5 error for each config that has a line even if it
+  the authors' top-1 and top-5 error for each config that has a line even if it
   was not trained on ImageNet.
   """
   runs = [row for row in rows if row['bench'] == 'runs']
   made = [run for run in map(_with_error, runs) if run['error']]
   shown = []
   for config, errors in expected.items():
-    paper = errors and ' / '.join(f'{error:.1%}' for error in errors)
+    authors = errors and ' / '.join(f'{error:.1%}' for error in errors)
     none = {'config': config, 'data': IMAGENET, 'error': 'not run', 'n': 0}
     own = [r for r in made if (r['config'], r['data']) == (config, IMAGENET)]
-    shown += [row | {'paper': paper} for row in own or [none]]
+    shown += [row | {'authors': authors} for row in own or [none]]
     made = [row for row in made if row not in own]
   presets = [row for row in rows if row['bench'] == 'presets']
   shown += made + list(map(_preset, _by_config(presets)))
@@ -279,7 +279,7 @@ def _experiment(row: ResultRow) -> Rows:
       return []
   minutes = row.get('minutes') or row.get('seconds', 0) / 60
   time = f'{minutes:g} min' if minutes else 'not recorded'
-  shown = {'config': config, 'time': time, 'error': error, 'paper': paper}
+  shown = {'config': config, 'time': time, 'error': error, 'authors': paper}
   return [row | shown]
 
 

@@ -109,7 +109,7 @@ def whole(
   return Number(low=low, high=high, whole=True, optional=optional)
 
 
-POSITIVE = Number(low=0)
+NOT_NEGATIVE = Number(low=0)
 MOST_STEPS = 2**31 - 1  # the step is an int32
 # More than any machine has memory for; the paper's are far smaller.
 _IMAGES, _PIXELS, _UNITS, _DEVICES = 2**16, 4096, 10**6, 1024
@@ -120,7 +120,7 @@ FIELDS: dict[str, Rule] = {
   'batch_size': whole(1, most=_IMAGES, optional=True),
   'num_epochs': whole(1, most=10**5, optional=True),  # None: see OF_DATA
   'total_steps': whole(1, most=MOST_STEPS, optional=True),
-  # Parts of a minibatch; None: as measured, see steps/parts.py.
+  # Parts of a minibatch; None: as measured, see steps/measure.py.
   'grad_accumulation_steps': whole(1, most=_IMAGES, optional=True),
   'dtype': Choice(('float32', 'bfloat16')),
   'kernels': Choice(('xla', 'pallas')),
@@ -141,20 +141,20 @@ FIELDS: dict[str, Rule] = {
   'model.rounding': Choice(('up', 'down')),
   'model.lrn.n': whole(1, most=_PIXELS),  # channels, odd
   'model.lrn.k': Number(above=0),  # 0 would divide by 0
-  'model.lrn.alpha': POSITIVE,
+  'model.lrn.alpha': NOT_NEGATIVE,
   'model.lrn.alpha_of': Choice(('sum', 'mean')),
   'model.lrn.beta': Number(),
   'model.lrn.across_columns': Switch(),
   'model.spatial_norm.size': whole(1, most=_PIXELS),
   'model.spatial_norm.k': Number(above=0),
-  'model.spatial_norm.alpha': POSITIVE,
+  'model.spatial_norm.alpha': NOT_NEGATIVE,
   'model.spatial_norm.alpha_of': Choice(('sum', 'mean')),
   'model.spatial_norm.beta': Number(),
   'model.pool.size': whole(1, most=_PIXELS),  # z, pixels
   'model.pool.stride': whole(1, most=_PIXELS),  # s, pixels, at most z
-  'optim.learning_rate': POSITIVE,  # 0 freezes
+  'optim.learning_rate': NOT_NEGATIVE,  # 0 freezes
   'optim.momentum': Number(low=0, below=1),
-  'optim.weight_decay': POSITIVE,
+  'optim.weight_decay': NOT_NEGATIVE,
   'optim.decay_biases': Switch(),
   'batch_scaling.rule': Choice(('', 'linear')),
   'batch_scaling.base_batch_size': whole(1, most=_IMAGES),
@@ -189,7 +189,7 @@ FIELDS: dict[str, Rule] = {
   'augment.random_crop': Switch(),
   'augment.mirror': Switch(),
   'augment.images_per_draw': whole(1),
-  'augment.colour_stddev': POSITIVE,
+  'augment.colour_stddev': NOT_NEGATIVE,
   'augment.colour_epochs': whole(0, optional=True),  # None: all
   'augment.divide_by_colour': Switch(),
   'eval.every_epochs': whole(1),
@@ -197,21 +197,21 @@ FIELDS: dict[str, Rule] = {
   'eval.final_views': Choice((1, 9, 10)),
   'checkpoint.keep_newest': whole(1),  # steps, besides the best
   'checkpoint.every_epochs': whole(1),
-  'checkpoint.every_minutes': POSITIVE,  # 0: never
+  'checkpoint.every_minutes': NOT_NEGATIVE,  # 0: never
   'guard.max_skipped_steps': whole(0),  # of the whole run
   'log.every_steps': whole(1),
   'report.at_end': Switch(),
-  'health.min_signal': POSITIVE,
+  'health.min_signal': NOT_NEGATIVE,
   'health.probe_images': whole(2),  # a spread needs two
   'health.stuck_steps': whole(1),
-  'health.stuck_tolerance': POSITIVE,  # relative to ln(classes)
-  'health.max_input_wait': POSITIVE,  # share of the time
+  'health.stuck_tolerance': NOT_NEGATIVE,  # relative to ln(classes)
+  'health.max_input_wait': NOT_NEGATIVE,  # share of the time
 }
 _LAYER: dict[str, Rule] = {
   'inputs': Choice(('image', 'own_column', 'both_columns', 'summed')),
   'ops': Sequence(),
   'bias': Number(),
-  'stddev': POSITIVE,
+  'stddev': NOT_NEGATIVE,
 }
 _CONV = _LAYER | {
   'kernels': whole(1, most=_UNITS),  # of all columns
@@ -227,7 +227,7 @@ LAYERS = {
   'fc7_bottleneck': _DENSE,
 }
 for _name, _rules in LAYERS.items():
-  FIELDS[f'optim.decay.{_name}'] = POSITIVE
+  FIELDS[f'optim.decay.{_name}'] = NOT_NEGATIVE
   for _kind in ('kernel', 'bias'):
     FIELDS[f'schedule.layer.{_name}.{_kind}'] = Sequence()
   for _field, _rule in _rules.items():
@@ -235,7 +235,7 @@ for _name, _rules in LAYERS.items():
 FIELDS['model.layer.fc8.units'] = whole(1, most=_UNITS, optional=True)
 # Fields in which None stands for a number that follows from the data set.
 OF_DATA = ('model.num_classes', 'batch_size', 'num_epochs')
-# The same, of what steps/parts.py measures on the machine, in this order; and
+# The same, of what steps/measure.py measures on the machine, in this order; and
 # what programs do while it is None.
 MEASURED = {
   'native_bfloat16': False,

@@ -134,7 +134,7 @@ def _preprocess(graph: _Graph, net: net_lib.Net) -> str:
   data = net.config.data
   size = data.crop_size
   (view,) = augment.views(1, image_size=data.image_size, crop_size=size)
-  # The centre loses the mean of the centre, whatever config.data.mean_at says.
+  # The mean's centre is subtracted from it, whatever config.data.mean_at says.
   rows, columns = slice(view.y, view.y + size), slice(view.x, view.x + size)
   mean = np.asarray(net.statistics.mean_image)[rows, columns]
   ends = [

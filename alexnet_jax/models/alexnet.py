@@ -29,18 +29,19 @@ The paper's net in the order of `stages`; H x W x C of both columns:
   fc7/dropout       4096
   fc8               1000
 
-Parameters are whole, unsplit arrays on every mesh: kernels HWIO or [in, out].
-Under `shard_map` a device holds `columns_here` of the columns, and with them
-that share of each layer's *output* channels; fc8 alone splits its *input*, and
-its logits are summed. Columns communicate only in front of a layer whose
-`inputs` are 'both_columns', and in fc8: see ops/columns.py.
+Each parameter is one array of the same shape on every mesh: kernels are HWIO or
+[in, out]. It is sharded over the mesh axis `column` (`partition_specs`): inside
+`shard_map` a device sees the *output* channels of its `columns_here` columns.
+fc8 alone is sharded along its *input*: each device computes a share of every
+logit, and the shares are summed. Columns communicate only in front of a layer
+whose `inputs` are 'both_columns', and in fc8: see ops/columns.py.
 
 Dropout is the paper's (§4.2): a mask of 0 and 1 in training and a factor of
 1 - rate at test time. `dropout_scaling` = 'training' is the inverted kind of
 `flax.linen.Dropout`, Caffe and PyTorch.
 
-Letters in shapes: B images, H W height and width, C channels, D units;
-`whole|one column` where they differ.
+Letters in shapes: B images, H W height and width, C channels, K kernels, D
+units; `C|C/2`: of both columns, or of one.
 """
 
 import functools
@@ -116,7 +117,8 @@ class Conv(nn.Module):
   """A convolutional layer: its kernels and biases (§3.5).
 
   A `local` layer has kernels and biases of its own at every position.
-  Arithmetic is in the dtype of x; kernels and biases are kept as float32.
+  Inputs and results have the dtype of x; kernels and biases are float32. A CPU
+  may multiply bfloat16 as float32, see ops/products.py.
   """
 
   config: config_dict.FrozenConfigDict  # config.model.layer.NAME
@@ -181,7 +183,7 @@ class Conv(nn.Module):
 class Dense(nn.Module):
   """A fully-connected layer: its weights and biases (§3.5).
 
-  Arithmetic is in the dtype of x; sums over columns are float32.
+  Inputs and results have the dtype of x; sums over columns are float32.
   """
 
   config: config_dict.FrozenConfigDict  # config.model.layer.NAME
@@ -306,7 +308,7 @@ class AlexNet(nn.Module):
         last = f'{name}/{layer.ops[-1]}'
         fused[last] = conv_(x, block=self._block(layer))
       return conv_(x)
-    x = _flatten(x, groups=groups)  # [B, groups, D]
+    x = _flatten(x, groups=groups)  # [B, groups, D]; fc6: [B, 1, 9216]
     if layer.inputs == 'summed':
       x = x.reshape(x.shape[0], 1, -1)  # [B, 1, D]: columns one after another
       return Dense(layer, units=layer.units, sum_columns=True, name=name)(x)

@@ -61,8 +61,8 @@ def conv(
     groups: equal blocks of input channels and of kernels; block g of the
       kernels reads only block g of the channels. 2 if one device holds both
       columns.
-    native: whether a CPU multiplies bfloat16 as such, see ops/products.py;
-      XLA turns it into float32.
+    native: whether a CPU uses its instructions for bfloat16, see
+      ops/products.py. If not, XLA converts it to float32 first.
     winograd: whether a CPU takes about half as many products, of float32, see
       ops/winograd.py. Layers that it does not fit are as without it.
 
@@ -183,14 +183,18 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 _KERNELS = 128  # fewer are too narrow a matrix to be worth it
 _POSITIONS = 2**14  # in a part of the kernels' gradient (measured: NOTES.md)
-_GROUPS = 32  # most parts: each is unrolled, and costs compile time
-_WINOGRAD_GROUPS = 8  # the same: of 15 fusions each
+_PARTS = 32  # about as many at most: each is unrolled, and costs compile time
+_WINOGRAD_PARTS = 8  # the same; a part is 15 fusions
 
 
-def _few_images(g, groups):
-  """Returns how many images have about _POSITIONS: 4 in conv1, 16 in conv2."""
-  few = max(_POSITIONS // math.prod(g.shape[1:3]), len(g) // groups, 1)
-  return 2 ** (few.bit_length() - 1)  # rounded down
+def _images_of_part(g, parts):
+  """Returns how many images a part of the kernels' gradient sums over.
+
+  About _POSITIONS positions of g, but a part of `parts` or more: 4 of 128
+  images in conv1, 16 in conv2; by Winograd's algorithm 16 in both.
+  """
+  images = max(_POSITIONS // math.prod(g.shape[1:3]), len(g) // parts, 1)
+  return 2 ** (images.bit_length() - 1)  # rounded down
 
 
 # Both gradients are convolutions too. They are transposed to the order that
@@ -210,7 +214,7 @@ def _image_gradient(kernel, padding, g, forms):
 
 def _kernel_gradient(x, padding, g, forms):
   """Sums the gradients of a few images at a time; float32 [KH, KW, I, K]."""
-  few = _few_images(g, _WINOGRAD_GROUPS if forms.winograd else _GROUPS)
+  few = _images_of_part(g, _WINOGRAD_PARTS if forms.winograd else _PARTS)
   parts = (
     _gradient_of_few(x[i : i + few], padding, g[i : i + few], forms)
     for i in range(0, len(x), few)

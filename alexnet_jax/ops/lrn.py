@@ -47,6 +47,8 @@ def local_response_norm(
       pass its alpha / n.
     columns: columns that `a` holds, each an equal block of channels.
 
+  Raises ValueError if n is even, or the blocks cannot be equal.
+
   >>> a = jnp.ones((1, 1, 1, 4))
   >>> local_response_norm(a, n=3, k=2.0, alpha=1.0, beta=1.0).ravel()
   Array([0.25, 0.2 , 0.2 , 0.25], dtype=float32)
@@ -89,7 +91,10 @@ class _Channels:
   def __call__(self, x):
     width, rest = divmod(x.shape[-1], self.columns)
     if rest:
-      raise ValueError(f'{x.shape[-1]} channels in {self.columns} columns')
+      raise ValueError(
+        f'{x.shape[-1]} channels cannot be split into {self.columns} equal '
+        f'columns: use a multiple of {self.columns}'
+      )
     place = np.arange(x.shape[-1]) % width  # [C], counted within its column
     total = x  # the middle of each window
     for step, neighbour in _neighbours(x, axis=3, size=self.n):

@@ -30,7 +30,8 @@ def max_pool(
       out = 1 + ceil((in - size) / stride)
 
   `size` is z of §3.4, `stride` is s, at most z. Without `partial_windows` the
-  size is rounded down, and rows that no whole window holds are left out.
+  size is rounded down, and rows that no whole window holds are left out. Raises
+  ValueError if stride > size.
 
   >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
   >>> max_pool(x)[0, :, :, 0]
@@ -105,10 +106,10 @@ def _choose(x, size, stride):
   taps = [tap for row in rows for tap in _taps(row, 2, size, stride)]
   y = functools.reduce(jnp.maximum, taps)  # [B, H', W', C]
   none = len(taps)  # the number where none is: the maximum is NaN
-  number = np.min_scalar_type(none + 1)
-  chosen = jnp.full(y.shape, none, number)
+  dtype = np.min_scalar_type(none + 1)
+  chosen = jnp.full(y.shape, none, dtype)
   for n, tap in reversed(list(enumerate(taps))):  # the first one stays
-    chosen = jnp.where(tap == y, number.type(n), chosen)
+    chosen = jnp.where(tap == y, dtype.type(n), chosen)
   return y, chosen
 
 

@@ -33,9 +33,9 @@ def matmul(
   """Multiplies matrices; the result's dtype is `out`.
 
   Args:
-    native: whether a CPU multiplies bfloat16 as such, in the gradients too,
-      unless `out` is float32: a loss's gradient is not rounded. Otherwise it
-      multiplies the same values as float32.
+    native: whether a CPU uses its instructions for bfloat16, in the gradients
+      too, unless `out` is float32: a loss's gradient is not rounded. If not,
+      it multiplies the same values as float32.
 
   >>> ones = jnp.ones((2, 3), jnp.bfloat16)
   >>> matmul(ones, ones.T, out=jnp.float32)

@@ -49,9 +49,10 @@ class Matrices(NamedTuple):
 def matrices(m: int, r: int) -> Matrices:
   """Returns A, B and G for m rows at a time and kernels of r rows.
 
-  A row of B holds the coefficients of the product of (t - q) over all points q
-  but its own; the last row's is infinity, so that it has all. The factors that
-  this leaves are in G.
+  Row i of B holds, lowest power first, the coefficients of the product of t - q
+  over all finite points q but p_i. The last row belongs to the point infinity:
+  its product takes them all. Row i of G is divided by the product of p_i - q,
+  the rest of Lagrange's formula.
 
   >>> a, b, g = matrices(2, 3)
   >>> a
@@ -84,10 +85,10 @@ def _tuples(rows: np.ndarray) -> Matrix:
 
 
 def rows_together(height: int, r: int) -> int:
-  """Returns how many rows of the result to compute together; 0: no gain.
+  """Returns how many rows of the result, m, to compute together; 0: no gain.
 
-  That which takes the fewest products, for a result of so many rows and kernels
-  of r.
+  It is the m with the fewest products, ceil(height / m) (m + r - 1), for
+  `height` rows of the result and kernels of r rows.
 
   >>> rows_together(55, 3), rows_together(27, 5), rows_together(13, 3)
   (5, 4, 5)

@@ -1,9 +1,9 @@
 """The rate schedule of §5: divide by 10 when the validation error plateaus.
 
-"We ... divide the learning rate by 10 when the validation error rate stopped
-improving with the current learning rate", three times before the end; training
-ends at the next plateau. The authors judged by eye; here optax's
-`reduce_on_plateau` takes the validation error after each epoch.
+The authors divided it "when the validation error rate stopped improving with
+the current learning rate", three times before the end, and judged by eye. Here
+optax's `reduce_on_plateau` takes the validation error after each epoch, and
+training ends at the plateau after the third.
 """
 
 import functools

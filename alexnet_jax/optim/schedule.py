@@ -82,8 +82,8 @@ def batch_scaling(
 
       1 + (k - 1) min(step / steps of the warm-up, 1)
 
-  The factors of the plateau and of config.schedule multiply it, also during
-  the warm-up, whose epochs they count. `batch_size` counts the images of a
+  The factors of the plateau and of config.schedule multiply it, during the
+  warm-up too: its epochs count for them. `batch_size` counts the images of a
   minibatch on all devices and in all its parts, `step` the minibatches seen so
   far; `steps_per_epoch` need not be whole.
 

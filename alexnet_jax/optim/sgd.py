@@ -136,13 +136,13 @@ def _trust(
     updates: PyTree, state: PyTree, params: Any = None
   ) -> tuple[PyTree, PyTree]:
     updates, state = rule.update(updates, state, params)
-    sizes = norms([_kernels(updates), _kernels(params)])  # |u|, |w|
+    kernels = _kernels(updates)
     scaled = jax.tree.map(
-      lambda kernel, u, w: (
-        jnp.where((u == 0) | (w == 0), 1.0, coefficient * w / u) * kernel
+      lambda update, u, w: (  # u and w: |u| and |w|
+        jnp.where((u == 0) | (w == 0), 1.0, coefficient * w / u) * update
       ),
-      _kernels(updates),
-      *sizes,
+      kernels,
+      *norms([kernels, _kernels(params)]),
     )
     return {k: kinds | scaled.get(k, {}) for k, kinds in updates.items()}, state
 

@@ -47,7 +47,7 @@ def make_cpu_devices(number: int) -> None:
 def check_hosts() -> None:
   """Raises ValueError if processes have different numbers of devices.
 
-  JAX's messages between processes would fail with words of array shapes.
+  Without this check JAX's collectives fail with an error about array shapes.
   """
   environment.backend()  # raises if there is none
   counts = collections.Counter(d.process_index for d in jax.devices())

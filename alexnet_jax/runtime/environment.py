@@ -6,6 +6,7 @@ a resumed run says which differ. docs/operations.md lists them all.
 """
 
 import os
+import pathlib
 import platform
 import sys
 from collections.abc import Mapping
@@ -49,6 +50,16 @@ def pin() -> None:
       file=sys.stderr,
       flush=True,
     )
+
+
+def processor() -> str:
+  """Name and features of the processor, as far as the system tells."""
+  try:
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+  except OSError:
+    return f'{platform.machine()} {platform.processor()}'
+  wanted = ('model name', 'flags', 'Features')
+  return ' '.join(sorted({x for x in lines if x.startswith(wanted)}))
 
 
 def recorded() -> dict[str, str]:

@@ -123,6 +123,7 @@ class Stop:
       os.write(
         _stderr, b'stopped before the first step: run the command again\n'
       )
-      # Not an exception: a library's callback could swallow it. Files written
-      # before the first step are replaced whole, by renaming.
+      # Not an exception: a library's callback could swallow it. Files of the
+      # workdir are replaced whole, by renaming; JAX's cache may be left with
+      # half an entry, of which JAX warns, and compiles.
       os._exit(EXIT_CODE)

@@ -23,7 +23,10 @@ from alexnet_jax.steps.state import TrainState
 
 
 class Steps(NamedTuple):
-  """The compiled programs of a run; each compiles on its first call."""
+  """The jitted programs of a run: each compiles on its first call.
+
+  But `train` in a thread before it, where setup.compile_ahead is called.
+  """
 
   state: TrainState  # shape, dtype and sharding of each, for restoring into
   init: Callable[[], TrainState]  # () -> the TrainState before step 1

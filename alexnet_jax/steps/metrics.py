@@ -33,7 +33,9 @@ def cross_entropy(
 def ranks(
   scores: Float[Array, 'b classes'], labels: Int[Array, ' b']
 ) -> Int[Array, ' b']:
-  """Counts the classes ahead of the right one: 0 is a hit, 5 a top-5 error.
+  """Counts the classes ahead of the right one.
+
+  0 is right, 1 or more a top-1 error, 5 or more a top-5 error.
 
   NaN counts as larger than every score, so it never scores a hit.
   """

@@ -37,7 +37,7 @@ def normalise(
   Args:
     images: crops, RGB 0-255, not yet mirrored.
     mean_image: of the training set, T x T pixels (256 in the paper), 0-255.
-    offset: (y, x) in the mean image of the part that a crop loses.
+    offset: (y, x) of the part of the mean image that is subtracted from a crop.
     mirror: bool [B], which crops are turned left to right.
     colour: RGB, 0-255, added to every pixel of a crop.
     scale: by which each crop is multiplied; 1 in the paper.
@@ -78,7 +78,7 @@ def of_batch(
 def _mean_offset(
   offset: Int[Array, '*b 2'], *, config: config_dict.ConfigDict
 ) -> Int[Array, '*b 2']:
-  """Returns where in the mean image crops at `offset` lose their mean."""
+  """Returns which part of the mean image crops at `offset` have subtracted."""
   if config.data.mean_at == 'crop':
     return offset  # the part that the crop covers
   middle = (config.data.image_size - config.data.crop_size) // 2

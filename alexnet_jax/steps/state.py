@@ -21,8 +21,8 @@ class TrainState:
 
   # int32 [], minibatches seen: the time of schedules, the seed of dropout.
   step: PyTree
-  # float32, {'conv1': {'kernel', 'bias'}, ...}; whole arrays (HWIO, [in, out])
-  # on every mesh.
+  # float32, {'conv1': {'kernel', 'bias'}, ...}: arrays of one shape (HWIO,
+  # [in, out]) on every mesh, sharded by column.
   params: PyTree
   opt_state: PyTree  # the velocities, shaped and sharded as the parameters
   plateau: PyTree  # plateau.State, whose scale multiplies the learning rate

@@ -3,7 +3,7 @@
 `build` wraps this in `jit(shard_map(..., check_vma=True))`. Inside, a device
 holds its images of the minibatch (split over `data`) and its columns of the
 parameters (split over `column`). Without check_vma the gradient of a replicated
-loss comes out once per column too large, silently.
+loss would silently be multiplied by the number of columns.
 """
 
 import dataclasses
@@ -69,7 +69,8 @@ def train_step(
     )
 
     # Gradients of this device's images, then their sum over the data axis: the
-    # one collective of a step besides those of Figure 2.
+    # one collective besides those of Figure 2. config.guard, LARS and several
+    # hosts each add a small one.
     variables = state.variables | {'params': data.mark_varying(state.params)}
     sums, model_state = gradients(variables, mean_image, batch, dropout)
     grads, outputs = data.psum(sums)  # of the whole minibatch

@@ -30,7 +30,7 @@ from alexnet_jax.steps import preprocess
 class Shared(NamedTuple):
   """The stages that all ten views share, and the grid of their outputs."""
 
-  stages: int  # the first of alexnet.stages: conv1 and its ops
+  stages: int  # how many of alexnet.stages, from the first: conv1 and its ops
   stride: int  # of their outputs, in pixels of the image
   size: int  # outputs of a view along an axis, 27 in the paper
 
@@ -51,7 +51,7 @@ def shared(config: config_dict.ConfigDict) -> Shared | None:
     or layer.padding  # zeros at the top and left of a crop, too
     or 'spatial_norm' in layer.ops  # its sums reach over the crop's edge
     or pools > 1  # the strips below are for one
-    or data.mean_at != 'crop'  # each crop loses the same mean
+    or data.mean_at != 'crop'  # all have the same mean subtracted
   ):
     return None
   shapes = alexnet.activation_shapes(model, crop_size=data.crop_size)

@@ -50,7 +50,7 @@ def is_done(
 
 
 def _has_plateaued(setup: setup_lib.Setup, start: resume.Resume) -> bool:
-  # At step 0 the initial values are still being made: nothing waits for them.
+  # Nothing was evaluated before step 1; reading the state would wait for it.
   return start.step > 0 and plateaued(setup.config, start.state.plateau)
 
 
@@ -67,7 +67,7 @@ def _unevaluated(
 
 
 class Loop:
-  """One run's loop; the order within a step is a contract of resuming.
+  """One run's loop; resuming relies on the order within a step.
 
   A step's log line is written before its checkpoint: the lines beyond the
   newest checkpoint are then exactly those that a resumed run writes again. A

@@ -52,15 +52,18 @@ def train(
     if distributed.is_multihost():
       # From here on the other hosts must learn of a signal before it acts.
       stack.enter_context(stop.defer('soon'))
-    folder.check_free()  # before what it replaces is read
+    folder.check_free()  # before files are read that another run may write
     setup = _as_measured(setup, workdir=workdir)
     before = folder.stamp()
-    if folder.newest_step() < setup.plan.total_steps:  # there is a step to do
+    new = not folder.has_checkpoints()
+    if new:  # it compiles while the initial values are made
       setup = setup_lib.compile_ahead(setup)
     start = resume.find(setup, workdir=folder)  # only reads
     if _says_done(setup, start, stop_when=stop_when):
       folder.clean_finished()
       return
+    if not new:  # now known to have steps left
+      setup = setup_lib.compile_ahead(setup)
     trace = profile_lib.Profile(profile, workdir / 'profile')
     message = hosts.from_host0(
       lambda: trace.check(step=start.step, total_steps=setup.plan.total_steps)
@@ -77,7 +80,10 @@ def train(
 
 
 def _set_up(config: schema.Config) -> setup_lib.Setup:
-  """Opens the data and compiles; ValueError without training images."""
+  """Opens the data and builds the programs.
+
+  Raises ValueError if there are no training images.
+  """
   setup = setup_lib.set_up(config)
   if setup.dataset.train is setup.dataset.val:
     raise ValueError(
@@ -101,14 +107,16 @@ def _as_measured(
     stored = schema.upgrade(stored)
     return {f: stored[f] for f in missing if isinstance(stored.get(f), int)}
 
-  from alexnet_jax.steps import parts
+  from alexnet_jax.steps import measure
 
   setup = setup_lib.with_measured(setup, hosts.from_host0(before))
-  found = parts.choose(
+  found = measure.choose(
     setup.config,
     mesh=setup.mesh,
     plan=setup.plan,
-    inputs=parts.Inputs(setup.mean_image, lambda: setup_lib.blank_batch(setup)),
+    inputs=measure.Inputs(
+      setup.mean_image, lambda: setup_lib.blank_batch(setup)
+    ),
   )
   return setup_lib.with_measured(setup, found)
 

@@ -132,13 +132,9 @@ class Workdir:
 
     return tuple(hosts.from_host0(read))
 
-  def newest_step(self) -> int:
-    """The step of the newest checkpoint, sound or not; 0 if there is none."""
-
-    def read() -> int:
-      return next((int(p.name) for p in layout.steps(self._checkpoints)), 0)
-
-    return hosts.from_host0(read)
+  def has_checkpoints(self) -> bool:
+    """Whether there is any checkpoint, sound or not."""
+    return hosts.from_host0(lambda: bool(layout.steps(self._checkpoints)))
 
   def records(self) -> list[log_lib.Record]:
     """The records of metrics.jsonl; [] if there is none."""

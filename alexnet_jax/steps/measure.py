@@ -2,12 +2,12 @@
 
 One field is the number of parts of a minibatch: on a CPU the maps of a few
 images stay in its cache, but each part adds up the gradients of all parameters
-once more. Another is whether a CPU multiplies bfloat16 as such: with
-instructions for it that is faster, without them slower. The third is whether it
-convolves by Winograd's algorithm: with fewer products, in more memory. Before a
-long run training steps of each form take turns. The choice is kept beside the
-compiled programs, and the run's config.json holds it: other forms round in
-other places.
+once more. Another is whether a CPU uses instructions for bfloat16 or multiplies
+the same values as float32. The third is whether it convolves by Winograd's
+algorithm: with fewer products, in more memory. Before a long run this module
+times training steps of each form in turn, and keeps the fastest beside the
+compiled programs. The run's config.json holds the choice, since other forms
+round in other places.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import pathlib
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -32,11 +31,6 @@ from alexnet_jax.runtime import environment, paths
 from alexnet_jax.steps import build
 
 _PARTS = (1, 2, 4, 8)
-_SAID = {
-  'native_bfloat16': 'products of bfloat16 as such',
-  'winograd': "Winograd's algorithm",
-  'grad_accumulation_steps': 'its parts',
-}
 _FEWEST = 8  # images of a device in a part: with fewer, cores wait
 _ROUNDS = 3  # the first is not counted
 _GAIN = 0.97  # of the time: parts that save less are not worth it
@@ -83,8 +77,8 @@ def choose(
         _keep(file, seconds=seconds)
         value = best(seconds)
         tell(
-          f'measured once, seconds of a step by {_SAID[field]}: '
-          f'{_shown(seconds)}; so config.{field} = {value}'
+          f'measured once, seconds of a training step by config.{field}: '
+          f'{_shown(seconds)}; it is set to {value}'
         )
       found[field] = able[0] if value is None else value
       config = _with(config, field, found[field])
@@ -187,21 +181,11 @@ def _file(
     'lars': config.batch_scaling.lars,
     'environment': environment.recorded(),
     'jax': jax.__version__,
-    'processor': [_processor(), os.cpu_count()],
+    'processor': [environment.processor(), os.cpu_count()],
   }
   text = json.dumps(depends, sort_keys=True)
   digest = hashlib.sha256(text.encode()).hexdigest()
-  return pathlib.Path(folder) / f'parts-{digest[:16]}.json'
-
-
-def _processor() -> str:
-  """Name and features of the processor, as far as the system tells."""
-  try:
-    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-  except OSError:
-    return f'{platform.machine()} {platform.processor()}'
-  wanted = ('model name', 'flags', 'Features')
-  return ' '.join(sorted({x for x in lines if x.startswith(wanted)}))
+  return pathlib.Path(folder) / f'measured-{digest[:16]}.json'
 
 
 def _read(file: pathlib.Path | None, able: Sequence[int]) -> int | None:

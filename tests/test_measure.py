@@ -10,7 +10,7 @@ from alexnet_jax import train
 from alexnet_jax.config import durations
 from alexnet_jax.configs import default
 from alexnet_jax.evaluate import load
-from alexnet_jax.steps import parts
+from alexnet_jax.steps import measure
 from alexnet_jax.train import run
 from tests import nets, test_train
 from tests.faults import runs
@@ -35,11 +35,13 @@ def _config(batch_size=16, **kwargs):
 def _choose(config, *, steps=10, **kwargs):
   setup = setup_lib.set_up(config)
   told = []
-  found = parts.choose(
+  found = measure.choose(
     setup.config,
     mesh=setup.mesh,
     plan=durations.Plan(steps, 100, config.batch_size),
-    inputs=parts.Inputs(setup.mean_image, lambda: setup_lib.blank_batch(setup)),
+    inputs=measure.Inputs(
+      setup.mean_image, lambda: setup_lib.blank_batch(setup)
+    ),
     tell=told.append,
     **kwargs,
   )
@@ -54,11 +56,11 @@ def _parts(config, **kwargs):
 def _file(setup, field='grad_accumulation_steps'):
   config = setup.config.copy_and_resolve_references()
   config.native_bfloat16 = False
-  return parts._file(config, field, mesh=setup.mesh)
+  return measure._file(config, field, mesh=setup.mesh)
 
 
 def _kept(cache):
-  (file,) = cache.glob('parts-*.json')
+  (file,) = cache.glob('measured-*.json')
   return file
 
 
@@ -67,7 +69,7 @@ def test_it_is_measured_once_and_kept(cache):
   seconds = json.loads(_kept(cache).read_text())
   assert list(seconds) == ['1', '2'] and all(seconds.values())
   assert found == (2 if seconds['2'] < 0.97 * seconds['1'] else 1)
-  assert line.endswith(f'config.grad_accumulation_steps = {found}')
+  assert line.endswith(f'; it is set to {found}')
   for fastest, times in ((2, {1: 3.0, 2: 2.0}), (1, {1: 2.0, 2: 1.99})):
     _kept(cache).write_text(json.dumps(times))
     assert _parts(_config(column=2)) == (fastest, [])
@@ -91,7 +93,7 @@ def test_another_minibatch_has_a_choice_of_its_own(cache):
 
 
 def test_a_long_run_is_worth_it(cache):
-  assert _parts(_config(column=2))[0] == 1 and not [*cache.glob('parts-*')]
+  assert _parts(_config(column=2))[0] == 1 and not [*cache.glob('measured-*')]
   assert _parts(_config(column=2), steps=10**8)[1]
 
 
@@ -104,7 +106,7 @@ def test_a_form_is_used_where_it_is_faster(cache, field, dtype):
   assert _choose(config)[0][field] is False  # a short run
   found, (line,) = _choose(config, always=True)
   assert list(json.loads(_kept(cache).read_text())) == ['False', 'True']
-  assert line.endswith(f'config.{field} = {found[field]}')
+  assert line.endswith(f'; it is set to {found[field]}')
   for faster in (False, True):
     times = {'False': 2.0, 'True': 1.0 if faster else 3.0}
     _kept(cache).write_text(json.dumps(times))
@@ -125,8 +127,8 @@ def test_float32_is_not_multiplied_as_bfloat16():
 def test_an_old_run_goes_on_without_winograds_algorithm(tmp_path, monkeypatch):
   setup = setup_lib.set_up(test_train._config(winograd=None))
   seconds = {False: 2.0, True: 1.0}
-  monkeypatch.setattr(parts, '_is_worth_it', lambda *_, **__: True)
-  monkeypatch.setattr(parts, '_measure', lambda *_, **__: seconds)
+  monkeypatch.setattr(measure, '_is_worth_it', lambda *_, **__: True)
+  monkeypatch.setattr(measure, '_measure', lambda *_, **__: seconds)
 
   def chosen():
     return run._as_measured(setup, workdir=tmp_path).config.winograd
