@@ -65,7 +65,8 @@ def _kept(cache):
 
 
 def test_it_is_measured_once_and_kept(cache):
-  found, (line,) = _parts(_config(column=2), always=True)
+  found, (begun, line) = _parts(_config(column=2), always=True)
+  assert begun.startswith('measuring once which config.grad_accumulation_steps')
   seconds = json.loads(_kept(cache).read_text())
   assert list(seconds) == ['1', '2'] and all(seconds.values())
   assert found == (2 if seconds['2'] < 0.97 * seconds['1'] else 1)
@@ -73,6 +74,12 @@ def test_it_is_measured_once_and_kept(cache):
   for fastest, times in ((2, {1: 3.0, 2: 2.0}), (1, {1: 2.0, 2: 1.99})):
     _kept(cache).write_text(json.dumps(times))
     assert _parts(_config(column=2)) == (fastest, [])
+
+
+def test_the_first_step_of_each_compiles_and_is_not_counted():
+  taken = {1: iter((9, 4, 5)), 2: iter((9, 3, 2, 8, 8, 8)), 4: iter((9, 2, 1))}
+  found = measure.in_turns((1, 2, 4), lambda value: next(taken[value]))
+  assert found == {1: 4, 2: 2, 4: 1}
 
 
 @pytest.mark.parametrize('content', ['', '{"2": 1.0}', '[]', '{"1": "x"}'])
@@ -104,7 +111,7 @@ def test_a_form_is_used_where_it_is_faster(cache, field, dtype):
   config = _config(batch_size=8, column=2)
   config.dtype, config[field] = dtype, None
   assert _choose(config)[0][field] is False  # a short run
-  found, (line,) = _choose(config, always=True)
+  found, (_, line) = _choose(config, always=True)
   assert list(json.loads(_kept(cache).read_text())) == ['False', 'True']
   assert line.endswith(f'; it is set to {found[field]}')
   for faster in (False, True):
@@ -127,7 +134,7 @@ def test_float32_is_not_multiplied_as_bfloat16():
 def test_an_old_run_goes_on_without_winograds_algorithm(tmp_path, monkeypatch):
   setup = setup_lib.set_up(test_train._config(winograd=None))
   seconds = {False: 2.0, True: 1.0}
-  monkeypatch.setattr(measure, '_is_worth_it', lambda *_, **__: True)
+  monkeypatch.setattr(measure, '_WORTH', 0)
   monkeypatch.setattr(measure, '_measure', lambda *_, **__: seconds)
 
   def chosen():

@@ -13,6 +13,7 @@ round in other places.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 import time
@@ -33,7 +34,7 @@ from alexnet_jax.steps import build
 _PARTS = (1, 2, 4, 8)
 _FEWEST = 8  # images of a device in a part: with fewer, cores wait
 _ROUNDS = 3  # the first is not counted
-_GAIN = 0.97  # of the time: parts that save less are not worth it
+_GAIN = 0.97  # of the time: what saves less is not worth it
 _WORTH = 20  # a run is as many times as long as the measurement, or longer
 # A rough guess at what is to come, which decides only whether to measure.
 _COMPILE_SECONDS = 10.0  # of a program
@@ -68,17 +69,21 @@ def choose(
       able = _candidates(config, field, mesh=mesh)
       file = _file(config, field, mesh=mesh)
       value = _read(file, able) if len(able) > 1 else able[0]
-      if value is None and (
-        always or _is_worth_it(config, plan=plan, forms=len(able))
-      ):
+      cost, step = _guess_seconds(config, forms=len(able))
+      long_run = plan.total_steps * step >= _WORTH * cost
+      if value is None and (always or long_run):
+        tell(
+          f'measuring once which config.{field} is fastest here, for about '
+          f'{math.ceil(cost / 60)} min'
+        )
         seconds = _measure(
           config, field, able, mesh=mesh, plan=plan, inputs=inputs
         )
         _keep(file, seconds=seconds)
         value = best(seconds)
         tell(
-          f'measured once, seconds of a training step by config.{field}: '
-          f'{_shown(seconds)}; it is set to {value}'
+          f'seconds of a training step by config.{field}: {_shown(seconds)}; '
+          f'it is set to {value}'
         )
       found[field] = able[0] if value is None else value
       config = _with(config, field, found[field])
@@ -112,13 +117,11 @@ def _with(config: schema.Config, field: str, value: int) -> schema.Config:
   return config
 
 
-def _is_worth_it(
-  config: schema.Config, *, plan: durations.Plan, forms: int
-) -> bool:
+def _guess_seconds(config: schema.Config, *, forms: int) -> tuple[float, float]:
+  """Guesses what measuring so many forms takes, and what a step takes."""
   work = summary.operations(config.model, crop_size=config.data.crop_size)
   step = work['train'] * config.batch_size / _CORE_FLOPS / (os.cpu_count() or 1)
-  cost = forms * (_COMPILE_SECONDS + _ROUNDS * step)
-  return plan.total_steps * step >= _WORTH * cost
+  return forms * (_COMPILE_SECONDS + _ROUNDS * step), step
 
 
 def _measure(
@@ -130,21 +133,45 @@ def _measure(
   plan: durations.Plan,
   inputs: Inputs,
 ) -> dict[int, float]:
-  """Takes training steps of each form in turns; the shortest of each."""
-  batch, programs = inputs.batch(), {}
-  for value in able:
-    tried = _with(config, field, value)
-    programs[value] = build.build(tried, mesh=mesh, plan=plan)
-  state = programs[able[0]].init()
-  seconds = dict.fromkeys(able, float('inf'))
-  for round_ in range(_ROUNDS):
-    for value, steps in programs.items():
-      begun = time.perf_counter()
-      state, outputs = steps.train(state, inputs.mean_image, batch)
-      jax.block_until_ready((state, outputs))
-      if round_:  # the first compiles
-        took = time.perf_counter() - begun
-        seconds[value] = min(seconds[value], took)
+  """Times training steps of the forms that `in_turns` tries."""
+  programs = {
+    value: build.build(_with(config, field, value), mesh=mesh, plan=plan)
+    for value in able
+  }
+  batch, state = inputs.batch(), programs[able[0]].init()
+
+  def take(value: int) -> float:
+    nonlocal state
+    begun = time.perf_counter()
+    state, outputs = programs[value].train(state, inputs.mean_image, batch)
+    jax.block_until_ready((state, outputs))
+    return time.perf_counter() - begun
+
+  return in_turns(able, take)
+
+
+def in_turns(
+  able: Sequence[int], take: Callable[[int], float]
+) -> dict[int, float]:
+  """Times one value after another; returns the shortest time of each.
+
+  Each takes turns with the fastest before it, and the first that is slower is
+  the last: to compile one more takes longer than its steps. `take` takes a step
+  and returns its seconds.
+
+  >>> in_turns((1, 2, 4, 8), {1: 4.0, 2: 3.0, 4: 3.5, 8: 1.0}.get)
+  {1: 4.0, 2: 3.0, 4: 3.5}
+  """
+  fastest, seconds = able[0], {}
+  for value in able[1:]:
+    for round_ in range(_ROUNDS):
+      for each in (fastest, value):
+        took = take(each)
+        if round_:  # the first compiles
+          seconds[each] = min(seconds.get(each, took), took)
+    if seconds[value] >= seconds[fastest]:
+      break
+    fastest = value
   return seconds
 
 
