@@ -77,7 +77,7 @@ def test_it_is_measured_once_and_kept(cache):
 
 
 def test_the_first_step_of_each_compiles_and_is_not_counted():
-  taken = {1: [9.0, 4, 5], 2: [9.0, 3, 2, 8, 8, 8], 4: [9.0, 2, 1]}
+  taken = {1: [0, 4, 5], 2: [0, 3, 2, 8, 8, 8], 4: [0, 2, 1]}
   found = measure.in_turns((1, 2, 4), lambda n: float(taken[n].pop(0)))
   assert found == {1: 4, 2: 2, 4: 1}
 
