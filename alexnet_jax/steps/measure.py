@@ -61,17 +61,16 @@ def choose(
 
   It is the first value of each where the devices are no CPUs or of several
   hosts, and before a run that is too short for a measurement, unless `always`
-  asks for one. `tell` gets a line on what was measured.
+  asks for one. `tell` gets lines on what is measured.
   """
   found: dict[str, int] = {}
-  for field in schema.MEASURED:
-    if config[field] is None:
-      able = _candidates(config, field, mesh=mesh)
-      file = _file(config, field, mesh=mesh)
-      value = _read(file, able) if len(able) > 1 else able[0]
+  for field in (f for f in schema.MEASURED if config[f] is None):
+    able = _candidates(config, field, mesh=mesh)
+    file = _file(config, field, mesh=mesh)
+    value = able[0] if len(able) == 1 else _read(file, able)
+    if value is None:
       cost, step = _guess_seconds(config, forms=len(able))
-      long_run = plan.total_steps * step >= _WORTH * cost
-      if value is None and (always or long_run):
+      if always or plan.total_steps * step >= _WORTH * cost:
         tell(
           f'measuring once which config.{field} is fastest here, for about '
           f'{math.ceil(cost / 60)} min'
@@ -85,8 +84,8 @@ def choose(
           f'seconds of a training step by config.{field}: {_shown(seconds)}; '
           f'it is set to {value}'
         )
-      found[field] = able[0] if value is None else value
-      config = _with(config, field, found[field])
+    found[field] = able[0] if value is None else value
+    config = _with(config, field, found[field])
   return found
 
 
