@@ -193,6 +193,19 @@ def train_batches(
   )
 
 
+def _idle(config: schema.Config) -> str:
+  """Says how many devices the mesh leaves idle, if any, and what uses more."""
+  there, column = len(jax.devices()), config.mesh.column
+  idle = there - config.mesh.data * column
+  if not idle:
+    return ''
+  images = config.batch_size
+  data = max(n for n in range(1, there // column + 1) if images % n == 0)
+  more = data > config.mesh.data
+  fix = f' (--config.mesh.data={data} uses more)' if more else ''
+  return f'; {idle} of {there} are idle{fix}'
+
+
 def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
   """Describes the run: network, devices, data, length and workdir."""
   config, data, plan = setup.config, setup.dataset, setup.plan
@@ -203,7 +216,7 @@ def describe(setup: Setup, *, workdir: pathlib.Path, step: int) -> str:
   return (
     f'AlexNet of {config.model.columns} columns, {parameters:,} parameters, on '
     f'{setup.mesh.size} {device.device_kind} devices (data {config.mesh.data} '
-    f'x column {config.mesh.column})\n'
+    f'x column {config.mesh.column}){_idle(config)}\n'
     f'{data.name}: {len(data.train):,} training and {len(data.val):,} '
     f'validation images of {len(data.classes)} classes; {plan.total_steps:,} '
     f'steps of {plan.batch_size} images, {plan.epoch(plan.total_steps):.1f} '

@@ -194,7 +194,19 @@ def test_lines_are_wrapped_on_a_terminal_alone(monkeypatch):
   assert table == '  a table ' + 'x' * 90
 
 
-def test_a_run_ends_with_what_came_out_and_what_to_do():
+@pytest.mark.parametrize(
+  ('installed', 'program'),
+  [
+    (True, 'alexnet-jax predict'),
+    (False, '.venv/bin/python -m alexnet_jax.tools.predict'),
+  ],
+)
+def test_a_run_ends_with_what_came_out_and_what_to_do(
+  installed, program, tmp_path, monkeypatch
+):
+  if installed:
+    (tmp_path / 'alexnet-jax').touch(0o755)
+  monkeypatch.setenv('PATH', str(tmp_path))
   record = {
     **_LINE, 'split': 'val', 'views': 10, 'num_images': 300, 'top1_error': 0.02,
   }  # fmt: skip
@@ -204,7 +216,7 @@ def test_a_run_ends_with_what_came_out_and_what_to_do():
   assert said.split('\n') == [
     'result: top-1 error 2.00 % of 300 validation images, 10 views',
     'open:   gs://b/run/report/index.html',
-    'next:   alexnet-jax predict --restore=gs://b/run PHOTO.jpg',
+    f'next:   {program} --restore=gs://b/run PHOTO.jpg',
   ]
   said = log_lib.ending(
     [record | {'views': 1}], workdir='a', has_report=False, drawn=True

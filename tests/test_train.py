@@ -185,3 +185,24 @@ def test_evaluation_counts_every_image_once_on_any_mesh(whole):
     assert errors.num_images == 10
     assert errors[1:] == found[0][1:]
     assert math.isclose(errors.loss, found[0].loss, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('batch_size', 'data', 'column', 'said'),
+  [
+    (8, 1, 1, '3 of 4 are idle (--config.mesh.data=4 uses more)'),
+    (6, 1, 1, '3 of 4 are idle (--config.mesh.data=3 uses more)'),
+    (8, 1, 2, '2 of 4 are idle (--config.mesh.data=2 uses more)'),
+    (7, 1, 2, '2 of 4 are idle'),
+    (8, 2, 2, ''),
+  ],
+)
+def test_devices_that_the_mesh_leaves_idle_are_told_of(
+  batch_size, data, column, said, tmp_path
+):
+  config = _config(
+    **{'batch_size': batch_size, 'mesh.data': data, 'mesh.column': column}
+  )
+  text = setup.describe(setup.set_up(config), workdir=tmp_path, step=0)
+  first = text.splitlines()[0]
+  assert first.endswith(f'; {said}' if said else ')')

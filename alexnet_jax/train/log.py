@@ -10,6 +10,7 @@ import json
 import operator
 import os
 import pathlib
+import shutil
 import socket
 import sys
 import time
@@ -313,10 +314,13 @@ def ending(
   last = [r for r in records if r['split'] == 'val'][-1]
   views = f'{last["views"]} views' if last['views'] > 1 else 'centre crop'
   file = 'report/index.html' if has_report else 'metrics.jsonl'
+  installed = shutil.which('alexnet-jax')  # not by launch/local.sh
+  program = '.venv/bin/python -m alexnet_jax.tools.predict'
+  program = 'alexnet-jax predict' if installed else program
   following = (
     'the same command with --ablation=no_lrn: what does normalisation do?'
     if drawn
-    else f'alexnet-jax predict --restore={workdir} PHOTO.jpg'
+    else f'{program} --restore={workdir} PHOTO.jpg'
   )
   return (
     f'result: top-1 error {metrics.percent(last["top1_error"])} of '
