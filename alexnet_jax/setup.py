@@ -149,7 +149,7 @@ def with_measured(setup: Setup, fields: Mapping[str, Any]) -> Setup:
 
 
 def compile_ahead(setup: Setup) -> Setup:
-  """Compiles the training step in a thread from now on, on CPUs of one host.
+  """Starts to compile the training step in a thread, on CPUs of one host.
 
   It compiles while the initial values are made and checked. On GPUs and with
   several hosts it compiles on its first call: XLA chooses kernels for GPUs by

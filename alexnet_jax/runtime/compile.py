@@ -124,7 +124,7 @@ def keep_programs() -> None:
 
 
 def _is_own(folder: pathlib.Path) -> bool:
-  """Whether this user alone can write a folder."""
+  """Returns whether only this user can write a folder."""
   found = folder.stat()
   own = found.st_uid == os.getuid() and not found.st_mode & 0o022
   return own and os.access(folder, os.W_OK)

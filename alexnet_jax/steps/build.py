@@ -25,7 +25,7 @@ from alexnet_jax.steps.state import TrainState
 class Steps(NamedTuple):
   """The jitted programs of a run: each compiles on its first call.
 
-  But `train` in a thread before it, where setup.compile_ahead is called.
+  `train` compiles earlier, in a thread, where setup.compile_ahead is called.
   """
 
   state: TrainState  # shape, dtype and sharding of each, for restoring into

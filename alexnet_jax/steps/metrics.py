@@ -35,9 +35,8 @@ def ranks(
 ) -> Int[Array, ' b']:
   """Counts the classes ahead of the right one.
 
-  0 is right, 1 or more a top-1 error, 5 or more a top-5 error.
-
-  NaN counts as larger than every score, so it never scores a hit.
+  0 is right, 1 or more a top-1 error, 5 or more a top-5 error. NaN counts as
+  larger than every score, so it never scores a hit.
   """
   own = jnp.take_along_axis(scores, labels[:, None], axis=1)  # [B, 1]
   classes = jnp.arange(scores.shape[1], dtype=labels.dtype)[None]

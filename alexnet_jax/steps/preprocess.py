@@ -78,7 +78,7 @@ def of_batch(
 def _mean_offset(
   offset: Int[Array, '*b 2'], *, config: config_dict.ConfigDict
 ) -> Int[Array, '*b 2']:
-  """Returns which part of the mean image crops at `offset` have subtracted."""
+  """Returns (y, x) of the part of the mean image for crops at `offset`."""
   if config.data.mean_at == 'crop':
     return offset  # the part that the crop covers
   middle = (config.data.image_size - config.data.crop_size) // 2

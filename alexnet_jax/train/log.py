@@ -314,9 +314,9 @@ def ending(
   last = [r for r in records if r['split'] == 'val'][-1]
   views = f'{last["views"]} views' if last['views'] > 1 else 'centre crop'
   file = 'report/index.html' if has_report else 'metrics.jsonl'
-  installed = shutil.which('alexnet-jax')  # not by launch/local.sh
   program = '.venv/bin/python -m alexnet_jax.tools.predict'
-  program = 'alexnet-jax predict' if installed else program
+  if shutil.which('alexnet-jax'):  # launch/local.sh does not install it
+    program = 'alexnet-jax predict'
   following = (
     'the same command with --ablation=no_lrn: what does normalisation do?'
     if drawn

@@ -44,14 +44,18 @@ def is_done(
 ) -> bool:
   """Whether neither a step nor the final evaluation is left to do."""
   over = start.step >= setup.plan.total_steps
-  over = over or _has_plateaued(setup, start)
-  over = over or bool(stop_when and stop_when(start.kept))
+  over = over or _ends_early(setup, start, stop_when=stop_when)
   return over and not _unevaluated(setup, start.kept, step=start.step)
 
 
-def _has_plateaued(setup: setup_lib.Setup, start: resume.Resume) -> bool:
+def _ends_early(
+  setup: setup_lib.Setup, start: resume.Resume, *, stop_when: StopWhen | None
+) -> bool:
+  """Returns whether the plateau rule or `stop_when` has ended the run."""
   # Nothing was evaluated before step 1; reading the state would wait for it.
-  return start.step > 0 and plateaued(setup.config, start.state.plateau)
+  if start.step > 0 and plateaued(setup.config, start.state.plateau):
+    return True
+  return bool(stop_when and stop_when(start.kept))
 
 
 def _unevaluated(
@@ -99,8 +103,7 @@ class Loop:
     )
     # Numbers of the steps since the last log line.
     self._unlogged = list(meta['pending']) if meta else []
-    self._over = bool(stop_when and stop_when(start.kept))
-    self._over = self._over or _has_plateaued(setup, start)
+    self._over = _ends_early(setup, start, stop_when=stop_when)
     self._clock = timer.Clock()
     self._progress = log_lib.Progress(
       total_steps=setup.plan.total_steps, step=start.step

@@ -133,7 +133,7 @@ class Workdir:
     return tuple(hosts.from_host0(read))
 
   def has_checkpoints(self) -> bool:
-    """Whether there is any checkpoint, sound or not."""
+    """Returns whether the workdir has a checkpoint, sound or not."""
     return hosts.from_host0(lambda: bool(layout.steps(self._checkpoints)))
 
   def records(self) -> list[log_lib.Record]:
