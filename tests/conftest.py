@@ -44,7 +44,7 @@ for _name, _value in (
   os.environ[_name.upper()] = str(_value)
 # Tracing makes many objects, of which the collector finds few to be garbage: it
 # takes 7 % of the processor time of these tests if it looks as often as usual.
-gc.set_threshold(*commands.GC_THRESHOLD)
+gc.set_threshold(500_000, 50, 100)
 # Two processes share the files of tests: the longest first, or one of them has
 # nothing left to do while the other ends. Seconds on two cores, in turn 195,
 # 51, 40, 40, 38, 38, 37, 36, 33, 30 and 28.

@@ -89,7 +89,7 @@ def test_one_device_and_two_columns_agree(name):
   for column in (1, 2):
     config = nets.config(data=1, column=column)
     ablations.apply(config, [name])
-    config.model.skip_layers = ('conv4', 'conv5')  # which are as conv2
+    config.model.skip_layers = ('conv4', 'conv5', 'fc6')  # as conv2 and fc7
     losses.append(nets.Trained(config, num_steps=2).losses)
   np.testing.assert_allclose(*losses, rtol=1e-5)
 
