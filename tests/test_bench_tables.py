@@ -102,6 +102,16 @@ def test_rows_of_other_commands_of_the_day_are_kept(tmp_path, monkeypatch):
   ]
 
 
+def test_rows_of_another_machine_or_python_are_kept(tmp_path, monkeypatch):
+  monkeypatch.setattr(rows, 'RESULTS', tmp_path)
+  row = {'command': 'a', 'hardware': 'AMD', 'python': '3.11.7', 'n': 1}
+  others = [row, row | {'hardware': 'Intel'}, row | {'python': '3.13.0'}]
+  for other in others:
+    rows.save([other], name='step')
+  path = rows.save([row | {'n': 2}], name='step')
+  assert json.loads(path.read_text()) == [*others[1:], row | {'n': 2}]
+
+
 def test_several_processes_beside_one():
   row = _measured(
     bench='processes',

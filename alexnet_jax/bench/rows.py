@@ -71,14 +71,21 @@ def conditions(arguments: Sequence[str]) -> ResultRow:
 
 
 def save(rows: Sequence[ResultRow], *, name: str) -> pathlib.Path:
-  """Writes results/DATE_NAME.json; keeps today's rows of other commands."""
+  """Writes results/DATE_NAME.json; returns its path.
+
+  Today's rows of other commands, machines and versions of Python stay in it.
+  """
   path = RESULTS / f'{datetime.date.today().isoformat()}_{name}.json'
   before = json.loads(path.read_text()) if path.exists() else []
-  new = {row['command'] for row in rows}
-  kept = [row for row in before if row['command'] not in new]
+  new = {_origin(row) for row in rows}
+  kept = [row for row in before if _origin(row) not in new]
   lines = ',\n'.join(f' {json.dumps(r)}' for r in [*kept, *rows])
   path.write_text(f'[\n{lines}\n]\n')
   return path
+
+
+def _origin(row: ResultRow) -> tuple[str | None, ...]:
+  return tuple(row.get(name) for name in ('command', 'hardware', 'python'))
 
 
 def newest(name: str, *, folder: pathlib.Path = RESULTS) -> list[ResultRow]:
