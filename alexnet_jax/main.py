@@ -201,7 +201,7 @@ def _with_run_and_data(
   config = warm_start.with_network(
     config, workdir=workdir, typed=flags_lib.typed()
   )
-  return setup.with_prepared_data(config)
+  return setup.with_prepared_data(config, workdir=workdir)
 
 
 if __name__ == '__main__':

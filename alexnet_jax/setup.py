@@ -78,13 +78,17 @@ def load_data(
 
 
 def with_prepared_data(
-  config: schema.Config, *, flag: str = '--config.data.dir'
+  config: schema.Config,
+  *,
+  flag: str = '--config.data.dir',
+  workdir: pathlib.Path | None = None,
 ) -> schema.Config:
   """The config with prepared data in place of a folder or archive of images.
 
   Host 0 prepares it into its cache, if need be, while the others wait; all
   hosts call this. `flag` gave the folder, for messages. Raises ValueError if it
-  cannot be prepared, or another host does not see the cache.
+  cannot be prepared, `workdir` lies in it, or another host does not see the
+  cache.
   """
   data = config.data
 
@@ -96,6 +100,8 @@ def with_prepared_data(
 
     if not own.is_source(data.dir):
       return ''
+    if workdir is not None:
+      own.check_outside(workdir, directory=data.dir, flag=flag)
     return own.prepared(
       data.dir,
       image_size=data.image_size,

@@ -110,6 +110,14 @@ CONFIG_FILES = [
     'config.optim.momentum is missing',
     'begin with the get_config() of alexnet_jax.configs.default',
   ),
+  *(
+    (
+      f'{START}  del c.{section}\n  return c\n',
+      f'config.{section}',
+      'begin with the get_config() of alexnet_jax.configs.default',
+    )
+    for section in ('model', 'model.layer.fc8', 'ablations')
+  ),
   (
     f"{START}  c.batch_size = 'many'\n  return c\n",
     'line 5: TypeError',

@@ -612,11 +612,14 @@ def test_the_command_finds_what_excites_a_unit(command, place, tmp_path):
   [
     ([], 'no images: give their files after the flags'),
     (['--unit=conv3'], '--unit=conv3: give a layer and the number of a unit'),
-    (['--unit=conv3:99'], 'no unit 0:0:99 in conv3: it is 3 x 3 x 48'),
+    (['--unit=conv3:99'], 'no unit 99 in conv3: it has 48, counted from 0'),
+    (['--unit=conv3:3', 'empty'], 'empty holds no images: give others'),
+    (['empty'], 'empty holds no images: give others'),
     (['--class=cat', 'photo.jpg'], "no class 'cat': use"),
   ],
 )
 def test_mistakes_in_the_command(command, place, tmp_path, args, said):
+  (place / 'empty').mkdir(exist_ok=True)
   flags = ('--restore=runs/default', f'--output={tmp_path}/out')
   done = command(TOOL, *flags, *args, cwd=place)
   assert done.returncode == 1 and said in done.stderr

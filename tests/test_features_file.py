@@ -132,6 +132,7 @@ def test_other_images_begin_anew(net, folder, tmp_path, monkeypatch, capsys):
     (['--layers=conv9'], "no layer 'conv9': use conv1, "),
     (['--output=EMPTY/x.h5'], 'ends with .npz'),
     (['--output=EMPTY/there.npz'], 'there.npz exists'),
+    (['--images=EMPTY/typo'], "typo'"),
   ],
 )
 def test_mistakes_are_one_line(command, step, folder, tmp_path, flags, says):
@@ -143,6 +144,7 @@ def test_mistakes_are_one_line(command, step, folder, tmp_path, flags, says):
   done = command('alexnet_jax.tools.features', *args)
   assert done.returncode == 1 and says in done.stderr
   assert done.stderr.count('\n') == 1
+  assert not [*tmp_path.rglob('*.partial')]
 
 
 def test_a_minibatch_is_no_larger_than_the_folder(

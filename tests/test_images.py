@@ -185,6 +185,9 @@ def test_every_orientation_is_turned_as_pil_does(turn, order):
   size = min(upright.size)
   whole = images.to_square(upright, size=size)
   np.testing.assert_array_equal(_square(data, size=size), whole)
+  with Image.open(io.BytesIO(data)) as image:  # as users of net.predict do
+    opened = images.to_square(image, size=size)
+  np.testing.assert_array_equal(opened, whole)
 
 
 @pytest.mark.parametrize(

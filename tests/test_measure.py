@@ -10,6 +10,7 @@ from alexnet_jax import train
 from alexnet_jax.config import durations
 from alexnet_jax.configs import default
 from alexnet_jax.evaluate import load
+from alexnet_jax.parallel import mesh as mesh_lib
 from alexnet_jax.steps import measure
 from alexnet_jax.train import run
 from tests import nets, test_train
@@ -77,11 +78,24 @@ def test_it_is_measured_once_and_kept(cache):
 
 
 def test_the_first_step_of_each_compiles_and_is_not_counted():
-  """The shortest of four counts: other work may disturb three of them."""
-  first, second, third = [4, 4, 5, 5], [9, 9, 9, 3], [9, 2, 9, 9]
-  taken = {1: [0, *first], 2: [0, *second, 0, *[8] * 4], 4: [0, *third]}
-  found = measure.in_turns((1, 2, 4), lambda n: float(taken[n].pop(0)))
-  assert found == {1: 4, 2: 3, 4: 2}
+  """The median of the others counts: other work may disturb one of them."""
+  first, second, third = [4, 4, 4, 9], [9, 3, 3, 3], [2, 9, 4, 4]
+  taken = {1: [0, *first], 2: [0, *second, 0, *[3] * 4], 4: [0, *third]}
+  found = measure.in_turns((1, 2, 4, 8), lambda n: float(taken[n].pop(0)))
+  assert found == {1: 4, 2: 3, 4: 4}
+
+
+@pytest.mark.parametrize(
+  ('images', 'data', 'parts'),
+  [(128, 1, 4), (32, 1, 1), (512, 1, 8), (128, 2, 2), (100, 1, 4), (34, 1, 2)],
+)
+def test_other_fields_are_measured_in_parts_of_32_images(images, data, parts):
+  config = _config(batch_size=images, data=data)
+  mesh = mesh_lib.create(data=data, column=1)
+  made = measure._in_usual_parts(config, mesh=mesh)
+  assert made.grad_accumulation_steps == parts
+  config.grad_accumulation_steps = 1  # pinned
+  assert measure._in_usual_parts(config, mesh=mesh) == config
 
 
 @pytest.mark.parametrize('content', ['', '{"2": 1.0}', '[]', '{"1": "x"}'])

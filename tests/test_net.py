@@ -45,6 +45,24 @@ def _images(network):
   return np.stack([network.setup.dataset.val[i].image for i in range(N)])
 
 
+def test_a_folder_stands_for_its_images(tmp_path, monkeypatch):
+  names = ('a.jpg', 'b/c.PNG', 'album.jpg/d.jpeg', 'phone.heic')
+  left = ('.t/c.jpg', '@eaDir/a.jpg/THUMB.jpg', '__MACOSX/b.jpg', '.h.jpg', 'n')
+  for name in (*names, *left):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+  (tmp_path / 'b' / 'circle').symlink_to(tmp_path)
+  expected = sorted(str(tmp_path / name) for name in names)
+  assert sorted(net.files(str(tmp_path))) == expected
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ValueError, match="'' is no file or folder"):
+    net.files('')
+  (tmp_path / 'empty').mkdir()
+  with pytest.raises(ValueError, match='empty holds no images: give others'):
+    net.files('empty')
+  assert net.files('typo.jpg') == ['typo.jpg']  # not found when it is read
+
+
 @pytest.mark.parametrize('views', [1, 10])
 def test_predicts_what_evaluation_predicts(loaded, evaluated, views):
   expected = predict.predict(
@@ -186,6 +204,8 @@ def test_warping_keeps_the_edges(loaded):
       "class 'a': give each class a name of its own",
     ),
     (lambda n: alexnet_jax.with_classes(n, []), 'give the name of each class'),
+    (lambda n: alexnet_jax.with_classes(n, 'ab'), 'give a list of names'),
+    (lambda n: alexnet_jax.with_classes(n, ['a', 3]), 'class 3: give each'),
     (lambda n: alexnet_jax.build('nothing'), '--config=nothing: no such'),
     (lambda n: alexnet_jax.load('/no/such'), '/no/such does not exist'),
   ],

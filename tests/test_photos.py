@@ -15,7 +15,7 @@ from alexnet_jax.config import of_data, presets, schema, validate
 from alexnet_jax.data import own, records
 from alexnet_jax.data.prepare import archives
 from alexnet_jax.evaluate import predictions
-from alexnet_jax.studies.report import advice, gather, statistics
+from alexnet_jax.studies.report import advice, gather, settings, statistics
 from alexnet_jax.train import warm_start
 from tests import nets, official, saved
 
@@ -131,6 +131,44 @@ def test_all_photos_count_where_no_split_is_theirs(tuned, photos):
   assert '3 of the 3 classes of' in done.stdout and 'of 24)' in done.stdout
   done = again(*flags)
   assert done.returncode == 0 and 'of 24)' not in done.stdout, done.stderr
+
+
+def test_a_run_is_not_written_among_the_classes(tuned, photos):
+  _, _, again = tuned
+  before = sorted(photos.rglob('*'))
+  for workdir in (photos, photos / 'run'):
+    done = again(f'--workdir={workdir}')
+    assert done.returncode == 1
+    line = f'error: the workdir {workdir} lies in --config.data.dir={photos}, '
+    assert done.stderr.startswith(line) and done.stderr.count('\n') == 1
+  assert sorted(photos.rglob('*')) == before
+
+
+def test_a_folder_that_is_not_there_is_told_so(tuned, photos):
+  _, _, again = tuned
+  done = again(data=f'{photos}s')
+  assert done.returncode == 1 and 'does not exist: give' in done.stderr
+
+
+def test_a_class_in_place_of_the_folder_above_is_told_so(tuned, photos):
+  _, _, again = tuned
+  done = again(data=photos / _CLASSES[0])
+  assert done.returncode == 1
+  assert 'give the folder that holds a folder for each class' in done.stderr
+
+
+def test_the_report_says_whose_layers_a_run_began_with(tuned, step):
+  run, _, _ = tuned
+  config = schema.Config(
+    schema.from_json(json.loads((run / 'config.json').read_text()))
+  )
+  rows = {
+    row.what: row.here
+    for row in settings.paper_settings(config, train_images=1)
+  }
+  taken = 'conv1, conv2, conv3, conv4, conv5, fc6, fc7'
+  assert rows['Initial kernels'] == f'{taken} of {step}; N(0, 0.01) in fc8'
+  assert rows['Learning rate'] == '0.001 for 32 images, linear'
 
 
 def _look(folder):

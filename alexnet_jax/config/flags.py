@@ -62,6 +62,8 @@ def value(*, before_data: bool = False) -> schema.Config:
   with config.ignore_type():
     for field in _none:
       config.update_from_flattened_dict({field: None})
+  validate.check_fields(config)  # the file may lack some
+  with config.ignore_type():
     config.model.layer.fc8.units = config.model.num_classes
   changed = ablations.apply(config, flags.FLAGS.ablation)  # {field: ablation}
   for field, given in _flag().override_values.items():

@@ -16,7 +16,7 @@ def check(config: Config, *, before_data: bool = False) -> None:
 
   `before_data` allows None in the fields that a data set decides, OF_DATA.
   """
-  _check_fields(config)  # first: the others read fields that it has checked
+  check_fields(config)  # first: the others read fields that it has checked
   for field in () if before_data else schema.OF_DATA:
     if schema.get(config, field) is None:
       raise ValueError(
@@ -31,7 +31,7 @@ def check(config: Config, *, before_data: bool = False) -> None:
   _check_batch_scaling(config)
 
 
-def _check_fields(config: Config) -> None:
+def check_fields(config: Config) -> None:
   """Refuses missing fields, unknown ones, and values that FIELDS forbids."""
   there = dict(schema.leaves(config))
   for path, value in there.items():

@@ -65,7 +65,7 @@ def square(
       warnings.simplefilter('ignore')  # such as for damaged EXIF
       with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         _scale_transparent_colour(image)
-        return to_square(_upright(image), size=size, resize=resize)
+        return to_square(image, size=size, resize=resize)
   except UnidentifiedImageError as error:
     raise dataset.Unreadable(_unknown(data)) from error
   except Image.DecompressionBombError as error:
@@ -81,11 +81,11 @@ def to_square(
   """Makes an RGB square of `size` x `size` pixels of an image (§2).
 
   'crop' scales the shorter side to `size` and takes the middle, 'warp' scales
-  both sides to `size`, as Caffe does. Grey, palette, CMYK, YCCK and 16-bit
-  images are converted to 8-bit RGB, and transparent pixels put over white;
-  smaller images are enlarged.
+  both sides to `size`, as Caffe does. EXIF rotations are applied. Grey, CMYK,
+  YCCK, palette and 16-bit images are converted to 8-bit RGB, and transparent
+  pixels put over white; smaller images are enlarged.
   """
-  rgb = _rgb(image)
+  rgb = _rgb(_upright(image))
   if resize == 'warp':
     return np.asarray(rgb.resize((size, size), Image.Resampling.BICUBIC))
   return np.asarray(_middle(rgb, size=size))

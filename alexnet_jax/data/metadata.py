@@ -136,6 +136,11 @@ def _json(content: Any) -> str:
 
 def read(folder: pathlib.Path) -> Metadata:
   """Reads and checks metadata.json; ValueError if a shard is missing, too."""
+  if not folder.exists():
+    raise ValueError(
+      f'{str(folder)!r} does not exist: give the folder of a prepared data '
+      'set, or of images in a folder for each class'
+    )
   if not (folder / FILE).is_file():
     raise ValueError(
       f'no prepared data set at {str(folder)!r} (it has no {FILE}): '

@@ -13,10 +13,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from alexnet_jax.data import images, metadata, records
+from alexnet_jax.data import filenames, images, metadata, records
 from alexnet_jax.runtime import bucket, locks, paths, signals
 
 _KIND = 'photos'  # folder of the cache
@@ -56,6 +55,19 @@ def is_source(directory: str) -> bool:
   if path.is_dir():
     return not any((path / name).exists() for name in of_prepared)
   return path.is_file() and path.name.lower().endswith(_ARCHIVES)
+
+
+def check_outside(workdir: pathlib.Path, *, directory: str, flag: str) -> None:
+  """Raises ValueError for a workdir in a folder of images, as a class of it.
+
+  `flag` named the directory.
+  """
+  source = paths.expand(directory).resolve()
+  if source.is_dir() and workdir.resolve().is_relative_to(source):
+    raise ValueError(
+      f'the workdir {workdir} lies in {flag}={directory}, whose folders are '
+      'classes: give --workdir=FOLDER outside of it'
+    )
 
 
 def prepared(
@@ -141,7 +153,7 @@ def _look(path: pathlib.Path, *, flag: str) -> Source:
   """Lists the files of a source; ValueError if there are none or very many."""
   command = metadata.PREPARE.replace('...', shlex.quote(str(path)))
   rows, size = [], 0
-  for file in sorted(_files(path)) if path.is_dir() else [path]:
+  for file in sorted(filenames.walk(path)) if path.is_dir() else [path]:
     stat = file.stat()
     name = str(file.relative_to(path))
     rows.append((name, stat.st_size, stat.st_mtime_ns))
@@ -159,24 +171,6 @@ def _look(path: pathlib.Path, *, flag: str) -> Source:
     )
   digest = hashlib.sha256(repr(rows).encode()).hexdigest()
   return Source(path, len(rows), digest)
-
-
-def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """All files below a folder but hidden ones, also through links to folders."""
-  seen = set()
-  for place, inner, files in os.walk(folder, followlinks=True):
-    real = os.path.realpath(place)
-    if real in seen:  # a circle of links
-      inner.clear()
-      continue
-    seen.add(real)
-    inner[:] = [name for name in inner if not name.startswith('.')]
-    yield from (
-      path
-      for file in files
-      if not file.startswith('.')
-      and (path := pathlib.Path(place, file)).exists()
-    )
 
 
 def _run_prepare(

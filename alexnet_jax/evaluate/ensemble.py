@@ -143,10 +143,13 @@ def members(
 
 def _at(network: load.Network, *, split: str, asked: other.Asked) -> str:
   """What is evaluated: a step of the network, and images."""
-  if asked.data:  # whose number of images tells nothing of epochs
-    words = [f'step {network.step}', network.setup.dataset.name]
+  words = [f'step {network.step}']
+  if asked.data:
+    words.append(network.setup.dataset.name)
   else:
-    words = [f'step {network.step}, epoch {network.epoch:.2f}', split]
+    epoch = network.epoch
+    words += [] if epoch is None else [f'epoch {epoch:.2f}']
+    words.append(split)
   if asked.classes == 'data':
     words.append('among its classes')
   if asked.real_labels:

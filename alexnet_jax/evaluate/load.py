@@ -37,8 +37,10 @@ class Network(NamedTuple):
   )
 
   @property
-  def epoch(self) -> float:
-    """Passes over a training split as long as that of the data at hand."""
+  def epoch(self) -> float | None:
+    """Passes over the training split; None if the data here are others."""
+    if self.meta['fingerprint'] != self.setup.dataset.fingerprint:
+      return None
     images = self.step * self.meta['config']['batch_size']  # seen in training
     return images / self.setup.plan.images_per_epoch
 

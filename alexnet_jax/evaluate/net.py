@@ -25,7 +25,7 @@ from PIL import Image
 
 from alexnet_jax.checkpoint import compatible, layout, restore
 from alexnet_jax.config import presets, schema, validate
-from alexnet_jax.data import augment, dataset, images, stats
+from alexnet_jax.data import augment, dataset, filenames, images, stats
 from alexnet_jax.models import alexnet
 from alexnet_jax.runtime import compile, paths
 from alexnet_jax.steps import evaluate
@@ -247,8 +247,11 @@ def from_checkpoint(step: pathlib.Path, *, data_dir: str = '') -> Net:
 
 def _check_names(names: Sequence[str]) -> None:
   """Refuses what a saved net could not be loaded with."""
+  if isinstance(names, str):
+    raise ValueError(f'classes {names!r:.60}: give a list of names')
   for name in names:
-    if not name or not name.isprintable() or names.count(name) > 1:
+    text = isinstance(name, str) and name and name.isprintable()
+    if not text or names.count(name) > 1:
       raise ValueError(
         f'class {name!r:.60}: give each class a name of its own, that can be '
         'shown'
@@ -357,19 +360,31 @@ def average(found: Sequence[Labels]) -> Labels:
   return first._replace(probabilities=mean.astype(np.float32))
 
 
-_FILES = frozenset('.jpg .jpeg .png .gif .bmp .tif .tiff .webp .ppm'.split())
+_FILES = frozenset(  # HEIC is named as an image that cannot be read
+  '.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .tif .tiff .webp .ppm .pgm .pbm '
+  '.pnm .avif .heic .heif'.split()
+)
 
 
 def files(path: str) -> list[str]:
-  """Returns a file, or the images in a folder and those in it, by name."""
+  """Returns a file, or the images in a folder and those in it, by name.
+
+  Hidden files and folders, and those of systems, are passed over. Raises
+  ValueError if a folder holds no images, or `path` is empty.
+  """
+  if not path:
+    raise ValueError("'' is no file or folder: give the name of an image")
   folder = paths.expand(path)
   if not folder.is_dir():
     return [path]
-  return [
+  found = [
     str(file)
-    for file in sorted(folder.rglob('*'))
-    if file.suffix.lower() in _FILES and not file.name.startswith('.')
+    for file in sorted(filenames.walk(folder))
+    if file.suffix.lower() in _FILES and file.is_file()
   ]
+  if not found:
+    raise ValueError(f'{path} holds no images: give others')
+  return found
 
 
 def _each(given: Any) -> list[tuple[str, Any]]:

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import pathlib
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,6 +34,9 @@ from alexnet_jax.steps import build
 
 _PARTS = (1, 2, 4, 8)
 _FEWEST = 8  # images of a device in a part: with fewer, cores wait
+# Of a part while other fields are measured: of a whole minibatch of 128 images
+# Winograd's algorithm may take longer, and in four parts be the fastest.
+_USUAL = 32
 _ROUNDS = 5  # the first is not counted; others may meet other work
 _GAIN = 0.97  # of the time: what saves less is not worth it
 _WORTH = 20  # a run is as many times as long as the measurement, or longer
@@ -66,7 +70,8 @@ def choose(
   found: dict[str, int] = {}
   for field in (f for f in schema.MEASURED if config[f] is None):
     able = _candidates(config, field, mesh=mesh)
-    file = _file(config, field, mesh=mesh)
+    tried = _in_usual_parts(config, mesh=mesh)
+    file = _file(tried, field, mesh=mesh)
     value = able[0] if len(able) == 1 else _read(file, able)
     if value is None:
       cost, step = _guess_seconds(config, forms=len(able))
@@ -76,7 +81,7 @@ def choose(
           f'{math.ceil(cost / 60)} min'
         )
         seconds = _measure(
-          config, field, able, mesh=mesh, plan=plan, inputs=inputs
+          tried, field, able, mesh=mesh, plan=plan, inputs=inputs
         )
         _keep(file, seconds=seconds)
         value = best(seconds)
@@ -108,6 +113,17 @@ def _candidates(
       if n == 1 or (images % n == 0 and images // n >= _FEWEST)
     )
   return able or (schema.MEASURED[field],)
+
+
+def _in_usual_parts(config: schema.Config, *, mesh: Mesh) -> schema.Config:
+  """The config with the least parts of at most _USUAL images, if undecided."""
+  field = 'grad_accumulation_steps'
+  if config[field] is not None:
+    return config
+  able = _candidates(config, field, mesh=mesh)
+  images = config.batch_size // mesh.shape[mesh_lib.DATA]  # of a device
+  few = (n for n in able if images // n <= _USUAL)
+  return _with(config, field, next(few, able[-1]))
 
 
 def _with(config: schema.Config, field: str, value: int) -> schema.Config:
@@ -152,7 +168,7 @@ def _measure(
 def in_turns(
   able: Sequence[int], take: Callable[[int], float]
 ) -> dict[int, float]:
-  """Times one value after another; returns the shortest time of each.
+  """Times one value after another; returns the median time of each.
 
   Each takes turns with the fastest before it, and the first that is slower is
   the last: to compile one more takes longer than its steps. `take` takes a step
@@ -161,17 +177,19 @@ def in_turns(
   >>> in_turns((1, 2, 4, 8), {1: 4.0, 2: 3.0, 4: 3.5, 8: 1.0}.get)
   {1: 4.0, 2: 3.0, 4: 3.5}
   """
-  fastest, seconds = able[0], {}
+  fastest: int = able[0]
+  took: dict[int, list[float]] = {value: [] for value in able}
   for value in able[1:]:
     for round_ in range(_ROUNDS):
       for each in (fastest, value):
-        took = take(each)
+        seconds = take(each)
         if round_:  # the first compiles
-          seconds[each] = min(seconds.get(each, took), took)
-    if seconds[value] >= seconds[fastest]:
+          took[each].append(seconds)
+    if statistics.median(took[value]) >= statistics.median(took[fastest]):
       break
     fastest = value
-  return seconds
+  # Not the shortest: some forms take longer now and then, for their memory.
+  return {v: statistics.median(each) for v, each in took.items() if each}
 
 
 def best(seconds: Mapping[int, float]) -> int:

@@ -56,8 +56,9 @@ def extract(
   shapes = _shapes(net, layers)
   batch_size = min(batch_size, len(files))
   partial = output.with_name(output.name + '.partial')
+  key = _key(net, files, layers)  # fails for a file that is not there
   with locks.locked(partial, fix='give another --output'):
-    progress = _begin(partial, key=_key(net, files, layers))
+    progress = _begin(partial, key=key)
     if not progress['done']:
       _check_room(output, shapes=shapes, images=len(files))
     _rows(net, files, shapes, partial, progress, batch_size=batch_size)
@@ -111,7 +112,9 @@ def _begin(partial: pathlib.Path, *, key: str) -> dict[str, Any]:
     print(f'{partial}: going on after {there["done"]} images', flush=True)
     return there
   if there:
-    print(f'{partial} was of other images or another network: begun anew')
+    print(
+      f'{partial} was of other images, layers or another network: begun anew'
+    )
   return {'key': key, 'done': 0, 'skipped': {}}
 
 

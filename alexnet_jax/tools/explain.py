@@ -66,7 +66,7 @@ def main() -> int:
   files = [f for name in cli.arguments() for f in net_lib.files(name)]
   readable, unread = _readable(net, files)
   output = paths.expand(_OUTPUT.value)
-  if _UNIT.value and (readable or not files):
+  if _UNIT.value and (readable or not cli.arguments()):
     layer, unit = _unit(_UNIT.value)
     given = readable or _split(net)
     patches = exciting.strongest(net, given, layer=layer, unit=unit)

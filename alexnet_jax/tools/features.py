@@ -48,8 +48,6 @@ def main() -> int:
   if not _IMAGES.value:
     raise ValueError('--images is missing: give a folder of images')
   files = net_lib.files(_IMAGES.value)
-  if not files:
-    raise ValueError(f'--images={_IMAGES.value} holds no images: give others')
   output = paths.expand(_OUTPUT.value)
   if output.suffix != '.npz':
     raise ValueError(f'--output={output}: give a name that ends with .npz')

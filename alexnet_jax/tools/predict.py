@@ -25,7 +25,10 @@ _RESTORE = flags.DEFINE_list(
   'WORKDIRs, checkpoints/STEP or .safetensors files, with commas between.',
 )
 _VIEWS = flags.DEFINE_enum(
-  'views', '10', ['1', '9', '10'], '1: the centre crop; 9: see augment.views.'
+  'views',
+  '10',
+  ['1', '9', '10'],
+  '1: the centre crop; 9: as for CIFAR-10; 10: those of §4.1.',
 )
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', '', 'The data set of the checkpoint, if it has moved.'

@@ -29,7 +29,7 @@ REQUIRED = 'REQUIRED'
 _INPUT = (*compatible.INPUT, 'data.image_size', 'data.resize')
 _HEAD = ('model.num_classes', 'model.layer.fc8.units')  # not taken
 # config.init_layers: which layers are taken.
-_TAKEN: dict[str, Callable[[str], bool]] = {
+TAKEN: dict[str, Callable[[str], bool]] = {
   'network': lambda layer: layer != 'fc8',  # see with_network
   'conv': lambda layer: layer.startswith('conv'),
   'all_but_fc8': lambda layer: layer != 'fc8',
@@ -52,7 +52,7 @@ def initial_state(setup: setup_lib.Setup) -> TrainState:
 
   path, arrays = restore.of_newest(config.init_from, read=read)
   theirs = arrays['params']
-  asked = _TAKEN[config.init_layers]
+  asked = TAKEN[config.init_layers]
   taken = [name for name in state.params if name in theirs and asked(name)]
   if not taken:
     raise ValueError(
@@ -145,7 +145,7 @@ def _check(
   if shape == ours.shape:
     return
   was, is_ = (' x '.join(map(str, s)) or 'missing' for s in (shape, ours.shape))
-  without = [option for option, asked in _TAKEN.items() if not asked(name)]
+  without = [option for option, asked in TAKEN.items() if not asked(name)]
   fix = 'make this network of the same sizes'
   if without:  # the last of them takes most
     fix = f'use --config.init_layers={without[-1]}, or {fix}'

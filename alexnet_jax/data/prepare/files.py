@@ -14,7 +14,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 
-from alexnet_jax.data import metadata
+from alexnet_jax.data import filenames, metadata
 from alexnet_jax.data.prepare import archives, splits, tar
 
 # Endings of images, also of those that are not read: they are then named.
@@ -35,16 +35,6 @@ _COPY = re.compile(  # of an editor, a download or a backup
   rf'|\.({"|".join(e[1:] for e in sorted(_IMAGES))})[._~-].+)$',
   re.IGNORECASE,
 )
-_SYSTEM = frozenset(  # folders and files that systems leave, in lower case
-  {
-    'thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r', 'picasa.ini',
-    '__macosx', '__pycache__', '@eadir', '@tmp', '@recycle', '#recycle',
-    '@recently-snapshot', '@sharebin', '@synoeastream', '@synoresource',
-    '#snapshot', '~snapshot', 'lost+found', '$recycle.bin', 'recycler',
-    'found.000',
-    'system volume information', 'network trash folder', 'temporary items',
-  }
-)  # fmt: skip
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR)  # of a broken link
 _MAGIC = re.compile(  # how the formats begin that images.py reads
   rb'\xff\xd8\xff|\x89PNG|GIF8|BM|II[*+]\0|MM\0[*+]|RIFF....WEBP|P[1-7]'
@@ -145,26 +135,18 @@ def _without_top(
   """
   found = [m._replace(name=posixpath.normpath(m.name)) for m in members]
   parts = (m.name.split('/') for m in found)
-  tops = {each[0] for each in parts if each[1:] and not is_system(each[0])}
+  tops = {
+    each[0] for each in parts if each[1:] and not filenames.is_system(each[0])
+  }
   split = splits.named(stem.rpartition('/')[2])
   if split is None or {splits.named(top) for top in tops} != {split}:
     return found
   return [m._replace(name=m.name.partition('/')[2] or m.name) for m in found]
 
 
-def is_system(name: str) -> bool:
-  """Whether a system or a program left a file or folder: no one's images.
-
-  >>> [is_system(n) for n in ('.DS_Store', '@eaDir', 'Thumbs.db', 'cat')]
-  [True, True, True, False]
-  """
-  hidden = name[:1] == '.' and name not in ('.', '..')
-  return hidden or name.lower() in _SYSTEM
-
-
 def _system(path: str) -> str:
   """The part of a path that is a system's; '' if none is."""
-  return next(filter(is_system, path.split('/')), '')
+  return next(filter(filenames.is_system, path.split('/')), '')
 
 
 def is_image(member: archives.Member) -> bool:
@@ -230,7 +212,7 @@ def _walk(source: pathlib.Path, *, listing: Listing) -> Iterator[tar.Member]:
     inner = []
     for entry in entries:
       name = within + tar.printable(entry.name)
-      if is_system(entry.name) or entry.name in ilsvrc - {'Data'}:
+      if filenames.is_system(entry.name) or entry.name in ilsvrc - {'Data'}:
         listing.passed[tar.printable(entry.name)] += 1
       elif _is_folder(entry):
         to = os.path.join(real, entry.name)

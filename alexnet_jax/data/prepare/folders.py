@@ -228,7 +228,8 @@ def _missing(search: naming.Search) -> str:
   flat = next((s for s in lacking if s in search.bare), '')
   if flat:
     which = f'{flat}:' if flat in search.trees else ''
-    fix = f'give their labels as --labels={which}FILE'
+    fix = 'give the folder that holds a folder for each class, or '
+    fix += f'to tools.prepare their labels as --labels={which}FILE'
     fix += ', or --val_share=0.1' if flat == 'val' else ''
   elif 'train' in lacking:
     fix = (

@@ -71,8 +71,10 @@ def strongest(
   Raises ValueError if there is no such unit, or no image.
   """
   shape = backward.layer_shape(net, layer)
-  whole = (*(0 for _ in shape[:-1]), unit)
-  backward.check_units(np.array([whole]), layer=layer, shape=shape)
+  if not 0 <= unit < shape[-1]:
+    raise ValueError(
+      f'no unit {unit} in {layer}: it has {shape[-1]}, counted from 0'
+    )
   if count < 1 or batch_size < 1:
     raise ValueError(
       f'count = {count}, batch_size = {batch_size}: use 1 or more'

@@ -12,6 +12,7 @@ from ml_collections import config_dict
 
 from alexnet_jax import paper
 from alexnet_jax.config import ablations, schema
+from alexnet_jax.train import warm_start
 
 Config = config_dict.ConfigDict
 _UNKNOWN = 'not recorded'
@@ -136,14 +137,32 @@ def _lrn(config: Config) -> str | tuple[float | int, ...]:
 
 
 def _initial(config: Config) -> str:
-  """The standard deviation of most layers, and of those that differ."""
+  """The standard deviation of most layers, and of those that differ.
+
+  Of a run that began with layers of another: which, and of the others.
+  """
+  taken: list[str] = []
   by_width: dict[float, list[str]] = {}
   for name, layer in _layers(config).items():
-    by_width.setdefault(layer.stddev, []).append(name)
-  most = max(by_width, key=lambda stddev: len(by_width[stddev]))
-  del by_width[most]
+    if config.init_from and warm_start.TAKEN[config.init_layers](name):
+      taken.append(name)
+    else:
+      by_width.setdefault(layer.stddev, []).append(name)
+  first = f'{_text(taken)} of {config.init_from}'
+  if not taken:
+    most = max(by_width, key=lambda stddev: len(by_width[stddev]))
+    del by_width[most]
+    first = f'N(0, {most:g})'
   others = [f'N(0, {n:g}) in {_text(of)}' for n, of in by_width.items()]
-  return '; '.join([f'N(0, {most:g})', *others])
+  return '; '.join([first, *others])
+
+
+def _rate(config: Config) -> float | str:
+  """The learning rate, for how many images it is if it depends on them."""
+  rate, scaling = config.optim.learning_rate, config.batch_scaling
+  if not scaling.rule:
+    return rate
+  return f'{rate:g} for {scaling.base_batch_size} images, {scaling.rule}'
 
 
 _LRN = (paper.LRN_N, paper.LRN_K, paper.LRN_ALPHA, paper.LRN_BETA)
@@ -186,7 +205,7 @@ _SETTINGS: tuple[tuple[str, str, Any, _Reader], ...] = (
   ('§5', 'Length', f'about {paper.NUM_EPOCHS} epochs',
    lambda c: f'about {c.num_epochs} epochs' if c.total_steps is None
    else f'{c.total_steps:,} steps'),
-  ('§5', 'Learning rate', paper.LEARNING_RATE, 'optim.learning_rate'),
+  ('§5', 'Learning rate', paper.LEARNING_RATE, _rate),
   ('§5', 'Rate lowered at a plateau',
    _drops(paper.LEARNING_RATE_DROPS, paper.DROP_FACTOR),
    lambda c: _drops(c.plateau.num_drops, c.plateau.factor)

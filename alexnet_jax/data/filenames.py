@@ -1,0 +1,46 @@
+"""The files below a folder, without what systems and programs leave there."""
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+_SYSTEM = frozenset(  # folders and files that systems leave, in lower case
+  {
+    'thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r', 'picasa.ini',
+    '__macosx', '__pycache__', '@eadir', '@tmp', '@recycle', '#recycle',
+    '@recently-snapshot', '@sharebin', '@synoeastream', '@synoresource',
+    '#snapshot', '~snapshot', 'lost+found', '$recycle.bin', 'recycler',
+    'found.000',
+    'system volume information', 'network trash folder', 'temporary items',
+  }
+)  # fmt: skip
+
+
+def is_system(name: str) -> bool:
+  """Whether a system or a program left a file or folder: no one's images.
+
+  >>> [is_system(n) for n in ('.DS_Store', '@eaDir', 'Thumbs.db', 'cat')]
+  [True, True, True, False]
+  """
+  hidden = name[:1] == '.' and name not in ('.', '..')
+  return hidden or name.lower() in _SYSTEM
+
+
+def walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """All files below a folder but hidden ones and those of systems.
+
+  Also through links to folders; each folder once, in no order.
+  """
+  seen = set()
+  for place, inner, files in os.walk(folder, followlinks=True):
+    real = os.path.realpath(place)
+    if real in seen:  # a circle of links
+      inner.clear()
+      continue
+    seen.add(real)
+    inner[:] = [name for name in inner if not is_system(name)]
+    yield from (
+      path
+      for file in files
+      if not is_system(file) and (path := pathlib.Path(place, file)).exists()
+    )
