@@ -251,7 +251,7 @@ def test_a_file_that_holds_no_reassessed_labels(text, tmp_path):
     (['--eval_classes=data'], '--eval_classes=data goes with --eval_data'),
     (
       ['--mode=eval', '--restore=RUN', '--eval_data=nowhere'],
-      "'nowhere' does not exist: give the folder of a prepared data set",
+      "no prepared data set at 'nowhere', which does not exist: give another",
     ),
     (
       ['--mode=eval', '--restore=RUN', '--real_labels=/nowhere'],

@@ -205,7 +205,6 @@ def test_warping_keeps_the_edges(loaded):
     ),
     (lambda n: alexnet_jax.with_classes(n, []), 'give the name of each class'),
     (lambda n: alexnet_jax.with_classes(n, 'ab'), 'give a list of names'),
-    (lambda n: alexnet_jax.with_classes(n, ['a', 3]), 'class 3: give each'),
     (lambda n: alexnet_jax.build('nothing'), '--config=nothing: no such'),
     (lambda n: alexnet_jax.load('/no/such'), '/no/such does not exist'),
   ],

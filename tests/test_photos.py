@@ -147,7 +147,7 @@ def test_a_run_is_not_written_among_the_classes(tuned, photos):
 def test_a_folder_that_is_not_there_is_told_so(tuned, photos):
   _, _, again = tuned
   done = again(data=f'{photos}s')
-  assert done.returncode == 1 and 'does not exist: give' in done.stderr
+  assert done.returncode == 1 and 'which does not exist: give' in done.stderr
 
 
 def test_a_class_in_place_of_the_folder_above_is_told_so(tuned, photos):

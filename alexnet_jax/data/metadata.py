@@ -138,8 +138,8 @@ def read(folder: pathlib.Path) -> Metadata:
   """Reads and checks metadata.json; ValueError if a shard is missing, too."""
   if not folder.exists():
     raise ValueError(
-      f'{str(folder)!r} does not exist: give the folder of a prepared data '
-      'set, or of images in a folder for each class'
+      f'no prepared data set at {str(folder)!r}, which does not exist: give '
+      f'another folder, or make one with {PREPARE}{folder}'
     )
   if not (folder / FILE).is_file():
     raise ValueError(

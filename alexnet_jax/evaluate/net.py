@@ -247,8 +247,6 @@ def from_checkpoint(step: pathlib.Path, *, data_dir: str = '') -> Net:
 
 def _check_names(names: Sequence[str]) -> None:
   """Refuses what a saved net could not be loaded with."""
-  if isinstance(names, str):
-    raise ValueError(f'classes {names!r:.60}: give a list of names')
   for name in names:
     text = isinstance(name, str) and name and name.isprintable()
     if not text or names.count(name) > 1:
@@ -298,6 +296,8 @@ def build(
 
   Raises ValueError if there is no such config, or a value in it cannot work.
   """
+  if isinstance(classes, str):
+    raise ValueError(f'classes = {classes!r:.60}: give a list of names')
   if not isinstance(config, schema.Config):
     config = presets.load(os.fspath(config))
   config = config.copy_and_resolve_references()
