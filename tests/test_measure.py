@@ -98,6 +98,17 @@ def test_other_fields_are_measured_in_parts_of_32_images(images, data, parts):
   assert measure._in_usual_parts(config, mesh=mesh) == config
 
 
+@pytest.mark.parametrize(
+  ('images', 'able'),
+  [(128, (2, 4, 8)), (32, (1, 2, 4)), (64, (1, 2, 4, 8)), (1024, (1, 2, 4, 8))],
+)
+def test_parts_have_8_to_64_images_if_there_are_such(images, able):
+  config, mesh = _config(batch_size=images), mesh_lib.create(data=1, column=1)
+  field = 'grad_accumulation_steps'
+  assert measure._candidates(config, field, mesh=mesh) == able
+  assert _parts(config, steps=1)[0] == 1  # not measured
+
+
 @pytest.mark.parametrize('content', ['', '{"2": 1.0}', '[]', '{"1": "x"}'])
 def test_a_damaged_choice_is_none(cache, content):
   setup = setup_lib.set_up(_config())

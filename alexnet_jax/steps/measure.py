@@ -34,8 +34,9 @@ from alexnet_jax.steps import build
 
 _PARTS = (1, 2, 4, 8)
 _FEWEST = 8  # images of a device in a part: with fewer, cores wait
-# Of a part while other fields are measured: of a whole minibatch of 128 images
-# Winograd's algorithm may take longer, and in four parts be the fastest.
+_MOST = 64  # more take no less time, and memory that is cleared at each step
+# While other fields are measured. Of a whole minibatch of 128 images Winograd's
+# algorithm may take longer, and in four parts be the fastest.
 _USUAL = 32
 _ROUNDS = 5  # the first is not counted; others may meet other work
 _GAIN = 0.97  # of the time: what saves less is not worth it
@@ -63,9 +64,9 @@ def choose(
 ) -> dict[str, int]:
   """Returns the fastest value here for each field of MEASURED that is None.
 
-  It is the first value of each where the devices are no CPUs or of several
-  hosts, and before a run that is too short for a measurement, unless `always`
-  asks for one. `tell` gets lines on what is measured.
+  It is that of MEASURED where the devices are no CPUs or of several hosts, and
+  before a run that is too short for a measurement, unless `always` asks for
+  one. `tell` gets lines on what is measured.
   """
   found: dict[str, int] = {}
   for field in (f for f in schema.MEASURED if config[f] is None):
@@ -89,7 +90,7 @@ def choose(
           f'seconds of a training step by config.{field}: {_shown(seconds)}; '
           f'it is set to {value}'
         )
-    found[field] = able[0] if value is None else value
+    found[field] = schema.MEASURED[field] if value is None else value
     config = _with(config, field, found[field])
   return found
 
@@ -112,6 +113,8 @@ def _candidates(
       for n in _PARTS
       if n == 1 or (images % n == 0 and images // n >= _FEWEST)
     )
+    few = tuple(n for n in able if images // n <= _MOST)
+    able = few if len(few) > 1 else able
   return able or (schema.MEASURED[field],)
 
 
