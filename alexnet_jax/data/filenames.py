@@ -17,7 +17,7 @@ _SYSTEM = frozenset(  # folders and files that systems leave, in lower case
 
 
 def is_system(name: str) -> bool:
-  """Whether a system or a program left a file or folder: no one's images.
+  """Returns whether a name is hidden, or of a file that a system leaves.
 
   >>> [is_system(n) for n in ('.DS_Store', '@eaDir', 'Thumbs.db', 'cat')]
   [True, True, True, False]
@@ -27,9 +27,9 @@ def is_system(name: str) -> bool:
 
 
 def walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """All files below a folder but hidden ones and those of systems.
+  """Yields all files below a folder but hidden ones and those of systems.
 
-  Also through links to folders; each folder once, in no order.
+  It follows links to folders, visits each folder once, and does not sort.
   """
   seen = set()
   for place, inner, files in os.walk(folder, followlinks=True):

@@ -38,7 +38,7 @@ class Network(NamedTuple):
 
   @property
   def epoch(self) -> float | None:
-    """Passes over the training split; None if the data here are others."""
+    """Passes over the training split; None if the data set is another."""
     if self.meta['fingerprint'] != self.setup.dataset.fingerprint:
       return None
     images = self.step * self.meta['config']['batch_size']  # seen in training

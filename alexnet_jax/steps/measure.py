@@ -38,7 +38,7 @@ _MOST = 64  # more take no less time, and memory that is cleared at each step
 # While other fields are measured. Of a whole minibatch of 128 images Winograd's
 # algorithm may take longer, and in four parts be the fastest.
 _USUAL = 32
-_ROUNDS = 5  # the first is not counted; others may meet other work
+_ROUNDS = 5  # the first is not counted
 _GAIN = 0.97  # of the time: what saves less is not worth it
 _WORTH = 20  # a run is as many times as long as the measurement, or longer
 # A rough guess at what is to come, which decides only whether to measure.
@@ -119,7 +119,7 @@ def _candidates(
 
 
 def _in_usual_parts(config: schema.Config, *, mesh: Mesh) -> schema.Config:
-  """The config with the least parts of at most _USUAL images, if undecided."""
+  """Returns the config with parts of at most _USUAL images, if undecided."""
   field = 'grad_accumulation_steps'
   if config[field] is not None:
     return config
