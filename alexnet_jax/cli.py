@@ -128,8 +128,8 @@ def parse(argv: Sequence[str]) -> list[str]:
   """Parses flags into flags.FLAGS; exits with one line and code 2 if wrong."""
   try:
     rest = flags.FLAGS(list(argv))
-  except SystemExit:  # --help and its kin: absl exits with 1
-    sys.exit(0)
+  except SystemExit as end:  # --help and its kin: absl exits with 1
+    sys.exit(end.code if end.code == terminal.EXIT_CODE else _flushed(0))
   except (flags.Error, *USER_ERRORS) as error:
     text, hint = str(error), _HELP
     for message, use in _NO_VALUE:

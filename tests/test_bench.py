@@ -25,8 +25,13 @@ from alexnet_jax.bench import jax_step
 def sleep(seconds):
   print('noise on stdout')
   begun.append(seconds)
-  facts = {'begun': len(begun)}
-  return jax_step.serve.Workload(lambda: time.sleep(seconds), facts)
+  facts = {'begun': len(begun), 'made': 0}
+
+  def call():
+    facts['made'] += 1
+    time.sleep(seconds)
+
+  return jax_step.serve.Workload(call, facts)
 
 begun = []
 works = {'one': lambda: sleep(0.001), 'two': lambda: sleep(0.002)}
@@ -74,6 +79,9 @@ def test_a_round_has_as_many_calls_as_fit_its_seconds(tmp_path):
     assert worker.measure('one', seconds=0.0)['calls'] == 1
     again = worker.measure('two', seconds=0.0)
     assert again['begun'] == first['begun'] == 1  # built once
+    # The first call of a round does not count; the first round has three such.
+    assert first['made'] == first['calls'] + 3
+    assert again['made'] == first['made'] + again['calls'] + 1
     assert 2**20 < again['peak_memory_bytes'] < 2**30
   assert worker._process.returncode == 0
 

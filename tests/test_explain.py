@@ -627,6 +627,18 @@ def test_mistakes_in_the_command(command, place, tmp_path, args, said):
   assert not [*tmp_path.iterdir()]
 
 
+def test_a_data_set_that_is_gone_is_said_to_be(command, tmp_path):
+  config = nets.config(short=True)
+  config.data.update({'source': 'prepared', 'dir': str(tmp_path / 'gone')})
+  saved.checkpoint(tmp_path / 'run', config, statistics=True)
+  done = command(TOOL, '--restore=run', '--unit=conv3:3', cwd=tmp_path)
+  assert done.returncode == 1
+  assert done.stderr == (
+    f'error: the data set of the checkpoint is not at {tmp_path}/gone: give '
+    '--data_dir=DIR, or images after the flags\n'
+  )
+
+
 def test_the_program_of_the_page_runs(place, monkeypatch):
   monkeypatch.chdir(place)
   (place / 'photos' / 'c.jpg').unlink()

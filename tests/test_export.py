@@ -312,7 +312,7 @@ def test_our_own_file_holds_the_whole_net(tmp_path):
   back = load.load(tmp_path / 'a.safetensors')
   assert back.classes == net.classes and back.config == net.config
   np.testing.assert_array_equal(_logits(back), _logits(net))
-  assert 'alexnet_jax.load(' in (tmp_path / 'a.md').read_text()
+  assert 'alexnet_jax.load(' in (tmp_path / 'a.safetensors.md').read_text()
 
 
 def test_exported_files_can_be_read_by_others(tmp_path):
@@ -381,10 +381,10 @@ def small():
 
 
 def test_files_are_never_overwritten(small, tmp_path):
-  for taken in ('a.onnx', 'b.md'):
+  for taken in ('a.onnx', 'b.onnx.md'):
     (tmp_path / taken).write_text('mine')
     with pytest.raises(ValueError, match=f'{taken} exists: remove it'):
-      output = (tmp_path / taken).with_suffix('.onnx')
+      output = tmp_path / taken.removesuffix('.md')
       export.export(small, kind='onnx', output=output)
     assert (tmp_path / taken).read_text() == 'mine'
   assert len(list(tmp_path.iterdir())) == 2
@@ -431,7 +431,7 @@ def test_a_model_card_has_the_facts(tmp_path):
   export.export(
     net.replace(step=1234), kind='onnx', output=tmp_path / 'a.onnx', meta=meta
   )
-  text = (tmp_path / 'a.md').read_text()
+  text = (tmp_path / 'a.onnx.md').read_text()
   weights = sum(a.size for a in jax.tree.leaves(net.params))
   mean = net.statistics.mean_image.reshape(-1, 3).astype(float).mean(axis=0)
   for fact in (
@@ -449,7 +449,7 @@ def test_a_model_card_has_the_facts(tmp_path):
     'float32 [B, 3, 67, 67]',
   ):
     assert fact in text, fact
-  assert sorted(f.name for f in tmp_path.iterdir()) == ['a.md', 'a.onnx']
+  assert sorted(f.name for f in tmp_path.iterdir()) == ['a.onnx', 'a.onnx.md']
   text = card.text(
     net, kind='onnx', name='a', preprocess=False, meta=meta | UNKNOWN
   )

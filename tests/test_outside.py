@@ -242,6 +242,8 @@ def test_training_outlives_the_reader_of_its_output(here, two, command):
   'words',
   [
     (MAIN, '--ablation=help'),
+    (MAIN, '--help'),
+    (MAIN, '--helpfull'),
     (MAIN, *CONFIG, '--mode=eval', '--restore=run'),
     ('alexnet_jax.tools.predict', '--restore=run', 'a.png'),
     ('alexnet_jax.tools.checkpoint', '--dir=run'),

@@ -10,8 +10,9 @@ line:
   from a worker                        {"seconds": OF A CALL, "calls": n,
                                         "peak_memory_bytes": ..., FACTS}
 
-A worker builds, compiles and warms up a workload when it is first asked for it,
-and ends when its stdin closes: bench/baselines/serve.py is its side.
+A worker builds and compiles a workload when it is first asked for it, makes a
+call that does not count in each round, and ends when its stdin closes:
+bench/baselines/serve.py is its side.
 """
 
 import contextlib

@@ -27,7 +27,7 @@ def export(
   preprocess: bool = False,
   meta: Mapping[str, Any] | None = None,
 ) -> None:
-  """Writes a net to `output`, and a model card to the same name with .md.
+  """Writes a net to `output`, and a model card to that name with .md behind it.
 
   Args:
     net: as alexnet_jax.load gives it.
@@ -49,9 +49,13 @@ def export(
     text = card.text(
       net, kind=kind, name=output.name, preprocess=preprocess, meta=meta or {}
     )
-    new.with_suffix('.md').write_text(text, encoding='utf-8')
+    _card(new).write_text(text, encoding='utf-8')
     os.replace(new, output)
-    os.replace(new.with_suffix('.md'), output.with_suffix('.md'))
+    os.replace(_card(new), _card(output))
+
+
+def _card(output: pathlib.Path) -> pathlib.Path:
+  return output.with_name(f'{output.name}.md')
 
 
 def _without_folders(net: net_lib.Net) -> net_lib.Net:
@@ -73,9 +77,9 @@ def _check(kind: str, output: pathlib.Path, *, preprocess: bool) -> None:
   if output.suffix in ('', '.md'):
     raise ValueError(
       f'--output={output}: give a file such as alexnet.{kind}; its model card '
-      'gets the same name with .md'
+      f'is called {output.name}.md'
     )
-  for path in (output, output.with_suffix('.md')):
+  for path in (output, _card(output)):
     if path.exists():
       raise ValueError(f'{path} exists: remove it, or give another --output')
   if not output.parent.is_dir():

@@ -128,6 +128,14 @@ def _split(net: net_lib.Net) -> dataset.Split:
   config = net.config.copy_and_resolve_references()
   if _DATA_DIR.value:
     config.data.dir = _DATA_DIR.value
+  folder = config.data.dir
+  if config.data.source == 'prepared' and not (
+    paths.is_remote(folder) or paths.expand(folder).is_dir()
+  ):
+    raise ValueError(
+      f'the data set of the checkpoint is not at {folder}: give --data_dir=DIR, '
+      'or images after the flags'
+    )
   return getattr(setup_lib.load_data(config), _SPLIT.value)
 
 
