@@ -147,7 +147,6 @@ def test_the_programs_of_the_page_on_weights_run(place, monkeypatch):
       continue
     kind = 'onnx' if 'onnx' in program else 'stablehlo'
     export.export(net, kind=kind, output=place / f'alexnet.{kind}')
-    (place / 'alexnet.md').unlink()  # the card; both files would have it
     images = np.asarray(net.preprocess('photo.jpg'))
     there = np.moveaxis(images, -1, 1) if kind == 'onnx' else images
     exec(program, found := {'images': there})

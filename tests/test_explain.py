@@ -627,11 +627,13 @@ def test_mistakes_in_the_command(command, place, tmp_path, args, said):
   assert not [*tmp_path.iterdir()]
 
 
-def test_a_data_set_that_is_gone_is_said_to_be(command, tmp_path):
-  config = nets.config(short=True)
+def test_a_data_set_that_is_gone_is_said_to_be(command, place, tmp_path):
+  net = alexnet_jax.load(place / 'runs/default')
+  config = net.config.copy_and_resolve_references()
   config.data.update({'source': 'prepared', 'dir': str(tmp_path / 'gone')})
-  saved.checkpoint(tmp_path / 'run', config, statistics=True)
-  done = command(TOOL, '--restore=run', '--unit=conv3:3', cwd=tmp_path)
+  file = tmp_path / 'net.safetensors'
+  alexnet_jax.save(net.replace(config=config), file)
+  done = command(TOOL, f'--restore={file}', '--unit=conv3:3', cwd=tmp_path)
   assert done.returncode == 1
   assert done.stderr == (
     f'error: the data set of the checkpoint is not at {tmp_path}/gone: give '
