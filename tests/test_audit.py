@@ -1,10 +1,6 @@
 """Bytes of the compiled step, against Figure 2 by hand; reading HLO."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -199,6 +195,7 @@ def test_groups_across_the_mesh_are_an_error(mesh):
     hlo.collectives(text, mesh=mesh)
 
 
+AUDIT = 'alexnet_jax.tools.audit'
 # Full width, bytes an image of both columns: each sends its half of the maps
 # before conv3 (13 x 13 x 256), fc6 (6 x 6 x 256) and fc7 (4096) to the other,
 # and its 1000 scores, as float32. Gradients of the gathers return.
@@ -210,20 +207,8 @@ FULL = {
 }
 
 
-def _audit(*args, cwd=None):
-  root = pathlib.Path(__file__).parent.parent
-  return subprocess.run(
-    [sys.executable, '-m', 'alexnet_jax.tools.audit', *args],
-    cwd=cwd or root,
-    env=os.environ | {'PYTHONPATH': str(root)},
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
-
-
-def test_command_finds_figure_2_in_the_full_network():
-  done = _audit('--config=configs/default.py', '--json')
+def test_command_finds_figure_2_in_the_full_network(command):
+  done = command(AUDIT, '--config=configs/default.py', '--json')
   assert done.returncode == 0, done.stderr
   found = json.loads(done.stdout)
   gathers = [(n, 'forward', 'all-gather') for n in ('conv3', 'fc6', 'fc7')]
@@ -254,8 +239,8 @@ def test_command_finds_figure_2_in_the_full_network():
   assert found['ok'] is True
 
 
-def test_command_prints_a_table_with_totals_for_any_mesh():
-  done = _audit('--config=configs/smoke.py', '--config.mesh.data=2')
+def test_command_prints_a_table_with_totals_for_any_mesh(command):
+  done = command(AUDIT, '--config=configs/smoke.py', '--config.mesh.data=2')
   assert done.returncode == 0, done.stderr
   assert 'conv3     forward   all-gather' in done.stdout
   assert 'gradients backward  all-reduce      data' in done.stdout
@@ -263,8 +248,10 @@ def test_command_prints_a_table_with_totals_for_any_mesh():
   assert done.stdout.count('floating-point operations') == 2
 
 
-def test_ablations_have_expectations_of_their_own():
-  done = _audit('--config=configs/smoke.py', '--ablation=no_exchange', '--json')
+def test_ablations_have_expectations_of_their_own(command):
+  done = command(
+    AUDIT, '--config=configs/smoke.py', '--ablation=no_exchange', '--json'
+  )
   assert done.returncode == 0, done.stderr
   assert [m['layer'] for m in json.loads(done.stdout)['train']] == ['fc8']
 

@@ -4,11 +4,8 @@ import contextlib
 import gc
 import json
 import math
-import pathlib
 import random
 import shutil
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -334,29 +331,21 @@ def test_a_folder_that_was_removed_is_not_made_again(tmp_path, batches):
   assert not (tmp_path / 'c').exists()
 
 
-def _list(directory, *args):
-  return subprocess.run(
-    [
-      *(sys.executable, '-m', 'alexnet_jax.tools.checkpoint'),
-      *(f'--dir={directory}', *args),
-    ],
-    cwd=pathlib.Path(__file__).parent.parent,
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
+TOOL = 'alexnet_jax.tools.checkpoint'
 
 
-def test_the_tool_lists_verifies_and_names_what_is_damaged(tmp_path, batches):
+def test_the_tool_lists_verifies_and_names_what_is_damaged(
+  command, tmp_path, batches
+):
   directory = tmp_path / 'checkpoints'
   _save(directory, [3, 5], batches=batches, errors={3: 0.25})
-  plain = _list(tmp_path)
+  plain = command(TOOL, f'--dir={tmp_path}')
   assert plain.returncode == 0 and plain.stdout.count('not checked') == 2
-  sound = _list(tmp_path, '--verify')
+  sound = command(TOOL, f'--dir={tmp_path}', '--verify')
   assert sound.returncode == 0 and sound.stdout.count(' yes ') == 2
   assert '0.2500' in sound.stdout and 'data set: d' in sound.stdout
   _cut(directory / '5')
-  done = _list(tmp_path, '--json', '--verify')
+  done = command(TOOL, f'--dir={tmp_path}', '--json', '--verify')
   assert done.returncode == 1 and not done.stderr
   first, second = json.loads(done.stdout)
   assert (first['step'], first['sound'], first['top1_error']) == (3, True, 0.25)
@@ -367,5 +356,5 @@ def test_the_tool_lists_verifies_and_names_what_is_damaged(tmp_path, batches):
     None,
   )
   assert 'is not what was written' in second['reason']
-  nowhere = _list(tmp_path / 'nowhere')
+  nowhere = command(TOOL, f'--dir={tmp_path}/nowhere')
   assert nowhere.returncode == 1 and nowhere.stderr.count('\n') == 1

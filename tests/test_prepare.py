@@ -4,8 +4,6 @@ import io
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import tarfile
 
 import numpy as np
@@ -367,23 +365,13 @@ def test_small_images_are_enlarged():
   )
 
 
-def _command(*args):
-  return subprocess.run(
-    [sys.executable, '-m', 'alexnet_jax.tools.prepare', *args],
-    capture_output=True,
-    text=True,
-    timeout=120,
-    cwd=pathlib.Path(__file__).parents[1],
-  )
-
-
-def test_the_command(source, tmp_path):
+def test_the_command(command, source, tmp_path):
   args = (f'--source={source}', f'--output={tmp_path}/out', '--image_size=16')
-  done = _command(*args, '--workers=1')
+  done = command('alexnet_jax.tools.prepare', *args, '--workers=1')
   assert done.returncode == 0, done.stderr
   assert '9 train, 3 val images' in done.stdout  # printed before the work
   assert '9 train, 3 val, 0 skipped' in done.stdout
-  again = _command(*args)
+  again = command('alexnet_jax.tools.prepare', *args)
   assert again.returncode == 1
   assert again.stderr.startswith('error: ') and again.stderr.count('\n') == 1
 
