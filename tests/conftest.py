@@ -13,19 +13,16 @@ import pytest
 
 from tests import commands, fork_server, programs
 
-jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Compiling takes most of the time of these tests; they check the program.
-_flags = [
-  os.environ.get('XLA_FLAGS', ''),
-  '--xla_cpu_parallel_codegen_split_count=1',
-]
+_flags = ['--xla_cpu_parallel_codegen_split_count=1']
 if jax.__version_info__ < (0, 11):
   # XLA's newer emitters of CPU code take three times as long as those before
   # them, which jaxlib 0.12 no longer has.
   _flags.append('--xla_cpu_use_fusion_emitters=false')
-os.environ['XLA_FLAGS'] = ' '.join(filter(None, _flags))
+_given = os.environ.get('XLA_FLAGS', '').split()  # by a worker's parent, too
+os.environ['XLA_FLAGS'] = ' '.join(dict.fromkeys([*_given, *_flags]))
 # The same programs come up in many tests, in the commands that they run, and in
 # the next session: each is compiled once. Workers inherit the folder.
 _CACHE = 'JAX_COMPILATION_CACHE_DIR'
@@ -35,6 +32,8 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     _folder = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
     os.environ[_CACHE] = _folder.name
 for _name, _value in (
+  # JAX keeps programs of other numbers of devices apart.
+  ('jax_num_cpu_devices', 4),
   ('jax_disable_most_optimizations', True),
   ('jax_traceback_in_locations_limit', 0),
   ('jax_compilation_cache_dir', os.environ[_CACHE]),

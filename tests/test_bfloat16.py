@@ -22,7 +22,9 @@ def runs():
     return nets.Trained(config, num_steps=5)
 
   forms = [(1, 1, False), (2, 2, True)]
-  return nets.trained(data=1, column=1, short=True), [run(*form) for form in forms]
+  return nets.trained(data=1, column=1, short=True), [
+    run(*form) for form in forms
+  ]
 
 
 def test_state_stays_float32(runs):

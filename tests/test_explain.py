@@ -637,7 +637,7 @@ def test_a_data_set_that_is_gone_is_said_to_be(command, place, tmp_path):
   assert done.returncode == 1
   assert done.stderr == (
     f'error: the data set of the checkpoint is not at {tmp_path}/gone: give '
-    '--data_dir=DIR, or images after the flags\n'
+    '--data_dir, or images after the flags\n'
   )
 
 

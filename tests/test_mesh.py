@@ -37,3 +37,17 @@ def test_one_gpu_is_told_to_hold_both_columns(monkeypatch):
   monkeypatch.setattr(jax, 'devices', lambda: only)
   with pytest.raises(ValueError, match=r'--config\.mesh\.column=1'):
     mesh.create(data=1, column=2)
+
+
+@pytest.mark.parametrize(
+  ('hosts', 'asked', 'made'), [(1, 2, 4), (1, 8, 8), (2, 2, 1), (2, 8, 4)]
+)
+def test_a_host_may_have_more_devices_if_it_is_alone(
+  monkeypatch, hosts, asked, made
+):
+  """JAX_NUM_CPU_DEVICES asks for 4 in these tests."""
+  found = {}
+  monkeypatch.setattr(mesh.distributed, 'host_count', lambda: hosts)
+  monkeypatch.setattr(jax.config, 'update', found.__setitem__)
+  mesh.make_cpu_devices(asked)
+  assert found == {'jax_num_cpu_devices': made}

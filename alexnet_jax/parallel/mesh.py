@@ -30,7 +30,8 @@ def make_cpu_devices(number: int) -> None:
   """Makes the CPUs of all hosts together stand for `number` devices.
 
   Call it before JAX runs anything, and after distributed.join. It has no effect
-  on a mesh where JAX finds accelerators.
+  on a mesh where JAX finds accelerators. A single host has more devices if
+  JAX_NUM_CPU_DEVICES asks for more; a mesh takes the first.
 
   Raises ValueError if the hosts cannot have the same number of devices each.
   """
@@ -41,7 +42,10 @@ def make_cpu_devices(number: int) -> None:
       f'cannot share evenly: use --config.mesh.data={processes}, or another '
       'number of processes'
     )
-  jax.config.update('jax_num_cpu_devices', number // processes)  # a host
+  number //= processes  # of a host
+  if processes == 1:
+    number = max(number, jax.config.jax_num_cpu_devices)
+  jax.config.update('jax_num_cpu_devices', number)
 
 
 def check_hosts() -> None:

@@ -133,8 +133,8 @@ def _split(net: net_lib.Net) -> dataset.Split:
     paths.is_remote(folder) or paths.expand(folder).is_dir()
   ):
     raise ValueError(
-      f'the data set of the checkpoint is not at {folder}: give --data_dir=DIR, '
-      'or images after the flags'
+      f'the data set of the checkpoint is not at {folder}: give --data_dir, or '
+      'images after the flags'
     )
   return getattr(setup_lib.load_data(config), _SPLIT.value)
 
