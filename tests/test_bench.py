@@ -231,6 +231,7 @@ from alexnet_jax.configs import smoke
 def get_config():
   config = smoke.get_config()
   config.model.skip_layers = ('conv2', 'conv4', 'conv5')
+  config.winograd = False
   return config
 """
 

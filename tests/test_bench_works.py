@@ -28,7 +28,7 @@ def test_arithmetic_is_that_of_figure_2():
 
 
 def test_each_step_starts_from_the_last_ones_state():
-  work = jax_step.training(nets.config(data=2, column=2))
+  work = jax_step.training(nets.config(data=2, column=2, short=True))
   losses = [float(work.start()['loss']) for _ in range(3)]
   assert np.isfinite(losses).all() and len(set(losses)) == 3
   assert work.facts['images'] == nets.BATCH
@@ -36,7 +36,7 @@ def test_each_step_starts_from_the_last_ones_state():
 
 
 def test_ten_views_give_probabilities():
-  config = nets.config()
+  config = nets.config(short=True)
   config.eval.batch_size = 3
   work = jax_step.ten_views(config)
   probabilities = work.start()

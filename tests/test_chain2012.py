@@ -117,7 +117,7 @@ def test_another_step_is_refused():
 
 @pytest.mark.parametrize('column', [1, 2])
 def test_a_bottleneck_is_linear_and_sees_both_columns(column):
-  config = nets.config(column=column)
+  config = nets.config(column=column, short=True)
   config.model.bottleneck = True
   config.model.layer.fc7_bottleneck.units = 16
   trained = nets.Trained(config, num_steps=2)
