@@ -18,7 +18,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Compiling takes most of the time of these tests; they check the program.
 _flags = [
   '--xla_cpu_parallel_codegen_split_count=1',
-  '--xla_cpu_prefer_vector_width=128',  # a seventh less than with wider ones
+  '--xla_cpu_prefer_vector_width=128',  # compiles in a seventh less time
 ]
 if jax.__version_info__ < (0, 11):
   # XLA's newer emitters of CPU code take three times as long as those before
@@ -35,7 +35,7 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     _folder = tempfile.TemporaryDirectory(prefix='alexnet_jax-tests-')
     os.environ[_CACHE] = _folder.name
 for _name, _value in (
-  # JAX keeps programs of other numbers of devices apart.
+  # JAX compiles a program again where there are more or fewer devices.
   ('jax_num_cpu_devices', 4),
   ('jax_disable_most_optimizations', True),
   ('jax_traceback_in_locations_limit', 0),
@@ -51,7 +51,7 @@ gc.set_threshold(500_000, 50, 100)
 if 'PYTEST_XDIST_WORKER' in os.environ:
   # To take all programs and modules apart in the end takes seconds.
   atexit.register(os._exit, 0)
-# Two processes share the files of tests: the longest first, or one of them has
+# Workers share the files of tests: the longest first, or one of them has
 # nothing left to do while the other ends. Seconds on two cores, in turn 195,
 # 51, 40, 40, 38, 38, 37, 36, 33, 30 and 28.
 _LONGEST = (

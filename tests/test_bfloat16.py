@@ -17,14 +17,12 @@ def runs():
   """Five steps in float32, and in bfloat16 on meshes, in both forms."""
 
   def run(data, column, native):
-    config = nets.config(data=data, column=column, short=True)
+    config = nets.config(data=data, column=column)
     config.dtype, config.native_bfloat16 = 'bfloat16', native
     return nets.Trained(config, num_steps=5)
 
   forms = [(1, 1, False), (2, 2, True)]
-  return nets.trained(data=1, column=1, short=True), [
-    run(*form) for form in forms
-  ]
+  return nets.trained(data=1, column=1), [run(*form) for form in forms]
 
 
 def test_state_stays_float32(runs):

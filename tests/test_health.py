@@ -101,14 +101,14 @@ def test_a_weak_signal_is_named_with_its_causes():
 @pytest.mark.parametrize('mesh', [(1, 1), (2, 2)])
 def test_probe_sees_what_the_network_computes(mesh):
   data, column = mesh
-  config = nets.config(data=data, column=column, short=True)
+  config = nets.config(data=data, column=column)
   config.data.embedded_train_images = 12
   setup = setup_lib.set_up(config)
   variables = setup.programs.init().variables
   report = health.probe(setup, variables=variables, batch=nets.batch())
   assert report.images == nets.BATCH
   assert [r.stage for r in report.rows][:2] == ['conv1', 'conv1/activation']
-  one = setup_lib.set_up(nets.config(short=True))
+  one = setup_lib.set_up(nets.config())
   alone = health.probe(
     one, variables=one.programs.init().variables, batch=nets.batch()
   )

@@ -30,8 +30,8 @@ def make_cpu_devices(number: int) -> None:
   """Makes the CPUs of all hosts together stand for `number` devices.
 
   Call it before JAX runs anything, and after distributed.join. It has no effect
-  on a mesh where JAX finds accelerators. A single host has more devices if
-  JAX_NUM_CPU_DEVICES asks for more; a mesh takes the first.
+  on a mesh where JAX finds accelerators. A single host makes more devices
+  if JAX_NUM_CPU_DEVICES says so; a mesh takes the first of them.
 
   Raises ValueError if the hosts cannot have the same number of devices each.
   """

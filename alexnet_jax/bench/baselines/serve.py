@@ -46,8 +46,9 @@ def serve(
     if name not in built:
       built[name] = workloads[name]()
     start, facts = built[name]
-    # After a pause a call may take longer: a virtual machine has given freed
-    # memory back to its host. At first, torch may compile twice.
+    # The first call after a pause does not count: a virtual machine may have
+    # given freed memory back to its host. In the first round three calls do
+    # not count, since torch may compile twice.
     for _ in range(1 if name in usual else 3):
       once = timed(start, calls=1)
     calls = max(1, round(request['seconds'] / usual.get(name, once)))
