@@ -6,6 +6,10 @@ import logging
 import sys
 import types
 
+import orbax.checkpoint as ocp
+import pytest
+from absl import logging as absl_logging
+
 from alexnet_jax.checkpoint import orbax_quirks
 
 
@@ -48,5 +52,29 @@ def test_failed_tasks_that_are_collected_late_are_not_heard(caplog):
   gc.collect()
   logging.getLogger('asyncio').error('something else')
   assert [record.getMessage() for record in caplog.records] == [
+    'something else'
+  ]
+
+
+def test_threads_of_orbax_that_fail_late_are_not_heard(caplog, tmp_path):
+  def fail():
+    raise ValueError('File too large')
+
+  async def fail_later():
+    fail()
+
+  with orbax_quirks.quiet():
+    pass
+  with pytest.raises(ValueError, match='File too large'):
+    ocp.future.CommitFutureAwaitingContractedSignals(fail_later()).result()
+  saver = ocp.AsyncCheckpointer(
+    ocp.JsonCheckpointHandler(),
+    async_options=ocp.options.AsyncOptions(post_finalization_callback=fail),
+  )
+  saver.save(tmp_path / 'a', args=ocp.args.JsonSave({}))
+  with pytest.raises(ValueError, match='File too large'):
+    saver.close()
+  absl_logging.error('something else')
+  assert [r.getMessage() for r in caplog.records if r.levelname == 'ERROR'] == [
     'something else'
   ]

@@ -4,10 +4,10 @@ By default each host writes its parts to a folder that all hosts see. The state
 is half a gigabyte at most, and a cluster need not have such a folder: host 0
 writes and reads the whole.
 
-When a read or a write fails, orbax logs a traceback, later callbacks of
-tensorstore find their event loop closed and print one each, and asyncio reports
-every task that failed with it whenever it is collected. The program itself
-reports the failure in one line.
+When a read or a write fails, each thread of orbax logs a traceback, some long
+after the error was raised; later callbacks of tensorstore find their event loop
+closed and print one each, and asyncio reports every task that failed with it
+whenever it is collected. The program itself reports the failure in one line.
 """
 
 import contextlib
@@ -22,11 +22,14 @@ from absl import logging as absl_logging
 
 from alexnet_jax.parallel import distributed
 
-# In what asyncio logs of tasks, futures and gathers, and of tasks that fail
-# while their loop ends with the first error.
 _REPORTED = (
+  # What asyncio logs of tasks, futures and gathers, and of tasks that fail
+  # while their loop ends with the first error.
   'exception was never retrieved',
   'unhandled exception during asyncio.run() shutdown',
+  # What orbax's threads log of errors that it raises besides.
+  '_SignalingThread.run() raised an exception',
+  'in background save thread',
 )
 
 
@@ -41,11 +44,12 @@ def host0_options() -> ocp.options.MultiprocessingOptions:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-  """Silences orbax inside, and its late callbacks from then on."""
+  """Silences orbax inside, and its late threads from then on."""
   before = sys.unraisablehook
   if getattr(before, 'func', None) is not _hook:  # others use partial, too
     sys.unraisablehook = functools.partial(_hook, before)
-  logging.getLogger('asyncio').addFilter(_is_reported)  # twice is once
+  for logger in (logging.getLogger('asyncio'), absl_logging.get_absl_logger()):
+    logger.addFilter(_is_unreported)  # twice is once
   verbosity = absl_logging.get_verbosity()
   absl_logging.set_verbosity(absl_logging.FATAL)
   try:
@@ -59,6 +63,6 @@ def _hook(before: Callable[[Any], Any], args: Any) -> None:
     before(args)
 
 
-def _is_reported(record: logging.LogRecord) -> bool:
+def _is_unreported(record: logging.LogRecord) -> bool:
   message = record.getMessage()
   return not any(text in message for text in _REPORTED)
