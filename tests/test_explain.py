@@ -331,7 +331,7 @@ def test_the_strongest_are_those_of_a_full_sort(layer):
     units=np.array([one.unit for one in found]),
     rule='deconvnet',
   ).gradients
-  for one, projection in zip(found, projected, strict=True):
+  for one, projection in zip(found, np.asarray(projected), strict=True):
     np.testing.assert_array_equal(one.projection, projection)
     assert every[one.number][one.unit] == pytest.approx(one.value, rel=1e-5)
     np.testing.assert_array_equal(one.crop, images[one.number, 6:73, 6:73])

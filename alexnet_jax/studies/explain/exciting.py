@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, PyTree, UInt8
@@ -117,8 +118,10 @@ def _peaks(
   """The peak of the unit in each image of a minibatch."""
   squares = np.stack([square for _, (_, square) in part])
   filled = squares[np.minimum(np.arange(size), len(squares) - 1)]
-  values, places = _program(backward.fields(net), layer)(
-    net.variables, net.preprocess(filled), unit
+  values, places = jax.device_get(
+    _program(backward.fields(net), layer)(
+      net.variables, net.preprocess(filled), unit
+    )
   )
   return [
     _Peak(float(value), int(place), name, number, square)
