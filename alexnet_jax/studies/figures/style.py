@@ -20,7 +20,7 @@ import matplotlib as mpl
 import matplotlib.style
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib import font_manager, text
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path
@@ -162,9 +162,6 @@ def svg(figure: Figure) -> bytes:
 
 
 def _save(figure: Figure, **options: Any) -> bytes:
-  for found in figure.findobj(text.Text):
-    if isinstance(found, text.Text):
-      found.set_parse_math(False)
   file = io.BytesIO()
   with mpl.rc_context({'text.parse_math': False}), warnings.catch_warnings():
     # Letters without a font become boxes; an SVG uses the page's fonts.
