@@ -153,6 +153,9 @@ def test_each_machine_keeps_its_newest_rows(tmp_path):
   found = rows.newest('step', folder=tmp_path)
   assert [row['n'] for row in found] == [1, 3, 4, 5, 6]
   assert rows.newest('none', folder=tmp_path) == []
+  (last,) = rows.of_last_machine('step', folder=tmp_path)
+  assert last['n'] == 6
+  assert rows.of_last_machine('none', folder=tmp_path) == []
 
 
 @pytest.mark.parametrize(

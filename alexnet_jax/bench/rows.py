@@ -108,6 +108,14 @@ def newest(name: str, *, folder: pathlib.Path = RESULTS) -> list[ResultRow]:
   ]
 
 
+def of_last_machine(
+  name: str, *, folder: pathlib.Path = RESULTS
+) -> list[ResultRow]:
+  """The rows of `newest` of the machine that was measured last."""
+  rows = newest(name, folder=folder)
+  return [row for row in rows if row['hardware'] == rows[-1]['hardware']]
+
+
 def _versions() -> Iterator[tuple[str, str]]:
   """Versions of the packages that are installed."""
   for name in _PACKAGES:

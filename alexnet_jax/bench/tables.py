@@ -62,7 +62,7 @@ _STEP = _columns(
   range=_range('ratio_range', '.2f'),
 )
 _BENCHMARKS = {  # by `bench`
-  'input': _columns('what; images/s; range; n; CPU time an image')
+  'input': _columns('what; images/s; range; CPU time an image; machine; n')
   | {'images/s': '{images_per_second:,.0f}', 'range': _range('range', ',.0f')},
   'step': _STEP,
   'eval': _STEP,
