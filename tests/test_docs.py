@@ -238,7 +238,7 @@ def test_rates_are_rows_with_their_conditions():
     'date': '2026-01-02', 'images': 4000, 'command': 'python -m x',
   }  # fmt: skip
   lines = tables.benchmark([row]).splitlines()
-  assert lines[2] == '| train | 12,346 | 12,000 to 13,000 | 5 | 100 us |'
+  assert lines[2] == '| train | 12,346 | 12,000 to 13,000 | 100 us | H | 5 |'
   assert lines[-1] == (
     'H, Python 3.11, 2026-01-02, 4,000 training images; `python -m x`.'
   )
