@@ -153,9 +153,15 @@ def test_each_machine_keeps_its_newest_rows(tmp_path):
   found = rows.newest('step', folder=tmp_path)
   assert [row['n'] for row in found] == [1, 3, 4, 5, 6]
   assert rows.newest('none', folder=tmp_path) == []
-  (last,) = rows.of_last_machine('step', folder=tmp_path)
-  assert last['n'] == 6
-  assert rows.of_last_machine('none', folder=tmp_path) == []
+
+
+def test_rows_of_the_last_run_are_of_one_machine_and_command(tmp_path):
+  runs = [('a', 'x', 1), ('b', 'x', 2), ('b', 'y', 3), ('b', 'y', 4)]
+  found = [{'hardware': m, 'command': c, 'n': n} for m, c, n in runs]
+  (tmp_path / '2026-01-01_input.json').write_text(json.dumps(found))
+  last = rows.last_run('input', folder=tmp_path)
+  assert [row['n'] for row in last] == [3, 4]
+  assert rows.last_run('none', folder=tmp_path) == []
 
 
 @pytest.mark.parametrize(

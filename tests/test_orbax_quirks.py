@@ -1,6 +1,7 @@
 """What orbax's threads print late is not heard; everything else is."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import sys
@@ -56,25 +57,43 @@ def test_failed_tasks_that_are_collected_late_are_not_heard(caplog):
   ]
 
 
-def test_threads_of_orbax_that_fail_late_are_not_heard(caplog, tmp_path):
+@pytest.fixture
+def errors(caplog, monkeypatch):
+  """Logs of errors, which no other test has silenced."""
+  monkeypatch.setattr(absl_logging.get_absl_logger(), 'filters', [])
+  before = absl_logging.get_verbosity()
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  yield lambda: [r.msg for r in caplog.records if r.levelname == 'ERROR']
+  absl_logging.set_verbosity(before)
+
+
+def _fail_in_a_thread(folder):
   def fail():
     raise ValueError('File too large')
 
   async def fail_later():
     fail()
 
-  with orbax_quirks.quiet():
-    pass
   with pytest.raises(ValueError, match='File too large'):
     ocp.future.CommitFutureAwaitingContractedSignals(fail_later()).result()
   saver = ocp.AsyncCheckpointer(
     ocp.JsonCheckpointHandler(),
     async_options=ocp.options.AsyncOptions(post_finalization_callback=fail),
   )
-  saver.save(tmp_path / 'a', args=ocp.args.JsonSave({}))
+  saver.save(folder / 'a', args=ocp.args.JsonSave({}), force=True)
   with pytest.raises(ValueError, match='File too large'):
     saver.close()
+
+
+def test_threads_that_fail_late_are_not_heard_after_an_error(errors, tmp_path):
+  with orbax_quirks.quiet():
+    _fail_in_a_thread(tmp_path)
+  assert errors() == []
+  _fail_in_a_thread(tmp_path)  # not ours
+  heard = errors()
+  assert len(heard) == 2
+  with contextlib.suppress(OSError), orbax_quirks.quiet():
+    raise OSError('the disk is full')
+  _fail_in_a_thread(tmp_path)
   absl_logging.error('something else')
-  assert [r.getMessage() for r in caplog.records if r.levelname == 'ERROR'] == [
-    'something else'
-  ]
+  assert errors() == [*heard, 'something else']

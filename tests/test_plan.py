@@ -274,7 +274,7 @@ def test_json_has_what_the_tables_have(command):
   assert found['compute']['source'].endswith('on one device, given')
   assert found['crossovers']['infiniband-hdr']['2'] == pytest.approx(525, abs=1)
   rates = {f['what']: f['measured'] for f in found['feeds']}
-  for row in bench_rows.of_last_machine('input'):
+  for row in bench_rows.last_run('input'):
     if row['what'].startswith('train, '):
       assert rates.pop(row['what']) == row['images_per_second']
   assert not rates

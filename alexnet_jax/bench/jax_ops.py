@@ -247,7 +247,7 @@ def _arguments(op: Op, dtype: str) -> list[Array]:
 
 
 def _draw(shape: Shape, dtype: DTypeLike) -> Array:
-  rng = np.random.default_rng(math.prod(shape))  # JAX would compile for each
+  rng = np.random.default_rng(math.prod(shape))  # JAX would compile each shape
   return jnp.asarray(rng.standard_normal(shape, np.float32), dtype)
 
 

@@ -108,12 +108,10 @@ def newest(name: str, *, folder: pathlib.Path = RESULTS) -> list[ResultRow]:
   ]
 
 
-def of_last_machine(
-  name: str, *, folder: pathlib.Path = RESULTS
-) -> list[ResultRow]:
-  """The rows of `newest` of the machine that was measured last."""
+def last_run(name: str, *, folder: pathlib.Path = RESULTS) -> list[ResultRow]:
+  """The rows of `newest` that one command on one machine has written last."""
   rows = newest(name, folder=folder)
-  return [row for row in rows if row['hardware'] == rows[-1]['hardware']]
+  return [row for row in rows if _origin(row) == _origin(rows[-1])]
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ _REPORTED = (
   # while their loop ends with the first error.
   'exception was never retrieved',
   'unhandled exception during asyncio.run() shutdown',
-  # What orbax's threads log of errors that it raises besides.
+  # What orbax's threads log of errors that orbax also raises.
   '_SignalingThread.run() raised an exception',
   'in background save thread',
 )
@@ -44,18 +44,29 @@ def host0_options() -> ocp.options.MultiprocessingOptions:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-  """Silences orbax inside, and its late threads from then on."""
+  """Silences orbax inside, and late messages of errors that it raises there."""
   before = sys.unraisablehook
   if getattr(before, 'func', None) is not _hook:  # others use partial, too
     sys.unraisablehook = functools.partial(_hook, before)
-  for logger in (logging.getLogger('asyncio'), absl_logging.get_absl_logger()):
-    logger.addFilter(_is_unreported)  # twice is once
+  logging.getLogger('asyncio').addFilter(_is_unreported)  # twice is once
   verbosity = absl_logging.get_verbosity()
   absl_logging.set_verbosity(absl_logging.FATAL)
   try:
     yield
+  except Exception:
+    silence_threads()
+    raise
   finally:
     absl_logging.set_verbosity(verbosity)
+
+
+def silence_threads() -> None:
+  """Silences what threads of orbax log late, after an error was raised.
+
+  Each logs the error on its way out, and one of them may be slower than the
+  program that reports it.
+  """
+  absl_logging.get_absl_logger().addFilter(_is_unreported)
 
 
 def _hook(before: Callable[[Any], Any], args: Any) -> None:

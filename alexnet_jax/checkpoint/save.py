@@ -173,7 +173,7 @@ class CheckpointSaver:
         self._manager.close()
         layout.remove_deleted(self._directory)
         layout.recover(self._directory)
-    self._quiet.close()  # not after an error: orbax's threads still fail
+    self._quiet.close()  # an error leaves it open: close() itself may log
 
   def _check_room(self, size: int) -> None:
     if not self._is_there():
@@ -196,6 +196,7 @@ class CheckpointSaver:
     try:
       yield
     except Exception as error:
+      orbax_quirks.silence_threads()
       gone = '' if self._is_there() else 'its folder was removed'
       reason = gone or _disk_trouble(error)
       if not reason:

@@ -77,7 +77,7 @@ def main() -> None:
     ),
     cluster=_cluster(),
     images_per_device=_IMAGES_PER_DEVICE.value,
-    input_rows=rows.of_last_machine('input'),
+    input_rows=rows.last_run('input'),
     with_crossovers='columns' in _TABLES.value,
   )
   if _JSON.value:

@@ -34,14 +34,14 @@ IMAGES = 2
 LAYERS = ('conv5/pool', 'fc7/activation')
 EVERY = 4
 TUNED_CLASSES = 10  # of the fine-tuned CaffeNet
-_CACHED = 2**16  # numbers at a time, which stay in the processor's cache
+_BLOCK = 2**16  # numbers at a time, so that they stay in the cache
 
 
 def uniform(name, shape):
   """float32 from -1 to 1: a hash of the name and of each place."""
   y = np.empty(np.prod(shape), np.float32)
-  for first in range(0, len(y), _CACHED):
-    part = y[first : first + _CACHED]
+  for first in range(0, len(y), _BLOCK):
+    part = y[first : first + _BLOCK]
     x = np.arange(first, first + len(part), dtype=np.uint32)
     x ^= np.uint32(zlib.crc32(name.encode()))
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):

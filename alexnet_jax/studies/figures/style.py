@@ -163,7 +163,7 @@ def svg(figure: Figure) -> bytes:
 
 def _save(figure: Figure, **options: Any) -> bytes:
   file = io.BytesIO()
-  with mpl.rc_context({'text.parse_math': False}), warnings.catch_warnings():
+  with warnings.catch_warnings():
     # Letters without a font become boxes; an SVG uses the page's fonts.
     warnings.filterwarnings('ignore', message=r'Glyph \d+ .* missing from')
     engine = figure.get_layout_engine()
