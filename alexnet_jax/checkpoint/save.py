@@ -173,7 +173,7 @@ class CheckpointSaver:
         self._manager.close()
         layout.remove_deleted(self._directory)
         layout.recover(self._directory)
-    self._quiet.close()  # an error leaves it open: close() itself may log
+    self._quiet.close()  # not after an error, of which orbax may log more
 
   def _check_room(self, size: int) -> None:
     if not self._is_there():
