@@ -1,5 +1,7 @@
 """Products on a CPU: of bfloat16 against float32 ones of the same values."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,16 +69,57 @@ def test_a_convolution_and_its_gradients(size, stride, groups, padding):
   jax.tree.map(_close, _with_gradients(native, x, kernel, g), wanted)
 
 
-@pytest.mark.parametrize('native', [False, True])
-def test_a_matrix_product_and_its_gradients(native):
-  x, kernel, g = _draw(5, 300), _draw(300, 40), _draw(5, 40)
+def _parameters(*shape):
+  """Normal float32 numbers."""
+  return jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
 
+
+def _matrices(*, native):
   def multiply(x, kernel):
     return products.matmul(x, kernel, out=jnp.bfloat16, native=native)
 
-  exact = [a.astype(jnp.float32) for a in (x, kernel)]
-  wanted = _with_gradients(jnp.matmul, *exact, g)
-  jax.tree.map(_close, _with_gradients(multiply, x, kernel, g), wanted)
+  return multiply, jnp.matmul, _draw(5, 300), _parameters(300, 40)
+
+
+def _maps(**form):
+  """A convolution of 13 rows, of the form, and the plain one of float32."""
+  options = {'padding': ((1, 1), (1, 1))}
+
+  def plain(x, kernel):
+    order = ('NHWC', 'HWIO', 'NHWC')
+    return lax.conv_general_dilated(
+      x, kernel, (1, 1), **options, dimension_numbers=order
+    )
+
+  x, kernel = _draw(2, 13, 8, 4), _parameters(3, 3, 4, conv._KERNELS)
+  return functools.partial(conv.conv, **options, **form), plain, x, kernel
+
+
+@pytest.mark.parametrize(
+  ('rounded', 'case'),
+  [
+    (True, _matrices(native=True)),
+    (True, _maps(native=True)),
+    (True, _maps(native=True, winograd=True)),
+    (False, _matrices(native=False)),
+    (False, _maps()),
+    (False, _maps(winograd=True)),
+  ],
+)
+def test_kernels_are_rounded_only_where_bfloat16_is_native(rounded, case):
+  """Gradients of kernels are rounded by none, others to bfloat16."""
+  function, plain, x, kernel = case
+  g = _draw(*jax.eval_shape(function, x, kernel).shape)
+  found = _with_gradients(function, x, kernel, g)
+  if rounded:
+    kernel = kernel.astype(jnp.bfloat16).astype(jnp.float32)
+  exact = _with_gradients(plain, x.astype(jnp.float32), kernel, g)
+  for one, expected in zip(found[:2], exact[:2], strict=True):  # y, dx
+    assert one.dtype == jnp.bfloat16
+    assert (one == expected.astype(jnp.bfloat16)).mean() > 0.99
+  assert found[2].dtype == jnp.float32
+  scale = np.abs(exact[2]).max()
+  np.testing.assert_allclose(found[2] / scale, exact[2] / scale, atol=1e-5)
 
 
 @pytest.mark.parametrize('inputs', [2048, 2049])  # in blocks, and not
@@ -100,15 +143,14 @@ def test_a_large_product_of_float32_and_its_gradients(inputs, images):
 
 
 def test_gradients_of_float32_logits_are_not_rounded():
-  x, kernel = _draw(5, 300), _draw(300, 40)
-  g = jnp.asarray(np.random.default_rng(0).normal(size=(5, 40)), jnp.float32)
+  x, kernel, g = _draw(5, 300), _parameters(300, 40), _parameters(5, 40)
 
   def multiply(x, kernel):
     return products.matmul(x, kernel, out=jnp.float32, native=True)
 
   y, dx, _ = _with_gradients(multiply, x, kernel, g)
   assert y.dtype == jnp.float32
-  exact = np.asarray(g) @ np.asarray(kernel, np.float32).T
+  exact = np.asarray(g) @ np.asarray(kernel).T
   same = dx == jnp.asarray(exact).astype(jnp.bfloat16)
   assert same.mean() > 0.99  # of a g that was rounded: less than half
 

@@ -118,7 +118,8 @@ class Conv(nn.Module):
 
   A `local` layer has kernels and biases of its own at every position.
   Inputs and results have the dtype of x; kernels and biases are float32. A CPU
-  may multiply bfloat16 as float32, see ops/products.py.
+  may multiply bfloat16 as float32, see ops/products.py; others round the
+  kernels to the dtype of x.
   """
 
   config: config_dict.FrozenConfigDict  # config.model.layer.NAME
@@ -154,7 +155,7 @@ class Conv(nn.Module):
     forms = {'native': self.native, 'winograd': self.winograd}
     y = (local.local if c.local else conv.conv)(
       x,
-      kernel.astype(x.dtype),  # float32 -> bfloat16 in mixed precision
+      kernel,
       stride=c.stride,  # 4 in conv1, else 1
       padding=padding,
       groups=self.groups,  # 2: a device with both columns, as in conv2
@@ -206,7 +207,7 @@ class Dense(nn.Module):
       'bias', nn.initializers.constant(c.bias, jnp.float32), (self.units,)
     )
     out = jnp.float32 if self.sum_columns else x.dtype  # logits stay float32
-    parts = jnp.split(kernel.astype(x.dtype), x.shape[1], axis=-1)
+    parts = jnp.split(kernel, x.shape[1], axis=-1)
     y = jnp.concatenate(
       [
         products.matmul(x[:, group], part, out=out, native=self.native)

@@ -62,7 +62,7 @@ def conv(
       kernels reads only block g of the channels. 2 if one device holds both
       columns.
     native: whether a CPU uses its instructions for bfloat16, see
-      ops/products.py. If not, XLA converts it to float32 first.
+      ops/products.py. If not, it multiplies as float32, and rounds no kernel.
     winograd: whether a CPU takes about half as many products, of float32, see
       ops/winograd.py. Layers that it does not fit are as without it.
 
@@ -73,13 +73,12 @@ def conv(
          [9., 9.]], dtype=float32)
   """
   if platform.here() != 'cpu':
-    return _lax_conv(x, kernel, stride, padding, groups)
+    return _lax_conv(x, kernel.astype(x.dtype), stride, padding, groups)
   xs = jnp.split(x, groups, axis=-1)  # each [B, H, W, C/groups]
   kernels = jnp.split(kernel, groups, axis=-1)  # each [., ., I, K/groups]
   pairs = (products.vary_alike(*pair) for pair in zip(xs, kernels, strict=True))
-  same = x.dtype == kernel.dtype
   forms = _Forms(
-    winograd=winograd and same and x.dtype in (jnp.float32, jnp.bfloat16),
+    winograd=winograd and x.dtype in (jnp.float32, jnp.bfloat16),
     products=native and x.dtype == jnp.bfloat16,
   )
   return jnp.concatenate(
@@ -156,6 +155,8 @@ def _convolve(x, kernel, padding, forms):
 
 
 def _stride_1(x, kernel, padding, forms):
+  if forms.products:
+    kernel = kernel.astype(x.dtype)
   height = x.shape[1] + sum(padding[0]) - len(kernel) + 1
   m = forms.rows_together(height, len(kernel))
   if m:
@@ -163,7 +164,7 @@ def _stride_1(x, kernel, padding, forms):
     return winograd_lib.convolve(*arguments, m=m, by=_lax_conv).astype(x.dtype)
   if forms.products and kernel.shape[-1] >= _KERNELS:
     return products.convolve(x, kernel, padding).astype(x.dtype)
-  return _lax_conv(x, kernel, 1, padding)
+  return _lax_conv(x.astype(kernel.dtype), kernel, 1, padding).astype(x.dtype)
 
 
 def _convolve_forward(x, kernel, padding, forms):
@@ -226,11 +227,11 @@ def _gradient_of_few(x, padding, g, forms):
   """Correlates a few images with g as kernels of its own size."""
   height = g.shape[1]
   m = forms.rows_together(height, x.shape[1] + sum(padding[0]) - height + 1)
-  if m:
-    x, g = x.astype(jnp.float32), g.astype(jnp.float32)
-    return winograd_lib.kernel_gradient(x, padding, g, m=m, by=_lax_conv)
-  if forms.products:
+  if forms.products and not m:
     return products.kernel_gradient(x, padding, g)
+  x, g = x.astype(jnp.float32), g.astype(jnp.float32)
+  if m:
+    return winograd_lib.kernel_gradient(x, padding, g, m=m, by=_lax_conv)
   # Channels stand in for the batch, and the batch for channels.
   y = _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, padding)
-  return y.transpose(1, 2, 0, 3).astype(jnp.float32)
+  return y.transpose(1, 2, 0, 3)

@@ -56,7 +56,7 @@ def _one_group(
   y = sum(
     jnp.matmul(
       x[i : i + rows : stride, j : j + across : stride],  # [H', W', B, I]
-      kernel[:, :, i, j],  # [H', W', I, K]
+      kernel[:, :, i, j].astype(x.dtype),  # [H', W', I, K]
       preferred_element_type=jnp.float32,  # bfloat16 sums lose small terms
     )
     for i, j in np.ndindex(kh, kw)

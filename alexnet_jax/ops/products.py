@@ -7,6 +7,10 @@ Processors with instructions for it (AVX-512 BF16, AMX) multiply bfloat16 two to
 five times as fast as float32. XLA uses these only where the result is float32,
 and in no convolution, so a convolution is a sum of products here, one for each
 row of the kernel. Sums are float32 throughout (bench/NOTES.md).
+
+Where these are slower, the products are of float32: activations are rounded to
+bfloat16, but not the kernels, since rounding them would only take time.
+Gradients of kernels are float32 either way.
 """
 
 import jax
@@ -25,45 +29,50 @@ _BLOCKS = 4  # of 2 to 16, two and four were the fastest on two cores
 
 def matmul(
   x: Float[Array, 'b d'],
-  kernel: Float[Array, 'd units'],
+  kernel: Float32[Array, 'd units'],
   *,
   out: DTypeLike,
   native: bool = False,
 ) -> Float[Array, 'b units']:
   """Multiplies matrices; the result's dtype is `out`.
 
+  The kernel is rounded to x's dtype, unless a CPU multiplies as float32.
+
   Args:
     native: whether a CPU uses its instructions for bfloat16, in the gradients
       too, unless `out` is float32: a loss's gradient is not rounded. If not,
-      it multiplies the same values as float32.
+      it multiplies as float32.
 
   >>> ones = jnp.ones((2, 3), jnp.bfloat16)
-  >>> matmul(ones, ones.T, out=jnp.float32)
-  Array([[3., 3.],
-         [3., 3.]], dtype=float32)
+  >>> matmul(ones, jnp.ones((3, 1)), out=jnp.float32)
+  Array([[3.],
+         [3.]], dtype=float32)
   """
-  float32 = x.dtype == jnp.float32
-  if platform.here() != 'cpu' or (float32 and kernel.size < _LARGE):
-    return jnp.matmul(x, kernel, preferred_element_type=out)
-  if float32 or (native and out != jnp.float32):
-    return _matmul(*vary_alike(x, kernel)).astype(out)
-  return (x.astype(jnp.float32) @ kernel.astype(jnp.float32)).astype(out)
+  if platform.here() != 'cpu':
+    return jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=out)
+  if not native or out == jnp.float32:
+    x = x.astype(jnp.float32)
+  if x.dtype == jnp.float32 and kernel.size < _LARGE:
+    return (x @ kernel).astype(out)
+  return _matmul(*vary_alike(x, kernel)).astype(out)
 
 
 @jax.custom_vjp
 def _matmul(x, kernel):
-  return _product(x, kernel, over=(1, 0))
+  y, _ = _matmul_forward(x, kernel)
+  return y
 
 
 def _matmul_forward(x, kernel):
-  return _matmul(x, kernel), (x, kernel)
+  kernel = kernel.astype(x.dtype)
+  return _product(x, kernel, over=(1, 0)), (x, kernel)
 
 
 def _matmul_backward(saved, g):
   x, kernel = saved
   g = g.astype(x.dtype)
   dx, dkernel = _input_gradient(kernel, g), _product(x, g, over=(0, 0))
-  return dx.astype(x.dtype), dkernel.astype(kernel.dtype)
+  return dx.astype(x.dtype), dkernel
 
 
 _matmul.defvjp(_matmul_forward, _matmul_backward)
