@@ -117,9 +117,9 @@ class Conv(nn.Module):
   """A convolutional layer: its kernels and biases (§3.5).
 
   A `local` layer has kernels and biases of its own at every position.
-  Inputs and results have the dtype of x; kernels and biases are float32. A CPU
-  may multiply bfloat16 as float32, see ops/products.py; others round the
-  kernels to the dtype of x.
+  Inputs and results have the dtype of x; kernels and biases are float32.
+  Kernels are rounded to the dtype of x, unless a CPU multiplies bfloat16 as
+  float32, see ops/products.py.
   """
 
   config: config_dict.FrozenConfigDict  # config.model.layer.NAME

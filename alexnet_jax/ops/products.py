@@ -8,8 +8,8 @@ five times as fast as float32. XLA uses these only where the result is float32,
 and in no convolution, so a convolution is a sum of products here, one for each
 row of the kernel. Sums are float32 throughout (bench/NOTES.md).
 
-Where these are slower, the products are of float32: activations are rounded to
-bfloat16, but not the kernels, since rounding them would only take time.
+Where that is slower, products are of float32. Activations are bfloat16 all the
+same; kernels are not rounded to it, which would take time and gain nothing.
 Gradients of kernels are float32 either way.
 """
 
