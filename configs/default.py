@@ -37,9 +37,9 @@ def get_config() -> config_dict.ConfigDict:
   # ops/pallas. That is for GPUs, and was never timed on one.
   config.kernels = 'xla'
   # Whether a CPU multiplies bfloat16 by its instructions for it (AVX-512 BF16,
-  # AMX), or as float32, without rounding parameters. None, or 'auto' on the
-  # command line: what is faster here, see steps/measure.py. GPUs have such
-  # instructions.
+  # AMX), or as float32, without rounding parameters (but for those of locally
+  # connected layers). None, or 'auto' on the command line: what is faster here,
+  # see steps/measure.py. GPUs have such instructions.
   config.native_bfloat16 = config_dict.placeholder(bool)
   # Whether a CPU convolves with about half the multiplications (Winograd's
   # algorithm, ops/winograd.py): results differ by about 3e-6 of the largest, a

@@ -74,11 +74,12 @@ def _parameters(*shape):
   return jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
 
 
-def _matrices(*, native):
+def _matrices(*, native, inputs=300, units=40):
   def multiply(x, kernel):
     return products.matmul(x, kernel, out=jnp.bfloat16, native=native)
 
-  return multiply, jnp.matmul, _draw(5, 300), _parameters(300, 40)
+  x, kernel = _draw(5, inputs), _parameters(inputs, units)
+  return multiply, jnp.matmul, x, kernel
 
 
 def _maps(**form):
@@ -98,17 +99,18 @@ def _maps(**form):
 @pytest.mark.parametrize(
   ('rounded', 'case'),
   [
-    (True, _matrices(native=True)),
-    (True, _maps(native=True)),
-    (True, _maps(native=True, winograd=True)),
-    (False, _matrices(native=False)),
-    (False, _maps()),
-    (False, _maps(winograd=True)),
+    (True, functools.partial(_matrices, native=True)),
+    (True, functools.partial(_maps, native=True)),
+    (True, functools.partial(_maps, native=True, winograd=True)),
+    (False, functools.partial(_matrices, native=False)),
+    (False, functools.partial(_matrices, native=False, inputs=2048, units=520)),
+    (False, _maps),
+    (False, functools.partial(_maps, winograd=True)),
   ],
 )
 def test_kernels_are_rounded_only_where_bfloat16_is_native(rounded, case):
   """Gradients of kernels are rounded by none, others to bfloat16."""
-  function, plain, x, kernel = case
+  function, plain, x, kernel = case()
   g = _draw(*jax.eval_shape(function, x, kernel).shape)
   found = _with_gradients(function, x, kernel, g)
   if rounded:

@@ -119,7 +119,7 @@ class Conv(nn.Module):
   A `local` layer has kernels and biases of its own at every position.
   Inputs and results have the dtype of x; kernels and biases are float32.
   Kernels are rounded to the dtype of x, unless a CPU multiplies bfloat16 as
-  float32, see ops/products.py.
+  float32, see ops/products.py; those of a `local` layer always are.
   """
 
   config: config_dict.FrozenConfigDict  # config.model.layer.NAME

@@ -3,7 +3,7 @@
 One field is the number of parts of a minibatch: on a CPU the maps of a few
 images stay in its cache, but each part adds up the gradients of all parameters
 once more. Another is whether a CPU uses instructions for bfloat16 or multiplies
-the same values as float32. The third is whether it convolves by Winograd's
+it as float32. The third is whether it convolves by Winograd's
 algorithm: with fewer products, in more memory. Before a long run this module
 times training steps of each form in turn, and keeps the fastest beside the
 compiled programs. The run's config.json holds the choice, since other forms
